@@ -1,0 +1,1 @@
+//! Names bytes and keeps them: digests, the content store and the index of facts.

@@ -1,0 +1,1 @@
+//! Decides what must run and why.

@@ -1,0 +1,1 @@
+//! A facade for library users.

@@ -1,0 +1,1 @@
+//! Disks and their formats: partition table, boot loader, file system, VMDK, OVF, OVA.

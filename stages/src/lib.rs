@@ -1,0 +1,6 @@
+//! How an image of a Debian-derived machine is made: the recipe that describes it, and everything that
+//! turns it into stages, file system snapshots, packages and disks.
+
+pub mod disk;
+pub mod packages;
+pub mod recipe;
