@@ -1,1 +1,32 @@
-//! Names bytes and keeps them: digests, the content store and the index of facts.
+//! Names bytes and keeps them.
+//!
+//! A [`Store`] is a directory with two kinds of things in it. *Content* is plain files named by the
+//! digest of their bytes ([`BlobStore`]): published by rename, never changed afterwards. *Facts* are small
+//! values in an [`Index`]: which action gave which result, what ran last. Facts point at content, never
+//! the other way, and are written after it, so a crash leaves garbage but never a lie.
+
+mod blobs;
+mod canon;
+mod digest;
+mod error;
+mod index;
+mod layout;
+mod lock;
+mod memo;
+mod record;
+#[cfg(feature = "rocksdb")]
+mod rocks;
+mod store;
+
+pub use blobs::{BlobStore, BlobWriter, Stored};
+pub use canon::{DecodeError, Decoder, Encoder, Item};
+pub use digest::{ActionKey, BlobId, Digest, LayerId, ParseDigestError, Sha256, TreeId};
+pub use error::CacheError;
+pub use index::{Batch, Index, MemoryIndex, Rows, Table};
+pub use layout::Layout;
+pub use lock::{FileLock, LockMode};
+pub use memo::{FileStamp, MemoEntry};
+pub use record::Record;
+#[cfg(feature = "rocksdb")]
+pub use rocks::RocksIndex;
+pub use store::{RunDir, Store};

@@ -1,0 +1,270 @@
+//! Files named by the digest of their bytes.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::{CacheError, Digest};
+
+/// One directory of content, named by one kind of digest: `ab/cdef...` for the digest `abcdef...`.
+#[derive(Debug, Clone)]
+pub struct BlobStore<D> {
+    dir: PathBuf,
+    tmp: PathBuf,
+    digest: PhantomData<D>,
+}
+
+/// What a finished writer hands back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored<D> {
+    /// The name that the bytes earned.
+    pub digest: D,
+    /// Their number.
+    pub size: u64,
+}
+
+impl<D: Digest> BlobStore<D> {
+    /// `tmp` has to be on the same file system as `dir`, because publishing is a rename.
+    pub(crate) fn new(dir: PathBuf, tmp: PathBuf) -> Self {
+        Self { dir, tmp, digest: PhantomData }
+    }
+
+    /// Where the blob is, or would be.
+    pub fn path(&self, digest: &D) -> PathBuf {
+        let hex = digest.to_hex();
+        self.dir.join(&hex[..2]).join(&hex[2..])
+    }
+
+    /// Starts a blob whose name is not known yet.
+    pub fn writer(&self) -> Result<BlobWriter<D>, CacheError> {
+        let temp = NamedTempFile::new_in(&self.tmp).map_err(CacheError::io("create a file in", &self.tmp))?;
+        Ok(BlobWriter { store: self.clone(), temp, hasher: D::Hasher::default(), size: 0 })
+    }
+
+    /// Stores bytes that are already in memory.
+    pub fn put(&self, bytes: &[u8]) -> Result<Stored<D>, CacheError> {
+        let mut writer = self.writer()?;
+        writer.write_all(bytes).map_err(CacheError::io("write", &self.tmp))?;
+        writer.finish()
+    }
+
+    /// Opens a blob for reading; `None` if it is not here.
+    pub fn open(&self, digest: &D) -> Result<Option<File>, CacheError> {
+        let path = self.path(digest);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(CacheError::io("open", &path)(e)),
+        }
+    }
+
+    /// Reads a whole blob, and checks that it still is what its name says; `None` if it is not here or is not.
+    pub fn read(&self, digest: &D) -> Result<Option<Vec<u8>>, CacheError> {
+        let Some(mut file) = self.open(digest)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut file, &mut bytes).map_err(CacheError::io("read", &self.path(digest)))?;
+        let mut hasher = D::Hasher::default();
+        D::update(&mut hasher, &bytes);
+        Ok((D::finish(hasher) == *digest).then_some(bytes))
+    }
+
+    /// The blob's size in bytes; `None` if it is not here.
+    pub fn size(&self, digest: &D) -> Result<Option<u64>, CacheError> {
+        let path = self.path(digest);
+        match fs::metadata(&path) {
+            Ok(meta) => Ok(Some(meta.len())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(CacheError::io("look at", &path)(e)),
+        }
+    }
+
+    /// Removes a blob; a blob that is not here is no error.
+    pub fn remove(&self, digest: &D) -> Result<(), CacheError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CacheError::io("remove", &path)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every blob here with its size, in the order of their names.
+    pub fn list(&self) -> Result<Vec<Stored<D>>, CacheError> {
+        let mut found = Vec::new();
+        for prefix in read_dir(&self.dir)? {
+            let head = prefix.file_name().to_string_lossy().into_owned();
+            for entry in read_dir(&prefix.path())? {
+                let name = format!("{head}{}", entry.file_name().to_string_lossy());
+                let Ok(digest) = D::from_hex(&name) else { continue };
+                let meta = entry.metadata().map_err(CacheError::io("look at", &entry.path()))?;
+                found.push(Stored { digest, size: meta.len() });
+            }
+        }
+        found.sort_by_key(|stored| stored.digest);
+        Ok(found)
+    }
+
+    /// Reads a blob again and tells whether it still has its name; `None` if it is not here.
+    pub fn verify(&self, digest: &D) -> Result<Option<bool>, CacheError> {
+        let Some(mut file) = self.open(digest)? else { return Ok(None) };
+        let mut hashing = Hashing::<D>(D::Hasher::default());
+        io::copy(&mut file, &mut hashing).map_err(CacheError::io("read", &self.path(digest)))?;
+        Ok(Some(D::finish(hashing.0) == *digest))
+    }
+}
+
+fn read_dir(dir: &Path) -> Result<Vec<fs::DirEntry>, CacheError> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.collect::<Result<_, _>>().map_err(CacheError::io("read", dir)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(CacheError::io("read", dir)(e)),
+    }
+}
+
+/// A writer that keeps nothing but the digest.
+struct Hashing<D: Digest>(D::Hasher);
+
+impl<D: Digest> Write for Hashing<D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        D::update(&mut self.0, bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A blob in the making. Dropped unfinished, it leaves nothing behind.
+#[must_use = "a blob exists only once it is finished"]
+pub struct BlobWriter<D: Digest> {
+    store: BlobStore<D>,
+    temp: NamedTempFile,
+    hasher: D::Hasher,
+    size: u64,
+}
+
+impl<D: Digest> BlobWriter<D> {
+    /// The number of bytes written so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// A second handle to what has been written so far, for readers that follow the writer.
+    pub fn reader(&self) -> Result<File, CacheError> {
+        self.temp.reopen().map_err(CacheError::io("open", self.temp.path()))
+    }
+
+    /// Publishes the blob under the digest of what was written.
+    ///
+    /// The bytes are made durable, then renamed into place: a crash before the rename leaves an unnamed file
+    /// in `tmp`, which the next start removes; a crash after it leaves a complete blob.
+    pub fn finish(self) -> Result<Stored<D>, CacheError> {
+        let digest = D::finish(self.hasher);
+        let path = self.store.path(&digest);
+        if path.exists() {
+            return Ok(Stored { digest, size: self.size });
+        }
+        self.temp.as_file().sync_data().map_err(CacheError::io("flush", self.temp.path()))?;
+        let parent = path.parent().expect("a blob lies in a directory");
+        fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
+        make_read_only(&self.temp)?;
+        self.temp.persist(&path).map_err(|e| CacheError::io("create", &path)(e.error))?;
+        sync_dir(parent)?;
+        Ok(Stored { digest, size: self.size })
+    }
+
+    /// Like [`BlobWriter::finish`], but publishes only bytes that have the name one hopes for.
+    pub fn finish_expecting(self, expected: &D) -> Result<Stored<D>, CacheError>
+    where
+        D::Hasher: Clone,
+    {
+        let actual = D::finish(self.hasher.clone());
+        if actual == *expected {
+            return self.finish();
+        }
+        Err(CacheError::WrongDigest { expected: expected.to_string(), actual: actual.to_string() })
+    }
+}
+
+fn make_read_only(temp: &NamedTempFile) -> Result<(), CacheError> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::Permissions::from_mode(0o444);
+    temp.as_file().set_permissions(mode).map_err(CacheError::io("set the mode of", temp.path()))
+}
+
+/// Makes the entries of a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), CacheError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(CacheError::io("flush", dir))
+}
+
+impl<D: Digest> Write for BlobWriter<D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.temp.as_file_mut().write(bytes)?;
+        D::update(&mut self.hasher, &bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BlobId, Sha256};
+
+    fn store<D: Digest>() -> (tempfile::TempDir, BlobStore<D>) {
+        let dir = tempfile::tempdir().unwrap();
+        let tmp = dir.path().join("tmp");
+        fs::create_dir(&tmp).unwrap();
+        let store = BlobStore::new(dir.path().join("blobs"), tmp);
+        (dir, store)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (_dir, store) = store::<BlobId>();
+        let stored = store.put(b"hello").unwrap();
+        assert_eq!(stored.size, 5);
+        assert_eq!(store.read(&stored.digest).unwrap().as_deref(), Some(&b"hello"[..]));
+        assert_eq!(store.list().unwrap(), [stored]);
+        assert_eq!(store.put(b"hello").unwrap(), stored);
+    }
+
+    #[test]
+    fn an_unfinished_writer_leaves_nothing() {
+        let (dir, store) = store::<BlobId>();
+        let mut writer = store.writer().unwrap();
+        writer.write_all(b"half").unwrap();
+        drop(writer);
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+        assert_eq!(store.list().unwrap(), []);
+    }
+
+    #[test]
+    fn other_bytes_than_expected_are_not_published() {
+        let (_dir, store) = store::<Sha256>();
+        let expected = store.put(b"right").unwrap().digest;
+        store.remove(&expected).unwrap();
+        let mut writer = store.writer().unwrap();
+        writer.write_all(b"wrong").unwrap();
+        assert!(matches!(writer.finish_expecting(&expected), Err(CacheError::WrongDigest { .. })));
+        assert_eq!(store.list().unwrap(), []);
+    }
+
+    #[test]
+    fn a_flipped_byte_is_noticed() {
+        let (_dir, store) = store::<BlobId>();
+        let digest = store.put(b"hello").unwrap().digest;
+        let path = store.path(&digest);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"hellp").unwrap();
+        assert_eq!(store.verify(&digest).unwrap(), Some(false));
+        assert_eq!(store.read(&digest).unwrap(), None);
+    }
+}

@@ -1,0 +1,63 @@
+//! What can go wrong with a store. Every variant names the act and the thing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A failed operation on the store.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The file system refused.
+    #[error("cannot {act} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        act: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The index refused.
+    #[error("cannot {act} the index at `{}`: {reason}", path.display())]
+    Index {
+        /// What was tried, as a verb.
+        act: &'static str,
+        /// The index's directory.
+        path: PathBuf,
+        /// The engine's own words.
+        reason: String,
+    },
+    /// Content that was to have a known digest has another one.
+    #[error("expected {expected}, received {actual}")]
+    WrongDigest {
+        /// The digest that was asked for.
+        expected: String,
+        /// The digest of the bytes that came.
+        actual: String,
+    },
+    /// The store was made by an ibuild that lays it out differently.
+    #[error("the store at `{}` has format {found}, this ibuild writes format {expected}", path.display())]
+    Format {
+        /// The store's directory.
+        path: PathBuf,
+        /// What its marker file says.
+        found: String,
+        /// What this version writes.
+        expected: u32,
+    },
+}
+
+impl CacheError {
+    /// For `map_err` on an operation on `path`; `act` is a verb.
+    pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { act, path, source }
+    }
+
+    /// The operating system's reason, where there is one.
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io { source, .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Facts about content, behind a trait so that tests need no database.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use crate::{CacheError, Record};
+
+/// The kinds of facts. The numbers are on disk: never reuse or change one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Table {
+    /// Action key -> what the action made.
+    Actions = 1,
+    /// Stage name -> its last runs, for `explain`.
+    Stages = 2,
+    /// Directory of a tree -> its entries.
+    Trees = 3,
+    /// Build number -> what was built.
+    Builds = 4,
+    /// Stamp of an input file -> its digest.
+    Memo = 5,
+    /// What the packages part knows: which .debs are where.
+    Packages = 6,
+}
+
+/// Changes that become visible together, or not at all.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub(crate) changes: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    /// Sets a fact.
+    pub fn put(&mut self, table: Table, key: &[u8], value: Vec<u8>) {
+        self.changes.push((table, key.to_vec(), Some(value)));
+    }
+
+    /// Sets a fact to a record.
+    pub fn put_record(&mut self, table: Table, key: &[u8], record: &impl Record) {
+        self.put(table, key, record.to_bytes());
+    }
+
+    /// Forgets a fact.
+    pub fn delete(&mut self, table: Table, key: &[u8]) {
+        self.changes.push((table, key.to_vec(), None));
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// A table's rows: keys with their values.
+pub type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A map of facts.
+pub trait Index: Send + Sync {
+    /// One fact.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, CacheError>;
+
+    /// All facts of a table whose key starts with `prefix`, in the order of their keys.
+    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Rows, CacheError>;
+
+    /// Makes a batch durable, then visible.
+    fn commit(&self, batch: Batch) -> Result<(), CacheError>;
+
+    /// Makes facts visible that other processes wrote in the meantime.
+    fn refresh(&self) {}
+}
+
+impl dyn Index + '_ {
+    /// One fact as a record; a value that cannot be read is a miss.
+    pub fn record<R: Record>(&self, table: Table, key: &[u8]) -> Result<Option<R>, CacheError> {
+        Ok(self.get(table, key)?.as_deref().and_then(R::from_bytes))
+    }
+}
+
+/// Facts in memory, for unit tests.
+#[derive(Debug, Default)]
+pub struct MemoryIndex {
+    facts: Mutex<BTreeMap<Row, Vec<u8>>>,
+}
+
+type Row = (Table, Vec<u8>);
+
+impl Index for MemoryIndex {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, CacheError> {
+        Ok(self.facts.lock().expect("no panic while held").get(&(table, key.to_vec())).cloned())
+    }
+
+    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Rows, CacheError> {
+        let facts = self.facts.lock().expect("no panic while held");
+        let from = facts.range((table, prefix.to_vec())..);
+        let rows = from.take_while(|((t, key), _)| *t == table && key.starts_with(prefix));
+        Ok(rows.map(|((_, key), value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), CacheError> {
+        let mut facts = self.facts.lock().expect("no panic while held");
+        for (table, key, value) in batch.changes {
+            match value {
+                Some(value) => facts.insert((table, key), value),
+                None => facts.remove(&(table, key)),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// The same cases for every implementation, so that the one in memory may stand in for the one on disk.
+#[cfg(test)]
+pub(crate) mod suite {
+    use super::*;
+
+    pub(crate) fn run(index: &dyn Index) {
+        assert_eq!(index.get(Table::Actions, b"a").unwrap(), None);
+        let mut batch = Batch::default();
+        batch.put(Table::Actions, b"a", b"1".to_vec());
+        batch.put(Table::Actions, b"ab", b"2".to_vec());
+        batch.put(Table::Actions, b"b", b"3".to_vec());
+        batch.put(Table::Stages, b"a", b"other".to_vec());
+        index.commit(batch).unwrap();
+        assert_eq!(index.get(Table::Actions, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!(index.get(Table::Stages, b"a").unwrap().as_deref(), Some(&b"other"[..]));
+        let keys: Vec<_> = index.scan(Table::Actions, b"a").unwrap().into_iter().map(|(k, _)| k).collect();
+        assert_eq!(keys, [b"a".to_vec(), b"ab".to_vec()]);
+        let mut batch = Batch::default();
+        batch.delete(Table::Actions, b"a");
+        batch.delete(Table::Actions, b"never there");
+        index.commit(batch).unwrap();
+        assert_eq!(index.get(Table::Actions, b"a").unwrap(), None);
+        assert_eq!(index.scan(Table::Actions, b"").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn memory() {
+        run(&MemoryIndex::default());
+    }
+}

@@ -1,0 +1,145 @@
+//! Every path of a store, in one place.
+
+use std::path::{Path, PathBuf};
+
+use crate::{ActionKey, LayerId};
+
+/// The paths of a store:
+///
+/// ```text
+/// format            the layout's version, a number
+/// blobs/ab/cdef..   content by BLAKE3: layer tarballs, keys, packed images
+/// packages/ab/..    content by SHA-256: .debs and the archives' indices
+/// index/            facts (RocksDB)
+/// index.lock        held while facts are written
+/// layers/NAME/      unpacked layers, a cache over the tarballs
+/// locks/KEY         held by the process that builds that action
+/// logs/             output of stages
+/// failed/           what a failed stage had made, for `ibuild shell --failed`
+/// runs/PID-N/       work directories of running builds, each with a `lock` held while it is in use
+/// tmp/              files on their way to a name
+/// trash/            what is being deleted
+/// ```
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The version of this layout.
+    pub const FORMAT: u32 = 1;
+
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The store's own directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn format(&self) -> PathBuf {
+        self.root.join("format")
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    pub(crate) fn packages(&self) -> PathBuf {
+        self.root.join("packages")
+    }
+
+    /// The directory of the index.
+    pub fn index(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    /// The lock that writers of facts take.
+    pub fn index_lock(&self) -> PathBuf {
+        self.root.join("index.lock")
+    }
+
+    /// The directory of the unpacked layers.
+    pub fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    /// The directory name of an unpacked layer: 22 characters, because the kernel takes all layers of a mount
+    /// in one page of text. They carry 132 of the digest's 256 bits, more than enough to tell layers apart.
+    pub fn layer_name(layer: &LayerId) -> String {
+        const ALPHABET: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+        let bits = layer.as_bytes();
+        let six = |n: usize| {
+            let (byte, shift) = (n * 6 / 8, n * 6 % 8);
+            let pair = u16::from(bits[byte]) << 8 | u16::from(bits[byte + 1]);
+            usize::from(pair >> (10 - shift) & 63)
+        };
+        (0..22).map(|n| char::from(ALPHABET[six(n)])).collect()
+    }
+
+    /// The lock of the process that builds `key`.
+    pub fn action_lock(&self, key: &ActionKey) -> PathBuf {
+        self.locks().join(key.hex())
+    }
+
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    /// The directory of the stages' logs.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// The directory of what failed stages had made.
+    pub fn failed(&self) -> PathBuf {
+        self.root.join("failed")
+    }
+
+    /// The directory of the running builds' work directories.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// Where directories are moved before they are deleted, so that a reader sees all or nothing.
+    pub fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    pub(crate) fn directories(&self) -> [PathBuf; 9] {
+        [
+            self.blobs(),
+            self.packages(),
+            self.layers(),
+            self.locks(),
+            self.logs(),
+            self.failed(),
+            self.runs(),
+            self.tmp(),
+            self.trash(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layer_names_are_short_and_differ() {
+        let zero = Layout::layer_name(&LayerId::from_bytes([0; 32]));
+        assert_eq!(zero, "0".repeat(22));
+        let ones = Layout::layer_name(&LayerId::from_bytes([255; 32]));
+        assert_eq!(ones, "_".repeat(22));
+        let mut bytes = [0; 32];
+        for bit in 0..132 {
+            bytes[bit / 8] |= 128 >> (bit % 8);
+            assert_ne!(Layout::layer_name(&LayerId::from_bytes(bytes)), zero, "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Locks between processes. The kernel lets go of them when their holder dies, however it dies.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::Path;
+
+use crate::CacheError;
+
+/// How to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockMode {
+    /// Until it is free.
+    Wait,
+    /// Not at all.
+    Try,
+}
+
+/// An exclusive lock on a file, held until dropped.
+#[must_use = "the lock is held only as long as this value lives"]
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+}
+
+impl FileLock {
+    /// Takes the lock; `None` if it is held and `mode` is [`LockMode::Try`]. The file keeps the holder's process
+    /// id, for messages.
+    pub fn take(path: &Path, mode: LockMode) -> Result<Option<Self>, CacheError> {
+        let mut options = OpenOptions::new();
+        let file = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(CacheError::io("open", path))?;
+        match mode {
+            LockMode::Wait => file.lock().map_err(CacheError::io("lock", path))?,
+            LockMode::Try => match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(e)) => return Err(CacheError::io("lock", path)(e)),
+            },
+        }
+        file.set_len(0).map_err(CacheError::io("write", path))?;
+        write!(&file, "{}", std::process::id()).map_err(CacheError::io("write", path))?;
+        Ok(Some(Self { _file: file }))
+    }
+
+    /// The process that holds the lock, as far as its file tells.
+    pub fn holder(path: &Path) -> Option<u32> {
+        std::fs::read_to_string(path).ok()?.trim().parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_lock_is_not_given_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = FileLock::take(&path, LockMode::Try).unwrap();
+        assert!(held.is_some());
+        assert!(FileLock::take(&path, LockMode::Try).unwrap().is_none());
+        assert_eq!(FileLock::holder(&path), Some(std::process::id()));
+        drop(held);
+        assert!(FileLock::take(&path, LockMode::Wait).unwrap().is_some());
+    }
+}

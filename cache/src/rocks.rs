@@ -1,0 +1,173 @@
+//! The index on disk. The only file that names RocksDB.
+//!
+//! A RocksDB directory has one writer at a time. Readers open it read-only, which sees everything committed at
+//! that moment and waits for nobody; a writer takes `index.lock`, opens, writes one synced batch, flushes and
+//! closes, so that it holds the lock for milliseconds and never over a stage.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use rocksdb::{DB, Direction, IteratorMode, LogLevel, Options, WriteBatch, WriteOptions};
+
+use crate::index::Rows;
+use crate::{Batch, CacheError, FileLock, Index, Layout, LockMode, Table};
+
+/// How often a reader tries again when a writer replaced files under it.
+const READ_TRIES: u32 = 5;
+
+/// Facts in a RocksDB directory.
+pub struct RocksIndex {
+    path: PathBuf,
+    lock: PathBuf,
+    reader: Mutex<Option<Arc<DB>>>,
+}
+
+impl RocksIndex {
+    /// The index of a store. Nothing is opened before the first use.
+    pub fn new(layout: &Layout) -> Self {
+        Self { path: layout.index(), lock: layout.index_lock(), reader: Mutex::new(None) }
+    }
+
+    fn error(&self, act: &'static str) -> impl Fn(rocksdb::Error) -> CacheError {
+        let path = self.path.clone();
+        move |e| CacheError::Index { act, path: path.clone(), reason: e.into_string() }
+    }
+
+    /// A read-only handle, kept until the next commit or refresh; `None` as long as nothing was ever written.
+    fn reader(&self) -> Result<Option<Arc<DB>>, CacheError> {
+        let mut reader = self.reader.lock().expect("no panic while held");
+        if reader.is_none() && self.path.join("CURRENT").exists() {
+            let db = DB::open_for_read_only(&options(), &self.path, false).map_err(self.error("open"))?;
+            *reader = Some(Arc::new(db));
+        }
+        Ok(reader.clone())
+    }
+
+    /// A writer in another process may delete a file between a reader's list of files and its opening them:
+    /// opening anew then sees the new list.
+    fn read<T>(&self, read: impl Fn(&DB) -> Result<T, rocksdb::Error>) -> Result<Option<T>, CacheError> {
+        for _ in 1..READ_TRIES {
+            let attempt = match self.reader() {
+                Ok(Some(db)) => read(&db).map_err(self.error("read")),
+                Ok(None) => return Ok(None),
+                Err(e) => Err(e),
+            };
+            if let Ok(found) = attempt {
+                return Ok(Some(found));
+            }
+            self.refresh();
+        }
+        match self.reader()? {
+            Some(db) => read(&db).map(Some).map_err(self.error("read")),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Index for RocksIndex {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, CacheError> {
+        let row = row(table, key);
+        Ok(self.read(|db| db.get(&row))?.flatten())
+    }
+
+    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Rows, CacheError> {
+        let first = row(table, prefix);
+        let rows = self.read(|db| {
+            let rows = db.iterator(IteratorMode::From(&first, Direction::Forward));
+            let within = rows.take_while(|row| row.as_ref().map_or(true, |(key, _)| key.starts_with(&first)));
+            within.map(|row| row.map(|(key, value)| (key[1..].to_vec(), value.to_vec()))).collect()
+        })?;
+        Ok(rows.unwrap_or_default())
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), CacheError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let _lock = FileLock::take(&self.lock, LockMode::Wait)?;
+        fs::create_dir_all(&self.path).map_err(CacheError::io("create", &self.path))?;
+        let db = DB::open(&options(), &self.path).map_err(self.error("open"))?;
+        let mut writes = WriteBatch::default();
+        for (table, key, value) in batch.changes {
+            match value {
+                Some(value) => writes.put(row(table, &key), value),
+                None => writes.delete(row(table, &key)),
+            }
+        }
+        let mut synced = WriteOptions::default();
+        synced.set_sync(true);
+        db.write_opt(writes, &synced).map_err(self.error("write"))?;
+        // Without this every later reader would replay the write-ahead log.
+        db.flush().map_err(self.error("flush"))?;
+        drop(db);
+        self.refresh();
+        Ok(())
+    }
+
+    fn refresh(&self) {
+        *self.reader.lock().expect("no panic while held") = None;
+    }
+}
+
+fn row(table: Table, key: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(key.len() + 1);
+    row.push(table as u8);
+    row.extend_from_slice(key);
+    row
+}
+
+/// Left alone, RocksDB keeps a log file per opening and starts threads for work that we never have.
+fn options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_keep_log_file_num(1);
+    options.set_log_level(LogLevel::Error);
+    options.set_skip_stats_update_on_db_open(true);
+    options.set_max_background_jobs(1);
+    options.set_write_buffer_size(4 << 20);
+    options.set_max_open_files(64);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behaves_like_the_one_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        crate::index::suite::run(&RocksIndex::new(&Layout::new(dir.path())));
+    }
+
+    #[test]
+    fn another_handle_sees_what_was_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let (writer, reader) = (RocksIndex::new(&layout), RocksIndex::new(&layout));
+        assert_eq!(reader.get(Table::Actions, b"k").unwrap(), None);
+        for n in 0..20_u8 {
+            let mut batch = Batch::default();
+            batch.put(Table::Actions, b"k", vec![n]);
+            writer.commit(batch).unwrap();
+            reader.refresh();
+            assert_eq!(reader.get(Table::Actions, b"k").unwrap(), Some(vec![n]));
+        }
+    }
+
+    #[test]
+    fn log_files_do_not_pile_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let index = RocksIndex::new(&layout);
+        for n in 0..30_u8 {
+            let mut batch = Batch::default();
+            batch.put(Table::Actions, b"k", vec![n]);
+            index.commit(batch).unwrap();
+        }
+        let logs = fs::read_dir(layout.index())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("LOG"));
+        assert!(logs.count() <= 2);
+    }
+}
