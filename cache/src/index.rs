@@ -21,6 +21,8 @@ pub enum Table {
     Memo = 5,
     /// What the packages part knows: which .debs are where.
     Packages = 6,
+    /// Layer -> its tarball.
+    Layers = 7,
 }
 
 /// Changes that become visible together, or not at all.

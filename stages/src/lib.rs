@@ -4,3 +4,4 @@
 pub mod disk;
 pub mod packages;
 pub mod recipe;
+pub mod snapshot;

@@ -1,0 +1,268 @@
+//! What a stage changed: an overlay's upper directory becomes tree entries and a tarball of changes.
+//!
+//! The upper directory is made canonical *in place* while it is read, because it is what the next stage runs on:
+//! volatile files go, what equals the parent goes, times are clamped. Afterwards it looks exactly as if it had been
+//! unpacked from its tarball.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirEntry, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use ibuild_cache::{BlobId, Digest, TreeId};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, major, minor, utimensat};
+
+use super::tree::{Entry, Kind, Listing, Metadata, TreeStore};
+use super::volatile::VolatileList;
+use super::{SnapshotError, xattr};
+
+/// What a capture needs to know besides the directory.
+pub struct CaptureContext<'a> {
+    /// Where the parent's directories are read and the new ones remembered.
+    pub trees: &'a TreeStore<'a>,
+    /// The latest modification time that a file may have, seconds since 1970.
+    pub epoch: i64,
+    /// What to remove.
+    pub volatile: VolatileList,
+}
+
+/// One change, relative to the parent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The entry is new, or differs from the parent's.
+    Set(Entry),
+    /// The parent's entry is gone.
+    Removed,
+    /// The directory hides what the parent has in it. Always follows the directory's own entry.
+    Opaque,
+}
+
+/// The outcome of a capture.
+#[derive(Debug)]
+pub struct Captured {
+    /// The whole file system.
+    pub tree: TreeId,
+    /// What differs from the parent, in the order of the tarball: a directory before what is in it, names by bytes.
+    pub changes: Vec<(Vec<u8>, Change)>,
+    /// What cannot be kept in a layer and was dropped, for the log: sockets.
+    pub dropped: Vec<PathBuf>,
+}
+
+/// Captures `upper` as the change to `parent`; without a parent, to an empty file system.
+pub fn capture(
+    context: &CaptureContext<'_>,
+    upper: &Path,
+    parent: Option<TreeId>,
+) -> Result<Captured, SnapshotError> {
+    let base = parent.map(|tree| context.trees.root(tree)).transpose()?;
+    let mut walk = Walk { context, upper, changes: Vec::new(), dropped: Vec::new(), links: BTreeMap::new() };
+    let root = walk.directory(b"", base.as_ref())?;
+    Ok(Captured { tree: context.trees.add_root(&root), changes: walk.changes, dropped: walk.dropped })
+}
+
+struct Walk<'a> {
+    context: &'a CaptureContext<'a>,
+    upper: &'a Path,
+    changes: Vec<(Vec<u8>, Change)>,
+    dropped: Vec<PathBuf>,
+    /// Inode of a file with several names -> the first of them.
+    links: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Walk<'_> {
+    fn on_disk(&self, path: &[u8]) -> PathBuf {
+        self.upper.join(std::ffi::OsStr::from_bytes(path))
+    }
+
+    /// Captures a directory that the upper directory has, over what the parent has at that place.
+    fn directory(&mut self, path: &[u8], base: Option<&Entry>) -> Result<Entry, SnapshotError> {
+        let disk = self.on_disk(path);
+        let inherited = match base.map(|entry| &entry.kind) {
+            Some(Kind::Directory(listing)) => Some(self.context.trees.listing(*listing)?),
+            _ => None,
+        };
+        let hides = inherited.is_some() && xattr::is_opaque(&disk);
+        let place = self.changes.len();
+        let mut listing = if hides { Listing::default() } else { inherited.clone().unwrap_or_default() };
+        for (name, file) in sorted(&disk)? {
+            self.child(path, &name, &file, &mut listing)?;
+        }
+        self.set_times(&disk, self.context.epoch)?;
+        let meta = self.metadata(&disk, Some(self.context.epoch))?;
+        let entry = Entry { meta, kind: Kind::Directory(self.context.trees.add_listing(&listing)) };
+        self.place_directory(path, place, &entry, base, hides);
+        Ok(entry)
+    }
+
+    /// Puts a directory's own change in front of those of its children, or drops all of them if together they
+    /// change nothing.
+    fn place_directory(
+        &mut self,
+        path: &[u8],
+        place: usize,
+        entry: &Entry,
+        base: Option<&Entry>,
+        hides: bool,
+    ) {
+        let unchanged = base == Some(entry);
+        if unchanged {
+            self.changes.truncate(place);
+            return;
+        }
+        let same_itself = base
+            .is_some_and(|base| matches!(base.kind, Kind::Directory(_)) && base.meta == entry.meta && !hides);
+        if same_itself {
+            return;
+        }
+        let mut own = vec![(path.to_vec(), Change::Set(entry.clone()))];
+        if hides {
+            own.push((path.to_vec(), Change::Opaque));
+        }
+        self.changes.splice(place..place, own);
+    }
+
+    fn child(
+        &mut self,
+        parent: &[u8],
+        name: &[u8],
+        file: &DirEntry,
+        listing: &mut Listing,
+    ) -> Result<(), SnapshotError> {
+        let path = join(parent, name);
+        let disk = file.path();
+        let meta = fs::symlink_metadata(&disk).map_err(SnapshotError::io("look at", &disk))?;
+        let kind = meta.file_type();
+        if kind.is_char_device() && meta.rdev() == 0 {
+            return self.whiteout(path, &disk, listing.entries.remove(name));
+        }
+        if kind.is_socket() {
+            self.dropped.push(PathBuf::from(std::ffi::OsString::from_vec(path.clone())));
+            return self.replace(path, &disk, name, listing);
+        }
+        if !kind.is_dir() && self.context.volatile.contains(&path) {
+            return self.replace(path, &disk, name, listing);
+        }
+        let base = listing.entries.get(name).cloned();
+        let entry = if kind.is_dir() {
+            self.directory(&path, base.as_ref())?
+        } else {
+            self.leaf(&path, &disk, &meta)?
+        };
+        if base.as_ref() == Some(&entry) {
+            return remove_from_disk(&disk);
+        }
+        if !kind.is_dir() {
+            self.changes.push((path, Change::Set(entry.clone())));
+        }
+        listing.entries.insert(name.to_vec(), entry);
+        Ok(())
+    }
+
+    /// A whiteout for something that the parent does not have is left over from a file that came and went.
+    fn whiteout(&mut self, path: Vec<u8>, disk: &Path, hidden: Option<Entry>) -> Result<(), SnapshotError> {
+        match hidden {
+            Some(_) => self.changes.push((path, Change::Removed)),
+            None => remove_from_disk(disk)?,
+        }
+        Ok(())
+    }
+
+    /// Takes a file out of the tree that is not to be kept: where the parent has something of that name, it stays
+    /// hidden, because the file did hide it.
+    fn replace(
+        &mut self,
+        path: Vec<u8>,
+        disk: &Path,
+        name: &[u8],
+        listing: &mut Listing,
+    ) -> Result<(), SnapshotError> {
+        remove_from_disk(disk)?;
+        if listing.entries.remove(name).is_some() {
+            super::unpack::make_whiteout(disk)?;
+            self.changes.push((path, Change::Removed));
+        }
+        Ok(())
+    }
+
+    fn leaf(&mut self, path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<Entry, SnapshotError> {
+        let mtime = meta.mtime().min(self.context.epoch);
+        self.set_times(disk, mtime)?;
+        let kind = match meta.file_type() {
+            kind if kind.is_symlink() => {
+                let target = fs::read_link(disk).map_err(SnapshotError::io("read", disk))?;
+                Kind::Symlink(target.into_os_string().into_vec())
+            }
+            kind if kind.is_char_device() => Kind::Char(major(meta.rdev()), minor(meta.rdev())),
+            kind if kind.is_block_device() => Kind::Block(major(meta.rdev()), minor(meta.rdev())),
+            kind if kind.is_fifo() => Kind::Fifo,
+            _ => self.file(path, disk, meta)?,
+        };
+        Ok(Entry { meta: self.metadata(disk, None)?, kind })
+    }
+
+    fn file(&mut self, path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<Kind, SnapshotError> {
+        let content = hash_file(disk)?;
+        let link =
+            (meta.nlink() > 1).then(|| self.links.entry(meta.ino()).or_insert_with(|| path.to_vec()).clone());
+        Ok(Kind::File { content, size: meta.len(), link })
+    }
+
+    /// Sets the modification time on disk, in whole seconds as the tarball has it.
+    fn set_times(&self, disk: &Path, mtime: i64) -> Result<(), SnapshotError> {
+        let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        utimensat(CWD, disk, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(SnapshotError::io("set the times of", disk))
+    }
+
+    /// A symbolic link has no mode of its own worth keeping: the kernel always says 0777.
+    fn metadata(&self, disk: &Path, mtime: Option<i64>) -> Result<Metadata, SnapshotError> {
+        let meta = fs::symlink_metadata(disk).map_err(SnapshotError::io("look at", disk))?;
+        Ok(Metadata {
+            mode: meta.mode() & 0o7777,
+            uid: meta.uid(),
+            gid: meta.gid(),
+            mtime: mtime.unwrap_or(meta.mtime()),
+            xattrs: if meta.is_symlink() { BTreeMap::new() } else { xattr::read(disk)? },
+        })
+    }
+}
+
+/// `parent/name`, or `name` in the root.
+pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() { name.to_vec() } else { [parent, name].join(&b'/') }
+}
+
+fn sorted(dir: &Path) -> Result<BTreeMap<Vec<u8>, DirEntry>, SnapshotError> {
+    let entries = fs::read_dir(dir).map_err(SnapshotError::io("read", dir))?;
+    let named = entries.map(|entry| entry.map(|entry| (entry.file_name().into_vec(), entry)));
+    named.collect::<io::Result<_>>().map_err(SnapshotError::io("read", dir))
+}
+
+fn remove_from_disk(disk: &Path) -> Result<(), SnapshotError> {
+    let meta = fs::symlink_metadata(disk).map_err(SnapshotError::io("look at", disk))?;
+    let removed = if meta.is_dir() { fs::remove_dir_all(disk) } else { fs::remove_file(disk) };
+    removed.map_err(SnapshotError::io("remove", disk))
+}
+
+/// The digest of a regular file's bytes.
+pub(crate) fn hash_file(path: &Path) -> Result<BlobId, SnapshotError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = fs::OpenOptions::new();
+    let open = options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path);
+    let mut file = open.map_err(SnapshotError::io("open", path))?;
+    hash_open_file(&mut file).map_err(SnapshotError::io("read", path))
+}
+
+fn hash_open_file(file: &mut File) -> io::Result<BlobId> {
+    let mut hasher = <BlobId as Digest>::Hasher::default();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(BlobId::finish(hasher)),
+            length => BlobId::update(&mut hasher, &buffer[..length]),
+        }
+    }
+}

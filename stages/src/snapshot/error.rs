@@ -1,0 +1,45 @@
+//! What can go wrong with a snapshot.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ibuild_cache::{CacheError, LayerId, TreeId};
+
+/// A failed operation on a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The file system refused.
+    #[error("cannot {act} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] CacheError),
+    /// The index does not know a directory of a tree.
+    #[error("the index does not know the tree {0}")]
+    UnknownTree(TreeId),
+    /// The store does not have a layer's tarball, or has it damaged.
+    #[error("the layer {0} is not in the store, or is damaged")]
+    MissingLayer(LayerId),
+    /// A tarball holds something that must not be extracted.
+    #[error("cannot extract `{}`: {reason}", path.display())]
+    Refused {
+        /// The entry's path.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+}
+
+impl SnapshotError {
+    pub(crate) fn io<E: Into<io::Error>>(act: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { act, path, source: source.into() }
+    }
+}

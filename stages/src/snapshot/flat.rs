@@ -1,0 +1,96 @@
+//! A whole snapshot as one tarball, without mounting anything.
+//!
+//! Names and metadata come from the tree, bytes from the topmost layer that has the file: so the result is a function of
+//! the tree alone, and device nodes need no privilege.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use ibuild_cache::TreeId;
+
+use super::capture::join;
+use super::layers::write_entry;
+use super::tarball::TarWriter;
+use super::tree::{Entry, Kind, TreeStore};
+use super::{LayerStore, Snapshot, SnapshotError};
+
+/// Writes every file of `snapshot`, in the canonical order, to `out`.
+pub fn write_flat(
+    trees: &TreeStore<'_>,
+    layers: &LayerStore<'_>,
+    snapshot: &Snapshot,
+    out: impl Write,
+) -> Result<(), SnapshotError> {
+    let sources = Sources::of(layers, snapshot)?;
+    let mut flat = Flat { trees, sources, tar: TarWriter::new(out), written: HashSet::new() };
+    flat.entry(b"", &trees.root(snapshot.tree)?)?;
+    flat.tar.finish().map_err(SnapshotError::io("write", Path::new("tarball")))?;
+    Ok(())
+}
+
+/// Which directory on disk has the bytes of a file.
+struct Sources {
+    files: HashMap<Vec<u8>, PathBuf>,
+}
+
+impl Sources {
+    /// Later layers replace what earlier ones said. What they removed is not asked for, because the tree does not
+    /// have it.
+    fn of(layers: &LayerStore<'_>, snapshot: &Snapshot) -> Result<Self, SnapshotError> {
+        let mut sources = Self { files: HashMap::new() };
+        for layer in &snapshot.layers {
+            let dir = layers.unpacked(layer)?;
+            sources.add(&dir, b"")?;
+        }
+        Ok(sources)
+    }
+
+    fn add(&mut self, dir: &Path, path: &[u8]) -> Result<(), SnapshotError> {
+        let error = || SnapshotError::io("read", dir);
+        for file in fs::read_dir(dir).map_err(error())? {
+            let file = file.map_err(error())?;
+            let kind = file.file_type().map_err(error())?;
+            let path = join(path, &file.file_name().into_vec());
+            if kind.is_dir() {
+                self.add(&file.path(), &path)?;
+            } else if kind.is_file() {
+                self.files.insert(path, file.path());
+            } else {
+                debug_assert!(!kind.is_socket(), "a capture drops sockets");
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Flat<'a, W> {
+    trees: &'a TreeStore<'a>,
+    sources: Sources,
+    tar: TarWriter<W>,
+    written: HashSet<Vec<u8>>,
+}
+
+impl<W: Write> Flat<'_, W> {
+    fn entry(&mut self, path: &[u8], entry: &Entry) -> Result<(), SnapshotError> {
+        let disk = self.sources.files.get(path).cloned().unwrap_or_default();
+        write_entry(&mut self.tar, path, entry, &disk, &mut self.written).map_err(SnapshotError::io(
+            "pack",
+            &PathBuf::from(std::ffi::OsString::from_vec(path.to_vec())),
+        ))?;
+        match entry.kind {
+            Kind::Directory(listing) => self.children(path, listing),
+            _ => Ok(()),
+        }
+    }
+
+    fn children(&mut self, path: &[u8], listing: TreeId) -> Result<(), SnapshotError> {
+        for (name, child) in &self.trees.listing(listing)?.entries {
+            self.entry(&join(path, name), child)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! Layers: as tarballs in the content store, and unpacked for overlays.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use ibuild_cache::{Batch, BlobId, BlobWriter, Digest, LayerId, Layout, Record, Store, Table, TreeId};
+use serde::{Deserialize, Serialize};
+
+use super::SnapshotError;
+use super::capture::{Change, join};
+use super::tarball::{TarWriter, segments};
+use super::tree::{Entry, Kind};
+use super::unpack::{Dialect, unpack};
+
+/// Speed over size: a layer is written once and read seldom.
+const ZSTD_LEVEL: i32 = 3;
+/// One worker and two give the same bytes, none gives others; so there is always at least one.
+const ZSTD_WORKERS: u32 = 2;
+
+/// The whole file system that a stage ends with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// What it looks like.
+    pub tree: TreeId,
+    /// How it is made, lowest first. Stages that changed nothing have no layer.
+    pub layers: Vec<LayerId>,
+}
+
+/// What is known of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its name: the digest of the uncompressed tarball.
+    pub id: LayerId,
+    /// The compressed tarball.
+    pub blob: BlobId,
+    /// Bytes of the uncompressed tarball.
+    pub raw_size: u64,
+    /// Bytes of the compressed tarball.
+    pub blob_size: u64,
+    /// The number of changes in it.
+    pub changes: u64,
+}
+
+impl Record for Layer {
+    const SCHEMA: u16 = 1;
+}
+
+/// The layers of a store.
+pub struct LayerStore<'s> {
+    store: &'s Store,
+}
+
+impl<'s> LayerStore<'s> {
+    /// The layers of `store`.
+    pub fn new(store: &'s Store) -> Self {
+        Self { store }
+    }
+
+    /// Where the layer is, or would be, unpacked.
+    pub fn unpacked_path(&self, layer: &LayerId) -> PathBuf {
+        self.store.layout().layers().join(Layout::layer_name(layer))
+    }
+
+    /// What is known of a layer, if its tarball is there.
+    pub fn find(&self, layer: &LayerId) -> Result<Option<Layer>, SnapshotError> {
+        let found: Option<Layer> = self.store.index().record(Table::Layers, layer.as_bytes())?;
+        let Some(found) = found else { return Ok(None) };
+        let size = self.store.blobs().size(&found.blob)?;
+        Ok((size == Some(found.blob_size)).then_some(found))
+    }
+
+    /// Makes a layer of a captured directory: writes the tarball, then moves the directory to where overlays find
+    /// it. The fact goes into `batch`; until that is committed nobody knows the layer.
+    pub fn publish(
+        &self,
+        dir: &Path,
+        changes: &[(Vec<u8>, Change)],
+        batch: &mut Batch,
+    ) -> Result<Layer, SnapshotError> {
+        let mut writer = Tee::new(self.store.blobs().writer()?);
+        write_layer(dir, changes, &mut writer).map_err(|(path, e)| SnapshotError::io("pack", &path)(e))?;
+        let (id, raw_size, blob) = writer.finish()?;
+        let layer =
+            Layer { id, blob: blob.digest, raw_size, blob_size: blob.size, changes: changes.len() as u64 };
+        self.adopt(dir, &id)?;
+        batch.put_record(Table::Layers, id.as_bytes(), &layer);
+        Ok(layer)
+    }
+
+    /// Renames a directory to the layer's place. If the place is taken, what is there is as good.
+    fn adopt(&self, dir: &Path, layer: &LayerId) -> Result<(), SnapshotError> {
+        let place = self.unpacked_path(layer);
+        match fs::rename(dir, &place) {
+            Err(_) if place.exists() => Ok(()),
+            renamed => renamed.map_err(SnapshotError::io("create", &place)),
+        }
+    }
+
+    /// The directory of a layer, unpacked now if it is not there.
+    pub fn unpacked(&self, layer: &LayerId) -> Result<PathBuf, SnapshotError> {
+        let place = self.unpacked_path(layer);
+        if place.exists() {
+            return Ok(place);
+        }
+        let work = self.store.run_dir()?;
+        let dir = work.path().join("layer");
+        fs::create_dir(&dir).map_err(SnapshotError::io("create", &dir))?;
+        self.restore(layer, &dir)?;
+        self.adopt(&dir, layer)?;
+        Ok(place)
+    }
+
+    /// Unpacks a tarball, and checks that it is the layer's before anybody uses it.
+    fn restore(&self, layer: &LayerId, dir: &Path) -> Result<(), SnapshotError> {
+        let missing = || SnapshotError::MissingLayer(*layer);
+        let found = self.find(layer)?.ok_or_else(missing)?;
+        let blob = self.store.blobs().open(&found.blob)?.ok_or_else(missing)?;
+        let decoder = zstd::Decoder::new(blob).map_err(SnapshotError::io("unpack", dir))?;
+        let mut reader = HashingReader { inner: decoder, hasher: <LayerId as Digest>::Hasher::default() };
+        let unpacked = unpack(&mut reader, dir, Dialect::Layer);
+        // A damaged tarball usually does not even parse; its digest is the better reason.
+        let drained = io::copy(&mut reader, &mut io::sink());
+        if drained.is_err() || LayerId::finish(reader.hasher) != *layer {
+            return Err(missing());
+        }
+        unpacked
+    }
+
+    /// Whether everything that the snapshot needs is in the store.
+    pub fn has(&self, snapshot: &Snapshot) -> Result<bool, SnapshotError> {
+        for layer in &snapshot.layers {
+            if self.find(layer)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(self.store.index().get(Table::Trees, snapshot.tree.as_bytes())?.is_some())
+    }
+}
+
+/// The path that failed, and why.
+type PackError = (PathBuf, io::Error);
+
+fn write_layer(dir: &Path, changes: &[(Vec<u8>, Change)], out: &mut impl Write) -> Result<(), PackError> {
+    let mut tar = TarWriter::new(io::BufWriter::with_capacity(1 << 20, out));
+    let mut written = std::collections::HashSet::new();
+    for (path, change) in changes {
+        let disk = dir.join(std::ffi::OsStr::from_bytes(path));
+        let packed = match change {
+            Change::Set(entry) => write_entry(&mut tar, path, entry, &disk, &mut written),
+            Change::Removed => tar.marker(&whiteout(path)),
+            Change::Opaque => tar.marker(&join(path, b".wh..wh..opq")),
+        };
+        packed.map_err(|e| (disk, e))?;
+    }
+    tar.finish().and_then(|mut out| out.flush()).map_err(|e| (dir.to_owned(), e))
+}
+
+fn whiteout(path: &[u8]) -> Vec<u8> {
+    let slash = path.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
+    [&path[..slash], b".wh.", &path[slash..]].concat()
+}
+
+/// Writes one entry; a file whose first name is in the tarball already becomes a link to it.
+pub(super) fn write_entry<W: Write>(
+    tar: &mut TarWriter<W>,
+    path: &[u8],
+    entry: &Entry,
+    disk: &Path,
+    written: &mut std::collections::HashSet<Vec<u8>>,
+) -> io::Result<()> {
+    let path = if path.is_empty() { b"." } else { path };
+    let Kind::File { size, link, .. } = &entry.kind else {
+        return tar.special(path, &entry.meta, &entry.kind);
+    };
+    if let Some(first) = link {
+        if first != path && written.contains(first) {
+            return tar.hard_link(path, &entry.meta, first);
+        }
+        written.insert(path.to_vec());
+    }
+    let mut file = File::open(disk)?;
+    let segments = segments(&file, *size)?;
+    tar.file(path, &entry.meta, &mut file, *size, &segments)
+}
+
+/// Names the uncompressed bytes while it compresses them into a blob.
+struct Tee {
+    hasher: <LayerId as Digest>::Hasher,
+    size: u64,
+    zstd: zstd::Encoder<'static, BlobWriter<BlobId>>,
+}
+
+impl Tee {
+    fn new(blob: BlobWriter<BlobId>) -> Self {
+        let encoder = zstd::Encoder::new(blob, ZSTD_LEVEL).and_then(|mut encoder| {
+            encoder.multithread(ZSTD_WORKERS)?;
+            encoder.include_checksum(true)?;
+            Ok(encoder)
+        });
+        let zstd = encoder.expect("the parameters are constant and valid");
+        Self { hasher: <LayerId as Digest>::Hasher::default(), size: 0, zstd }
+    }
+
+    fn finish(self) -> Result<(LayerId, u64, ibuild_cache::Stored<BlobId>), SnapshotError> {
+        let blob = self.zstd.finish().map_err(SnapshotError::io("compress", Path::new("layer")))?;
+        Ok((LayerId::finish(self.hasher), self.size, blob.finish()?))
+    }
+}
+
+impl Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.zstd.write(bytes)?;
+        LayerId::update(&mut self.hasher, &bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct HashingReader<R> {
+    inner: R,
+    hasher: <LayerId as Digest>::Hasher,
+}
+
+impl<R: Read> Read for HashingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        LayerId::update(&mut self.hasher, &buffer[..length]);
+        Ok(length)
+    }
+}

@@ -1,0 +1,21 @@
+//! Snapshots of a root file system: a tree and the layers that make it.
+//!
+//! A stage leaves an overlay's upper directory behind. [`capture`](capture::capture) turns it into a [`Layer`](layer)
+//! and the [`TreeId`](ibuild_cache::TreeId) of the whole file system, at the cost of what the stage changed.
+
+pub mod capture;
+pub mod diff;
+mod error;
+pub mod flat;
+pub mod layers;
+mod tarball;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+pub mod unpack;
+pub mod volatile;
+mod xattr;
+
+pub use error::SnapshotError;
+pub use layers::{Layer, LayerStore, Snapshot};
+pub use tree::{Entry, Kind, Listing, Metadata, TreeStore};

@@ -1,0 +1,362 @@
+//! The whole file system as data: directories that name their subdirectories by digest.
+//!
+//! A [`Listing`] is one directory. Its digest covers everything that a program could observe of it, and through
+//! the digests of the subdirectories everything below, so a change costs the directories on its way to the root.
+//! What is left out on purpose: inode numbers, access and change times, link counts, and the modification times
+//! of directories, which every capture sets to the epoch because they change with each temporary file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+
+use ibuild_cache::{Batch, BlobId, DecodeError, Decoder, Encoder, Store, Table, TreeId};
+
+use super::SnapshotError;
+
+const LISTING_DOMAIN: &str = "ibuild listing v1";
+const ROOT_DOMAIN: &str = "ibuild tree v1";
+
+/// What every kind of file has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metadata {
+    /// Permissions with setuid, setgid and sticky: `mode & 07777`.
+    pub mode: u32,
+    /// Numeric owner.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Modification time, seconds since 1970, at most the epoch. For directories always the epoch.
+    pub mtime: i64,
+    /// `security.capability`, `system.posix_acl_*` and `user.*`.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// What a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory, by the digest of its listing.
+    Directory(TreeId),
+    /// A regular file.
+    File {
+        /// Its bytes.
+        content: BlobId,
+        /// Their number.
+        size: u64,
+        /// The first name of a file with several names, `None` for one with a single name.
+        link: Option<Vec<u8>>,
+    },
+    /// A symbolic link, with its target.
+    Symlink(Vec<u8>),
+    /// A character device: major and minor.
+    Char(u32, u32),
+    /// A block device: major and minor.
+    Block(u32, u32),
+    /// A named pipe.
+    Fifo,
+}
+
+/// A file without its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Owner, mode, times, attributes.
+    pub meta: Metadata,
+    /// Type and content.
+    pub kind: Kind,
+}
+
+/// A directory: names, sorted by bytes, with what they stand for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listing {
+    /// The entries.
+    pub entries: BTreeMap<Vec<u8>, Entry>,
+}
+
+impl Metadata {
+    fn encode(&self, out: &mut Encoder) {
+        out.number(self.mode.into());
+        out.number(self.uid.into());
+        out.number(self.gid.into());
+        out.number(self.mtime);
+        out.sequence(self.xattrs.len());
+        for (name, value) in &self.xattrs {
+            out.bytes(name);
+            out.bytes(value);
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let mut small = || u32::try_from(from.number()?).map_err(|_| DecodeError);
+        let (mode, uid, gid) = (small()?, small()?, small()?);
+        let mtime = from.number()?;
+        let count = from.sequence()?;
+        let mut xattrs = BTreeMap::new();
+        for _ in 0..count {
+            xattrs.insert(from.bytes()?.to_vec(), from.bytes()?.to_vec());
+        }
+        Ok(Self { mode, uid, gid, mtime, xattrs })
+    }
+}
+
+/// The numbers are part of every tree's digest: never reuse or change one.
+const DIRECTORY: i64 = 1;
+const FILE: i64 = 2;
+const SYMLINK: i64 = 3;
+const CHAR: i64 = 4;
+const BLOCK: i64 = 5;
+const FIFO: i64 = 6;
+
+impl Entry {
+    /// The digest of a whole file system with this root directory.
+    pub fn tree_id(&self) -> TreeId {
+        TreeId::from_bytes(self.encoded_root().hash())
+    }
+
+    fn encoded_root(&self) -> Encoder {
+        let mut out = Encoder::new(ROOT_DOMAIN);
+        self.encode(&mut out);
+        out
+    }
+
+    fn encode(&self, out: &mut Encoder) {
+        self.meta.encode(out);
+        match &self.kind {
+            Kind::Directory(listing) => {
+                out.number(DIRECTORY);
+                out.digest(listing.as_bytes());
+            }
+            Kind::File { content, size, link } => {
+                out.number(FILE);
+                out.digest(content.as_bytes());
+                out.number(*size as i64);
+                out.sequence(usize::from(link.is_some()));
+                link.iter().for_each(|name| out.bytes(name));
+            }
+            Kind::Symlink(target) => {
+                out.number(SYMLINK);
+                out.bytes(target);
+            }
+            Kind::Char(major, minor) => encode_device(out, CHAR, *major, *minor),
+            Kind::Block(major, minor) => encode_device(out, BLOCK, *major, *minor),
+            Kind::Fifo => out.number(FIFO),
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let meta = Metadata::decode(from)?;
+        let kind = match from.number()? {
+            DIRECTORY => Kind::Directory(TreeId::from_bytes(*from.digest()?)),
+            FILE => decode_file(from)?,
+            SYMLINK => Kind::Symlink(from.bytes()?.to_vec()),
+            CHAR => decode_device(from).map(|(major, minor)| Kind::Char(major, minor))?,
+            BLOCK => decode_device(from).map(|(major, minor)| Kind::Block(major, minor))?,
+            FIFO => Kind::Fifo,
+            _ => return Err(DecodeError),
+        };
+        Ok(Self { meta, kind })
+    }
+}
+
+fn decode_file(from: &mut Decoder<'_>) -> Result<Kind, DecodeError> {
+    let content = BlobId::from_bytes(*from.digest()?);
+    let size = u64::try_from(from.number()?).map_err(|_| DecodeError)?;
+    let link = match from.sequence()? {
+        0 => None,
+        1 => Some(from.bytes()?.to_vec()),
+        _ => return Err(DecodeError),
+    };
+    Ok(Kind::File { content, size, link })
+}
+
+fn encode_device(out: &mut Encoder, kind: i64, major: u32, minor: u32) {
+    out.number(kind);
+    out.number(major.into());
+    out.number(minor.into());
+}
+
+fn decode_device(from: &mut Decoder<'_>) -> Result<(u32, u32), DecodeError> {
+    let mut small = || u32::try_from(from.number()?).map_err(|_| DecodeError);
+    Ok((small()?, small()?))
+}
+
+impl Listing {
+    fn encoded(&self) -> Encoder {
+        let mut out = Encoder::new(LISTING_DOMAIN);
+        out.sequence(self.entries.len());
+        for (name, entry) in &self.entries {
+            out.bytes(name);
+            entry.encode(&mut out);
+        }
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Decoder::new(bytes, LISTING_DOMAIN)?;
+        let count = from.sequence()?;
+        let mut entries = BTreeMap::new();
+        for _ in 0..count {
+            entries.insert(from.bytes()?.to_vec(), Entry::decode(&mut from)?);
+        }
+        if from.is_empty() { Ok(Self { entries }) } else { Err(DecodeError) }
+    }
+}
+
+/// The directories of all trees, in the index. Those of a capture wait in memory until they are committed
+/// together with the result that needs them.
+pub struct TreeStore<'s> {
+    store: &'s Store,
+    pending: Mutex<HashMap<TreeId, Vec<u8>>>,
+}
+
+impl<'s> TreeStore<'s> {
+    /// The trees of a store.
+    pub fn new(store: &'s Store) -> Self {
+        Self { store, pending: Mutex::default() }
+    }
+
+    fn bytes(&self, id: TreeId) -> Result<Vec<u8>, SnapshotError> {
+        if let Some(bytes) = self.pending.lock().expect("no panic while held").get(&id) {
+            return Ok(bytes.clone());
+        }
+        let found = self.store.index().get(Table::Trees, id.as_bytes())?;
+        // A digest is only trusted from the code that computes it, so a damaged row is a missing one.
+        let found = found.filter(|bytes| *blake3::hash(bytes).as_bytes() == *id.as_bytes());
+        found.ok_or(SnapshotError::UnknownTree(id))
+    }
+
+    fn keep(&self, encoded: Encoder) -> TreeId {
+        let id = TreeId::from_bytes(encoded.hash());
+        self.pending.lock().expect("no panic while held").insert(id, encoded.finish());
+        id
+    }
+
+    /// The directory with this digest.
+    pub fn listing(&self, id: TreeId) -> Result<Listing, SnapshotError> {
+        Listing::decode(&self.bytes(id)?).map_err(|_| SnapshotError::UnknownTree(id))
+    }
+
+    /// The root directory of the file system with this digest.
+    pub fn root(&self, id: TreeId) -> Result<Entry, SnapshotError> {
+        let bytes = self.bytes(id)?;
+        let mut from = Decoder::new(&bytes, ROOT_DOMAIN).map_err(|_| SnapshotError::UnknownTree(id))?;
+        Entry::decode(&mut from).map_err(|_| SnapshotError::UnknownTree(id))
+    }
+
+    /// Remembers a directory.
+    pub fn add_listing(&self, listing: &Listing) -> TreeId {
+        self.keep(listing.encoded())
+    }
+
+    /// Remembers a root directory, and names the file system.
+    pub fn add_root(&self, root: &Entry) -> TreeId {
+        self.keep(root.encoded_root())
+    }
+
+    /// Moves what was remembered into a batch.
+    pub fn flush(&self, batch: &mut Batch) {
+        for (id, bytes) in self.pending.lock().expect("no panic while held").drain() {
+            batch.put(Table::Trees, id.as_bytes(), bytes);
+        }
+    }
+
+    /// The entry at `path`, relative to the root, following no symbolic link; `None` if there is none.
+    pub fn find(&self, tree: TreeId, path: &[u8]) -> Result<Option<Entry>, SnapshotError> {
+        let mut entry = self.root(tree)?;
+        for name in path.split(|b| *b == b'/').filter(|name| !name.is_empty()) {
+            let Kind::Directory(listing) = entry.kind else { return Ok(None) };
+            match self.listing(listing)?.entries.remove(name) {
+                Some(child) => entry = child,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ibuild_cache::MemoryIndex;
+
+    fn file(bytes: &[u8]) -> Entry {
+        let content = BlobId::from_bytes(*blake3::hash(bytes).as_bytes());
+        let meta = Metadata { mode: 0o644, ..Metadata::default() };
+        Entry { meta, kind: Kind::File { content, size: bytes.len() as u64, link: None } }
+    }
+
+    fn listing(entries: &[(&str, Entry)]) -> Listing {
+        Listing { entries: entries.iter().map(|(n, e)| (n.as_bytes().to_vec(), e.clone())).collect() }
+    }
+
+    fn every_kind() -> Listing {
+        let meta = Metadata {
+            mode: 0o4755,
+            uid: 7,
+            gid: 70_000,
+            mtime: -3,
+            xattrs: [(b"user.x".to_vec(), vec![0, 255])].into(),
+        };
+        let with = |kind| Entry { meta: meta.clone(), kind };
+        let link = Some(b"a/b".to_vec());
+        listing(&[
+            ("char", with(Kind::Char(1, 3))),
+            ("block", with(Kind::Block(8, 0))),
+            ("dir", with(Kind::Directory(TreeId::from_bytes([9; 32])))),
+            ("fifo", with(Kind::Fifo)),
+            ("file", with(Kind::File { content: BlobId::from_bytes([1; 32]), size: 5, link })),
+            ("symlink", with(Kind::Symlink(b"\xff/x".to_vec()))),
+        ])
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let listing = every_kind();
+        assert_eq!(Listing::decode(&listing.encoded().finish()), Ok(listing));
+    }
+
+    /// A changed value here renames every tree that anybody has in a cache.
+    #[test]
+    fn pinned_vector() {
+        let digest = TreeId::from_bytes(every_kind().encoded().hash());
+        assert_eq!(digest.hex(), "9eaab7fa1d200e56cde0b8f892d7851cf815b3dfe37f0c5fa2ab666f2780316e");
+    }
+
+    #[test]
+    fn every_field_counts() {
+        let base = file(b"x");
+        let mut others = vec![file(b"y")];
+        let edits: [fn(&mut Metadata); 5] = [
+            |m| m.mode = 0o600,
+            |m| m.uid = 1,
+            |m| m.gid = 1,
+            |m| m.mtime = 1,
+            |m| drop(m.xattrs.insert(b"user.a".to_vec(), vec![])),
+        ];
+        for edit in edits {
+            let mut other = base.clone();
+            edit(&mut other.meta);
+            others.push(other);
+        }
+        for kind in [Kind::Fifo, Kind::Char(0, 1), Kind::Block(0, 1), Kind::Symlink(b"x".to_vec())] {
+            others.push(Entry { kind, ..base.clone() });
+        }
+        let mut seen = std::collections::HashSet::from([listing(&[("f", base)]).encoded().hash()]);
+        for other in others {
+            assert!(seen.insert(listing(&[("f", other.clone())]).encoded().hash()), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_row_is_a_missing_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let trees = TreeStore::new(&store);
+        let id = trees.add_listing(&every_kind());
+        let mut batch = Batch::default();
+        trees.flush(&mut batch);
+        store.index().commit(batch).unwrap();
+        assert_eq!(trees.listing(id).unwrap(), every_kind());
+        let mut batch = Batch::default();
+        batch.put(Table::Trees, id.as_bytes(), listing(&[]).encoded().finish());
+        store.index().commit(batch).unwrap();
+        assert!(matches!(trees.listing(id), Err(SnapshotError::UnknownTree(_))));
+    }
+}

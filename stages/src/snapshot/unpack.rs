@@ -1,0 +1,296 @@
+//! From a tarball to a directory, never outside it.
+//!
+//! Every parent directory is opened with `openat2`, relative to the root's descriptor, so neither `..` nor a symbolic
+//! link in the tarball or on disk can lead out. Files are made relative to that descriptor, without following the
+//! last component.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, chownat, fchmod, linkat,
+    makedev, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use super::tarball::{Member, MemberKind, Segment, read_members};
+use super::tree::Metadata;
+use super::{SnapshotError, xattr};
+
+/// Where a tarball comes from decides what its names mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// One of our layers: `.wh.` names are changes and become what an overlay understands; a link on the way to a
+    /// member is an error.
+    Layer,
+    /// The files of a Debian package: `.wh.` means nothing; a member below a symbolic link goes to where the link
+    /// points within the root, as dpkg does for `/lib`.
+    Package,
+}
+
+/// Unpacks `tarball` into the existing directory `root`.
+pub fn unpack(tarball: impl Read, root: &Path, dialect: Dialect) -> Result<(), SnapshotError> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(root, flags, Mode::empty()).map_err(SnapshotError::io("open", root))?;
+    let mut unpacker = Unpacker { root, fd, dialect, directories: Vec::new() };
+    read_members(tarball, |member, bytes| unpacker.member(&member, bytes).map_err(Failure::Member)).map_err(
+        |failure| match failure {
+            Failure::Member(error) => error,
+            Failure::Tarball(error) => SnapshotError::io("read a tarball for", root)(error),
+        },
+    )?;
+    unpacker.finish()
+}
+
+/// Makes what an overlay understands as the absence of a file.
+pub(super) fn make_whiteout(path: &Path) -> Result<(), SnapshotError> {
+    mknodat(CWD, path, FileType::CharacterDevice, Mode::empty(), 0).map_err(SnapshotError::io("create", path))
+}
+
+enum Failure {
+    Tarball(io::Error),
+    Member(SnapshotError),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Tarball(error)
+    }
+}
+
+/// Whether a member's owner, mode and times are to be set.
+enum Created {
+    Anew,
+    Before,
+}
+
+struct Unpacker<'a> {
+    root: &'a Path,
+    fd: OwnedFd,
+    dialect: Dialect,
+    /// Their times and attributes are set last: making a file in a directory changes the directory's time, and
+    /// a default ACL would be inherited by the files.
+    directories: Vec<(Vec<u8>, Metadata)>,
+}
+
+impl Unpacker<'_> {
+    fn on_disk(&self, path: &[u8]) -> PathBuf {
+        self.root.join(std::ffi::OsStr::from_bytes(path))
+    }
+
+    fn refuse(&self, path: &[u8], reason: &'static str) -> SnapshotError {
+        SnapshotError::Refused { path: PathBuf::from(std::ffi::OsStr::from_bytes(path)), reason }
+    }
+
+    fn member(&mut self, member: &Member, bytes: &mut dyn Read) -> Result<(), SnapshotError> {
+        if member.path.split(|b| *b == b'/').any(|part| part == b"..") {
+            return Err(self.refuse(&member.path, "its path has `..` in it"));
+        }
+        if member.path.is_empty() {
+            return self.root_itself(&member.meta);
+        }
+        let (parent, name) = split(&member.path);
+        let dir = self.open_dir(parent)?;
+        if self.dialect == Dialect::Layer
+            && let Some(hidden) = name.strip_prefix(b".wh.")
+        {
+            return self.whiteout(&dir, parent, hidden);
+        }
+        let place = Place { dir: dir.as_fd(), name, disk: self.on_disk(&member.path) };
+        let error = SnapshotError::io("extract", &place.disk);
+        match self.create(&place, member, bytes).map_err(error)? {
+            Created::Anew => self.dress(&place, member),
+            Created::Before => Ok(()),
+        }
+    }
+
+    fn root_itself(&mut self, meta: &Metadata) -> Result<(), SnapshotError> {
+        let fd = self.fd.try_clone().map_err(SnapshotError::io("open", self.root))?;
+        let place = Place { dir: fd.as_fd(), name: b".", disk: self.root.to_owned() };
+        let kind = MemberKind::Directory;
+        self.dress(&place, &Member { path: Vec::new(), meta: meta.clone(), kind })
+    }
+
+    fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, SnapshotError> {
+        if path.is_empty() {
+            return self.fd.try_clone().map_err(SnapshotError::io("open", self.root));
+        }
+        match self.resolve(path) {
+            Err(Errno::NOENT) => {
+                // A package may leave out the parents of its files.
+                let (parent, name) = split(path);
+                let dir = self.open_dir(parent)?;
+                mkdirat(&dir, name, Mode::from(0o755))
+                    .and_then(|()| self.resolve(path))
+                    .map_err(SnapshotError::io("create", &self.on_disk(path)))
+            }
+            Err(Errno::LOOP | Errno::NOTDIR | Errno::XDEV) => {
+                Err(self.refuse(path, "something on its way is not a directory"))
+            }
+            opened => opened.map_err(SnapshotError::io("open", &self.on_disk(path))),
+        }
+    }
+
+    fn resolve(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let links = match self.dialect {
+            Dialect::Layer => ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH,
+            Dialect::Package => ResolveFlags::IN_ROOT,
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        loop {
+            // A rename elsewhere can disturb the kernel's check of `..`; it then asks to be called again.
+            match openat2(&self.fd, path, flags, Mode::empty(), links | ResolveFlags::NO_MAGICLINKS) {
+                Err(Errno::AGAIN) => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    fn whiteout(&self, dir: &OwnedFd, parent: &[u8], hidden: &[u8]) -> Result<(), SnapshotError> {
+        if hidden == b".wh..opq" {
+            return xattr::set_opaque(&self.on_disk(parent));
+        }
+        mknodat(dir, hidden, FileType::CharacterDevice, Mode::empty(), 0).map_err(SnapshotError::io(
+            "hide",
+            &self.on_disk(parent).join(std::ffi::OsStr::from_bytes(hidden)),
+        ))
+    }
+
+    /// Makes the file itself. What is there already is replaced, but a directory by a directory is kept.
+    fn create(&self, place: &Place<'_>, member: &Member, bytes: &mut dyn Read) -> io::Result<Created> {
+        if member.kind == MemberKind::Directory {
+            return place.directory(self.dialect);
+        }
+        place.clear()?;
+        let (dir, name) = (place.dir, place.name);
+        let node = |kind, device| Ok(mknodat(dir, name, kind, Mode::from(0o600), device)?);
+        let made: io::Result<()> = match &member.kind {
+            MemberKind::Directory => Ok(()),
+            MemberKind::File { size, segments } => place.file(*size, segments, bytes),
+            MemberKind::Symlink(target) => Ok(symlinkat(target.as_slice(), dir, name)?),
+            MemberKind::HardLink(target) => self.hard_link(place, target),
+            MemberKind::Char(major, minor) => node(FileType::CharacterDevice, makedev(*major, *minor)),
+            MemberKind::Block(major, minor) => node(FileType::BlockDevice, makedev(*major, *minor)),
+            MemberKind::Fifo => node(FileType::Fifo, 0),
+        };
+        made.map(|()| Created::Anew)
+    }
+
+    fn hard_link(&self, place: &Place<'_>, target: &[u8]) -> io::Result<()> {
+        let (parent, name) = split(target);
+        let dir = self.open_dir(parent).map_err(io::Error::other)?;
+        Ok(linkat(&dir, name, place.dir, place.name, AtFlags::empty())?)
+    }
+
+    /// Owner before mode, because a change of owner takes setuid away; attributes after the owner, because it takes
+    /// capabilities away too; times last.
+    fn dress(&mut self, place: &Place<'_>, member: &Member) -> Result<(), SnapshotError> {
+        let Member { meta, kind, path } = member;
+        if matches!(kind, MemberKind::HardLink(_)) {
+            return Ok(());
+        }
+        let error = || SnapshotError::io("set the owner of", &place.disk);
+        let (uid, gid) = (rustix::fs::Uid::from_raw(meta.uid), rustix::fs::Gid::from_raw(meta.gid));
+        chownat(place.dir, place.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(error())?;
+        if !matches!(kind, MemberKind::Symlink(_)) {
+            place.set_mode(meta.mode).map_err(SnapshotError::io("set the mode of", &place.disk))?;
+        }
+        if *kind == MemberKind::Directory {
+            self.directories.push((path.clone(), meta.clone()));
+            return Ok(());
+        }
+        place.set_xattrs(meta)?;
+        place.set_mtime(meta.mtime).map_err(SnapshotError::io("set the times of", &place.disk))
+    }
+
+    fn finish(self) -> Result<(), SnapshotError> {
+        for (path, meta) in self.directories.iter().rev() {
+            let dir = self.open_dir(path)?;
+            let place = Place { dir: dir.as_fd(), name: b".", disk: self.on_disk(path) };
+            place.set_xattrs(meta)?;
+            place.set_mtime(meta.mtime).map_err(SnapshotError::io("set the times of", &place.disk))?;
+        }
+        Ok(())
+    }
+}
+
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&[], path),
+    }
+}
+
+/// A name in an open directory.
+struct Place<'a> {
+    dir: BorrowedFd<'a>,
+    name: &'a [u8],
+    /// The same as a path, for messages.
+    disk: PathBuf,
+}
+
+impl Place<'_> {
+    fn clear(&self) -> io::Result<()> {
+        match unlinkat(self.dir, self.name, AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            cleared => Ok(cleared?),
+        }
+    }
+
+    fn directory(&self, dialect: Dialect) -> io::Result<Created> {
+        match mkdirat(self.dir, self.name, Mode::from(0o700)) {
+            Err(Errno::EXIST) => {}
+            made => return Ok(made.map(|()| Created::Anew)?),
+        }
+        let stat = rustix::fs::statat(self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match (FileType::from_raw_mode(stat.st_mode), dialect) {
+            // Several packages ship one directory, and some ship `/lib/` where the root has a link to `usr/lib`.
+            (FileType::Directory | FileType::Symlink, Dialect::Package) => Ok(Created::Before),
+            (FileType::Directory, Dialect::Layer) => Ok(Created::Anew),
+            _ => Err(Errno::NOTDIR.into()),
+        }
+    }
+
+    fn file(&self, size: u64, segments: &[Segment], bytes: &mut dyn Read) -> io::Result<()> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(self.dir, self.name, flags, Mode::from(0o600))?);
+        for segment in segments {
+            file.seek(SeekFrom::Start(segment.offset))?;
+            if io::copy(&mut bytes.take(segment.length), &mut file)? != segment.length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        file.flush()?;
+        file.set_len(size)
+    }
+
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(self.dir, self.name, flags, Mode::empty())?;
+        // `fchmod` does not take a descriptor of this kind, which is the only one that opens devices harmlessly.
+        let through_proc = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+        match rustix::fs::chmod(&through_proc, Mode::from(mode)) {
+            Err(Errno::NOENT) => {
+                let fd = openat(self.dir, self.name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+                Ok(fchmod(fd, Mode::from(mode))?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    fn set_xattrs(&self, meta: &Metadata) -> Result<(), SnapshotError> {
+        for (name, value) in meta.xattrs.iter().filter(|(name, _)| xattr::is_kept(name)) {
+            xattr::set(&self.disk, name, value)?;
+        }
+        Ok(())
+    }
+
+    fn set_mtime(&self, mtime: i64) -> io::Result<()> {
+        let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        Ok(utimensat(self.dir, self.name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+}
