@@ -1,1 +1,49 @@
 //! Decides what must run and why.
+//!
+//! A [`StageGraph`] says what depends on what. For each stage whose inputs are known an [`Executor`] gives a
+//! [`Description`]: everything that can change the result, as data. Its digest is the action key; the same data,
+//! compared with the last run's, is the reason why a stage is dirty. The graph does no I/O of its own beyond the
+//! index, and knows nothing of file systems.
+
+mod describe;
+mod engine;
+mod explain;
+mod memory;
+mod plan;
+mod stage;
+mod value;
+
+pub use describe::{ACTION_DOMAIN, Description};
+pub use engine::{
+    BuildError, BuildReport, BuildResult, Engine, EngineOptions, Event, Observer, OnFailure, Outcome, Report,
+    StageReport,
+};
+pub use explain::{Change, DirtyReason, changes};
+pub use memory::{ActionResult, LastRun, RunMemory};
+pub use plan::{Plan, PlannedStage, Verdict, plan};
+pub use stage::{GraphBuilder, GraphError, StageGraph, StageId, StageName};
+pub use value::Value;
+
+use ibuild_cache::Record;
+
+/// What makes stages. Implemented by the real thing, and by fakes in tests.
+pub trait Executor: Sync {
+    /// What a stage makes, for example a snapshot. Small: it is kept in the index.
+    type Output: Record + Clone + PartialEq + Send + Sync;
+    /// Why a stage could not be made.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Everything that can change what `stage` makes, given what its inputs made, in the order in which they were
+    /// declared.
+    fn describe(&self, stage: StageId, inputs: &[&Self::Output]) -> Result<Description, Self::Error>;
+
+    /// Whether what was made is still there.
+    fn is_available(&self, output: &Self::Output) -> Result<bool, Self::Error>;
+
+    /// Makes the stage.
+    fn run(&self, stage: StageId, inputs: &[&Self::Output]) -> Result<Self::Output, Self::Error>;
+
+    /// Takes the lock that keeps other processes from making the same action at the same time. It is held until
+    /// the returned value is dropped.
+    fn lock(&self, stage: StageId, key: &ibuild_cache::ActionKey) -> Result<Box<dyn Send>, Self::Error>;
+}

@@ -1,0 +1,373 @@
+//! Builds: looks up what is there, runs what is not, several stages at a time.
+//!
+//! One coordinator decides; workers only run. The coordinator describes a stage as soon as its inputs are known,
+//! looks its action up, and hands it to a worker if there is nothing to be found. Because a description covers what
+//! the inputs *made* and not what they *are*, a stage that ran again and made the same leaves all after it fresh.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use ibuild_cache::{ActionKey, CacheError};
+
+use crate::{
+    Description, DirtyReason, Executor, LastRun, RunMemory, StageGraph, StageId, StageName, changes,
+};
+
+/// Why a build did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError<E: std::error::Error + 'static> {
+    /// A stage could not be made.
+    #[error("stage `{stage}` failed")]
+    Stage {
+        /// Which one.
+        stage: StageName,
+        #[source]
+        source: E,
+    },
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] CacheError),
+}
+
+/// What to do when a stage fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Start nothing more; what runs already comes to its end.
+    Stop,
+    /// Go on with what does not need it.
+    KeepGoing,
+}
+
+/// How to build.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// How many stages may run at a time, at least one.
+    pub jobs: usize,
+    /// What to do when a stage fails.
+    pub on_failure: OnFailure,
+    /// Stages that run whether or not their result is there.
+    pub forced: BTreeSet<StageId>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { jobs: 1, on_failure: OnFailure::Stop, forced: BTreeSet::new() }
+    }
+}
+
+/// What comes of building with an executor.
+pub type BuildResult<T, E> = Result<T, BuildError<<E as Executor>::Error>>;
+
+/// What a build with an executor did.
+pub type BuildReport<E> = Report<<E as Executor>::Output, BuildError<<E as Executor>::Error>>;
+
+/// What an action made, and how long that took, in milliseconds.
+pub(crate) type Found<E> = Option<(<E as Executor>::Output, u64)>;
+
+/// What happened to a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its result was in the store.
+    Hit,
+    /// It ran.
+    Ran {
+        /// Why.
+        reason: DirtyReason,
+        /// Whether it made the same as its last run: then nothing after it had to run on its account.
+        same_output: bool,
+    },
+    /// It could not be made.
+    Failed,
+    /// It was not tried, because a stage that it needs failed.
+    Skipped,
+}
+
+/// A stage and what happened to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageReport {
+    /// The stage.
+    pub stage: StageId,
+    /// What happened.
+    pub outcome: Outcome,
+    /// The time that it took in this build.
+    pub elapsed: Duration,
+}
+
+/// What a build did and what came of it.
+#[derive(Debug)]
+pub struct Report<O, E> {
+    /// In the order in which the stages ended.
+    pub stages: Vec<StageReport>,
+    /// What each stage that succeeded made.
+    pub outputs: BTreeMap<StageId, O>,
+    /// The stages that failed.
+    pub failures: Vec<(StageId, E)>,
+}
+
+impl<O, E> Report<O, E> {
+    /// How many stages ran.
+    pub fn ran(&self) -> usize {
+        self.stages.iter().filter(|s| matches!(s.outcome, Outcome::Ran { .. })).count()
+    }
+
+    /// How many results were in the store.
+    pub fn cached(&self) -> usize {
+        self.stages.iter().filter(|s| s.outcome == Outcome::Hit).count()
+    }
+}
+
+/// Told while it happens.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A stage starts to run.
+    Started {
+        /// Which one.
+        stage: StageId,
+        /// Why.
+        reason: &'a DirtyReason,
+    },
+    /// A stage came to its end.
+    Finished(&'a StageReport),
+}
+
+/// Listens to a build.
+pub trait Observer: Sync {
+    /// Something happened. Called from the coordinator only, in order.
+    fn event(&self, event: Event<'_>);
+}
+
+/// Builds a graph with an executor.
+pub struct Engine<'a, E: Executor> {
+    graph: &'a StageGraph,
+    memory: &'a RunMemory<'a>,
+    executor: &'a E,
+    observer: &'a dyn Observer,
+    options: EngineOptions,
+}
+
+/// Why the action of `description` is not the stage's last one. Asked only when there is no result to be had.
+pub(crate) fn reason_for(description: &Description, last: Option<&LastRun>) -> DirtyReason {
+    match last {
+        None => DirtyReason::NeverBuilt,
+        Some(last) if last.key == description.key() => DirtyReason::OutputMissing,
+        Some(last) => match last.description() {
+            Some(before) => DirtyReason::Changed(changes(&before, description)),
+            None => DirtyReason::NeverBuilt,
+        },
+    }
+}
+
+/// A stage that has to run.
+struct Job<O> {
+    stage: StageId,
+    description: Description,
+    inputs: Vec<O>,
+    reason: DirtyReason,
+}
+
+/// What a worker tells the coordinator.
+struct Done<O, E: std::error::Error + 'static> {
+    stage: StageId,
+    result: Result<(O, Outcome), BuildError<E>>,
+    elapsed: Duration,
+}
+
+/// The coordinator's view of a build. Every stage is in exactly one of: `waiting`, `ready`, running (counted), or
+/// `settled` with its fate in the report.
+struct Progress<O, E: std::error::Error + 'static> {
+    waiting: Vec<StageId>,
+    ready: Vec<Job<O>>,
+    running: usize,
+    settled: BTreeSet<StageId>,
+    hits: Vec<(StageName, Description, u64)>,
+    report: Report<O, BuildError<E>>,
+}
+
+impl<'a, E: Executor> Engine<'a, E> {
+    /// Prepares a build; nothing happens yet.
+    pub fn new(
+        graph: &'a StageGraph,
+        memory: &'a RunMemory<'a>,
+        executor: &'a E,
+        observer: &'a dyn Observer,
+        options: EngineOptions,
+    ) -> Self {
+        Self { graph, memory, executor, observer, options }
+    }
+
+    /// Builds `targets` and everything that they need.
+    pub fn build(&self, targets: &[StageId]) -> BuildResult<BuildReport<E>, E> {
+        let report = Report { stages: Vec::new(), outputs: BTreeMap::new(), failures: Vec::new() };
+        let mut progress = Progress {
+            waiting: self.graph.needed_for(targets),
+            ready: Vec::new(),
+            running: 0,
+            settled: BTreeSet::new(),
+            hits: Vec::new(),
+            report,
+        };
+        std::thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel();
+            loop {
+                // Settle what needs no work, start what does, then wait for one worker.
+                while self.advance(&mut progress)? {}
+                self.start(scope, &sender, &mut progress);
+                if progress.running == 0 {
+                    break;
+                }
+                let done = receiver.recv().expect("this thread holds a sender");
+                self.settle(done, &mut progress);
+            }
+            BuildResult::<_, E>::Ok(())
+        })?;
+        self.memory.remember_hits(&progress.hits)?;
+        Ok(progress.report)
+    }
+
+    /// Decides about the waiting stages whose inputs are settled. Says whether there were any.
+    fn advance(&self, progress: &mut Progress<E::Output, E::Error>) -> BuildResult<bool, E> {
+        let is_known =
+            |stage: &StageId| self.graph.inputs(*stage).iter().all(|i| progress.settled.contains(i));
+        let (known, waiting): (Vec<_>, _) = progress.waiting.iter().copied().partition(is_known);
+        progress.waiting = waiting;
+        let any = !known.is_empty();
+        for stage in known {
+            self.decide(stage, progress)?;
+        }
+        Ok(any)
+    }
+
+    fn decide(&self, stage: StageId, progress: &mut Progress<E::Output, E::Error>) -> BuildResult<(), E> {
+        let inputs = self.graph.inputs(stage);
+        let outputs: Option<Vec<_>> =
+            inputs.iter().map(|i| progress.report.outputs.get(i).cloned()).collect();
+        let Some(inputs) = outputs else {
+            self.conclude(stage, Outcome::Skipped, Duration::ZERO, progress);
+            return Ok(());
+        };
+        let start = Instant::now();
+        let described = self.executor.describe(stage, &inputs.iter().collect::<Vec<_>>());
+        let description = match described {
+            Ok(description) => description,
+            Err(source) => {
+                progress.report.failures.push((stage, self.stage_error(stage, source)));
+                self.conclude(stage, Outcome::Failed, start.elapsed(), progress);
+                return Ok(());
+            }
+        };
+        let forced = self.options.forced.contains(&stage);
+        let found = if forced { None } else { self.look_up(stage, &description.key())? };
+        let last = self.memory.last_run(self.graph.name(stage))?;
+        if let Some((output, millis)) = found {
+            if last.is_none_or(|last| last.key != description.key()) {
+                progress.hits.push((self.graph.name(stage).clone(), description, millis));
+            }
+            progress.report.outputs.insert(stage, output);
+            self.conclude(stage, Outcome::Hit, start.elapsed(), progress);
+            return Ok(());
+        }
+        let reason = if forced { DirtyReason::Forced } else { reason_for(&description, last.as_ref()) };
+        progress.ready.push(Job { stage, description, inputs, reason });
+        Ok(())
+    }
+
+    /// What the action made, if it is known and still there.
+    fn look_up(&self, stage: StageId, key: &ActionKey) -> BuildResult<Found<E>, E> {
+        let Some(result) = self.memory.result(key)? else { return Ok(None) };
+        let Some(output) = result.output::<E::Output>() else { return Ok(None) };
+        let available = self.executor.is_available(&output).map_err(|e| self.stage_error(stage, e))?;
+        Ok(available.then_some((output, result.millis)))
+    }
+
+    fn stage_error(&self, stage: StageId, source: E::Error) -> BuildError<E::Error> {
+        BuildError::Stage { stage: self.graph.name(stage).clone(), source }
+    }
+
+    /// Hands ready stages to workers, one thread each: a thread outlives the process that it starts, which is what
+    /// ties that process's life to ours.
+    fn start<'scope>(
+        &'scope self,
+        scope: &'scope std::thread::Scope<'scope, '_>,
+        sender: &mpsc::Sender<Done<E::Output, E::Error>>,
+        progress: &mut Progress<E::Output, E::Error>,
+    ) {
+        let stopped = self.options.on_failure == OnFailure::Stop && !progress.report.failures.is_empty();
+        if stopped {
+            for job in std::mem::take(&mut progress.ready) {
+                self.conclude(job.stage, Outcome::Skipped, Duration::ZERO, progress);
+            }
+        }
+        while progress.running < self.options.jobs.max(1) && !progress.ready.is_empty() {
+            let job = progress.ready.remove(0);
+            self.observer.event(Event::Started { stage: job.stage, reason: &job.reason });
+            let sender = sender.clone();
+            progress.running += 1;
+            scope.spawn(move || {
+                let start = Instant::now();
+                let stage = job.stage;
+                let result = self.work(job);
+                // The coordinator hears from every worker before it returns.
+                let _ = sender.send(Done { stage, result, elapsed: start.elapsed() });
+            });
+        }
+    }
+
+    /// Runs in a worker.
+    fn work(&self, job: Job<E::Output>) -> BuildResult<(E::Output, Outcome), E> {
+        let Job { stage, description, inputs, reason } = job;
+        let key = description.key();
+        let _lock = self.executor.lock(stage, &key).map_err(|e| self.stage_error(stage, e))?;
+        let forced = reason == DirtyReason::Forced;
+        self.memory.refresh();
+        if !forced && let Some((output, _)) = self.look_up(stage, &key)? {
+            // Another process built it while this one waited for the lock.
+            return Ok((output, Outcome::Hit));
+        }
+        let name = self.graph.name(stage);
+        let before = self.last_output(stage)?;
+        let start = Instant::now();
+        let output = self
+            .executor
+            .run(stage, &inputs.iter().collect::<Vec<_>>())
+            .map_err(|source| self.stage_error(stage, source))?;
+        let millis = start.elapsed().as_millis() as u64;
+        self.memory.remember_run(name, &description, &output, reason.to_string(), millis)?;
+        let same_output = before.as_ref() == Some(&output);
+        Ok((output, Outcome::Ran { reason, same_output }))
+    }
+
+    fn last_output(&self, stage: StageId) -> BuildResult<Option<E::Output>, E> {
+        let Some(last) = self.memory.last_run(self.graph.name(stage))? else { return Ok(None) };
+        Ok(self.memory.result(&last.key)?.and_then(|result| result.output()))
+    }
+
+    fn settle(&self, done: Done<E::Output, E::Error>, progress: &mut Progress<E::Output, E::Error>) {
+        progress.running -= 1;
+        let outcome = match done.result {
+            Ok((output, outcome)) => {
+                progress.report.outputs.insert(done.stage, output);
+                outcome
+            }
+            Err(error) => {
+                progress.report.failures.push((done.stage, error));
+                Outcome::Failed
+            }
+        };
+        self.conclude(done.stage, outcome, done.elapsed, progress);
+    }
+
+    /// The only place where a stage becomes settled.
+    fn conclude(
+        &self,
+        stage: StageId,
+        outcome: Outcome,
+        elapsed: Duration,
+        progress: &mut Progress<E::Output, E::Error>,
+    ) {
+        let report = StageReport { stage, outcome, elapsed };
+        self.observer.event(Event::Finished(&report));
+        progress.settled.insert(stage);
+        progress.report.stages.push(report);
+    }
+}

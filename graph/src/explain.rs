@@ -1,0 +1,135 @@
+//! Why a stage is dirty, as data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::{Description, Value};
+
+/// One difference between two descriptions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The names on the way to what differs: the field, then keys of maps.
+    pub path: Vec<String>,
+    /// What it was; `None` if it was not there.
+    pub old: Option<Value>,
+    /// What it is; `None` if it is gone.
+    pub new: Option<Value>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.join(" ");
+        match (&self.old, &self.new) {
+            (Some(old), Some(new)) => write!(f, "{path}: {old} -> {new}"),
+            (Some(old), None) => write!(f, "{path}: gone (was {old})"),
+            (None, Some(new)) => write!(f, "{path}: new ({new})"),
+            (None, None) => write!(f, "{path}: unchanged"),
+        }
+    }
+}
+
+/// Why a stage has to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DirtyReason {
+    /// No stage of this name was ever built into this store.
+    NeverBuilt,
+    /// Something that it depends on is not what it was at its last run.
+    Changed(Vec<Change>),
+    /// It would be the same action as before, but what that made is not in the store any more.
+    OutputMissing,
+    /// The user asked for it.
+    Forced,
+}
+
+impl fmt::Display for DirtyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverBuilt => f.write_str("never built"),
+            Self::Changed(changes) => match changes.as_slice() {
+                [] => f.write_str("changed"),
+                [only] => write!(f, "{only}"),
+                [first, rest @ ..] => write!(f, "{first} (and {} more)", rest.len()),
+            },
+            Self::OutputMissing => f.write_str("its result is not in the store any more"),
+            Self::Forced => f.write_str("asked for"),
+        }
+    }
+}
+
+/// What differs between two descriptions.
+pub fn changes(old: &Description, new: &Description) -> Vec<Change> {
+    let keyed = |fields: &BTreeMap<String, Value>| -> BTreeMap<Vec<u8>, Value> {
+        fields.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone())).collect()
+    };
+    let mut found = Vec::new();
+    compare_maps(&[], &keyed(old.fields()), &keyed(new.fields()), &mut found);
+    found
+}
+
+fn compare_maps(
+    path: &[String],
+    old: &BTreeMap<Vec<u8>, Value>,
+    new: &BTreeMap<Vec<u8>, Value>,
+    found: &mut Vec<Change>,
+) {
+    let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let mut path = path.to_vec();
+        path.push(String::from_utf8_lossy(name).into_owned());
+        compare(path, old.get(name), new.get(name), found);
+    }
+}
+
+fn compare(path: Vec<String>, old: Option<&Value>, new: Option<&Value>, found: &mut Vec<Change>) {
+    match (old, new) {
+        (old, new) if old == new => {}
+        (Some(Value::Map(old)), Some(Value::Map(new))) => compare_maps(&path, old, new, found),
+        _ => found.push(Change { path, old: old.cloned(), new: new.cloned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(pairs: &[(&str, Value)]) -> Description {
+        let mut description = Description::default();
+        for (name, value) in pairs {
+            description.set(name, value.clone());
+        }
+        description
+    }
+
+    #[test]
+    fn only_what_differs_is_named() {
+        let old = described(&[
+            ("script", "echo a".into()),
+            ("env", Value::map([("A", "1".into()), ("B", "2".into())])),
+            ("gone", 1.into()),
+        ]);
+        let new = described(&[
+            ("script", "echo b".into()),
+            ("env", Value::map([("A", "1".into()), ("C", "3".into())])),
+        ]);
+        let said: Vec<_> = changes(&old, &new).iter().map(Change::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "env B: gone (was `2`)",
+                "env C: new (`3`)",
+                "gone: gone (was 1)",
+                "script: `echo a` -> `echo b`",
+            ]
+        );
+        assert_eq!(changes(&new, &new), []);
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        let change = Change { path: vec!["script".to_owned()], old: Some(1.into()), new: Some(2.into()) };
+        let changed = |n| DirtyReason::Changed(vec![change.clone(); n]).to_string();
+        assert_eq!(changed(1), "script: 1 -> 2");
+        assert_eq!(changed(3), "script: 1 -> 2 (and 2 more)");
+        assert_eq!(DirtyReason::NeverBuilt.to_string(), "never built");
+    }
+}

@@ -1,0 +1,119 @@
+//! What is remembered from one build to the next.
+
+use ibuild_cache::{ActionKey, Batch, CacheError, Record, Store, Table};
+use serde::{Deserialize, Serialize};
+
+use crate::{Description, StageName};
+
+/// What an action made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionResult {
+    /// The executor's own value, as a record.
+    output: Vec<u8>,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+}
+
+impl Record for ActionResult {
+    const SCHEMA: u16 = 1;
+}
+
+impl ActionResult {
+    /// The executor's own value; `None` if another version wrote it.
+    pub fn output<O: Record>(&self) -> Option<O> {
+        O::from_bytes(&self.output)
+    }
+}
+
+/// A stage's last successful run or hit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// The action that it was.
+    pub key: ActionKey,
+    /// The bytes of its description.
+    description: Vec<u8>,
+    /// Why it ran, as it was said then; `None` if it never ran here but was a hit.
+    pub reason: Option<String>,
+    /// How long its action took when it ran, in milliseconds.
+    pub millis: u64,
+    /// When that was, seconds since 1970.
+    pub time: u64,
+}
+
+impl Record for LastRun {
+    const SCHEMA: u16 = 1;
+}
+
+impl LastRun {
+    /// What the action was.
+    pub fn description(&self) -> Option<Description> {
+        Description::from_bytes(&self.description).ok()
+    }
+}
+
+/// The action cache and the stages' last runs, in a store's index. Stages are remembered by project, because two
+/// projects may both have a `base/bootstrap`.
+pub struct RunMemory<'s> {
+    store: &'s Store,
+    project: String,
+}
+
+impl<'s> RunMemory<'s> {
+    /// What `store` remembers of `project`.
+    pub fn new(store: &'s Store, project: &str) -> Self {
+        Self { store, project: project.to_owned() }
+    }
+
+    fn stage_key(&self, stage: &StageName) -> Vec<u8> {
+        [self.project.as_bytes(), &[0], stage.as_str().as_bytes()].concat()
+    }
+
+    /// What an action made, if it was ever run.
+    pub fn result(&self, key: &ActionKey) -> Result<Option<ActionResult>, CacheError> {
+        self.store.index().record(Table::Actions, key.as_bytes())
+    }
+
+    /// A stage's last run.
+    pub fn last_run(&self, stage: &StageName) -> Result<Option<LastRun>, CacheError> {
+        self.store.index().record(Table::Stages, &self.stage_key(stage))
+    }
+
+    /// Sees what other processes remembered in the meantime.
+    pub fn refresh(&self) {
+        self.store.index().refresh();
+    }
+
+    /// Remembers what an action made, and that it was this stage's last run, at once.
+    pub fn remember_run(
+        &self,
+        stage: &StageName,
+        description: &Description,
+        output: &impl Record,
+        reason: String,
+        millis: u64,
+    ) -> Result<(), CacheError> {
+        let key = description.key();
+        let mut batch = Batch::default();
+        batch.put_record(Table::Actions, key.as_bytes(), &ActionResult { output: output.to_bytes(), millis });
+        let description = description.to_bytes();
+        let last = LastRun { key, description, reason: Some(reason), millis, time: now() };
+        batch.put_record(Table::Stages, &self.stage_key(stage), &last);
+        self.store.index().commit(batch)
+    }
+
+    /// Remembers that stages were hits, so that the next change is explained against what is there now.
+    pub fn remember_hits(&self, hits: &[(StageName, Description, u64)]) -> Result<(), CacheError> {
+        let mut batch = Batch::default();
+        for (stage, description, millis) in hits {
+            let (key, description) = (description.key(), description.to_bytes());
+            let last = LastRun { key, description, reason: None, millis: *millis, time: now() };
+            batch.put_record(Table::Stages, &self.stage_key(stage), &last);
+        }
+        self.store.index().commit(batch)
+    }
+}
+
+fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}
