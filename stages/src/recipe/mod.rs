@@ -1,1 +1,71 @@
 //! The user's `ibuild.toml`: parsed, checked and resolved before any work starts.
+//!
+//! A recipe passes through five hands, each adding to one [`report`](report::Report) so that a person sees
+//! every mistake at once:
+//!
+//! 1. [`source`] reads `ibuild.toml` and what it includes; nothing else opens TOML files.
+//! 2. [`parse`] turns text into a [`draft`](draft::Draft): types, vars, unknown keys. It touches no files.
+//! 3. [`files`] looks at what the draft names on disk and makes one step of every script.
+//! 4. [`check`] judges names, references and the graph.
+//! 5. [`resolve`] makes the [`Recipe`] of a draft without mistakes.
+//!
+//! Every path in a recipe, `include` too, is relative to the recipe's directory and may not leave it.
+
+mod check;
+mod draft;
+mod files;
+mod graph;
+mod image;
+mod model;
+mod names;
+mod network;
+mod parse;
+mod report;
+mod resolve;
+mod show;
+mod source;
+mod step;
+mod suggest;
+mod units;
+mod values;
+mod vars;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use graph::{FindStageError, StageRef};
+pub use image::{Disk, Firmware, Image, ImageFormat, MachineTest, Nic, Vm};
+pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs};
+pub use names::{
+    Architecture, ArchiveName, EnvName, ImageName, MachineName, NameError, PackageName,
+    ProjectName, RootfsName, StageName, StageNameError, StepName, TestName, VarName,
+};
+pub use report::{Diagnostic, RecipeErrors, Style};
+pub use show::Shown;
+pub use source::{Position, RECIPE_FILE, SourceFile, SourceMap};
+pub use step::{Account, CopyRule, Network, Recommends, Step, StepKind, Variant};
+pub use units::{ByteSize, UnitError, parse_duration};
+pub use vars::Overrides;
+
+use report::Report;
+
+impl Recipe {
+    /// Reads, checks and resolves the recipe at `path`: an `ibuild.toml`, or the directory it is in.
+    ///
+    /// Nothing is run and nothing is written. Either the whole recipe is right, or all that was found wrong
+    /// with it is returned.
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Recipe, RecipeErrors> {
+        let location = source::Location::of(path);
+        let sources = source::read(&location)?;
+        let report = Report::new(&sources);
+        let mut draft = parse::parse(&sources, overrides, &report);
+        files::expand(&mut draft, location.dir(), &report);
+        check::check(&draft, &report);
+        match report.finish() {
+            Some(errors) => Err(errors),
+            None => Ok(resolve::resolve(draft, &sources, location.dir())),
+        }
+    }
+}

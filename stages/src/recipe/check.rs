@@ -1,0 +1,194 @@
+//! Judges a draft as a whole: references, cycles, repeated names, and what chains start with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::draft::{Draft, DraftKind, DraftRootfs, DraftStep};
+use super::names::{RootfsName, StepName};
+use super::report::{Problem, Report};
+use super::source::Span;
+use super::step::StepKind;
+use super::suggest;
+use super::values::At;
+
+/// Reports what is wrong with the parts of `draft` that could be read.
+pub(super) fn check(draft: &Draft, report: &Report) {
+    check_references(draft, report);
+    check_cycles(draft, report);
+    for (name, rootfs) in &draft.rootfses {
+        check_names(name, rootfs, report);
+        check_bootstrap(name, rootfs, report);
+    }
+}
+
+fn check_references(draft: &Draft, report: &Report) {
+    let rootfs = |name: &RootfsName, at: &Span| {
+        refer(
+            "rootfs",
+            name.as_str(),
+            at,
+            draft.rootfses.keys().map(RootfsName::as_str),
+            report,
+        );
+    };
+    for chain in draft.rootfses.values() {
+        chain
+            .from
+            .iter()
+            .for_each(|from| rootfs(&from.value, &from.at));
+        for links in chain.steps.iter().filter_map(links) {
+            links
+                .rootfs
+                .iter()
+                .for_each(|source| rootfs(&source.value, &source.at));
+            if let Some(archive) = &links.archive {
+                let known = draft.archives.keys().map(|name| name.as_str());
+                refer(
+                    "archive",
+                    archive.value.as_str(),
+                    &archive.at,
+                    known,
+                    report,
+                );
+            }
+        }
+    }
+    for image in draft.images.values().flatten() {
+        rootfs(&image.image.rootfs, &image.rootfs_at);
+    }
+    for image in draft.tests.values().flatten().flat_map(|test| &test.images) {
+        let known = draft.images.keys().map(|name| name.as_str());
+        refer("image", image.value.as_str(), &image.at, known, report);
+    }
+}
+
+fn refer<'a>(
+    what: &str,
+    name: &str,
+    at: &Span,
+    known: impl Iterator<Item = &'a str>,
+    report: &Report,
+) {
+    let known: Vec<&str> = known.collect();
+    if !known.contains(&name) {
+        let hint = suggest::hint(name, known.iter().copied());
+        report.push(Problem::at(at.clone(), format!("unknown {what} `{name}`")).hint_if(hint));
+    }
+}
+
+fn links(step: &DraftStep) -> Option<&super::draft::Links> {
+    match &step.kind {
+        Some(DraftKind::Step { links, .. }) => Some(links),
+        _ => None,
+    }
+}
+
+/// What a rootfs is made from, by `from` and `copy-from`.
+fn sources(rootfs: &DraftRootfs) -> impl Iterator<Item = &At<RootfsName>> {
+    rootfs.from.iter().chain(
+        rootfs
+            .steps
+            .iter()
+            .filter_map(links)
+            .filter_map(|links| links.rootfs.as_ref()),
+    )
+}
+
+fn check_cycles(draft: &Draft, report: &Report) {
+    let mut search = CycleSearch {
+        draft,
+        report,
+        open: Vec::new(),
+        done: BTreeSet::new(),
+    };
+    draft.rootfses.keys().for_each(|name| search.visit(name));
+}
+
+/// Depth-first, so that each cycle is met once, at the reference that closes it.
+struct CycleSearch<'a> {
+    draft: &'a Draft,
+    report: &'a Report<'a>,
+    open: Vec<&'a RootfsName>,
+    done: BTreeSet<&'a RootfsName>,
+}
+
+impl<'a> CycleSearch<'a> {
+    fn visit(&mut self, name: &'a RootfsName) {
+        let Some(rootfs) = self
+            .draft
+            .rootfses
+            .get(name)
+            .filter(|_| !self.done.contains(name))
+        else {
+            return;
+        };
+        self.open.push(name);
+        for source in sources(rootfs) {
+            match self.open.iter().position(|open| **open == source.value) {
+                Some(start) => self.report_cycle(start, source),
+                None => self.visit(&source.value),
+            }
+        }
+        self.open.pop();
+        self.done.insert(name);
+    }
+
+    fn report_cycle(&self, start: usize, closing: &At<RootfsName>) {
+        let path: Vec<&str> = self.open[start..]
+            .iter()
+            .copied()
+            .chain([&closing.value])
+            .map(RootfsName::as_str)
+            .collect();
+        let message = format!("rootfses are made from each other: `{}`", path.join(" -> "));
+        self.report
+            .push(Problem::at(closing.at.clone(), message).label("closes the circle"));
+    }
+}
+
+/// Names are repeated within one rootfs only: `base/files` and `desktop/files` are two stages.
+fn check_names(rootfs: &RootfsName, chain: &DraftRootfs, report: &Report) {
+    let mut seen: BTreeMap<&StepName, &Span> = BTreeMap::new();
+    for name in chain.steps.iter().filter_map(|step| step.name.as_ref()) {
+        if let Some(first) = seen.get(&name.value) {
+            let message = format!("stage `{rootfs}/{}` is defined twice", name.value);
+            let problem = Problem::at(name.at.clone(), message).label("again here");
+            report.push(problem.also((*first).clone(), "first here"));
+        } else {
+            seen.insert(&name.value, &name.at);
+        }
+    }
+}
+
+fn check_bootstrap(name: &RootfsName, rootfs: &DraftRootfs, report: &Report) {
+    let mut steps = rootfs.steps.iter();
+    if rootfs.from.is_none()
+        && let Some(first) = steps
+            .next()
+            .filter(|first| first.kind.is_some() && !is_bootstrap(first))
+    {
+        let problem = Problem::at(
+            first.at.clone(),
+            format!("rootfs `{name}` does not start with a `bootstrap` step"),
+        );
+        report.push(
+            problem.hint("start it with a `bootstrap` step, or say which rootfs it goes on `from`"),
+        );
+    }
+    for late in steps.filter(|step| is_bootstrap(step)) {
+        let why = match rootfs.from {
+            Some(_) => "a rootfs with `from` is bootstrapped already",
+            None => "`bootstrap` must be the first step",
+        };
+        report.push(Problem::at(late.at.clone(), why));
+    }
+}
+
+fn is_bootstrap(step: &DraftStep) -> bool {
+    matches!(
+        step.kind,
+        Some(DraftKind::Step {
+            kind: StepKind::Bootstrap { .. },
+            ..
+        })
+    )
+}

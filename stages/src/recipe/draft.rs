@@ -1,0 +1,87 @@
+//! A recipe that has been read but not judged: names may lead nowhere, and parts that could not be read are gaps.
+//!
+//! A gap keeps its name, so that what refers to it is not reported as well.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::image::{Image, MachineTest};
+use super::model::{Archive, Notice, Project};
+use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestName, VarName};
+use super::source::Span;
+use super::step::{Network, StepKind};
+use super::values::At;
+
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) project: Option<Project>,
+    pub(super) vars: BTreeMap<VarName, String>,
+    pub(super) archives: BTreeMap<ArchiveName, Option<Archive>>,
+    pub(super) rootfses: BTreeMap<RootfsName, DraftRootfs>,
+    pub(super) images: BTreeMap<ImageName, Option<DraftImage>>,
+    pub(super) tests: BTreeMap<TestName, Option<DraftTest>>,
+    pub(super) notices: Vec<Notice>,
+}
+
+#[derive(Debug)]
+pub(super) struct DraftRootfs {
+    pub(super) from: Option<At<RootfsName>>,
+    pub(super) env: BTreeMap<EnvName, String>,
+    pub(super) steps: Vec<DraftStep>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct DraftStep {
+    pub(super) at: Span,
+    /// Absent for `scripts`, whose steps are named after files, and for steps whose name is wrong.
+    pub(super) name: Option<At<StepName>>,
+    /// A gap if the table does not say clearly what the step does.
+    pub(super) kind: Option<DraftKind>,
+    pub(super) settings: Settings,
+}
+
+/// The keys that steps of several kinds share.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    pub(super) env: BTreeMap<EnvName, String>,
+    /// Filled in by whoever sees the text that is run, if the recipe does not say.
+    pub(super) network: Option<Network>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) inputs: Vec<At<PathBuf>>,
+    pub(super) volatile: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum DraftKind {
+    /// A step as it will be.
+    Step { kind: StepKind, links: Links },
+    /// A directory that becomes a step per script.
+    Scripts {
+        dir: At<PathBuf>,
+        skip: Vec<At<String>>,
+    },
+}
+
+/// The places of names within a step that others have to answer for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Links {
+    pub(super) archive: Option<At<ArchiveName>>,
+    pub(super) rootfs: Option<At<RootfsName>>,
+    /// What `copy` reads.
+    pub(super) copied: Vec<At<PathBuf>>,
+    /// What `script` runs.
+    pub(super) script: Option<At<PathBuf>>,
+}
+
+#[derive(Debug)]
+pub(super) struct DraftImage {
+    pub(super) image: Image,
+    pub(super) rootfs_at: Span,
+}
+
+#[derive(Debug)]
+pub(super) struct DraftTest {
+    pub(super) test: MachineTest,
+    pub(super) images: Vec<At<ImageName>>,
+}

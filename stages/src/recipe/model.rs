@@ -1,0 +1,114 @@
+//! A recipe that has been found right.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::image::{Image, MachineTest};
+use super::names::{
+    Architecture, ArchiveName, EnvName, ImageName, ProjectName, RootfsName, TestName, VarName,
+};
+use super::step::Step;
+
+/// A checked recipe: every reference leads somewhere, every chain starts with a bootstrap and ends, every file
+/// it names was there.
+///
+/// As JSON it has the words of the recipe, and nothing of the machine it was read on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recipe {
+    /// The directory that all of its paths are relative to.
+    #[serde(skip)]
+    pub dir: PathBuf,
+    /// What the whole is called and dated.
+    pub project: Project,
+    /// Vars with their final values; everything below has them substituted already.
+    pub vars: BTreeMap<VarName, String>,
+    /// Where packages come from.
+    #[serde(rename = "archive")]
+    pub archives: BTreeMap<ArchiveName, Archive>,
+    /// Chains of steps.
+    #[serde(rename = "rootfs")]
+    pub rootfses: BTreeMap<RootfsName, Rootfs>,
+    /// Disks.
+    #[serde(rename = "image")]
+    pub images: BTreeMap<ImageName, Image>,
+    /// Machine tests.
+    #[serde(rename = "test")]
+    pub tests: BTreeMap<TestName, MachineTest>,
+    /// What was left out on the way, and why; for a person to know.
+    #[serde(skip)]
+    pub notices: Vec<Notice>,
+}
+
+/// What the whole is called and dated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Project {
+    /// Its name.
+    pub name: ProjectName,
+    /// `SOURCE_DATE_EPOCH`: no time in an image is later. Seconds since 1970, not negative.
+    pub epoch: i64,
+}
+
+/// An archive of packages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Archive {
+    /// Its name.
+    pub name: ArchiveName,
+    /// Suites, such as `trixie` and `trixie-updates`.
+    pub suites: Vec<String>,
+    /// The suite with security updates, which comes from a mirror of its own.
+    pub security: Option<String>,
+    /// Components, such as `main`.
+    pub components: Vec<String>,
+    /// The architecture of the machines.
+    pub architecture: Architecture,
+    /// A hint of where to fetch. Never part of a key: what is fetched is named by the lock.
+    pub mirror: Option<String>,
+    /// The same for the security suite. Never part of a key either.
+    pub security_mirror: Option<String>,
+}
+
+/// A chain of steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rootfs {
+    /// Its name.
+    pub name: RootfsName,
+    /// The rootfs it goes on from.
+    pub from: Option<RootfsName>,
+    /// The variables its own table gives to its steps and to those of rootfses made from it.
+    pub env: BTreeMap<EnvName, String>,
+    /// Its own steps, in order; at least one.
+    pub steps: Vec<Step>,
+}
+
+/// A file in a directory of scripts that was not made a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// The file, relative to the recipe's directory.
+    pub path: PathBuf,
+    /// Why not.
+    pub reason: NoticeReason,
+}
+
+/// Why a file is not a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeReason {
+    /// Its name starts with a dot.
+    Hidden,
+    /// Its name is one that editors give to copies.
+    EditorBackup,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.reason {
+            NoticeReason::Hidden => "a hidden file",
+            NoticeReason::EditorBackup => "an editor's backup",
+        };
+        write!(f, "`{}` is not a step: it is {reason}", self.path.display())
+    }
+}

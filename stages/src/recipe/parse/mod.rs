@@ -1,0 +1,209 @@
+//! From text to a draft, without looking at the disk.
+
+mod image;
+mod rootfs;
+mod sections;
+mod step;
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::draft::Draft;
+use super::model::{Archive, Project};
+use super::names::{Architecture, ArchiveName, VarName};
+use super::report::{Problem, Report};
+use super::source::{SourceMap, Span};
+use super::values::{At, Context, Node, Table};
+use super::vars::{Overrides, Vars};
+
+use sections::Sections;
+pub(super) use step::step_name_of;
+
+/// Reads all files of a recipe. What is wrong goes to `report`; the draft has gaps in its place.
+pub(super) fn parse(sources: &SourceMap, overrides: &Overrides, report: &Report) -> Draft {
+    let tables = syntax(sources, report);
+    if !report.is_empty() {
+        return Draft::default();
+    }
+    let no_vars = Vars::default();
+    let plain = Context {
+        sources,
+        vars: &no_vars,
+        report,
+    };
+    if !sections::schema_is_known(&plain, &tables) {
+        return Draft::default();
+    }
+    let sections = Sections::collect(&plain, &tables);
+    let vars = Vars::resolve(&raw_vars(&sections), overrides, report);
+    let context = Context {
+        sources,
+        vars: &vars,
+        report,
+    };
+    let sections = sections.with(&context);
+    let mut draft = Draft {
+        project: sections.project().and_then(project),
+        archives: sections.named("archive", archive),
+        rootfses: sections.named("rootfs", rootfs::rootfs),
+        images: sections.named("image", image::image),
+        tests: sections.named("test", image::test),
+        ..Draft::default()
+    };
+    draft.vars = vars.into_values();
+    draft
+}
+
+/// The tables of the files, in their order; reports what is not TOML.
+fn syntax<'a>(sources: &'a SourceMap, report: &Report) -> Vec<Spanned<DeTable<'a>>> {
+    let parse = |id| {
+        let (table, errors) = DeTable::parse_recoverable(&sources.file(id).text);
+        for error in errors {
+            let span = Span {
+                file: id,
+                range: error.span().unwrap_or(0..0),
+            };
+            report.push(Problem::at(span, error.message().replace('\n', ", ")));
+        }
+        table
+    };
+    sources.ids().map(parse).collect()
+}
+
+fn raw_vars(sections: &Sections<'_>) -> BTreeMap<VarName, At<String>> {
+    let text = |node: Node<'_>| match node.raw() {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        _ => node.wrong_type("a string or an integer"),
+    };
+    let value = |_: &VarName, node: Node<'_>| {
+        Some(At {
+            value: text(node)?,
+            at: node.span(),
+        })
+    };
+    sections
+        .named("vars", value)
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
+
+fn project(node: Node<'_>) -> Option<Project> {
+    let table = node.table("`[project]`", &["name", "epoch"])?;
+    let name = table
+        .require("`[project]`", "name", "write `name = \"demo\"`")
+        .and_then(Node::parsed);
+    let epoch = table
+        .require(
+            "`[project]`",
+            "epoch",
+            "write `epoch = 1767225600`: the time of everything built, in seconds since 1970",
+        )
+        .and_then(epoch);
+    Some(Project {
+        name: name?.value,
+        epoch: epoch?,
+    })
+}
+
+/// The first second of the year 10000, where four-digit years end.
+const END_OF_TIME: i64 = 253_402_300_800;
+
+fn epoch(node: Node<'_>) -> Option<i64> {
+    let seconds = node.integer()?;
+    if (0..END_OF_TIME).contains(&seconds) {
+        return Some(seconds);
+    }
+    node.push(
+        node.problem(format!("`{seconds}` is not a time"))
+            .hint("`epoch` counts seconds since 1970"),
+    );
+    None
+}
+
+fn archive(name: &ArchiveName, node: Node<'_>) -> Option<Archive> {
+    const KEYS: [&str; 6] = [
+        "suites",
+        "security",
+        "components",
+        "architecture",
+        "mirror",
+        "security-mirror",
+    ];
+    let what = format!("`[archive.{name}]`");
+    let table = node.table(&what, &KEYS)?;
+    let suites = table.require(
+        &what,
+        "suites",
+        "write `suites = [\"trixie\", \"trixie-updates\"]`",
+    );
+    let suites = suites.and_then(|node| suite_list(node, "suites"));
+    let components = match table.get("components") {
+        Some(node) => suite_list(node, "components"),
+        None => Some(vec!["main".to_owned()]),
+    };
+    let architecture = optional(&table, "architecture", |node| {
+        node.parsed().map(|name| name.value)
+    });
+    let security = optional(&table, "security", suite);
+    let mirror = optional(&table, "mirror", mirror);
+    let security_mirror = optional(&table, "security-mirror", self::mirror);
+    Some(Archive {
+        name: name.clone(),
+        suites: suites?,
+        security: security?,
+        components: components?,
+        architecture: architecture?.unwrap_or_else(Architecture::amd64),
+        mirror: mirror?,
+        security_mirror: security_mirror?,
+    })
+}
+
+/// `Some(None)` if the key is absent, `None` if it is wrong.
+fn optional<'a, T>(
+    table: &Table<'a>,
+    key: &str,
+    read: impl Fn(Node<'a>) -> Option<T>,
+) -> Option<Option<T>> {
+    match table.get(key) {
+        Some(node) => read(node).map(Some),
+        None => Some(None),
+    }
+}
+
+/// Reads every element, so that all wrong ones are reported.
+fn all<'a, T>(nodes: Vec<Node<'a>>, read: impl Fn(Node<'a>) -> Option<T>) -> Option<Vec<T>> {
+    let read: Vec<Option<T>> = nodes.into_iter().map(read).collect();
+    read.into_iter().collect()
+}
+
+fn suite_list(node: Node<'_>, what: &str) -> Option<Vec<String>> {
+    all(node.filled_array(what)?, suite)
+}
+
+/// Suites and components become parts of URLs and of `sources.list`.
+fn suite(node: Node<'_>) -> Option<String> {
+    let text = node.text()?.value;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._/+".contains(c);
+    if !text.is_empty() && text.chars().all(fits) && !text.contains("..") {
+        return Some(text);
+    }
+    node.push(node.problem(format!("`{text}` is not the name of a suite or component")));
+    None
+}
+
+fn mirror(node: Node<'_>) -> Option<String> {
+    let text = node.text()?.value;
+    let host = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    if host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace)) {
+        return Some(text);
+    }
+    let problem = node.problem(format!("`{text}` is not the address of a mirror"));
+    node.push(problem.hint("mirrors are written like `http://deb.debian.org/debian`"));
+    None
+}

@@ -1,0 +1,113 @@
+//! Makes the recipe of a draft in which nothing was found wrong.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::draft::{Draft, DraftKind, DraftRootfs, DraftStep};
+use super::model::{Recipe, Rootfs};
+use super::names::{EnvName, RootfsName};
+use super::source::SourceMap;
+use super::step::{Network, Step, StepKind};
+
+type Env = BTreeMap<EnvName, String>;
+
+/// The caller has made sure that no problem was reported: there are no gaps, and no cycles.
+pub(super) fn resolve(draft: Draft, sources: &SourceMap, dir: &Path) -> Recipe {
+    let resolver = Resolver {
+        sources,
+        drafts: &draft.rootfses,
+    };
+    let rootfses = draft
+        .rootfses
+        .iter()
+        .map(|(name, rootfs)| (name.clone(), resolver.rootfs(name, rootfs)));
+    Recipe {
+        dir: dir.to_owned(),
+        rootfses: rootfses.collect(),
+        project: whole(draft.project),
+        vars: draft.vars,
+        archives: draft
+            .archives
+            .into_iter()
+            .map(|(name, archive)| (name, whole(archive)))
+            .collect(),
+        images: draft
+            .images
+            .into_iter()
+            .map(|(name, image)| (name, whole(image).image))
+            .collect(),
+        tests: draft
+            .tests
+            .into_iter()
+            .map(|(name, test)| (name, whole(test).test))
+            .collect(),
+        notices: draft.notices,
+    }
+}
+
+fn whole<T>(part: Option<T>) -> T {
+    part.expect("every gap in a draft has been reported")
+}
+
+struct Resolver<'a> {
+    sources: &'a SourceMap,
+    drafts: &'a BTreeMap<RootfsName, DraftRootfs>,
+}
+
+impl Resolver<'_> {
+    fn rootfs(&self, name: &RootfsName, draft: &DraftRootfs) -> Rootfs {
+        let env = self.env(draft);
+        Rootfs {
+            name: name.clone(),
+            from: draft.from.as_ref().map(|from| from.value.clone()),
+            env: draft.env.clone(),
+            steps: draft
+                .steps
+                .iter()
+                .map(|step| self.step(step, &env))
+                .collect(),
+        }
+    }
+
+    /// Variables of the whole chain; those nearer to the step win.
+    fn env(&self, rootfs: &DraftRootfs) -> Env {
+        let mut env = rootfs
+            .from
+            .as_ref()
+            .map(|from| self.env(&self.drafts[&from.value]))
+            .unwrap_or_default();
+        env.extend(rootfs.env.clone());
+        env
+    }
+
+    fn step(&self, draft: &DraftStep, env: &Env) -> Step {
+        let Some(DraftKind::Step { kind, .. }) = &draft.kind else {
+            unreachable!("scripts are expanded by now")
+        };
+        let settings = draft.settings.clone();
+        let mut env = env.clone();
+        env.extend(settings.env);
+        Step {
+            name: whole(draft.name.as_ref()).value.clone(),
+            kind: kind.clone(),
+            env,
+            network: settings.network.unwrap_or(network_of(kind)),
+            timeout: settings.timeout,
+            inputs: settings
+                .inputs
+                .into_iter()
+                .map(|input| input.value)
+                .collect(),
+            volatile: settings.volatile,
+            position: self.sources.position(&draft.at),
+        }
+    }
+}
+
+/// For kinds that have no text to decide by.
+fn network_of(kind: &StepKind) -> Network {
+    match kind {
+        StepKind::Bootstrap { .. } | StepKind::Packages { .. } => Network::Packages,
+        _ => Network::None,
+    }
+}

@@ -1,0 +1,272 @@
+//! A resolved recipe as text, in one canonical form.
+//!
+//! The text is itself a recipe that resolves to the same stages: vars are substituted, includes joined,
+//! directories of scripts listed, environments merged, defaults written out.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+
+use toml::Value;
+
+use super::image::{Image, MachineTest};
+use super::model::{Archive, Recipe, Rootfs};
+use super::names::EnvName;
+use super::step::{Account, CopyRule, Recommends, Step, StepKind};
+
+/// The canonical text of a recipe, see [`Recipe::show`].
+pub struct Shown<'r>(&'r Recipe);
+
+impl Recipe {
+    /// The recipe as ibuild understands it, as a recipe.
+    pub fn show(&self) -> Shown<'_> {
+        Shown(self)
+    }
+}
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let recipe = self.0;
+        writeln!(f, "schema = 1")?;
+        let project = &recipe.project;
+        table(
+            f,
+            "project",
+            [
+                pair("name", text(&project.name)),
+                pair("epoch", project.epoch),
+            ],
+        )?;
+        if !recipe.vars.is_empty() {
+            table(
+                f,
+                "vars",
+                recipe
+                    .vars
+                    .iter()
+                    .map(|(name, value)| pair(name.as_str(), text(value))),
+            )?;
+        }
+        recipe
+            .archives
+            .values()
+            .try_for_each(|it| table(f, &format!("archive.{}", key(&it.name)), archive(it)))?;
+        recipe.rootfses.values().try_for_each(|it| rootfs(f, it))?;
+        recipe
+            .images
+            .values()
+            .try_for_each(|it| table(f, &format!("image.{}", key(&it.name)), image(it)))?;
+        recipe
+            .tests
+            .values()
+            .try_for_each(|it| table(f, &format!("test.{}", key(&it.name)), test(it)))
+    }
+}
+
+/// `key = value`.
+type Pair = Option<String>;
+
+fn pair(name: &str, value: impl Display) -> Pair {
+    Some(format!("{name} = {value}"))
+}
+
+fn pair_if<T>(name: &str, value: Option<T>, show: impl Fn(T) -> String) -> Pair {
+    value.and_then(|value| pair(name, show(value)))
+}
+
+fn table(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    pairs: impl IntoIterator<Item = Pair>,
+) -> fmt::Result {
+    writeln!(f, "\n[{name}]")?;
+    pairs
+        .into_iter()
+        .flatten()
+        .try_for_each(|pair| writeln!(f, "{pair}"))
+}
+
+/// A TOML string.
+fn text(value: impl Display) -> String {
+    Value::String(value.to_string()).to_string()
+}
+
+fn texts(values: impl IntoIterator<Item: Display>) -> String {
+    array(values.into_iter().map(text))
+}
+
+fn array(values: impl IntoIterator<Item = String>) -> String {
+    format!("[{}]", values.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+fn inline(pairs: impl IntoIterator<Item = Pair>) -> String {
+    format!(
+        "{{ {} }}",
+        pairs.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// Names may contain `.` and `+`, which a bare key may not.
+fn key(name: impl Display) -> String {
+    let name = name.to_string();
+    let bare = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if bare { name } else { text(name) }
+}
+
+fn archive(archive: &Archive) -> [Pair; 6] {
+    [
+        pair("suites", texts(&archive.suites)),
+        pair_if("security", archive.security.as_ref(), text),
+        pair("components", texts(&archive.components)),
+        pair("architecture", text(&archive.architecture)),
+        pair_if("mirror", archive.mirror.as_ref(), text),
+        pair_if("security-mirror", archive.security_mirror.as_ref(), text),
+    ]
+}
+
+fn rootfs(f: &mut fmt::Formatter<'_>, rootfs: &Rootfs) -> fmt::Result {
+    let env = (!rootfs.env.is_empty()).then_some(&rootfs.env);
+    let pairs = [
+        pair_if("from", rootfs.from.as_ref(), text),
+        pair_if("env", env, environment),
+    ];
+    table(f, &format!("rootfs.{}", key(&rootfs.name)), pairs)?;
+    writeln!(f, "steps = [")?;
+    rootfs
+        .steps
+        .iter()
+        .try_for_each(|it| writeln!(f, "  {},", inline(step(it))))?;
+    writeln!(f, "]")
+}
+
+fn environment(env: &BTreeMap<EnvName, String>) -> String {
+    inline(
+        env.iter()
+            .map(|(name, value)| pair(name.as_str(), text(value))),
+    )
+}
+
+fn step(step: &Step) -> Vec<Pair> {
+    let mut pairs = vec![pair("name", text(&step.name))];
+    pairs.extend(kind(&step.kind));
+    let runs = !matches!(step.kind, StepKind::Copy(_) | StepKind::CopyFrom { .. });
+    let chooses = runs
+        && !matches!(
+            step.kind,
+            StepKind::Bootstrap { .. } | StepKind::Packages { .. }
+        );
+    let inputs: Vec<_> = step.inputs.iter().map(|path| path.display()).collect();
+    pairs.extend([
+        pair_if(
+            "env",
+            Some(&step.env).filter(|env| runs && !env.is_empty()),
+            environment,
+        ),
+        pair("network", text(step.network.word())).filter(|_| chooses),
+        pair_if("timeout", step.timeout.as_ref(), |time| {
+            text(format!("{} s", time.as_secs()))
+        }),
+        pair_if(
+            "inputs",
+            Some(&inputs).filter(|inputs| !inputs.is_empty()),
+            texts,
+        ),
+        pair_if(
+            "volatile",
+            Some(&step.volatile).filter(|paths| !paths.is_empty()),
+            texts,
+        ),
+    ]);
+    pairs
+}
+
+fn kind(kind: &StepKind) -> Vec<Pair> {
+    let own = |value: String| pair(kind.key(), value);
+    match kind {
+        StepKind::Bootstrap {
+            archive,
+            variant,
+            include,
+        } => {
+            let include = Some(include).filter(|include| !include.is_empty());
+            let archive = pair("archive", text(archive));
+            vec![own(inline([
+                archive,
+                pair("variant", text(variant.word())),
+                pair_if("include", include, texts),
+            ]))]
+        }
+        StepKind::Packages { names, recommends } => {
+            vec![
+                own(texts(names)),
+                pair("recommends", *recommends == Recommends::Install),
+            ]
+        }
+        StepKind::Copy(rules) => vec![own(array(rules.iter().map(copy_rule)))],
+        StepKind::Script { path } => vec![own(text(path.display()))],
+        StepKind::Run { command } | StepKind::Check { command } => vec![own(text(command))],
+        StepKind::CopyFrom { rootfs, paths } => {
+            vec![own(inline([
+                pair("rootfs", text(rootfs)),
+                pair("paths", texts(paths)),
+            ]))]
+        }
+    }
+}
+
+fn copy_rule(rule: &CopyRule) -> String {
+    let account = |account: &Account| match account {
+        Account::Id(id) => id.to_string(),
+        Account::Name(name) => text(name),
+    };
+    let mode = |mode: &u32| text(format!("{mode:04o}"));
+    inline([
+        pair("from", text(rule.from.display())),
+        pair("to", text(&rule.to)),
+        pair_if("owner", rule.owner.as_ref(), account),
+        pair_if("group", rule.group.as_ref(), account),
+        pair_if("mode", rule.mode.as_ref(), mode),
+        pair_if("dirs", rule.dirs.as_ref(), mode),
+    ])
+}
+
+fn image(image: &Image) -> [Pair; 4] {
+    let disk = &image.disk;
+    let vm = &image.vm;
+    let disk = inline([
+        pair("size", text(disk.size)),
+        pair(
+            "firmware",
+            texts(disk.firmware.iter().map(|firmware| firmware.word())),
+        ),
+        pair_if("fs-uuid", disk.fs_uuid.as_ref(), text),
+        pair_if("cmdline", disk.cmdline.as_ref(), text),
+    ]);
+    let vm = inline([
+        pair("cpus", vm.cpus),
+        pair("memory", text(vm.memory)),
+        pair("nics", texts(&vm.nics)),
+    ]);
+    [
+        pair("rootfs", text(&image.rootfs)),
+        pair("formats", texts(&image.formats)),
+        pair("disk", disk),
+        pair("vm", vm),
+    ]
+}
+
+fn test(test: &MachineTest) -> [Pair; 3] {
+    let machines = inline(
+        test.machines
+            .iter()
+            .map(|(name, image)| pair(&key(name), text(image))),
+    );
+    [
+        pair("machines", machines),
+        pair_if("expect", test.expect.as_ref(), text),
+        pair_if("timeout", test.timeout.as_ref(), |time| {
+            text(format!("{} s", time.as_secs()))
+        }),
+    ]
+}

@@ -1,0 +1,303 @@
+//! The files a recipe is written in, and places within them. The only part that opens TOML files.
+
+use std::fmt;
+use std::fs;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Serialize;
+use toml::de::DeTable;
+
+use super::report::{Problem, RecipeErrors, Report};
+use super::values::{Context, Node};
+use super::vars::Vars;
+
+/// The file a recipe is looked for in.
+pub const RECIPE_FILE: &str = "ibuild.toml";
+
+/// A file of a recipe, by its order in the [`SourceMap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FileId(usize);
+
+impl FileId {
+    /// The recipe itself.
+    pub(super) const FIRST: FileId = FileId(0);
+}
+
+/// A stretch of a file's text, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) file: FileId,
+    pub(super) range: Range<usize>,
+}
+
+/// A place in a recipe, for people: lines and columns count from one, columns in characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Position {
+    /// The file, relative to the recipe's directory.
+    pub file: PathBuf,
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+    }
+}
+
+/// One file of a recipe.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// Its path, relative to the recipe's directory.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// All files of a recipe: the recipe itself first, then what it includes, in reading order.
+#[derive(Clone, Debug, Default)]
+pub struct SourceMap {
+    files: Vec<SourceFile>,
+}
+
+impl SourceMap {
+    /// A recipe without includes, for callers who have text rather than a file.
+    pub fn single(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        Self {
+            files: vec![SourceFile {
+                path: path.into(),
+                text: text.into(),
+            }],
+        }
+    }
+
+    /// The files in reading order.
+    pub fn files(&self) -> &[SourceFile] {
+        &self.files
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = FileId> + use<> {
+        (0..self.files.len()).map(FileId)
+    }
+
+    pub(super) fn file(&self, id: FileId) -> &SourceFile {
+        &self.files[id.0]
+    }
+
+    pub(super) fn position(&self, span: &Span) -> Position {
+        let file = self.file(span.file);
+        let before = &file.text[..span.range.start.min(file.text.len())];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Position {
+            file: file.path.clone(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+
+    fn push(&mut self, path: &Path, text: String) -> FileId {
+        self.files.push(SourceFile {
+            path: path.to_owned(),
+            text,
+        });
+        FileId(self.files.len() - 1)
+    }
+
+    fn known(&self, path: &Path) -> bool {
+        self.files.iter().any(|file| file.path == path)
+    }
+}
+
+/// Where a recipe is: its directory, and its file's name in there.
+pub(super) struct Location {
+    dir: PathBuf,
+    file: PathBuf,
+}
+
+impl Location {
+    /// Takes a path to a recipe or to its directory.
+    pub(super) fn of(path: &Path) -> Self {
+        match path.file_name() {
+            Some(name)
+                if !path.is_dir()
+                    && path
+                        .extension()
+                        .is_some_and(|extension| extension == "toml") =>
+            {
+                Self {
+                    dir: path.parent().unwrap_or(Path::new("")).to_owned(),
+                    file: name.into(),
+                }
+            }
+            _ => Self {
+                dir: path.to_owned(),
+                file: RECIPE_FILE.into(),
+            },
+        }
+    }
+
+    /// The recipe's directory; an empty path would not open as one.
+    pub(super) fn dir(&self) -> &Path {
+        if self.dir.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &self.dir
+        }
+    }
+}
+
+/// Reads a recipe and, depth first, what it includes. Each file once, however many include it.
+pub(super) fn read(location: &Location) -> Result<SourceMap, RecipeErrors> {
+    let mut reader = Reader {
+        dir: location.dir(),
+        sources: SourceMap::default(),
+        stack: Vec::new(),
+        problems: Vec::new(),
+    };
+    match read_text(&reader.dir.join(&location.file)) {
+        Ok(text) => reader.enter(&location.file, text),
+        Err(why) => return Err(RecipeErrors::without_source(unreadable(location, &why))),
+    }
+    let report = Report::new(&reader.sources);
+    reader
+        .problems
+        .into_iter()
+        .for_each(|problem| report.push(problem));
+    match report.finish() {
+        Some(errors) => Err(errors),
+        None => Ok(reader.sources),
+    }
+}
+
+fn unreadable(location: &Location, why: &ReadError) -> Problem {
+    let file = location.file.display();
+    match why {
+        ReadError::Missing => Problem::nowhere(format!(
+            "there is no `{file}` in `{}`",
+            location.dir().display()
+        ))
+        .hint("`ibuild init` starts a project, `-C DIR` looks in another directory"),
+        other => Problem::nowhere(format!(
+            "cannot read `{file}` in `{}`: {other}",
+            location.dir().display()
+        )),
+    }
+}
+
+/// Why a file has no text.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error("there is no such file")]
+    Missing,
+    #[error("it is a directory")]
+    Directory,
+    #[error("permission denied")]
+    Denied,
+    #[error("it is not UTF-8 text")]
+    NotText,
+    #[error("{0}")]
+    Other(std::io::Error),
+}
+
+fn read_text(path: &Path) -> Result<String, ReadError> {
+    use std::io::ErrorKind;
+    fs::read_to_string(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => ReadError::Missing,
+        ErrorKind::IsADirectory => ReadError::Directory,
+        ErrorKind::PermissionDenied => ReadError::Denied,
+        ErrorKind::InvalidData => ReadError::NotText,
+        _ => ReadError::Other(error),
+    })
+}
+
+struct Reader<'a> {
+    dir: &'a Path,
+    sources: SourceMap,
+    /// The files being read, outermost first: an include of one of them is a cycle.
+    stack: Vec<PathBuf>,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn enter(&mut self, path: &Path, text: String) {
+        let id = self.sources.push(path, text);
+        self.stack.push(path.to_owned());
+        for (span, include) in self.includes(id) {
+            self.include(span, &include);
+        }
+        self.stack.pop();
+    }
+
+    /// What a file includes. Syntax errors are left to the parser, which reads the file again.
+    fn includes(&mut self, id: FileId) -> Vec<(Span, String)> {
+        let text = self.sources.file(id).text.clone();
+        let (table, _) = DeTable::parse_recoverable(&text);
+        let report = Report::new(&self.sources);
+        // Includes are read before variables exist, so `{vars.x}` in one is just an odd file name.
+        let (no_sources, no_vars) = (&self.sources, Vars::default());
+        let context = Context {
+            sources: no_sources,
+            vars: &no_vars,
+            report: &report,
+        };
+        let node = table
+            .get_ref()
+            .get("include")
+            .map(|value| Node::new(&context, id, value));
+        let found = node.map(|node| node.texts()).unwrap_or_default();
+        self.problems.extend(report.into_problems());
+        found
+            .into_iter()
+            .map(|text| (text.at, text.value))
+            .collect()
+    }
+
+    fn include(&mut self, span: Span, include: &str) {
+        if let Err(problem) = stays_inside(include, &span) {
+            return self.problems.push(problem);
+        }
+        let path: PathBuf = Path::new(include)
+            .components()
+            .filter(|part| *part != Component::CurDir)
+            .collect();
+        if let Some(start) = self.stack.iter().position(|open| *open == path) {
+            let cycle: Vec<_> = self.stack[start..]
+                .iter()
+                .chain([&path])
+                .map(|p| p.display().to_string())
+                .collect();
+            let message = format!("files include each other: `{}`", cycle.join(" -> "));
+            return self.problems.push(Problem::at(span, message));
+        }
+        if self.sources.known(&path) {
+            return;
+        }
+        match read_text(&self.dir.join(&path)) {
+            Ok(text) => self.enter(&path, text),
+            Err(why) => self.problems.push(Problem::at(
+                span,
+                format!("cannot include `{include}`: {why}"),
+            )),
+        }
+    }
+}
+
+/// Refuses paths that are absolute or climb out of the recipe's directory.
+pub(super) fn stays_inside(path: &str, span: &Span) -> Result<(), Problem> {
+    let problem = |message: String| Problem::at(span.clone(), message);
+    if path.is_empty() {
+        return Err(problem("the path is empty".to_owned()));
+    }
+    if path.starts_with('/') {
+        return Err(problem(format!("`{path}` is an absolute path"))
+            .hint("paths are relative to the recipe's directory"));
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Err(problem(format!("`{path}` contains `..`"))
+            .hint("paths may not leave the recipe's directory"));
+    }
+    Ok(())
+}

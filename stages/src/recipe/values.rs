@@ -1,0 +1,351 @@
+//! A typed look at TOML values: every getter either answers, or reports what it expected and where.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::names::NameError;
+use super::report::{Problem, Report};
+use super::source::{FileId, SourceMap, Span, stays_inside};
+use super::suggest;
+use super::units::UnitError;
+use super::vars::Vars;
+
+/// Something read from a recipe, and where it stood.
+#[derive(Clone, Debug)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) at: Span,
+}
+
+/// What every reader needs at hand.
+pub(super) struct Context<'a> {
+    pub(super) sources: &'a SourceMap,
+    pub(super) vars: &'a Vars,
+    pub(super) report: &'a Report<'a>,
+}
+
+/// Errors that come with a rule to follow, shown as the hint.
+pub(super) trait Explained: std::fmt::Display {
+    fn advice(&self) -> &'static str;
+}
+
+impl Explained for NameError {
+    fn advice(&self) -> &'static str {
+        self.rule()
+    }
+}
+
+impl Explained for UnitError {
+    fn advice(&self) -> &'static str {
+        self.examples()
+    }
+}
+
+/// One value.
+#[derive(Clone, Copy)]
+pub(super) struct Node<'a> {
+    context: &'a Context<'a>,
+    file: FileId,
+    value: &'a Spanned<DeValue<'a>>,
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn new(
+        context: &'a Context<'a>,
+        file: FileId,
+        value: &'a Spanned<DeValue<'a>>,
+    ) -> Self {
+        Self {
+            context,
+            file,
+            value,
+        }
+    }
+
+    pub(super) fn span(self) -> Span {
+        Span {
+            file: self.file,
+            range: self.value.span(),
+        }
+    }
+
+    /// The value with its place in the file, as TOML has it.
+    pub(super) fn spanned(self) -> &'a Spanned<DeValue<'a>> {
+        self.value
+    }
+
+    pub(super) fn raw(self) -> &'a DeValue<'a> {
+        self.value.get_ref()
+    }
+
+    /// Reports a mistake at this value.
+    pub(super) fn problem(self, message: impl Into<String>) -> Problem {
+        Problem::at(self.span(), message)
+    }
+
+    pub(super) fn push(self, problem: Problem) {
+        self.context.report.push(problem);
+    }
+
+    /// Reports a value of the wrong type. Always `None`, to end a getter with.
+    pub(super) fn wrong_type<T>(self, expected: &str) -> Option<T> {
+        let found = type_name(self.raw());
+        self.push(self.problem(format!("expected {expected}, found {found}")));
+        None
+    }
+
+    /// A string with its vars substituted.
+    pub(super) fn text(self) -> Option<At<String>> {
+        let DeValue::String(text) = self.raw() else {
+            return self.wrong_type("a string");
+        };
+        let value = self
+            .context
+            .vars
+            .substitute(text, &self.span(), self.context.report)?;
+        Some(At {
+            value,
+            at: self.span(),
+        })
+    }
+
+    /// A string that parses as `T`.
+    pub(super) fn parsed<T: FromStr<Err: Explained>>(self) -> Option<At<T>> {
+        self.parsed_by(T::from_str)
+    }
+
+    /// A string that `parse` accepts.
+    pub(super) fn parsed_by<T, E: Explained>(
+        self,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<At<T>> {
+        let text = self.text()?;
+        match parse(&text.value) {
+            Ok(value) => Some(At { value, at: text.at }),
+            Err(error) => {
+                self.push(self.problem(error.to_string()).hint(error.advice()));
+                None
+            }
+        }
+    }
+
+    /// A string that is one of a few words.
+    pub(super) fn word<T: Copy>(self, what: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text()?.value;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*value);
+        }
+        let hint = suggest::hint(&text, words.iter().map(|(word, _)| *word));
+        self.push(
+            self.problem(format!("`{text}` is not a {what}"))
+                .hint_if(hint),
+        );
+        None
+    }
+
+    pub(super) fn integer(self) -> Option<i64> {
+        let DeValue::Integer(number) = self.raw() else {
+            return self.wrong_type("an integer");
+        };
+        let value = i64::from_str_radix(number.as_str(), number.radix()).ok();
+        if value.is_none() {
+            self.push(self.problem(format!("`{number}` is too large")));
+        }
+        value
+    }
+
+    pub(super) fn boolean(self) -> Option<bool> {
+        self.raw()
+            .as_bool()
+            .or_else(|| self.wrong_type("`true` or `false`"))
+    }
+
+    pub(super) fn array(self) -> Option<Vec<Node<'a>>> {
+        let Some(array) = self.raw().as_array() else {
+            return self.wrong_type("an array");
+        };
+        Some(array.iter().map(|value| Node { value, ..self }).collect())
+    }
+
+    /// An array that has at least one element.
+    pub(super) fn filled_array(self, of: &str) -> Option<Vec<Node<'a>>> {
+        let elements = self.array()?;
+        if elements.is_empty() {
+            self.push(self.problem(format!("the list of {of} is empty")));
+        }
+        Some(elements)
+    }
+
+    /// The strings of an array; what is not a string is reported and left out.
+    pub(super) fn texts(self) -> Vec<At<String>> {
+        self.array()
+            .into_iter()
+            .flatten()
+            .filter_map(Node::text)
+            .collect()
+    }
+
+    /// A table that knows only the keys in `known`; `what` names it in messages.
+    pub(super) fn table(self, what: &str, known: &[&str]) -> Option<Table<'a>> {
+        let table = self.entries()?;
+        table.refuse_unknown(what, known);
+        Some(table)
+    }
+
+    /// A table whose keys are names.
+    pub(super) fn entries(self) -> Option<Table<'a>> {
+        let Some(entries) = self.raw().as_table() else {
+            return self.wrong_type("a table");
+        };
+        Some(Table {
+            context: self.context,
+            file: self.file,
+            span: self.span(),
+            entries,
+        })
+    }
+
+    /// A path within the recipe's directory.
+    pub(super) fn inner_path(self) -> Option<At<PathBuf>> {
+        let text = self.text()?;
+        match stays_inside(&text.value, &text.at) {
+            Ok(()) => Some(At {
+                value: PathBuf::from(text.value),
+                at: text.at,
+            }),
+            Err(problem) => {
+                self.push(problem);
+                None
+            }
+        }
+    }
+
+    /// A path within the machine that is built.
+    pub(super) fn machine_path(self) -> Option<String> {
+        let text = self.text()?.value;
+        let problem = if !text.starts_with('/') {
+            self.problem(format!("`{text}` is not an absolute path"))
+                .hint("paths in the machine start with `/`")
+        } else if text.split('/').any(|part| part == "..") {
+            self.problem(format!("`{text}` contains `..`"))
+                .hint("write the path that is meant")
+        } else {
+            return Some(text);
+        };
+        self.push(problem);
+        None
+    }
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// One table.
+#[derive(Clone)]
+pub(super) struct Table<'a> {
+    context: &'a Context<'a>,
+    file: FileId,
+    span: Span,
+    entries: &'a DeTable<'a>,
+}
+
+impl<'a> Table<'a> {
+    /// The table at the top of a file.
+    pub(super) fn top(context: &'a Context<'a>, file: FileId, entries: &'a DeTable<'a>) -> Self {
+        Self {
+            context,
+            file,
+            span: Span { file, range: 0..0 },
+            entries,
+        }
+    }
+
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    pub(super) fn push(&self, problem: Problem) {
+        self.context.report.push(problem);
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<Node<'a>> {
+        self.entries()
+            .into_iter()
+            .find(|(name, _)| name.value == key)
+            .map(|(_, node)| node)
+    }
+
+    /// A value that must be there; `hint` shows how it is written.
+    pub(super) fn require(&self, what: &str, key: &str, hint: &str) -> Option<Node<'a>> {
+        let found = self.get(key);
+        if found.is_none() {
+            self.push(Problem::at(self.span(), format!("{what} needs `{key}`")).hint(hint));
+        }
+        found
+    }
+
+    /// The entries in the order of the text.
+    pub(super) fn entries(&self) -> Vec<(At<&'a str>, Node<'a>)> {
+        let mut entries: Vec<_> = self
+            .entries
+            .iter()
+            .map(|(key, value)| self.entry(key, value))
+            .collect();
+        entries.sort_by_key(|(key, _)| key.at.range.start);
+        entries
+    }
+
+    fn entry(
+        &self,
+        key: &'a Spanned<std::borrow::Cow<'a, str>>,
+        value: &'a Spanned<DeValue<'a>>,
+    ) -> (At<&'a str>, Node<'a>) {
+        let at = Span {
+            file: self.file,
+            range: key.span(),
+        };
+        (
+            At {
+                value: key.get_ref().as_ref(),
+                at,
+            },
+            Node::new(self.context, self.file, value),
+        )
+    }
+
+    /// The entries whose keys are names of a kind; other keys are reported.
+    pub(super) fn named<T: FromStr<Err: Explained>>(&self) -> Vec<(At<T>, Node<'a>)> {
+        let parse = |(key, node): (At<&str>, Node<'a>)| match T::from_str(key.value) {
+            Ok(value) => Some((At { value, at: key.at }, node)),
+            Err(error) => {
+                self.push(Problem::at(key.at, error.to_string()).hint(error.advice()));
+                None
+            }
+        };
+        self.entries().into_iter().filter_map(parse).collect()
+    }
+
+    pub(super) fn refuse_unknown(&self, what: &str, known: &[&str]) {
+        for (key, _) in self.entries() {
+            if !known.contains(&key.value) {
+                let hint = suggest::hint(key.value, known.iter().copied());
+                self.push(
+                    Problem::at(key.at, format!("unknown key `{}` in {what}", key.value))
+                        .hint_if(hint),
+                );
+            }
+        }
+    }
+}
