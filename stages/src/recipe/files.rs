@@ -216,17 +216,10 @@ impl Project<'_> {
             }
         };
         let text = String::from_utf8_lossy(&bytes);
-        let first = text.lines().next().unwrap_or_default();
-        if !first
-            .strip_prefix("#!")
-            .is_some_and(|rest| rest.trim_start().starts_with('/'))
-        {
-            let problem = Problem::at(
-                at.clone(),
-                format!("`{}` has no interpreter line", path.display()),
-            );
+        if let Some((message, hint)) = interpreter_problem(&text) {
+            let message = format!("`{}` {message}", path.display());
             self.report
-                .push(problem.hint("start it with `#!/bin/sh -e` or `#!/bin/bash`"));
+                .push(Problem::at(at.clone(), message).hint(hint));
         }
         step.settings
             .network
@@ -304,12 +297,32 @@ impl Unreachable {
                 problem(format!("`{shown}` leads out of the recipe's directory"))
                     .hint("links may only lead to what is in it")
             }
+            Unreachable::Io(_) if project.dir.join(&path.value).is_symlink() => {
+                problem(format!("`{shown}` leads nowhere"))
+            }
             Unreachable::Io(error) if matches!(error.kind(), NotFound | NotADirectory) => {
                 problem(format!("there is no `{shown}`")).hint_if(project.nearest(&path.value))
             }
             Unreachable::Io(error) => problem(format!("cannot look at `{shown}`: {error}")),
         }
     }
+}
+
+/// What keeps the kernel from finding the interpreter of a script, and the remedy.
+fn interpreter_problem(text: &str) -> Option<(&'static str, &'static str)> {
+    let first = text.split('\n').next().unwrap_or_default();
+    let interpreter = first.strip_prefix("#!").map(str::trim_start);
+    if !interpreter.is_some_and(|rest| rest.starts_with('/')) {
+        return Some((
+            "has no interpreter line",
+            "start it with `#!/bin/sh -e` or `#!/bin/bash`",
+        ));
+    }
+    let windows = (
+        "has Windows line endings",
+        "the interpreter would not be found: end lines with LF only",
+    );
+    first.ends_with('\r').then_some(windows)
 }
 
 fn reason_to_leave_out(name: &str) -> Option<NoticeReason> {

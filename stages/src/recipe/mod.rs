@@ -1,13 +1,12 @@
 //! The user's `ibuild.toml`: parsed, checked and resolved before any work starts.
 //!
-//! A recipe passes through five hands, each adding to one [`report`](report::Report) so that a person sees
-//! every mistake at once:
+//! A recipe passes through five hands, each adding to one report, so that a person sees every mistake at once:
 //!
-//! 1. [`source`] reads `ibuild.toml` and what it includes; nothing else opens TOML files.
-//! 2. [`parse`] turns text into a [`draft`](draft::Draft): types, vars, unknown keys. It touches no files.
-//! 3. [`files`] looks at what the draft names on disk and makes one step of every script.
-//! 4. [`check`] judges names, references and the graph.
-//! 5. [`resolve`] makes the [`Recipe`] of a draft without mistakes.
+//! 1. `source` reads `ibuild.toml` and what it includes; nothing else opens TOML files.
+//! 2. `parse` turns text into a draft: types, vars, unknown keys. It touches no files.
+//! 3. `files` looks at what the draft names on disk and makes one step of every script.
+//! 4. `check` judges names, references and the graph.
+//! 5. `resolve` makes the [`Recipe`] of a draft without mistakes.
 //!
 //! Every path in a recipe, `include` too, is relative to the recipe's directory and may not leave it.
 
@@ -44,7 +43,7 @@ pub use names::{
 };
 pub use report::{Diagnostic, RecipeErrors, Style};
 pub use show::Shown;
-pub use source::{Position, RECIPE_FILE, SourceFile, SourceMap};
+pub use source::{Position, RECIPE_FILE};
 pub use step::{Account, CopyRule, Network, Recommends, Step, StepKind, Variant};
 pub use units::{ByteSize, UnitError, parse_duration};
 pub use vars::Overrides;

@@ -21,6 +21,9 @@ pub struct Recipe {
     /// The directory that all of its paths are relative to.
     #[serde(skip)]
     pub dir: PathBuf,
+    /// The files it is written in, relative to `dir`: the recipe first, then what it includes.
+    #[serde(skip)]
+    pub files: Vec<PathBuf>,
     /// What the whole is called and dated.
     pub project: Project,
     /// Vars with their final values; everything below has them substituted already.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::source::{Position, SourceMap, Span};
 
@@ -95,13 +95,20 @@ impl RecipeErrors {
     }
 
     fn draw(&self, diagnostic: &Diagnostic, renderer: &Renderer) -> String {
-        let mut group = Level::ERROR
-            .primary_title(diagnostic.message.as_str())
-            .elements(self.snippets(diagnostic));
-        if let Some(hint) = &diagnostic.hint {
-            group = group.element(Level::HELP.with_name("hint").message(hint.as_str()));
+        let title = Level::ERROR.primary_title(diagnostic.message.as_str());
+        let level = Level::HELP.with_name("hint");
+        let hint = diagnostic.hint.as_deref();
+        if diagnostic.marks.is_empty() {
+            // Drawn apart, because one report would join the two by a margin with nothing beside it.
+            let hint = hint.map(|hint| Group::with_title(level.secondary_title(hint)));
+            let groups = [Group::with_title(title)].into_iter().chain(hint);
+            return groups
+                .map(|group| renderer.render(&[group]))
+                .collect::<Vec<_>>()
+                .join("\n");
         }
-        renderer.render(&[group])
+        let hint = hint.map(|hint| level.message(hint));
+        renderer.render(&[title.elements(self.snippets(diagnostic)).elements(hint)])
     }
 
     /// One snippet per file, so that two marks in one file are seen together.
@@ -240,6 +247,10 @@ impl<'a> Report<'a> {
             sources,
             problems: RefCell::default(),
         }
+    }
+
+    pub(super) fn sources(&self) -> &'a SourceMap {
+        self.sources
     }
 
     pub(super) fn push(&self, problem: Problem) {

@@ -23,6 +23,7 @@ pub(super) fn resolve(draft: Draft, sources: &SourceMap, dir: &Path) -> Recipe {
         .map(|(name, rootfs)| (name.clone(), resolver.rootfs(name, rootfs)));
     Recipe {
         dir: dir.to_owned(),
+        files: sources.paths(),
         rootfses: rootfses.collect(),
         project: whole(draft.project),
         vars: draft.vars,
@@ -85,7 +86,7 @@ impl Resolver<'_> {
             unreachable!("scripts are expanded by now")
         };
         let settings = draft.settings.clone();
-        let mut env = env.clone();
+        let mut env = if runs(kind) { env.clone() } else { Env::new() };
         env.extend(settings.env);
         Step {
             name: whole(draft.name.as_ref()).value.clone(),
@@ -102,6 +103,11 @@ impl Resolver<'_> {
             position: self.sources.position(&draft.at),
         }
     }
+}
+
+/// Whether a step can observe its environment. One that cannot must not run again when it changes.
+fn runs(kind: &StepKind) -> bool {
+    !matches!(kind, StepKind::Copy(_) | StepKind::CopyFrom { .. })
 }
 
 /// For kinds that have no text to decide by.

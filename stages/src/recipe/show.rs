@@ -150,17 +150,15 @@ fn environment(env: &BTreeMap<EnvName, String>) -> String {
 fn step(step: &Step) -> Vec<Pair> {
     let mut pairs = vec![pair("name", text(&step.name))];
     pairs.extend(kind(&step.kind));
-    let runs = !matches!(step.kind, StepKind::Copy(_) | StepKind::CopyFrom { .. });
-    let chooses = runs
-        && !matches!(
-            step.kind,
-            StepKind::Bootstrap { .. } | StepKind::Packages { .. }
-        );
+    let chooses = matches!(
+        step.kind,
+        StepKind::Script { .. } | StepKind::Run { .. } | StepKind::Check { .. }
+    );
     let inputs: Vec<_> = step.inputs.iter().map(|path| path.display()).collect();
     pairs.extend([
         pair_if(
             "env",
-            Some(&step.env).filter(|env| runs && !env.is_empty()),
+            Some(&step.env).filter(|env| !env.is_empty()),
             environment,
         ),
         pair("network", text(step.network.word())).filter(|_| chooses),

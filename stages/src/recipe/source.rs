@@ -50,33 +50,23 @@ impl fmt::Display for Position {
 
 /// One file of a recipe.
 #[derive(Clone, Debug)]
-pub struct SourceFile {
+pub(super) struct SourceFile {
     /// Its path, relative to the recipe's directory.
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
     /// Its text.
-    pub text: String,
+    pub(super) text: String,
 }
 
 /// All files of a recipe: the recipe itself first, then what it includes, in reading order.
 #[derive(Clone, Debug, Default)]
-pub struct SourceMap {
+pub(super) struct SourceMap {
     files: Vec<SourceFile>,
 }
 
 impl SourceMap {
-    /// A recipe without includes, for callers who have text rather than a file.
-    pub fn single(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
-        Self {
-            files: vec![SourceFile {
-                path: path.into(),
-                text: text.into(),
-            }],
-        }
-    }
-
-    /// The files in reading order.
-    pub fn files(&self) -> &[SourceFile] {
-        &self.files
+    /// The paths in reading order.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|file| file.path.clone()).collect()
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = FileId> + use<> {
@@ -95,6 +85,21 @@ impl SourceMap {
             file: file.path.clone(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
+        }
+    }
+
+    /// The first place of `needle` within `span`; all of it if an escape in the text hides it.
+    pub(super) fn narrow(&self, span: &Span, needle: &str) -> Span {
+        let text = self.file(span.file).text.get(span.range.clone());
+        match text.and_then(|text| text.find(needle)) {
+            Some(offset) => {
+                let start = span.range.start + offset;
+                Span {
+                    file: span.file,
+                    range: start..start + needle.len(),
+                }
+            }
+            None => span.clone(),
         }
     }
 

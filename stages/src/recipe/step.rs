@@ -19,7 +19,8 @@ pub struct Step {
     /// What it does.
     #[serde(flatten)]
     pub kind: StepKind,
-    /// The whole environment: of the rootfses it stands on, of its rootfs, its own; later ones win.
+    /// The whole environment: of the rootfses it stands on, of its rootfs, its own; later ones win. Steps that
+    /// run nothing have none.
     pub env: BTreeMap<EnvName, String>,
     /// What it can reach while it runs.
     pub network: Network,

@@ -8,9 +8,11 @@ pub(super) fn hint<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) ->
     if let Some(near) = nearest(found, &known) {
         return Some(format!("did you mean `{near}`?"));
     }
-    (1..=LISTED)
-        .contains(&known.len())
-        .then(|| format!("there is {}", list(&known)))
+    match known.len() {
+        1 => Some(format!("there is {}", list(&known))),
+        2..=LISTED => Some(format!("there are {}", list(&known))),
+        _ => None,
+    }
 }
 
 /// More alternatives than this no longer help.

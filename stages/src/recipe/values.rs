@@ -337,6 +337,12 @@ impl<'a> Table<'a> {
         self.entries().into_iter().filter_map(parse).collect()
     }
 
+    pub(super) fn has_keys_beyond(&self, known: &[&str]) -> bool {
+        self.entries
+            .keys()
+            .any(|key| !known.contains(&key.get_ref().as_ref()))
+    }
+
     pub(super) fn refuse_unknown(&self, what: &str, known: &[&str]) {
         for (key, _) in self.entries() {
             if !known.contains(&key.value) {

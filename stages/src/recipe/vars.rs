@@ -71,7 +71,7 @@ impl Vars {
         substitute(text, |name| match self.0.get(name) {
             Some(value) => value.clone(),
             None => {
-                report.push(undefined(name, at, self.0.keys()));
+                report.push(undefined(name, at, self.0.keys(), report));
                 None
             }
         })
@@ -86,10 +86,16 @@ impl Vars {
     }
 }
 
-fn undefined<'a>(name: &str, at: &Span, known: impl Iterator<Item = &'a VarName>) -> Problem {
+fn undefined<'a>(
+    name: &str,
+    at: &Span,
+    known: impl Iterator<Item = &'a VarName>,
+    report: &Report,
+) -> Problem {
     let hint = suggest::hint(name, known.map(VarName::as_str))
         .unwrap_or_else(|| format!("define `{name}` in `[vars]`"));
-    Problem::at(at.clone(), format!("undefined variable `{name}`")).hint(hint)
+    let at = report.sources().narrow(at, &format!("{{vars.{name}}}"));
+    Problem::at(at, format!("undefined variable `{name}`")).hint(hint)
 }
 
 struct Resolver<'a> {
@@ -113,7 +119,8 @@ impl Resolver<'_> {
         let value = substitute(&raw.value, |used| match self.raw.get_key_value(used) {
             Some((used, _)) => self.value(used, open),
             None => {
-                self.report.push(undefined(used, &raw.at, self.raw.keys()));
+                self.report
+                    .push(undefined(used, &raw.at, self.raw.keys(), self.report));
                 None
             }
         });

@@ -14,7 +14,7 @@ use super::draft::Draft;
 use super::model::{Archive, Project};
 use super::names::{Architecture, ArchiveName, VarName};
 use super::report::{Problem, Report};
-use super::source::{SourceMap, Span};
+use super::source::{FileId, SourceMap, Span};
 use super::values::{At, Context, Node, Table};
 use super::vars::{Overrides, Vars};
 
@@ -60,16 +60,25 @@ pub(super) fn parse(sources: &SourceMap, overrides: &Overrides, report: &Report)
 fn syntax<'a>(sources: &'a SourceMap, report: &Report) -> Vec<Spanned<DeTable<'a>>> {
     let parse = |id| {
         let (table, errors) = DeTable::parse_recoverable(&sources.file(id).text);
-        for error in errors {
-            let span = Span {
-                file: id,
-                range: error.span().unwrap_or(0..0),
-            };
-            report.push(Problem::at(span, error.message().replace('\n', ", ")));
-        }
+        errors
+            .into_iter()
+            .for_each(|error| report.push(syntax_problem(sources, id, &error)));
         table
     };
     sources.ids().map(parse).collect()
+}
+
+fn syntax_problem(sources: &SourceMap, file: FileId, error: &toml::de::Error) -> Problem {
+    let range = error.span().unwrap_or(0..0);
+    let message = match error.message() {
+        // The parser leaves it to the snippet which one; in a list of messages that would be lost.
+        "duplicate key" => format!(
+            "duplicate key `{}`",
+            &sources.file(file).text[range.clone()]
+        ),
+        other => other.replace('\n', ", "),
+    };
+    Problem::at(Span { file, range }, message)
 }
 
 fn raw_vars(sections: &Sections<'_>) -> BTreeMap<VarName, At<String>> {

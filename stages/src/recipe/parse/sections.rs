@@ -7,11 +7,17 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::recipe::report::Problem;
-use crate::recipe::source::FileId;
+use crate::recipe::source::{FileId, Span};
 use crate::recipe::values::{At, Context, Explained, Node, Table};
 
 /// The version of the recipe language that this code reads.
 const SCHEMA: i64 = 1;
+
+/// Where to point when something should be there and is not.
+const START: Span = Span {
+    file: FileId::FIRST,
+    range: 0..0,
+};
 
 const TOP: [&str; 8] = [
     "schema", "include", "project", "vars", "archive", "rootfs", "image", "test",
@@ -62,7 +68,7 @@ impl<'a> Sections<'a> {
             .iter()
             .any(|entry| entry.section == "project")
         {
-            let problem = Problem::nowhere("there is no `[project]` table");
+            let problem = Problem::at(START, "there is no `[project]` table");
             context
                 .report
                 .push(problem.hint("write `[project]` with a `name` and an `epoch`"));

@@ -58,14 +58,7 @@ const SETTINGS: [(&str, &[&str]); 7] = [
 
 /// Reads a step; `None` if it is not even a table.
 pub(super) fn step(node: Node<'_>) -> Option<DraftStep> {
-    let settings = SETTINGS.iter().map(|(key, _)| *key);
-    let known: Vec<&str> = ["name"]
-        .into_iter()
-        .chain(KINDS)
-        .chain(settings)
-        .chain(PLANNED)
-        .collect();
-    let table = node.table("a step", &known)?;
+    let table = node.table("a step", &known_keys())?;
     let kind_key = kind_key(&table);
     if let Some(kind_key) = kind_key {
         refuse_misplaced(&table, kind_key);
@@ -89,6 +82,17 @@ pub(super) fn step(node: Node<'_>) -> Option<DraftStep> {
     })
 }
 
+/// Every key that a step may have, now or later.
+fn known_keys() -> Vec<&'static str> {
+    let settings = SETTINGS.iter().map(|(key, _)| *key);
+    ["name"]
+        .into_iter()
+        .chain(KINDS)
+        .chain(settings)
+        .chain(PLANNED)
+        .collect()
+}
+
 /// The one kind that a step's table asks for.
 fn kind_key(table: &Table<'_>) -> Option<&'static str> {
     let planned: Vec<_> = table
@@ -108,8 +112,8 @@ fn kind_key(table: &Table<'_>) -> Option<&'static str> {
         .collect();
     match found.as_slice() {
         [one] => return Some(one),
-        // `fetch` would have been the kind.
-        [] if planned.iter().any(|(key, _)| key.value == "fetch") => {}
+        // What was not understood was probably the kind, and has been reported.
+        [] if !planned.is_empty() || table.has_keys_beyond(&known_keys()) => {}
         [] => {
             let hint = format!("a step has one of {}", suggest::list(&KINDS));
             table.push(Problem::at(table.span(), "the step does nothing").hint(hint));

@@ -1,0 +1,536 @@
+//! One line per mistake: what is written, and all that is said about it.
+
+use super::{BASE, Project};
+
+/// `more` after a recipe that is right.
+#[track_caller]
+fn check(more: &str, expected: &str) {
+    assert_eq!(Project::with(more).messages(), expected);
+}
+
+/// A whole recipe.
+#[track_caller]
+fn check_whole(text: &str, expected: &str) {
+    assert_eq!(Project::new(text).messages(), expected);
+}
+
+/// One step.
+#[track_caller]
+fn check_step(step: &str, expected: &str) {
+    assert_eq!(Project::with_step(step).messages(), expected);
+}
+
+/// One image, of the rootfs `base`.
+#[track_caller]
+fn check_image(image: &str, expected: &str) {
+    check(
+        &format!("[image.i]\nrootfs = \"base\"\n{image}\n"),
+        expected,
+    );
+}
+
+const DISK: &str = "formats = [\"ova\"]\ndisk = { size = \"8 GiB\" }\n";
+
+#[test]
+fn schema() {
+    check_whole(
+        &BASE.replace("schema = 1", ""),
+        "the recipe does not start with `schema` | write `schema = 1` as its first line",
+    );
+    check_whole(
+        &BASE.replace("schema = 1", "schema = 2\nfuture = true"),
+        "schema 2 is not known to this ibuild | it reads schema 1; a newer recipe needs a newer ibuild",
+    );
+    check_whole(
+        &BASE.replace("schema = 1", "schema = \"1\""),
+        "expected an integer, found a string",
+    );
+}
+
+#[test]
+fn syntax() {
+    check("[rootfs.x", "unclosed table, expected `]`");
+    check(
+        "[rootfs.base]\nsteps = []",
+        "duplicate key `base`\nduplicate key `steps`",
+    );
+}
+
+#[test]
+fn project() {
+    check_whole(
+        "schema = 1",
+        "there is no `[project]` table | write `[project]` with a `name` and an `epoch`",
+    );
+    check_whole(
+        &BASE.replace("name = \"demo\"", "name = \"Demo\""),
+        "`Demo` is not a valid project name | names consist of `a-z`, `0-9`, `.`, `_`, `+` and `-`, and start with a letter or digit",
+    );
+    check_whole(
+        &BASE.replace("epoch = 1767225600", ""),
+        "`[project]` needs `epoch` | write `epoch = 1767225600`: the time of everything built, in seconds since 1970",
+    );
+    check_whole(
+        &BASE.replace("epoch = 1767225600", "epoch = -1"),
+        "`-1` is not a time | `epoch` counts seconds since 1970",
+    );
+    check_whole(
+        &BASE.replace("epoch = 1767225600", "epoch = 99999999999999999999"),
+        "`99999999999999999999` is too large",
+    );
+}
+
+#[test]
+fn unknown_keys() {
+    check(
+        "[rootsf.x]\n",
+        "unknown key `rootsf` in a recipe | did you mean `rootfs`?",
+    );
+    check(
+        "[rootfs.ws]\nform = \"base\"\nsteps = [{ name = \"a\", bootstrap = { archive = \"debian\" } }]",
+        "unknown key `form` in `[rootfs.ws]` | did you mean `from`?",
+    );
+    check_step(
+        "name = \"a\", package = [\"sudo\"]",
+        "unknown key `package` in a step | did you mean `packages`?",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", zzzzzzzzzz = 1",
+        "unknown key `zzzzzzzzzz` in a step",
+    );
+    check_image(
+        &format!("{DISK}vm = {{ cpu = 1 }}"),
+        "unknown key `cpu` in `vm` | did you mean `cpus`?",
+    );
+}
+
+#[test]
+fn planned() {
+    check_step(
+        "name = \"a\", fetch = { url = \"x\" }",
+        "`fetch` is not supported yet",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", secrets = [\"x\"]",
+        "`secrets` is not supported yet",
+    );
+    check(
+        "[image.pair]\nmachines = [\"a\", \"b\"]\nformats = [\"ova\"]",
+        "several machines in one image are not supported yet | make an image of each machine",
+    );
+    check_image(
+        "formats = [\"vdi\", \"oci\", \"raw.zst\"]\ndisk = { size = \"8 GiB\" }",
+        "format `vdi` is not supported yet\nformat `oci` is not supported yet\nformat `raw.zst` is not supported yet",
+    );
+}
+
+#[test]
+fn references() {
+    check(
+        "[rootfs.ws]\nfrom = \"bsae\"\nsteps = [{ name = \"a\", run = \"true\" }]",
+        "unknown rootfs `bsae` | did you mean `base`?",
+    );
+    check(
+        "[image.i]\nrootfs = \"ws\"\nformats = [\"ova\"]\ndisk = { size = \"8 GiB\" }",
+        "unknown rootfs `ws` | there is `base`",
+    );
+    check_step(
+        "name = \"a\", copy-from = { rootfs = \"tools\", paths = [\"/opt\"] }",
+        "unknown rootfs `tools` | there are `base` and `ws`",
+    );
+    check(
+        "[rootfs.b]\nsteps = [{ name = \"a\", bootstrap = { archive = \"debain\" } }]",
+        "unknown archive `debain` | did you mean `debian`?",
+    );
+    check("[test.t]\nmachines = { a = \"b\" }", "unknown image `b`");
+}
+
+#[test]
+fn what_is_wrong_is_not_also_missing() {
+    check(
+        "[image.i]\nrootfs = \"ws\"\nformats = [\"ova\"]\ndisk = { size = \"8 GiB\" }\n[rootfs.ws]\nsteps = 3\n[test.t]\nmachines = { m = \"i\" }",
+        "expected an array, found an integer",
+    );
+}
+
+#[test]
+fn cycles() {
+    let rootfs = |name: &str, from: &str| {
+        format!(
+            "[rootfs.{name}]\nfrom = \"{from}\"\nsteps = [{{ name = \"s\", run = \"true\" }}]\n"
+        )
+    };
+    check(
+        &rootfs("a", "a"),
+        "rootfses are made from each other: `a -> a`",
+    );
+    check(
+        &format!("{}{}", rootfs("a", "b"), rootfs("b", "a")),
+        "rootfses are made from each other: `a -> b -> a`",
+    );
+    check(
+        &format!(
+            "{}{}{}",
+            rootfs("a", "b"),
+            rootfs("b", "c"),
+            rootfs("c", "b")
+        ),
+        "rootfses are made from each other: `b -> c -> b`",
+    );
+    let copying = "[rootfs.b]\nfrom = \"base\"\nsteps = [{ name = \"s\", copy-from = { rootfs = \"a\", paths = [\"/x\"] } }]";
+    check(
+        &format!("{}{copying}", rootfs("a", "b")),
+        "rootfses are made from each other: `a -> b -> a`",
+    );
+    check_step(
+        "name = \"s\", copy-from = { rootfs = \"ws\", paths = [\"/x\"] }",
+        "rootfses are made from each other: `ws -> ws`",
+    );
+}
+
+#[test]
+fn stage_names() {
+    check_step(
+        "name = \"a\", run = \"true\" }, { name = \"a\", run = \"true\"",
+        "stage `ws/a` is defined twice",
+    );
+    check_step(
+        "scripts = \"scripts/ws\" }, { name = \"30-user\", run = \"true\"",
+        "stage `ws/30-user` is defined twice",
+    );
+    check_step(
+        "run = \"true\"",
+        "the step has no `name` | stages are named `rootfs/step`: write `name = \"...\"`",
+    );
+    check_step(
+        "name = \"a/b\", run = \"true\"",
+        "`a/b` is not a valid step name | names consist of `a-z`, `0-9`, `.`, `_`, `+` and `-`, and start with a letter or digit",
+    );
+    check(
+        "[rootfs.\"x/y\"]\nsteps = [{ name = \"a\", bootstrap = { archive = \"debian\" } }]",
+        "`x/y` is not a valid rootfs name | names consist of `a-z`, `0-9`, `.`, `_`, `+` and `-`, and start with a letter or digit",
+    );
+}
+
+#[test]
+fn kinds() {
+    check_step(
+        "name = \"a\"",
+        "the step does nothing | a step has one of `bootstrap`, `packages`, `copy`, `script`, `scripts`, `run`, `copy-from` and `check`",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", check = \"true\"",
+        "the step does 2 things: `run` and `check` | make it several steps",
+    );
+    check_step("name = \"a\", run = \" \"", "the command is empty");
+    check_step(
+        "name = \"a\", copy = [{ from = \"files\", to = \"/\" }], network = \"none\"",
+        "`network` means nothing to a `copy` step | it belongs to `script`, `scripts`, `run` and `check`",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", recommends = false",
+        "`recommends` means nothing to a `run` step | it belongs to `packages`",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", network = \"package\"",
+        "`package` is not a network | did you mean `packages`?",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", timeout = \"5 minutes\"",
+        "`5 minutes` is not a time | times are written like `240 s`, `5 min` or `1 h`",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", env = { \"A B\" = \"c\" }",
+        "`A B` is not a valid environment variable | names of environment variables consist of letters, digits and `_`, and start with no digit",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", volatile = [\"var/log\"]",
+        "`var/log` is not an absolute path | paths in the machine start with `/`",
+    );
+}
+
+#[test]
+fn bootstraps() {
+    check(
+        "[rootfs.x]\nsteps = [{ name = \"a\", run = \"true\" }]",
+        "rootfs `x` does not start with a `bootstrap` step | start it with a `bootstrap` step, or say which rootfs it goes on `from`",
+    );
+    check(
+        "[rootfs.x]\nsteps = [{ name = \"a\", bootstrap = { archive = \"debian\" } }, { name = \"b\", bootstrap = { archive = \"debian\" } }]",
+        "`bootstrap` must be the first step",
+    );
+    check_step(
+        "name = \"a\", bootstrap = { archive = \"debian\" }",
+        "a rootfs with `from` is bootstrapped already",
+    );
+    check(
+        "[rootfs.x]\nsteps = [{ name = \"a\", bootstrap = { variant = \"minbase\" } }]",
+        "`bootstrap` needs `archive` | write `archive = \"debian\"`, the name of an `[archive.NAME]`",
+    );
+    check(
+        "[rootfs.x]\nsteps = [{ name = \"a\", bootstrap = { archive = \"debian\", variant = \"minbas\" } }]",
+        "`minbas` is not a variant | did you mean `minbase`?",
+    );
+    check("[rootfs.x]\nsteps = []", "the list of steps is empty");
+    check(
+        "[rootfs.x]\nfrom = \"base\"",
+        "`[rootfs.x]` needs `steps` | write `steps = [{ name = \"files\", copy = [...] }]`",
+    );
+}
+
+#[test]
+fn packages() {
+    const RULE: &str = "packages are named like `nftables`, `libc6:i386` or `sudo=1.9.16p2-3`";
+    check_step(
+        "name = \"a\", packages = []",
+        "the list of packages is empty",
+    );
+    for name in ["Sudo", "-y", "sudo-", "a b", "x", "sudo=", "libc6:"] {
+        check_step(
+            &format!("name = \"a\", packages = [\"{name}\"]"),
+            &format!("`{name}` is not a valid package name | {RULE}"),
+        );
+    }
+    check_step(
+        "name = \"a\", packages = [\"sudo\", 3, \"Nft\"]",
+        &format!("expected a string, found an integer\n`Nft` is not a valid package name | {RULE}"),
+    );
+    check_step(
+        "name = \"a\", packages = \"sudo\"",
+        "expected an array, found a string",
+    );
+    check_step(
+        "name = \"a\", packages = [\"sudo\"], recommends = \"no\"",
+        "expected `true` or `false`, found a string",
+    );
+}
+
+#[test]
+fn copies() {
+    let copy = |rule: &str| format!("name = \"a\", copy = [{{ from = \"files/shared\", {rule} }}]");
+    check_step("name = \"a\", copy = []", "the list of copies is empty");
+    check_step(
+        &copy("to = \"etc\""),
+        "`etc` is not an absolute path | paths in the machine start with `/`",
+    );
+    check_step(
+        &copy("to = \"/etc/../x\""),
+        "`/etc/../x` contains `..` | write the path that is meant",
+    );
+    check_step(
+        &copy("owner = \"root\""),
+        "a copy needs `to` | write `{ from = \"files/shared\", to = \"/\" }`",
+    );
+    check_step(
+        &copy("to = \"/\", mode = \"rwx\""),
+        "`rwx` is not a file mode | modes are written in octal: `\"0644\"` or `0o644`",
+    );
+    check_step(
+        &copy("to = \"/\", mode = 644"),
+        "`644` is not a file mode | modes are written in octal: `\"0644\"` or `0o644`",
+    );
+    check_step(
+        &copy("to = \"/\", dirs = \"17777\""),
+        "`17777` is not a file mode | modes are written in octal: `\"0644\"` or `0o644`",
+    );
+    check_step(
+        &copy("to = \"/\", owner = \"a:b\""),
+        "`a:b` is not the name of a user or group | write a name such as `\"www-data\"` or a number such as `33`; `group` has a key of its own",
+    );
+    check_step(
+        &copy("to = \"/\", group = -1"),
+        "`-1` is not the number of a user or group",
+    );
+    check_step(
+        "name = \"a\", copy-from = { rootfs = \"base\", paths = [] }",
+        "the list of paths is empty",
+    );
+}
+
+#[test]
+fn paths() {
+    let copy = |from: &str| format!("name = \"a\", copy = [{{ from = \"{from}\", to = \"/\" }}]");
+    check_step(
+        &copy("/etc"),
+        "`/etc` is an absolute path | paths are relative to the recipe's directory",
+    );
+    check_step(
+        &copy("files/../../x"),
+        "`files/../../x` contains `..` | paths may not leave the recipe's directory",
+    );
+    check_step(&copy(""), "the path is empty");
+    check_step(
+        &copy("files/shraed"),
+        "there is no `files/shraed` | did you mean `files/shared`?",
+    );
+    check_step(
+        &copy("fiels/shared"),
+        "there is no `fiels/shared` | did you mean `files`?",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", inputs = [\"file\"]",
+        "there is no `file` | did you mean `files`?",
+    );
+    check_step(
+        "script = \"scripts/ws/30-usr\"",
+        "there is no `scripts/ws/30-usr` | did you mean `scripts/ws/30-user`?",
+    );
+    check_step(
+        "scripts = \"scripts/wx\"",
+        "there is no `scripts/wx` | did you mean `scripts/ws`?",
+    );
+    check_step(
+        "script = \"scripts/ws\"",
+        "`scripts/ws` is a directory | `scripts = \"DIR\"` makes a step of each file in a directory",
+    );
+    check_step(
+        "scripts = \"scripts/bare\"",
+        "`scripts/bare` is not a directory | `script = \"FILE\"` runs one file",
+    );
+    check_step(
+        "script = \"scripts/bare\"",
+        "`scripts/bare` has no interpreter line | start it with `#!/bin/sh -e` or `#!/bin/bash`",
+    );
+}
+
+#[test]
+fn line_endings() {
+    let project = Project::with_step("script = \"scripts/crlf\"");
+    project.file("scripts/crlf", "#!/bin/sh\r\ntrue\r\n");
+    let expected = "`scripts/crlf` has Windows line endings | the interpreter would not be found: end lines with LF only";
+    assert_eq!(project.messages(), expected);
+}
+
+#[test]
+fn skips() {
+    check_step(
+        "scripts = \"scripts/ws\", skip = [\"30-usr\"]",
+        "there is no script `30-usr` to skip | did you mean `30-user`?",
+    );
+    check_step(
+        "scripts = \"scripts/ws\", skip = [\"10-tools\", \"30-user\"]",
+        "there are no scripts in `scripts/ws`",
+    );
+}
+
+#[test]
+fn images() {
+    check_image(
+        "formats = [\"ova\"]",
+        "`[image.i]` needs `disk` | write `disk = { size = \"8 GiB\" }`",
+    );
+    check_image(
+        "disk = { size = \"8 GiB\" }",
+        "`[image.i]` needs `formats` | write `formats = [\"ova\"]`",
+    );
+    check_image(
+        "formats = []\ndisk = { size = \"8 GiB\" }",
+        "the list of formats is empty",
+    );
+    check_image(
+        "formats = [\"qcow\"]\ndisk = { size = \"8 GiB\" }",
+        "`qcow` is not a format | did you mean `qcow2`?",
+    );
+    check_image(
+        "formats = [\"ova\", \"ova\"]\ndisk = { size = \"8 GiB\" }",
+        "format `ova` is listed twice",
+    );
+    check_image(
+        "formats = [\"ova\"]\ndisk = { size = \"8 gigs\" }",
+        "`8 gigs` is not a size | sizes are written like `100 GiB`, `768 MiB` or `512 MB`",
+    );
+    check_image(
+        "formats = [\"ova\"]\ndisk = { size = \"1 kB\" }",
+        "a disk of 1 kB does not end with a sector | use `KiB`, `MiB` or `GiB`",
+    );
+    check_image(
+        "formats = [\"ova\"]\ndisk = { size = \"8 GiB\", firmware = [\"efi\"] }",
+        "`efi` is not a firmware | did you mean `uefi`?",
+    );
+    check_image(
+        "formats = [\"ova\"]\ndisk = { size = \"8 GiB\", fs-uuid = \"26ada0c0\" }",
+        "`26ada0c0` is not a UUID | UUIDs are written like `26ada0c0-1165-4098-884d-aafd2220c2c6`",
+    );
+    check_image(
+        "formats = [\"ova\"]\ndisk = { size = \"8 GiB\", cmdline = \"a\\nb\" }",
+        "the command line contains a control character",
+    );
+    check_image(
+        &format!("{DISK}vm = {{ cpus = 0 }}"),
+        "a machine cannot have 0 processors | from 1 to 256",
+    );
+    check_image(
+        &format!("{DISK}vm = {{ memory = 512 }}"),
+        "expected a string, found an integer",
+    );
+    check_image(
+        &format!("{DISK}vm = {{ nics = [\"internal:\"] }}"),
+        "`internal:` is not a network card | cards are `\"nat\"`, `\"internal:NETWORK\"` or `\"none\"`",
+    );
+    check("[test.t]\nmachines = {}", "the test has no machines");
+}
+
+#[test]
+fn archives() {
+    check("[archive.x]\nsuites = []", "the list of suites is empty");
+    check(
+        "[archive.x]\ncomponents = [\"main\"]",
+        "`[archive.x]` needs `suites` | write `suites = [\"trixie\", \"trixie-updates\"]`",
+    );
+    check(
+        "[archive.x]\nsuites = [\"a b\"]",
+        "`a b` is not the name of a suite or component",
+    );
+    check(
+        "[archive.x]\nsuites = [\"a\"]\nmirror = \"deb.debian.org\"",
+        "`deb.debian.org` is not the address of a mirror | mirrors are written like `http://deb.debian.org/debian`",
+    );
+    check(
+        "[archive.x]\nsuites = [\"a\"]\narchitecture = \"AMD64\"",
+        "`AMD64` is not a valid architecture | architectures are named like `amd64`",
+    );
+}
+
+#[test]
+fn vars() {
+    check(
+        "[vars]\nsuite = \"x\"\n[archive.x]\nsuites = [\"{vars.siute}\"]",
+        "undefined variable `siute` | did you mean `suite`?",
+    );
+    check_step(
+        "name = \"a\", run = \"{vars.x}\"",
+        "undefined variable `x` | define `x` in `[vars]`",
+    );
+    check(
+        "[vars]\na = \"{vars.b}\"\nb = \"{vars.c}\"\nc = \"{vars.a}\"",
+        "variables refer to each other: `a -> b -> c -> a`",
+    );
+    check(
+        "[vars]\na = \"{vars.a}\"",
+        "variables refer to each other: `a -> a`",
+    );
+    check(
+        "[vars]\na = \"{vars.b}\"",
+        "undefined variable `b` | there is `a`",
+    );
+    check(
+        "[vars]\na = true",
+        "expected a string or an integer, found a boolean",
+    );
+    check(
+        "[vars]\n\"a b\" = \"x\"",
+        "`a b` is not a valid variable name | names of variables consist of letters, digits, `_` and `-`",
+    );
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_in_the_order_of_the_text() {
+    let text = "[rootfs.ws]\nfrom = \"bsae\"\nsteps = [{ name = \"a\", packages = [\"A\"] }, { name = \"b\", copy = [{ from = \"nope\", to = \"/\" }] }]\n[image.i]\nrootfs = \"wz\"\nformats = [\"ovo\"]\n";
+    let expected = "unknown rootfs `bsae`\n`A` is not a valid package name\nthere is no `nope`\n`[image.i]` needs `disk`\n`ovo` is not a format";
+    let messages = Project::with(text).messages();
+    let messages: Vec<&str> = messages
+        .lines()
+        .map(|line| line.split(" | ").next().unwrap_or(line))
+        .collect();
+    assert_eq!(messages.join("\n"), expected);
+}
