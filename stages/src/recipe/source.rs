@@ -241,23 +241,27 @@ impl Reader<'_> {
         let text = self.sources.file(id).text.clone();
         let (table, _) = DeTable::parse_recoverable(&text);
         let report = Report::new(&self.sources);
-        // Includes are read before variables exist, so `{vars.x}` in one is just an odd file name.
-        let (no_sources, no_vars) = (&self.sources, Vars::default());
+        let vars = Vars::default();
         let context = Context {
-            sources: no_sources,
-            vars: &no_vars,
+            sources: &self.sources,
+            vars: &vars,
             report: &report,
         };
         let node = table
             .get_ref()
             .get("include")
             .map(|value| Node::new(&context, id, value));
-        let found = node.map(|node| node.texts()).unwrap_or_default();
+        let nodes = node.and_then(Node::array).unwrap_or_default();
+        // Vars do not exist yet: `{vars.x}` in an include is just an odd file name.
+        let found = nodes
+            .into_iter()
+            .filter_map(|node| match node.raw().as_str() {
+                Some(text) => Some((node.span(), text.to_owned())),
+                None => node.wrong_type("a string"),
+            });
+        let found = found.collect();
         self.problems.extend(report.into_problems());
         found
-            .into_iter()
-            .map(|text| (text.at, text.value))
-            .collect()
     }
 
     fn include(&mut self, span: Span, include: &str) {

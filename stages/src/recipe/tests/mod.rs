@@ -4,6 +4,7 @@ mod errors;
 mod files;
 mod model;
 mod rendering;
+mod robustness;
 mod words;
 
 use std::fs;

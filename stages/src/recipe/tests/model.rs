@@ -7,7 +7,7 @@ use crate::recipe::{
 };
 
 /// The example of the documentation, without what is planned.
-const EXAMPLE: &str = r#"schema = 1
+pub(super) const EXAMPLE: &str = r#"schema = 1
 [project]
 name  = "demo"
 epoch = 1767225600
