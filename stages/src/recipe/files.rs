@@ -170,7 +170,7 @@ impl Project<'_> {
         let mut names = match listed {
             Ok(names) => names,
             Err(error) => {
-                let message = format!("cannot list `{}`: {error}", dir.value.display());
+                let message = format!("cannot list `{}`: {}", dir.value.display(), error.kind());
                 self.report.push(Problem::at(dir.at.clone(), message));
                 return None;
             }
@@ -211,7 +211,7 @@ impl Project<'_> {
         let bytes = match fs::read(self.dir.join(path)) {
             Ok(bytes) => bytes,
             Err(error) => {
-                let message = format!("cannot read `{}`: {error}", path.display());
+                let message = format!("cannot read `{}`: {}", path.display(), error.kind());
                 return self.report.push(Problem::at(at.clone(), message));
             }
         };
@@ -303,7 +303,9 @@ impl Unreachable {
             Unreachable::Io(error) if matches!(error.kind(), NotFound | NotADirectory) => {
                 problem(format!("there is no `{shown}`")).hint_if(project.nearest(&path.value))
             }
-            Unreachable::Io(error) => problem(format!("cannot look at `{shown}`: {error}")),
+            Unreachable::Io(error) => {
+                problem(format!("cannot look at `{shown}`: {}", error.kind()))
+            }
         }
     }
 }

@@ -204,7 +204,7 @@ pub(super) enum ReadError {
     #[error("it is not UTF-8 text")]
     NotText,
     #[error("{0}")]
-    Other(std::io::Error),
+    Other(std::io::ErrorKind),
 }
 
 fn read_text(path: &Path) -> Result<String, ReadError> {
@@ -214,7 +214,7 @@ fn read_text(path: &Path) -> Result<String, ReadError> {
         ErrorKind::IsADirectory => ReadError::Directory,
         ErrorKind::PermissionDenied => ReadError::Denied,
         ErrorKind::InvalidData => ReadError::NotText,
-        _ => ReadError::Other(error),
+        kind => ReadError::Other(kind),
     })
 }
 
