@@ -22,33 +22,15 @@ pub(super) fn check(draft: &Draft, report: &Report) {
 
 fn check_references(draft: &Draft, report: &Report) {
     let rootfs = |name: &RootfsName, at: &Span| {
-        refer(
-            "rootfs",
-            name.as_str(),
-            at,
-            draft.rootfses.keys().map(RootfsName::as_str),
-            report,
-        );
+        refer("rootfs", name.as_str(), at, draft.rootfses.keys().map(RootfsName::as_str), report);
     };
     for chain in draft.rootfses.values() {
-        chain
-            .from
-            .iter()
-            .for_each(|from| rootfs(&from.value, &from.at));
+        chain.from.iter().for_each(|from| rootfs(&from.value, &from.at));
         for links in chain.steps.iter().filter_map(links) {
-            links
-                .rootfs
-                .iter()
-                .for_each(|source| rootfs(&source.value, &source.at));
+            links.rootfs.iter().for_each(|source| rootfs(&source.value, &source.at));
             if let Some(archive) = &links.archive {
                 let known = draft.archives.keys().map(|name| name.as_str());
-                refer(
-                    "archive",
-                    archive.value.as_str(),
-                    &archive.at,
-                    known,
-                    report,
-                );
+                refer("archive", archive.value.as_str(), &archive.at, known, report);
             }
         }
     }
@@ -61,13 +43,7 @@ fn check_references(draft: &Draft, report: &Report) {
     }
 }
 
-fn refer<'a>(
-    what: &str,
-    name: &str,
-    at: &Span,
-    known: impl Iterator<Item = &'a str>,
-    report: &Report,
-) {
+fn refer<'a>(what: &str, name: &str, at: &Span, known: impl Iterator<Item = &'a str>, report: &Report) {
     let known: Vec<&str> = known.collect();
     if !known.contains(&name) {
         let hint = suggest::hint(name, known.iter().copied());
@@ -84,22 +60,11 @@ fn links(step: &DraftStep) -> Option<&super::draft::Links> {
 
 /// What a rootfs is made from, by `from` and `copy-from`.
 fn sources(rootfs: &DraftRootfs) -> impl Iterator<Item = &At<RootfsName>> {
-    rootfs.from.iter().chain(
-        rootfs
-            .steps
-            .iter()
-            .filter_map(links)
-            .filter_map(|links| links.rootfs.as_ref()),
-    )
+    rootfs.from.iter().chain(rootfs.steps.iter().filter_map(links).filter_map(|links| links.rootfs.as_ref()))
 }
 
 fn check_cycles(draft: &Draft, report: &Report) {
-    let mut search = CycleSearch {
-        draft,
-        report,
-        open: Vec::new(),
-        done: BTreeSet::new(),
-    };
+    let mut search = CycleSearch { draft, report, open: Vec::new(), done: BTreeSet::new() };
     draft.rootfses.keys().for_each(|name| search.visit(name));
 }
 
@@ -113,12 +78,7 @@ struct CycleSearch<'a> {
 
 impl<'a> CycleSearch<'a> {
     fn visit(&mut self, name: &'a RootfsName) {
-        let Some(rootfs) = self
-            .draft
-            .rootfses
-            .get(name)
-            .filter(|_| !self.done.contains(name))
-        else {
+        let Some(rootfs) = self.draft.rootfses.get(name).filter(|_| !self.done.contains(name)) else {
             return;
         };
         self.open.push(name);
@@ -133,15 +93,10 @@ impl<'a> CycleSearch<'a> {
     }
 
     fn report_cycle(&self, start: usize, closing: &At<RootfsName>) {
-        let path: Vec<&str> = self.open[start..]
-            .iter()
-            .copied()
-            .chain([&closing.value])
-            .map(RootfsName::as_str)
-            .collect();
+        let path: Vec<&str> =
+            self.open[start..].iter().copied().chain([&closing.value]).map(RootfsName::as_str).collect();
         let message = format!("rootfses are made from each other: `{}`", path.join(" -> "));
-        self.report
-            .push(Problem::at(closing.at.clone(), message).label("closes the circle"));
+        self.report.push(Problem::at(closing.at.clone(), message).label("closes the circle"));
     }
 }
 
@@ -162,17 +117,11 @@ fn check_names(rootfs: &RootfsName, chain: &DraftRootfs, report: &Report) {
 fn check_bootstrap(name: &RootfsName, rootfs: &DraftRootfs, report: &Report) {
     let mut steps = rootfs.steps.iter();
     if rootfs.from.is_none()
-        && let Some(first) = steps
-            .next()
-            .filter(|first| first.kind.is_some() && !is_bootstrap(first))
+        && let Some(first) = steps.next().filter(|first| first.kind.is_some() && !is_bootstrap(first))
     {
-        let problem = Problem::at(
-            first.at.clone(),
-            format!("rootfs `{name}` does not start with a `bootstrap` step"),
-        );
-        report.push(
-            problem.hint("start it with a `bootstrap` step, or say which rootfs it goes on `from`"),
-        );
+        let problem =
+            Problem::at(first.at.clone(), format!("rootfs `{name}` does not start with a `bootstrap` step"));
+        report.push(problem.hint("start it with a `bootstrap` step, or say which rootfs it goes on `from`"));
     }
     for late in steps.filter(|step| is_bootstrap(step)) {
         let why = match rootfs.from {
@@ -184,11 +133,5 @@ fn check_bootstrap(name: &RootfsName, rootfs: &DraftRootfs, report: &Report) {
 }
 
 fn is_bootstrap(step: &DraftStep) -> bool {
-    matches!(
-        step.kind,
-        Some(DraftKind::Step {
-            kind: StepKind::Bootstrap { .. },
-            ..
-        })
-    )
+    matches!(step.kind, Some(DraftKind::Step { kind: StepKind::Bootstrap { .. }, .. }))
 }

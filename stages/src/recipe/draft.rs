@@ -57,10 +57,7 @@ pub(super) enum DraftKind {
     /// A step as it will be.
     Step { kind: StepKind, links: Links },
     /// A directory that becomes a step per script.
-    Scripts {
-        dir: At<PathBuf>,
-        skip: Vec<At<String>>,
-    },
+    Scripts { dir: At<PathBuf>, skip: Vec<At<String>> },
 }
 
 /// The places of names within a step that others have to answer for.

@@ -16,17 +16,10 @@ use super::values::At;
 
 /// Checks every file that `draft` names below `dir`, and replaces each directory of scripts by its scripts.
 pub(super) fn expand(draft: &mut Draft, dir: &Path, report: &Report) {
-    let mut project = Project {
-        dir,
-        report,
-        notices: Vec::new(),
-    };
+    let mut project = Project { dir, report, notices: Vec::new() };
     for rootfs in draft.rootfses.values_mut() {
         let steps = std::mem::take(&mut rootfs.steps);
-        rootfs.steps = steps
-            .into_iter()
-            .flat_map(|step| project.expand(step))
-            .collect();
+        rootfs.steps = steps.into_iter().flat_map(|step| project.expand(step)).collect();
     }
     draft.notices = project.notices;
     draft.notices.sort_by(|a, b| a.path.cmp(&b.path));
@@ -70,13 +63,10 @@ impl Project<'_> {
         match self.find(script) {
             Some(Found::File) => self.read_script(step, &script.value, &script.at),
             Some(Found::Dir) => {
-                let problem = Problem::at(
-                    script.at.clone(),
-                    format!("`{}` is a directory", script.value.display()),
-                );
-                self.report.push(
-                    problem.hint("`scripts = \"DIR\"` makes a step of each file in a directory"),
-                );
+                let problem =
+                    Problem::at(script.at.clone(), format!("`{}` is a directory", script.value.display()));
+                self.report
+                    .push(problem.hint("`scripts = \"DIR\"` makes a step of each file in a directory"));
             }
             None => {}
         }
@@ -84,89 +74,56 @@ impl Project<'_> {
 
     /// One step per script, in the order of their names' bytes; a gap if the directory cannot be read, so that
     /// nobody takes the rootfs for shorter than it is.
-    fn expand_scripts(
-        &mut self,
-        step: &DraftStep,
-        dir: &At<PathBuf>,
-        skip: &[At<String>],
-    ) -> Vec<DraftStep> {
+    fn expand_scripts(&mut self, step: &DraftStep, dir: &At<PathBuf>, skip: &[At<String>]) -> Vec<DraftStep> {
         let Some(scripts) = self.scripts_in(dir) else {
             return vec![step.clone()];
         };
         self.check_skips(&scripts, skip);
-        let skipped = |script: &&PathBuf| {
-            skip.iter()
-                .any(|skip| script.file_name() == Some(OsStr::new(&skip.value)))
-        };
+        let skipped =
+            |script: &&PathBuf| skip.iter().any(|skip| script.file_name() == Some(OsStr::new(&skip.value)));
         let (_, kept): (Vec<&PathBuf>, Vec<&PathBuf>) = scripts.iter().partition(skipped);
         if kept.is_empty() {
             let message = format!("there are no scripts in `{}`", dir.value.display());
             self.report.push(Problem::at(dir.at.clone(), message));
         }
-        kept.into_iter()
-            .map(|script| self.script_step(step, script, &dir.at))
-            .collect()
+        kept.into_iter().map(|script| self.script_step(step, script, &dir.at)).collect()
     }
 
     fn script_step(&self, template: &DraftStep, script: &Path, at: &Span) -> DraftStep {
         let mut step = template.clone();
         match step_name_of(script) {
-            Ok(value) => {
-                step.name = Some(At {
-                    value,
-                    at: at.clone(),
-                })
-            }
+            Ok(value) => step.name = Some(At { value, at: at.clone() }),
             Err(error) => {
                 let message = format!("`{}` cannot name a step", script.display());
-                self.report
-                    .push(Problem::at(at.clone(), message).hint(error.rule()));
+                self.report.push(Problem::at(at.clone(), message).hint(error.rule()));
             }
         }
         self.read_script(&mut step, script, at);
-        let kind = StepKind::Script {
-            path: script.to_owned(),
-        };
-        step.kind = Some(DraftKind::Step {
-            kind,
-            links: Links::default(),
-        });
+        let kind = StepKind::Script { path: script.to_owned() };
+        step.kind = Some(DraftKind::Step { kind, links: Links::default() });
         step
     }
 
     fn check_skips(&self, scripts: &[PathBuf], skip: &[At<String>]) {
-        let names: Vec<_> = scripts
-            .iter()
-            .filter_map(|script| script.file_name())
-            .map(OsStr::to_string_lossy)
-            .collect();
-        for skip in skip
-            .iter()
-            .filter(|skip| !names.iter().any(|name| *name == skip.value))
-        {
+        let names: Vec<_> =
+            scripts.iter().filter_map(|script| script.file_name()).map(OsStr::to_string_lossy).collect();
+        for skip in skip.iter().filter(|skip| !names.iter().any(|name| *name == skip.value)) {
             let hint = suggest::hint(&skip.value, names.iter().map(|name| name.as_ref()));
             let message = format!("there is no script `{}` to skip", skip.value);
-            self.report
-                .push(Problem::at(skip.at.clone(), message).hint_if(hint));
+            self.report.push(Problem::at(skip.at.clone(), message).hint_if(hint));
         }
     }
 
     /// The scripts of a directory, sorted; what is left out is noted, what should not be there reported.
     fn scripts_in(&mut self, dir: &At<PathBuf>) -> Option<Vec<PathBuf>> {
         if let Found::File = self.find(dir)? {
-            let problem = Problem::at(
-                dir.at.clone(),
-                format!("`{}` is not a directory", dir.value.display()),
-            );
-            self.report
-                .push(problem.hint("`script = \"FILE\"` runs one file"));
+            let problem =
+                Problem::at(dir.at.clone(), format!("`{}` is not a directory", dir.value.display()));
+            self.report.push(problem.hint("`script = \"FILE\"` runs one file"));
             return None;
         }
-        let listed = fs::read_dir(self.dir.join(&dir.value)).and_then(|entries| {
-            entries
-                .map(|entry| Ok(entry?.file_name()))
-                .collect::<Result<Vec<_>, _>>()
-        });
+        let listed = fs::read_dir(self.dir.join(&dir.value))
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>());
         let mut names = match listed {
             Ok(names) => names,
             Err(error) => {
@@ -176,12 +133,7 @@ impl Project<'_> {
             }
         };
         names.sort();
-        Some(
-            names
-                .into_iter()
-                .filter_map(|name| self.script(dir, &name))
-                .collect(),
-        )
+        Some(names.into_iter().filter_map(|name| self.script(dir, &name)).collect())
     }
 
     fn script(&mut self, dir: &At<PathBuf>, name: &OsStr) -> Option<PathBuf> {
@@ -190,17 +142,12 @@ impl Project<'_> {
             self.notices.push(Notice { path, reason });
             return None;
         }
-        let path = At {
-            value: path,
-            at: dir.at.clone(),
-        };
+        let path = At { value: path, at: dir.at.clone() };
         match self.find(&path)? {
             Found::File => Some(path.value),
             Found::Dir => {
                 let message = format!("`{}` is a directory among scripts", path.value.display());
-                self.report.push(
-                    Problem::at(path.at, message).hint("scripts are not looked for any deeper"),
-                );
+                self.report.push(Problem::at(path.at, message).hint("scripts are not looked for any deeper"));
                 None
             }
         }
@@ -218,12 +165,9 @@ impl Project<'_> {
         let text = String::from_utf8_lossy(&bytes);
         if let Some((message, hint)) = interpreter_problem(&text) {
             let message = format!("`{}` {message}", path.display());
-            self.report
-                .push(Problem::at(at.clone(), message).hint(hint));
+            self.report.push(Problem::at(at.clone(), message).hint(hint));
         }
-        step.settings
-            .network
-            .get_or_insert_with(|| default_network(&text));
+        step.settings.network.get_or_insert_with(|| default_network(&text));
     }
 
     /// What is at `path`, followed through links as long as they stay in the recipe's directory. Reports the rest.
@@ -232,10 +176,7 @@ impl Project<'_> {
             Ok(metadata) if metadata.is_dir() => return Some(Found::Dir),
             Ok(metadata) if metadata.is_file() => return Some(Found::File),
             Ok(_) => {
-                let message = format!(
-                    "`{}` is neither a file nor a directory",
-                    path.value.display()
-                );
+                let message = format!("`{}` is neither a file nor a directory", path.value.display());
                 self.report.push(Problem::at(path.at.clone(), message));
             }
             Err(problem) => self.report.push(problem.into_problem(self, path)),
@@ -253,25 +194,14 @@ impl Project<'_> {
 
     /// The nearest name in the deepest directory that exists, or what that directory is missing.
     fn nearest(&self, path: &Path) -> Option<String> {
-        let missing = path
-            .ancestors()
-            .take_while(|part| !self.dir.join(part).exists())
-            .last()?;
+        let missing = path.ancestors().take_while(|part| !self.dir.join(part).exists()).last()?;
         let parent = missing.parent().unwrap_or(Path::new(""));
         let entries = fs::read_dir(self.dir.join(parent)).ok()?;
         let siblings: Vec<String> = entries
             .flatten()
-            .map(|entry| {
-                parent
-                    .join(entry.file_name())
-                    .to_string_lossy()
-                    .into_owned()
-            })
+            .map(|entry| parent.join(entry.file_name()).to_string_lossy().into_owned())
             .collect();
-        suggest::hint(
-            &missing.to_string_lossy(),
-            siblings.iter().map(String::as_str),
-        )
+        suggest::hint(&missing.to_string_lossy(), siblings.iter().map(String::as_str))
     }
 }
 
@@ -293,19 +223,15 @@ impl Unreachable {
         let shown = path.value.display();
         let problem = |message: String| Problem::at(path.at.clone(), message);
         match self {
-            Unreachable::Outside => {
-                problem(format!("`{shown}` leads out of the recipe's directory"))
-                    .hint("links may only lead to what is in it")
-            }
+            Unreachable::Outside => problem(format!("`{shown}` leads out of the recipe's directory"))
+                .hint("links may only lead to what is in it"),
             Unreachable::Io(_) if project.dir.join(&path.value).is_symlink() => {
                 problem(format!("`{shown}` leads nowhere"))
             }
             Unreachable::Io(error) if matches!(error.kind(), NotFound | NotADirectory) => {
                 problem(format!("there is no `{shown}`")).hint_if(project.nearest(&path.value))
             }
-            Unreachable::Io(error) => {
-                problem(format!("cannot look at `{shown}`: {}", error.kind()))
-            }
+            Unreachable::Io(error) => problem(format!("cannot look at `{shown}`: {}", error.kind())),
         }
     }
 }
@@ -315,22 +241,15 @@ fn interpreter_problem(text: &str) -> Option<(&'static str, &'static str)> {
     let first = text.split('\n').next().unwrap_or_default();
     let interpreter = first.strip_prefix("#!").map(str::trim_start);
     if !interpreter.is_some_and(|rest| rest.starts_with('/')) {
-        return Some((
-            "has no interpreter line",
-            "start it with `#!/bin/sh -e` or `#!/bin/bash`",
-        ));
+        return Some(("has no interpreter line", "start it with `#!/bin/sh -e` or `#!/bin/bash`"));
     }
-    let windows = (
-        "has Windows line endings",
-        "the interpreter would not be found: end lines with LF only",
-    );
+    let windows = ("has Windows line endings", "the interpreter would not be found: end lines with LF only");
     first.ends_with('\r').then_some(windows)
 }
 
 fn reason_to_leave_out(name: &str) -> Option<NoticeReason> {
-    let lock_or_backup = name.ends_with('~')
-        || name.starts_with(".#")
-        || (name.starts_with('#') && name.ends_with('#'));
+    let lock_or_backup =
+        name.ends_with('~') || name.starts_with(".#") || (name.starts_with('#') && name.ends_with('#'));
     if lock_or_backup || name.ends_with(".swp") {
         Some(NoticeReason::EditorBackup)
     } else if name.starts_with('.') {

@@ -37,12 +37,7 @@ impl Recipe {
     /// recipe does not have.
     pub fn chain(&self, rootfs: &RootfsName) -> Vec<StageRef<'_>> {
         let first = self.rootfses.get(rootfs);
-        let parent = |rootfs: &&Rootfs| {
-            rootfs
-                .from
-                .as_ref()
-                .and_then(|from| self.rootfses.get(from))
-        };
+        let parent = |rootfs: &&Rootfs| rootfs.from.as_ref().and_then(|from| self.rootfses.get(from));
         let mut line: Vec<&Rootfs> = std::iter::successors(first, parent).collect();
         line.reverse();
         line.into_iter().flat_map(stages).collect()
@@ -50,9 +45,7 @@ impl Recipe {
 
     /// The stage that makes what `rootfs` is. `None` for a rootfs that the recipe does not have.
     pub fn last_stage(&self, rootfs: &RootfsName) -> Option<StageRef<'_>> {
-        self.rootfses
-            .get(rootfs)
-            .and_then(|rootfs| stages(rootfs).last())
+        self.rootfses.get(rootfs).and_then(|rootfs| stages(rootfs).last())
     }
 
     /// The step of a stage.
@@ -79,21 +72,11 @@ impl Recipe {
             Some(step) => names.find(|name| name.step.as_str() == step),
             None => names.last(),
         };
-        found.ok_or_else(|| {
-            not_found(
-                "stage",
-                text,
-                stages(rootfs).map(|stage| stage.name.to_string()),
-            )
-        })
+        found.ok_or_else(|| not_found("stage", text, stages(rootfs).map(|stage| stage.name.to_string())))
     }
 }
 
-fn not_found(
-    what: &'static str,
-    name: &str,
-    known: impl Iterator<Item = String>,
-) -> FindStageError {
+fn not_found(what: &'static str, name: &str, known: impl Iterator<Item = String>) -> FindStageError {
     let known: Vec<String> = known.collect();
     FindStageError {
         what,
@@ -104,10 +87,7 @@ fn not_found(
 
 fn stages(rootfs: &Rootfs) -> impl Iterator<Item = StageRef<'_>> {
     rootfs.steps.iter().map(|step| {
-        let name = StageName {
-            rootfs: rootfs.name.clone(),
-            step: step.name.clone(),
-        };
+        let name = StageName { rootfs: rootfs.name.clone(), step: step.name.clone() };
         StageRef { name, step }
     })
 }

@@ -64,9 +64,7 @@ impl ImageFormat {
 
     /// The format whose files end in `extension`.
     pub fn from_extension(extension: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|format| format.extension() == extension)
+        Self::ALL.into_iter().find(|format| format.extension() == extension)
     }
 }
 
@@ -135,11 +133,7 @@ pub struct Vm {
 impl Default for Vm {
     /// One processor, 1 GiB, one card behind NAT.
     fn default() -> Self {
-        Self {
-            cpus: 1,
-            memory: ByteSize(1 << 30),
-            nics: vec![Nic::Nat],
-        }
+        Self { cpus: 1, memory: ByteSize(1 << 30), nics: vec![Nic::Nat] }
     }
 }
 

@@ -38,8 +38,8 @@ pub use graph::{FindStageError, StageRef};
 pub use image::{Disk, Firmware, Image, ImageFormat, MachineTest, Nic, Vm};
 pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs};
 pub use names::{
-    Architecture, ArchiveName, EnvName, ImageName, MachineName, NameError, PackageName,
-    ProjectName, RootfsName, StageName, StageNameError, StepName, TestName, VarName,
+    Architecture, ArchiveName, EnvName, ImageName, MachineName, NameError, PackageName, ProjectName,
+    RootfsName, StageName, StageNameError, StepName, TestName, VarName,
 };
 pub use report::{Diagnostic, RecipeErrors, Style};
 pub use show::Shown;

@@ -71,19 +71,14 @@ struct Grammar {
 const SLUG: Grammar = Grammar {
     accepts: |text| {
         starts_with(text, |c| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && text
-                .bytes()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"._+-".contains(&c))
+            && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"._+-".contains(&c))
     },
     rule: "names consist of `a-z`, `0-9`, `.`, `_`, `+` and `-`, and start with a letter or digit",
 };
 
 const VARIABLE: Grammar = Grammar {
     accepts: |text| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-')
+        !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-')
     },
     rule: "names of variables consist of letters, digits, `_` and `-`",
 };
@@ -103,15 +98,11 @@ const PACKAGE: Grammar = Grammar {
         let (name, architecture) = package.split_once(':').unwrap_or((package, "any"));
         name.len() >= 2
             && starts_with(name, |c| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && name
-                .bytes()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"+.-".contains(&c))
+            && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"+.-".contains(&c))
             && !name.ends_with('-')
             && (ARCHITECTURE.accepts)(architecture)
             && starts_with(version, |c| c.is_ascii_digit())
-            && version
-                .bytes()
-                .all(|c| c.is_ascii_alphanumeric() || b".+-:~".contains(&c))
+            && version.bytes().all(|c| c.is_ascii_alphanumeric() || b".+-:~".contains(&c))
     },
     rule: "packages are named like `nftables`, `libc6:i386` or `sudo=1.9.16p2-3`",
 };
@@ -119,9 +110,7 @@ const PACKAGE: Grammar = Grammar {
 const ARCHITECTURE: Grammar = Grammar {
     accepts: |text| {
         starts_with(text, |c| c.is_ascii_lowercase())
-            && text
-                .bytes()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+            && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
     },
     rule: "architectures are named like `amd64`",
 };
@@ -173,13 +162,8 @@ impl FromStr for StageName {
     type Err = StageNameError;
 
     fn from_str(text: &str) -> Result<Self, StageNameError> {
-        let (rootfs, step) = text
-            .split_once('/')
-            .ok_or_else(|| StageNameError::NoStep(text.to_owned()))?;
-        Ok(Self {
-            rootfs: rootfs.parse()?,
-            step: step.parse()?,
-        })
+        let (rootfs, step) = text.split_once('/').ok_or_else(|| StageNameError::NoStep(text.to_owned()))?;
+        Ok(Self { rootfs: rootfs.parse()?, step: step.parse()? })
     }
 }
 

@@ -37,9 +37,7 @@ impl Diagnostic {
 
     /// What is said at the place itself.
     pub fn label(&self) -> Option<&str> {
-        self.marks
-            .first()
-            .and_then(|(_, mark)| mark.label.as_deref())
+        self.marks.first().and_then(|(_, mark)| mark.label.as_deref())
     }
 
     /// What to do.
@@ -69,10 +67,7 @@ impl RecipeErrors {
     pub(super) fn without_source(problem: Problem) -> Self {
         let sources = SourceMap::default();
         let diagnostics = vec![problem.locate(&sources)];
-        Self {
-            sources,
-            diagnostics,
-        }
+        Self { sources, diagnostics }
     }
 
     /// The mistakes, in the order of the text.
@@ -86,11 +81,7 @@ impl RecipeErrors {
             Style::Plain => Renderer::plain(),
             Style::Colour => Renderer::styled(),
         };
-        let drawn: Vec<String> = self
-            .diagnostics
-            .iter()
-            .map(|one| self.draw(one, &renderer))
-            .collect();
+        let drawn: Vec<String> = self.diagnostics.iter().map(|one| self.draw(one, &renderer)).collect();
         drawn.join("\n\n")
     }
 
@@ -102,10 +93,7 @@ impl RecipeErrors {
             // Drawn apart, because one report would join the two by a margin with nothing beside it.
             let hint = hint.map(|hint| Group::with_title(level.secondary_title(hint)));
             let groups = [Group::with_title(title)].into_iter().chain(hint);
-            return groups
-                .map(|group| renderer.render(&[group]))
-                .collect::<Vec<_>>()
-                .join("\n");
+            return groups.map(|group| renderer.render(&[group])).collect::<Vec<_>>().join("\n");
         }
         let hint = hint.map(|hint| level.message(hint));
         renderer.render(&[title.elements(self.snippets(diagnostic)).elements(hint)])
@@ -116,32 +104,18 @@ impl RecipeErrors {
         &'a self,
         diagnostic: &'a Diagnostic,
     ) -> Vec<Snippet<'a, annotate_snippets::Annotation<'a>>> {
-        let mut files: Vec<_> = diagnostic
-            .marks
-            .iter()
-            .map(|(_, mark)| mark.span.file)
-            .collect();
+        let mut files: Vec<_> = diagnostic.marks.iter().map(|(_, mark)| mark.span.file).collect();
         files.dedup();
         let first = diagnostic.marks.first().map(|(_, mark)| &mark.span);
         let snippet = |id| {
             let file = self.sources.file(id);
-            let marks = diagnostic
-                .marks
-                .iter()
-                .filter(|(_, mark)| mark.span.file == id);
+            let marks = diagnostic.marks.iter().filter(|(_, mark)| mark.span.file == id);
             let annotations = marks.map(|(_, mark)| {
                 let primary = first == Some(&mark.span);
-                let kind = if primary {
-                    AnnotationKind::Primary
-                } else {
-                    AnnotationKind::Context
-                };
-                kind.span(mark.span.range.clone())
-                    .label(mark.label.as_deref())
+                let kind = if primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+                kind.span(mark.span.range.clone()).label(mark.label.as_deref())
             });
-            Snippet::source(&file.text)
-                .path(file.path.to_string_lossy())
-                .annotations(annotations)
+            Snippet::source(&file.text).path(file.path.to_string_lossy()).annotations(annotations)
         };
         files.into_iter().map(snippet).collect()
     }
@@ -175,20 +149,12 @@ pub(super) struct Problem {
 impl Problem {
     /// A mistake at a place.
     pub(super) fn at(span: Span, message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            marks: vec![Mark { span, label: None }],
-            hint: None,
-        }
+        Self { message: message.into(), marks: vec![Mark { span, label: None }], hint: None }
     }
 
     /// A mistake that is not in the text of a recipe.
     pub(super) fn nowhere(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            marks: Vec::new(),
-            hint: None,
-        }
+        Self { message: message.into(), marks: Vec::new(), hint: None }
     }
 
     /// Says something at the last place added.
@@ -201,10 +167,7 @@ impl Problem {
 
     /// Adds another place.
     pub(super) fn also(mut self, span: Span, label: impl Into<String>) -> Self {
-        self.marks.push(Mark {
-            span,
-            label: Some(label.into()),
-        });
+        self.marks.push(Mark { span, label: Some(label.into()) });
         self
     }
 
@@ -220,16 +183,8 @@ impl Problem {
     }
 
     fn locate(self, sources: &SourceMap) -> Diagnostic {
-        let marks = self
-            .marks
-            .into_iter()
-            .map(|mark| (sources.position(&mark.span), mark))
-            .collect();
-        Diagnostic {
-            message: self.message,
-            marks,
-            hint: self.hint,
-        }
+        let marks = self.marks.into_iter().map(|mark| (sources.position(&mark.span), mark)).collect();
+        Diagnostic { message: self.message, marks, hint: self.hint }
     }
 }
 
@@ -243,10 +198,7 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(sources: &'a SourceMap) -> Self {
-        Self {
-            sources,
-            problems: RefCell::default(),
-        }
+        Self { sources, problems: RefCell::default() }
     }
 
     pub(super) fn sources(&self) -> &'a SourceMap {
@@ -268,19 +220,10 @@ impl<'a> Report<'a> {
     /// All that was found, in the order of the text; `None` if nothing was.
     pub(super) fn finish(self) -> Option<RecipeErrors> {
         let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|problem| {
-            problem
-                .marks
-                .first()
-                .map(|mark| (mark.span.file, mark.span.range.start))
-        });
-        let diagnostics: Vec<Diagnostic> = problems
-            .into_iter()
-            .map(|problem| problem.locate(self.sources))
-            .collect();
-        (!diagnostics.is_empty()).then(|| RecipeErrors {
-            sources: self.sources.clone(),
-            diagnostics,
-        })
+        problems
+            .sort_by_key(|problem| problem.marks.first().map(|mark| (mark.span.file, mark.span.range.start)));
+        let diagnostics: Vec<Diagnostic> =
+            problems.into_iter().map(|problem| problem.locate(self.sources)).collect();
+        (!diagnostics.is_empty()).then(|| RecipeErrors { sources: self.sources.clone(), diagnostics })
     }
 }

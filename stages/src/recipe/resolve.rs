@@ -13,35 +13,17 @@ type Env = BTreeMap<EnvName, String>;
 
 /// The caller has made sure that no problem was reported: there are no gaps, and no cycles.
 pub(super) fn resolve(draft: Draft, sources: &SourceMap, dir: &Path) -> Recipe {
-    let resolver = Resolver {
-        sources,
-        drafts: &draft.rootfses,
-    };
-    let rootfses = draft
-        .rootfses
-        .iter()
-        .map(|(name, rootfs)| (name.clone(), resolver.rootfs(name, rootfs)));
+    let resolver = Resolver { sources, drafts: &draft.rootfses };
+    let rootfses = draft.rootfses.iter().map(|(name, rootfs)| (name.clone(), resolver.rootfs(name, rootfs)));
     Recipe {
         dir: dir.to_owned(),
         files: sources.paths(),
         rootfses: rootfses.collect(),
         project: whole(draft.project),
         vars: draft.vars,
-        archives: draft
-            .archives
-            .into_iter()
-            .map(|(name, archive)| (name, whole(archive)))
-            .collect(),
-        images: draft
-            .images
-            .into_iter()
-            .map(|(name, image)| (name, whole(image).image))
-            .collect(),
-        tests: draft
-            .tests
-            .into_iter()
-            .map(|(name, test)| (name, whole(test).test))
-            .collect(),
+        archives: draft.archives.into_iter().map(|(name, archive)| (name, whole(archive))).collect(),
+        images: draft.images.into_iter().map(|(name, image)| (name, whole(image).image)).collect(),
+        tests: draft.tests.into_iter().map(|(name, test)| (name, whole(test).test)).collect(),
         notices: draft.notices,
     }
 }
@@ -62,21 +44,14 @@ impl Resolver<'_> {
             name: name.clone(),
             from: draft.from.as_ref().map(|from| from.value.clone()),
             env: draft.env.clone(),
-            steps: draft
-                .steps
-                .iter()
-                .map(|step| self.step(step, &env))
-                .collect(),
+            steps: draft.steps.iter().map(|step| self.step(step, &env)).collect(),
         }
     }
 
     /// Variables of the whole chain; those nearer to the step win.
     fn env(&self, rootfs: &DraftRootfs) -> Env {
-        let mut env = rootfs
-            .from
-            .as_ref()
-            .map(|from| self.env(&self.drafts[&from.value]))
-            .unwrap_or_default();
+        let mut env =
+            rootfs.from.as_ref().map(|from| self.env(&self.drafts[&from.value])).unwrap_or_default();
         env.extend(rootfs.env.clone());
         env
     }
@@ -94,11 +69,7 @@ impl Resolver<'_> {
             env,
             network: settings.network.unwrap_or(network_of(kind)),
             timeout: settings.timeout,
-            inputs: settings
-                .inputs
-                .into_iter()
-                .map(|input| input.value)
-                .collect(),
+            inputs: settings.inputs.into_iter().map(|input| input.value).collect(),
             volatile: settings.volatile,
             position: self.sources.position(&draft.at),
         }

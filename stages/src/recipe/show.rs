@@ -28,37 +28,17 @@ impl Display for Shown<'_> {
         let recipe = self.0;
         writeln!(f, "schema = 1")?;
         let project = &recipe.project;
-        table(
-            f,
-            "project",
-            [
-                pair("name", text(&project.name)),
-                pair("epoch", project.epoch),
-            ],
-        )?;
+        table(f, "project", [pair("name", text(&project.name)), pair("epoch", project.epoch)])?;
         if !recipe.vars.is_empty() {
-            table(
-                f,
-                "vars",
-                recipe
-                    .vars
-                    .iter()
-                    .map(|(name, value)| pair(name.as_str(), text(value))),
-            )?;
+            table(f, "vars", recipe.vars.iter().map(|(name, value)| pair(name.as_str(), text(value))))?;
         }
         recipe
             .archives
             .values()
             .try_for_each(|it| table(f, &format!("archive.{}", key(&it.name)), archive(it)))?;
         recipe.rootfses.values().try_for_each(|it| rootfs(f, it))?;
-        recipe
-            .images
-            .values()
-            .try_for_each(|it| table(f, &format!("image.{}", key(&it.name)), image(it)))?;
-        recipe
-            .tests
-            .values()
-            .try_for_each(|it| table(f, &format!("test.{}", key(&it.name)), test(it)))
+        recipe.images.values().try_for_each(|it| table(f, &format!("image.{}", key(&it.name)), image(it)))?;
+        recipe.tests.values().try_for_each(|it| table(f, &format!("test.{}", key(&it.name)), test(it)))
     }
 }
 
@@ -73,16 +53,9 @@ fn pair_if<T>(name: &str, value: Option<T>, show: impl Fn(T) -> String) -> Pair 
     value.and_then(|value| pair(name, show(value)))
 }
 
-fn table(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    pairs: impl IntoIterator<Item = Pair>,
-) -> fmt::Result {
+fn table(f: &mut fmt::Formatter<'_>, name: &str, pairs: impl IntoIterator<Item = Pair>) -> fmt::Result {
     writeln!(f, "\n[{name}]")?;
-    pairs
-        .into_iter()
-        .flatten()
-        .try_for_each(|pair| writeln!(f, "{pair}"))
+    pairs.into_iter().flatten().try_for_each(|pair| writeln!(f, "{pair}"))
 }
 
 /// A TOML string.
@@ -99,18 +72,13 @@ fn array(values: impl IntoIterator<Item = String>) -> String {
 }
 
 fn inline(pairs: impl IntoIterator<Item = Pair>) -> String {
-    format!(
-        "{{ {} }}",
-        pairs.into_iter().flatten().collect::<Vec<_>>().join(", ")
-    )
+    format!("{{ {} }}", pairs.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// Names may contain `.` and `+`, which a bare key may not.
 fn key(name: impl Display) -> String {
     let name = name.to_string();
-    let bare = name
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let bare = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if bare { name } else { text(name) }
 }
 
@@ -127,54 +95,29 @@ fn archive(archive: &Archive) -> [Pair; 6] {
 
 fn rootfs(f: &mut fmt::Formatter<'_>, rootfs: &Rootfs) -> fmt::Result {
     let env = (!rootfs.env.is_empty()).then_some(&rootfs.env);
-    let pairs = [
-        pair_if("from", rootfs.from.as_ref(), text),
-        pair_if("env", env, environment),
-    ];
+    let pairs = [pair_if("from", rootfs.from.as_ref(), text), pair_if("env", env, environment)];
     table(f, &format!("rootfs.{}", key(&rootfs.name)), pairs)?;
     writeln!(f, "steps = [")?;
-    rootfs
-        .steps
-        .iter()
-        .try_for_each(|it| writeln!(f, "  {},", inline(step(it))))?;
+    rootfs.steps.iter().try_for_each(|it| writeln!(f, "  {},", inline(step(it))))?;
     writeln!(f, "]")
 }
 
 fn environment(env: &BTreeMap<EnvName, String>) -> String {
-    inline(
-        env.iter()
-            .map(|(name, value)| pair(name.as_str(), text(value))),
-    )
+    inline(env.iter().map(|(name, value)| pair(name.as_str(), text(value))))
 }
 
 fn step(step: &Step) -> Vec<Pair> {
     let mut pairs = vec![pair("name", text(&step.name))];
     pairs.extend(kind(&step.kind));
-    let chooses = matches!(
-        step.kind,
-        StepKind::Script { .. } | StepKind::Run { .. } | StepKind::Check { .. }
-    );
+    let chooses =
+        matches!(step.kind, StepKind::Script { .. } | StepKind::Run { .. } | StepKind::Check { .. });
     let inputs: Vec<_> = step.inputs.iter().map(|path| path.display()).collect();
     pairs.extend([
-        pair_if(
-            "env",
-            Some(&step.env).filter(|env| !env.is_empty()),
-            environment,
-        ),
+        pair_if("env", Some(&step.env).filter(|env| !env.is_empty()), environment),
         pair("network", text(step.network.word())).filter(|_| chooses),
-        pair_if("timeout", step.timeout.as_ref(), |time| {
-            text(format!("{} s", time.as_secs()))
-        }),
-        pair_if(
-            "inputs",
-            Some(&inputs).filter(|inputs| !inputs.is_empty()),
-            texts,
-        ),
-        pair_if(
-            "volatile",
-            Some(&step.volatile).filter(|paths| !paths.is_empty()),
-            texts,
-        ),
+        pair_if("timeout", step.timeout.as_ref(), |time| text(format!("{} s", time.as_secs()))),
+        pair_if("inputs", Some(&inputs).filter(|inputs| !inputs.is_empty()), texts),
+        pair_if("volatile", Some(&step.volatile).filter(|paths| !paths.is_empty()), texts),
     ]);
     pairs
 }
@@ -182,11 +125,7 @@ fn step(step: &Step) -> Vec<Pair> {
 fn kind(kind: &StepKind) -> Vec<Pair> {
     let own = |value: String| pair(kind.key(), value);
     match kind {
-        StepKind::Bootstrap {
-            archive,
-            variant,
-            include,
-        } => {
+        StepKind::Bootstrap { archive, variant, include } => {
             let include = Some(include).filter(|include| !include.is_empty());
             let archive = pair("archive", text(archive));
             vec![own(inline([
@@ -196,19 +135,13 @@ fn kind(kind: &StepKind) -> Vec<Pair> {
             ]))]
         }
         StepKind::Packages { names, recommends } => {
-            vec![
-                own(texts(names)),
-                pair("recommends", *recommends == Recommends::Install),
-            ]
+            vec![own(texts(names)), pair("recommends", *recommends == Recommends::Install)]
         }
         StepKind::Copy(rules) => vec![own(array(rules.iter().map(copy_rule)))],
         StepKind::Script { path } => vec![own(text(path.display()))],
         StepKind::Run { command } | StepKind::Check { command } => vec![own(text(command))],
         StepKind::CopyFrom { rootfs, paths } => {
-            vec![own(inline([
-                pair("rootfs", text(rootfs)),
-                pair("paths", texts(paths)),
-            ]))]
+            vec![own(inline([pair("rootfs", text(rootfs)), pair("paths", texts(paths))]))]
         }
     }
 }
@@ -234,18 +167,11 @@ fn image(image: &Image) -> [Pair; 4] {
     let vm = &image.vm;
     let disk = inline([
         pair("size", text(disk.size)),
-        pair(
-            "firmware",
-            texts(disk.firmware.iter().map(|firmware| firmware.word())),
-        ),
+        pair("firmware", texts(disk.firmware.iter().map(|firmware| firmware.word()))),
         pair_if("fs-uuid", disk.fs_uuid.as_ref(), text),
         pair_if("cmdline", disk.cmdline.as_ref(), text),
     ]);
-    let vm = inline([
-        pair("cpus", vm.cpus),
-        pair("memory", text(vm.memory)),
-        pair("nics", texts(&vm.nics)),
-    ]);
+    let vm = inline([pair("cpus", vm.cpus), pair("memory", text(vm.memory)), pair("nics", texts(&vm.nics))]);
     [
         pair("rootfs", text(&image.rootfs)),
         pair("formats", texts(&image.formats)),
@@ -255,16 +181,10 @@ fn image(image: &Image) -> [Pair; 4] {
 }
 
 fn test(test: &MachineTest) -> [Pair; 3] {
-    let machines = inline(
-        test.machines
-            .iter()
-            .map(|(name, image)| pair(&key(name), text(image))),
-    );
+    let machines = inline(test.machines.iter().map(|(name, image)| pair(&key(name), text(image))));
     [
         pair("machines", machines),
         pair_if("expect", test.expect.as_ref(), text),
-        pair_if("timeout", test.timeout.as_ref(), |time| {
-            text(format!("{} s", time.as_secs()))
-        }),
+        pair_if("timeout", test.timeout.as_ref(), |time| text(format!("{} s", time.as_secs()))),
     ]
 }

@@ -94,20 +94,14 @@ impl SourceMap {
         match text.and_then(|text| text.find(needle)) {
             Some(offset) => {
                 let start = span.range.start + offset;
-                Span {
-                    file: span.file,
-                    range: start..start + needle.len(),
-                }
+                Span { file: span.file, range: start..start + needle.len() }
             }
             None => span.clone(),
         }
     }
 
     fn push(&mut self, path: &Path, text: String) -> FileId {
-        self.files.push(SourceFile {
-            path: path.to_owned(),
-            text,
-        });
+        self.files.push(SourceFile { path: path.to_owned(), text });
         FileId(self.files.len() - 1)
     }
 
@@ -126,31 +120,16 @@ impl Location {
     /// Takes a path to a recipe or to its directory.
     pub(super) fn of(path: &Path) -> Self {
         match path.file_name() {
-            Some(name)
-                if !path.is_dir()
-                    && path
-                        .extension()
-                        .is_some_and(|extension| extension == "toml") =>
-            {
-                Self {
-                    dir: path.parent().unwrap_or(Path::new("")).to_owned(),
-                    file: name.into(),
-                }
+            Some(name) if !path.is_dir() && path.extension().is_some_and(|extension| extension == "toml") => {
+                Self { dir: path.parent().unwrap_or(Path::new("")).to_owned(), file: name.into() }
             }
-            _ => Self {
-                dir: path.to_owned(),
-                file: RECIPE_FILE.into(),
-            },
+            _ => Self { dir: path.to_owned(), file: RECIPE_FILE.into() },
         }
     }
 
     /// The recipe's directory; an empty path would not open as one.
     pub(super) fn dir(&self) -> &Path {
-        if self.dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            &self.dir
-        }
+        if self.dir.as_os_str().is_empty() { Path::new(".") } else { &self.dir }
     }
 }
 
@@ -167,10 +146,7 @@ pub(super) fn read(location: &Location) -> Result<SourceMap, RecipeErrors> {
         Err(why) => return Err(RecipeErrors::without_source(unreadable(location, &why))),
     }
     let report = Report::new(&reader.sources);
-    reader
-        .problems
-        .into_iter()
-        .for_each(|problem| report.push(problem));
+    reader.problems.into_iter().for_each(|problem| report.push(problem));
     match report.finish() {
         Some(errors) => Err(errors),
         None => Ok(reader.sources),
@@ -180,15 +156,11 @@ pub(super) fn read(location: &Location) -> Result<SourceMap, RecipeErrors> {
 fn unreadable(location: &Location, why: &ReadError) -> Problem {
     let file = location.file.display();
     match why {
-        ReadError::Missing => Problem::nowhere(format!(
-            "there is no `{file}` in `{}`",
-            location.dir().display()
-        ))
-        .hint("`ibuild init` starts a project, `-C DIR` looks in another directory"),
-        other => Problem::nowhere(format!(
-            "cannot read `{file}` in `{}`: {other}",
-            location.dir().display()
-        )),
+        ReadError::Missing => {
+            Problem::nowhere(format!("there is no `{file}` in `{}`", location.dir().display()))
+                .hint("`ibuild init` starts a project, `-C DIR` looks in another directory")
+        }
+        other => Problem::nowhere(format!("cannot read `{file}` in `{}`: {other}", location.dir().display())),
     }
 }
 
@@ -242,23 +214,14 @@ impl Reader<'_> {
         let (table, _) = DeTable::parse_recoverable(&text);
         let report = Report::new(&self.sources);
         let vars = Vars::default();
-        let context = Context {
-            sources: &self.sources,
-            vars: &vars,
-            report: &report,
-        };
-        let node = table
-            .get_ref()
-            .get("include")
-            .map(|value| Node::new(&context, id, value));
+        let context = Context { sources: &self.sources, vars: &vars, report: &report };
+        let node = table.get_ref().get("include").map(|value| Node::new(&context, id, value));
         let nodes = node.and_then(Node::array).unwrap_or_default();
         // Vars do not exist yet: `{vars.x}` in an include is just an odd file name.
-        let found = nodes
-            .into_iter()
-            .filter_map(|node| match node.raw().as_str() {
-                Some(text) => Some((node.span(), text.to_owned())),
-                None => node.wrong_type("a string"),
-            });
+        let found = nodes.into_iter().filter_map(|node| match node.raw().as_str() {
+            Some(text) => Some((node.span(), text.to_owned())),
+            None => node.wrong_type("a string"),
+        });
         let found = found.collect();
         self.problems.extend(report.into_problems());
         found
@@ -268,16 +231,11 @@ impl Reader<'_> {
         if let Err(problem) = stays_inside(include, &span) {
             return self.problems.push(problem);
         }
-        let path: PathBuf = Path::new(include)
-            .components()
-            .filter(|part| *part != Component::CurDir)
-            .collect();
+        let path: PathBuf =
+            Path::new(include).components().filter(|part| *part != Component::CurDir).collect();
         if let Some(start) = self.stack.iter().position(|open| *open == path) {
-            let cycle: Vec<_> = self.stack[start..]
-                .iter()
-                .chain([&path])
-                .map(|p| p.display().to_string())
-                .collect();
+            let cycle: Vec<_> =
+                self.stack[start..].iter().chain([&path]).map(|p| p.display().to_string()).collect();
             let message = format!("files include each other: `{}`", cycle.join(" -> "));
             return self.problems.push(Problem::at(span, message));
         }
@@ -286,10 +244,7 @@ impl Reader<'_> {
         }
         match read_text(&self.dir.join(&path)) {
             Ok(text) => self.enter(&path, text),
-            Err(why) => self.problems.push(Problem::at(
-                span,
-                format!("cannot include `{include}`: {why}"),
-            )),
+            Err(why) => self.problems.push(Problem::at(span, format!("cannot include `{include}`: {why}"))),
         }
     }
 }
@@ -305,8 +260,9 @@ pub(super) fn stays_inside(path: &str, span: &Span) -> Result<(), Problem> {
             .hint("paths are relative to the recipe's directory"));
     }
     if path.split('/').any(|part| part == "..") {
-        return Err(problem(format!("`{path}` contains `..`"))
-            .hint("paths may not leave the recipe's directory"));
+        return Err(
+            problem(format!("`{path}` contains `..`")).hint("paths may not leave the recipe's directory")
+        );
     }
     Ok(())
 }

@@ -25,11 +25,7 @@ pub struct Step {
     /// What it can reach while it runs.
     pub network: Network,
     /// How long it may run.
-    #[serde(
-        rename = "timeout-seconds",
-        serialize_with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "timeout-seconds", serialize_with = "seconds", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// Files and directories it may read, relative to the recipe's directory.
     pub inputs: Vec<PathBuf>,
@@ -190,9 +186,6 @@ fn octal<S: Serializer>(mode: &Option<u32>, serializer: S) -> Result<S::Ok, S::E
     mode.map(|mode| format!("{mode:04o}")).serialize(serializer)
 }
 
-pub(super) fn seconds<S: Serializer>(
-    time: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(super) fn seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| time.as_secs()).serialize(serializer)
 }

@@ -45,13 +45,11 @@ impl FromStr for ByteSize {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        measure(text, &SIZES)
-            .map(ByteSize)
-            .ok_or_else(|| UnitError {
-                what: "size",
-                examples: "sizes are written like `100 GiB`, `768 MiB` or `512 MB`",
-                found: text.to_owned(),
-            })
+        measure(text, &SIZES).map(ByteSize).ok_or_else(|| UnitError {
+            what: "size",
+            examples: "sizes are written like `100 GiB`, `768 MiB` or `512 MB`",
+            found: text.to_owned(),
+        })
     }
 }
 
@@ -67,25 +65,17 @@ impl fmt::Display for ByteSize {
 
 /// Reads a time such as `240 s`, `5 min` or `1 h`.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    measure(text, &TIMES)
-        .map(Duration::from_secs)
-        .ok_or_else(|| UnitError {
-            what: "time",
-            examples: "times are written like `240 s`, `5 min` or `1 h`",
-            found: text.to_owned(),
-        })
+    measure(text, &TIMES).map(Duration::from_secs).ok_or_else(|| UnitError {
+        what: "time",
+        examples: "times are written like `240 s`, `5 min` or `1 h`",
+        found: text.to_owned(),
+    })
 }
 
 /// A whole number above zero and a unit; the space between them is optional.
 fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
-    let (_, factor) = units
-        .iter()
-        .find(|(name, _)| *name == unit.trim_start_matches(' '))?;
-    number
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(*factor)
-        .filter(|product| *product > 0)
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start_matches(' '))?;
+    number.parse::<u64>().ok()?.checked_mul(*factor).filter(|product| *product > 0)
 }

@@ -53,23 +53,12 @@ pub(super) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn new(
-        context: &'a Context<'a>,
-        file: FileId,
-        value: &'a Spanned<DeValue<'a>>,
-    ) -> Self {
-        Self {
-            context,
-            file,
-            value,
-        }
+    pub(super) fn new(context: &'a Context<'a>, file: FileId, value: &'a Spanned<DeValue<'a>>) -> Self {
+        Self { context, file, value }
     }
 
     pub(super) fn span(self) -> Span {
-        Span {
-            file: self.file,
-            range: self.value.span(),
-        }
+        Span { file: self.file, range: self.value.span() }
     }
 
     /// The value with its place in the file, as TOML has it.
@@ -102,14 +91,8 @@ impl<'a> Node<'a> {
         let DeValue::String(text) = self.raw() else {
             return self.wrong_type("a string");
         };
-        let value = self
-            .context
-            .vars
-            .substitute(text, &self.span(), self.context.report)?;
-        Some(At {
-            value,
-            at: self.span(),
-        })
+        let value = self.context.vars.substitute(text, &self.span(), self.context.report)?;
+        Some(At { value, at: self.span() })
     }
 
     /// A string that parses as `T`.
@@ -118,10 +101,7 @@ impl<'a> Node<'a> {
     }
 
     /// A string that `parse` accepts.
-    pub(super) fn parsed_by<T, E: Explained>(
-        self,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<At<T>> {
+    pub(super) fn parsed_by<T, E: Explained>(self, parse: impl Fn(&str) -> Result<T, E>) -> Option<At<T>> {
         let text = self.text()?;
         match parse(&text.value) {
             Ok(value) => Some(At { value, at: text.at }),
@@ -139,10 +119,7 @@ impl<'a> Node<'a> {
             return Some(*value);
         }
         let hint = suggest::hint(&text, words.iter().map(|(word, _)| *word));
-        self.push(
-            self.problem(format!("`{text}` is not a {what}"))
-                .hint_if(hint),
-        );
+        self.push(self.problem(format!("`{text}` is not a {what}")).hint_if(hint));
         None
     }
 
@@ -158,9 +135,7 @@ impl<'a> Node<'a> {
     }
 
     pub(super) fn boolean(self) -> Option<bool> {
-        self.raw()
-            .as_bool()
-            .or_else(|| self.wrong_type("`true` or `false`"))
+        self.raw().as_bool().or_else(|| self.wrong_type("`true` or `false`"))
     }
 
     pub(super) fn array(self) -> Option<Vec<Node<'a>>> {
@@ -181,11 +156,7 @@ impl<'a> Node<'a> {
 
     /// The strings of an array; what is not a string is reported and left out.
     pub(super) fn texts(self) -> Vec<At<String>> {
-        self.array()
-            .into_iter()
-            .flatten()
-            .filter_map(Node::text)
-            .collect()
+        self.array().into_iter().flatten().filter_map(Node::text).collect()
     }
 
     /// A table that knows only the keys in `known`; `what` names it in messages.
@@ -200,22 +171,14 @@ impl<'a> Node<'a> {
         let Some(entries) = self.raw().as_table() else {
             return self.wrong_type("a table");
         };
-        Some(Table {
-            context: self.context,
-            file: self.file,
-            span: self.span(),
-            entries,
-        })
+        Some(Table { context: self.context, file: self.file, span: self.span(), entries })
     }
 
     /// A path within the recipe's directory.
     pub(super) fn inner_path(self) -> Option<At<PathBuf>> {
         let text = self.text()?;
         match stays_inside(&text.value, &text.at) {
-            Ok(()) => Some(At {
-                value: PathBuf::from(text.value),
-                at: text.at,
-            }),
+            Ok(()) => Some(At { value: PathBuf::from(text.value), at: text.at }),
             Err(problem) => {
                 self.push(problem);
                 None
@@ -230,8 +193,7 @@ impl<'a> Node<'a> {
             self.problem(format!("`{text}` is not an absolute path"))
                 .hint("paths in the machine start with `/`")
         } else if text.split('/').any(|part| part == "..") {
-            self.problem(format!("`{text}` contains `..`"))
-                .hint("write the path that is meant")
+            self.problem(format!("`{text}` contains `..`")).hint("write the path that is meant")
         } else {
             return Some(text);
         };
@@ -264,12 +226,7 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     /// The table at the top of a file.
     pub(super) fn top(context: &'a Context<'a>, file: FileId, entries: &'a DeTable<'a>) -> Self {
-        Self {
-            context,
-            file,
-            span: Span { file, range: 0..0 },
-            entries,
-        }
+        Self { context, file, span: Span { file, range: 0..0 }, entries }
     }
 
     pub(super) fn span(&self) -> Span {
@@ -281,10 +238,7 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Node<'a>> {
-        self.entries()
-            .into_iter()
-            .find(|(name, _)| name.value == key)
-            .map(|(_, node)| node)
+        self.entries().into_iter().find(|(name, _)| name.value == key).map(|(_, node)| node)
     }
 
     /// A value that must be there; `hint` shows how it is written.
@@ -298,11 +252,7 @@ impl<'a> Table<'a> {
 
     /// The entries in the order of the text.
     pub(super) fn entries(&self) -> Vec<(At<&'a str>, Node<'a>)> {
-        let mut entries: Vec<_> = self
-            .entries
-            .iter()
-            .map(|(key, value)| self.entry(key, value))
-            .collect();
+        let mut entries: Vec<_> = self.entries.iter().map(|(key, value)| self.entry(key, value)).collect();
         entries.sort_by_key(|(key, _)| key.at.range.start);
         entries
     }
@@ -312,17 +262,8 @@ impl<'a> Table<'a> {
         key: &'a Spanned<std::borrow::Cow<'a, str>>,
         value: &'a Spanned<DeValue<'a>>,
     ) -> (At<&'a str>, Node<'a>) {
-        let at = Span {
-            file: self.file,
-            range: key.span(),
-        };
-        (
-            At {
-                value: key.get_ref().as_ref(),
-                at,
-            },
-            Node::new(self.context, self.file, value),
-        )
+        let at = Span { file: self.file, range: key.span() };
+        (At { value: key.get_ref().as_ref(), at }, Node::new(self.context, self.file, value))
     }
 
     /// The entries whose keys are names of a kind; other keys are reported.
@@ -338,9 +279,7 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn has_keys_beyond(&self, known: &[&str]) -> bool {
-        self.entries
-            .keys()
-            .any(|key| !known.contains(&key.get_ref().as_ref()))
+        self.entries.keys().any(|key| !known.contains(&key.get_ref().as_ref()))
     }
 
     pub(super) fn refuse_unknown(&self, what: &str, known: &[&str]) {
@@ -348,8 +287,7 @@ impl<'a> Table<'a> {
             if !known.contains(&key.value) {
                 let hint = suggest::hint(key.value, known.iter().copied());
                 self.push(
-                    Problem::at(key.at, format!("unknown key `{}` in {what}", key.value))
-                        .hint_if(hint),
+                    Problem::at(key.at, format!("unknown key `{}` in {what}", key.value)).hint_if(hint),
                 );
             }
         }

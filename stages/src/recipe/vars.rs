@@ -39,26 +39,13 @@ impl Vars {
         overrides: &Overrides,
         report: &Report,
     ) -> Self {
-        for (name, _) in overrides
-            .iter()
-            .filter(|(name, _)| !raw.contains_key(*name))
-        {
+        for (name, _) in overrides.iter().filter(|(name, _)| !raw.contains_key(*name)) {
             let hint = suggest::hint(name.as_str(), raw.keys().map(VarName::as_str));
-            report.push(
-                Problem::nowhere(format!("there is no variable `{name}` to override"))
-                    .hint_if(hint),
-            );
+            report.push(Problem::nowhere(format!("there is no variable `{name}` to override")).hint_if(hint));
         }
-        let resolver = Resolver {
-            raw,
-            report,
-            done: RefCell::default(),
-        };
+        let resolver = Resolver { raw, report, done: RefCell::default() };
         for (name, value) in overrides.iter() {
-            resolver
-                .done
-                .borrow_mut()
-                .insert(name.clone(), Some(value.clone()));
+            resolver.done.borrow_mut().insert(name.clone(), Some(value.clone()));
         }
         for name in raw.keys() {
             resolver.value(name, &mut Vec::new());
@@ -79,10 +66,7 @@ impl Vars {
 
     /// The vars that have values.
     pub(super) fn into_values(self) -> BTreeMap<VarName, String> {
-        self.0
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect()
+        self.0.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
@@ -119,8 +103,7 @@ impl Resolver<'_> {
         let value = substitute(&raw.value, |used| match self.raw.get_key_value(used) {
             Some((used, _)) => self.value(used, open),
             None => {
-                self.report
-                    .push(undefined(used, &raw.at, self.raw.keys(), self.report));
+                self.report.push(undefined(used, &raw.at, self.raw.keys(), self.report));
                 None
             }
         });
@@ -130,16 +113,9 @@ impl Resolver<'_> {
     }
 
     fn report_cycle(&self, cycle: &[VarName]) {
-        let path: Vec<&str> = cycle
-            .iter()
-            .chain(cycle.first())
-            .map(VarName::as_str)
-            .collect();
+        let path: Vec<&str> = cycle.iter().chain(cycle.first()).map(VarName::as_str).collect();
         let at = self.raw[&cycle[0]].at.clone();
-        self.report.push(Problem::at(
-            at,
-            format!("variables refer to each other: `{}`", path.join(" -> ")),
-        ));
+        self.report.push(Problem::at(at, format!("variables refer to each other: `{}`", path.join(" -> "))));
     }
 }
 
@@ -154,9 +130,7 @@ fn substitute(text: &str, mut value: impl FnMut(&str) -> Option<String>) -> Opti
     let mut rest = text;
     while let Some(start) = rest.find(OPEN) {
         let after = &rest[start + OPEN.len()..];
-        let length = after
-            .find('}')
-            .filter(|end| after[..*end].parse::<VarName>().is_ok());
+        let length = after.find('}').filter(|end| after[..*end].parse::<VarName>().is_ok());
         let Some(length) = length else {
             append(Some(&rest[..start + OPEN.len()]));
             rest = after;

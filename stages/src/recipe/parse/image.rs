@@ -17,42 +17,19 @@ const PLANNED: [&str; 3] = ["vdi", "raw.zst", "oci"];
 pub(super) fn image(name: &ImageName, node: Node<'_>) -> Option<DraftImage> {
     let what = format!("`[image.{name}]`");
     let table = node.table(&what, &["rootfs", "formats", "disk", "vm", "machines"])?;
-    if let Some((key, _)) = table
-        .entries()
-        .into_iter()
-        .find(|(key, _)| key.value == "machines")
-    {
-        let problem = Problem::at(
-            key.at,
-            "several machines in one image are not supported yet",
-        );
+    if let Some((key, _)) = table.entries().into_iter().find(|(key, _)| key.value == "machines") {
+        let problem = Problem::at(key.at, "several machines in one image are not supported yet");
         table.push(problem.hint("make an image of each machine"));
         return None;
     }
-    let rootfs = table.require(
-        &what,
-        "rootfs",
-        "write `rootfs = \"...\"`, the name of a `[rootfs.NAME]`",
-    );
+    let rootfs = table.require(&what, "rootfs", "write `rootfs = \"...\"`, the name of a `[rootfs.NAME]`");
     let rootfs = rootfs.and_then(Node::parsed);
-    let formats = table
-        .require(&what, "formats", "write `formats = [\"ova\"]`")
-        .and_then(formats);
-    let disk = table
-        .require(&what, "disk", "write `disk = { size = \"8 GiB\" }`")
-        .and_then(disk);
+    let formats = table.require(&what, "formats", "write `formats = [\"ova\"]`").and_then(formats);
+    let disk = table.require(&what, "disk", "write `disk = { size = \"8 GiB\" }`").and_then(disk);
     let vm = optional(&table, "vm", vm);
-    let At {
-        value: rootfs,
-        at: rootfs_at,
-    } = rootfs?;
-    let image = Image {
-        name: name.clone(),
-        rootfs,
-        formats: formats?,
-        disk: disk?,
-        vm: vm?.unwrap_or_default(),
-    };
+    let At { value: rootfs, at: rootfs_at } = rootfs?;
+    let image =
+        Image { name: name.clone(), rootfs, formats: formats?, disk: disk?, vm: vm?.unwrap_or_default() };
     Some(DraftImage { image, rootfs_at })
 }
 
@@ -73,35 +50,22 @@ fn format(node: Node<'_>) -> Option<ImageFormat> {
     if found.is_none() && PLANNED.contains(&text.as_str()) {
         node.push(node.problem(format!("format `{text}` is not supported yet")));
     } else if found.is_none() {
-        let hint = suggest::hint(
-            &text,
-            ImageFormat::ALL.into_iter().map(ImageFormat::extension),
-        );
-        node.push(
-            node.problem(format!("`{text}` is not a format"))
-                .hint_if(hint),
-        );
+        let hint = suggest::hint(&text, ImageFormat::ALL.into_iter().map(ImageFormat::extension));
+        node.push(node.problem(format!("`{text}` is not a format")).hint_if(hint));
     }
     found
 }
 
 fn disk(node: Node<'_>) -> Option<Disk> {
     let table = node.table("`disk`", &["size", "firmware", "fs-uuid", "cmdline"])?;
-    let size = table
-        .require("`disk`", "size", "write `size = \"8 GiB\"`")
-        .and_then(disk_size);
+    let size = table.require("`disk`", "size", "write `size = \"8 GiB\"`").and_then(disk_size);
     let firmware = match table.get("firmware") {
         Some(node) => firmware(node),
         None => Some(BTreeSet::from([Firmware::Bios, Firmware::Uefi])),
     };
     let fs_uuid = optional(&table, "fs-uuid", uuid);
     let cmdline = optional(&table, "cmdline", one_line);
-    Some(Disk {
-        size: size?,
-        firmware: firmware?,
-        fs_uuid: fs_uuid?,
-        cmdline: cmdline?,
-    })
+    Some(Disk { size: size?, firmware: firmware?, fs_uuid: fs_uuid?, cmdline: cmdline? })
 }
 
 /// Disks are made of sectors.
@@ -125,9 +89,7 @@ fn firmware(node: Node<'_>) -> Option<BTreeSet<Firmware>> {
 
 fn uuid(node: Node<'_>) -> Option<uuid::Uuid> {
     let text = node.text()?.value;
-    let uuid = uuid::Uuid::try_parse(&text)
-        .ok()
-        .filter(|uuid| !uuid.is_nil());
+    let uuid = uuid::Uuid::try_parse(&text).ok().filter(|uuid| !uuid.is_nil());
     if uuid.is_none() {
         let problem = node.problem(format!("`{text}` is not a UUID"));
         node.push(problem.hint("UUIDs are written like `26ada0c0-1165-4098-884d-aafd2220c2c6`"));
@@ -149,9 +111,7 @@ fn vm(node: Node<'_>) -> Option<Vm> {
     let table = node.table("`vm`", &["cpus", "memory", "nics"])?;
     let default = Vm::default();
     let cpus = optional(&table, "cpus", cpus);
-    let memory = optional(&table, "memory", |node| {
-        node.parsed().map(|size| size.value)
-    });
+    let memory = optional(&table, "memory", |node| node.parsed().map(|size| size.value));
     let nics = optional(&table, "nics", |node| all(node.array()?, nic));
     Some(Vm {
         cpus: cpus?.unwrap_or(default.cpus),
@@ -162,14 +122,9 @@ fn vm(node: Node<'_>) -> Option<Vm> {
 
 fn cpus(node: Node<'_>) -> Option<u32> {
     let number = node.integer()?;
-    let cpus = u32::try_from(number)
-        .ok()
-        .filter(|cpus| (1..=256).contains(cpus));
+    let cpus = u32::try_from(number).ok().filter(|cpus| (1..=256).contains(cpus));
     if cpus.is_none() {
-        node.push(
-            node.problem(format!("a machine cannot have {number} processors"))
-                .hint("from 1 to 256"),
-        );
+        node.push(node.problem(format!("a machine cannot have {number} processors")).hint("from 1 to 256"));
     }
     cpus
 }
@@ -191,10 +146,7 @@ fn nic(node: Node<'_>) -> Option<Nic> {
 
 /// Becomes a part of XML and of command lines of virtual machine monitors.
 fn network_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 pub(super) fn test(name: &TestName, node: Node<'_>) -> Option<DraftTest> {
@@ -203,16 +155,9 @@ pub(super) fn test(name: &TestName, node: Node<'_>) -> Option<DraftTest> {
     let machines = table.require(&what, "machines", "write `machines = { vm = \"IMAGE\" }`");
     let machines = machines.and_then(|node| machines_of(&node.entries()?));
     let expect = optional(&table, "expect", |node| node.text().map(|text| text.value));
-    let timeout = optional(&table, "timeout", |node| {
-        node.parsed_by(parse_duration).map(|time| time.value)
-    });
+    let timeout = optional(&table, "timeout", |node| node.parsed_by(parse_duration).map(|time| time.value));
     let (machines, images) = machines?;
-    let test = MachineTest {
-        name: name.clone(),
-        machines,
-        expect: expect?,
-        timeout: timeout?,
-    };
+    let test = MachineTest { name: name.clone(), machines, expect: expect?, timeout: timeout? };
     Some(DraftTest { test, images })
 }
 

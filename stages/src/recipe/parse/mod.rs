@@ -28,21 +28,13 @@ pub(super) fn parse(sources: &SourceMap, overrides: &Overrides, report: &Report)
         return Draft::default();
     }
     let no_vars = Vars::default();
-    let plain = Context {
-        sources,
-        vars: &no_vars,
-        report,
-    };
+    let plain = Context { sources, vars: &no_vars, report };
     if !sections::schema_is_known(&plain, &tables) {
         return Draft::default();
     }
     let sections = Sections::collect(&plain, &tables);
     let vars = Vars::resolve(&raw_vars(&sections), overrides, report);
-    let context = Context {
-        sources,
-        vars: &vars,
-        report,
-    };
+    let context = Context { sources, vars: &vars, report };
     let sections = sections.with(&context);
     let mut draft = Draft {
         project: sections.project().and_then(project),
@@ -60,9 +52,7 @@ pub(super) fn parse(sources: &SourceMap, overrides: &Overrides, report: &Report)
 fn syntax<'a>(sources: &'a SourceMap, report: &Report) -> Vec<Spanned<DeTable<'a>>> {
     let parse = |id| {
         let (table, errors) = DeTable::parse_recoverable(&sources.file(id).text);
-        errors
-            .into_iter()
-            .for_each(|error| report.push(syntax_problem(sources, id, &error)));
+        errors.into_iter().for_each(|error| report.push(syntax_problem(sources, id, &error)));
         table
     };
     sources.ids().map(parse).collect()
@@ -72,10 +62,7 @@ fn syntax_problem(sources: &SourceMap, file: FileId, error: &toml::de::Error) ->
     let range = error.span().unwrap_or(0..0);
     let message = match error.message() {
         // The parser leaves it to the snippet which one; in a list of messages that would be lost.
-        "duplicate key" => format!(
-            "duplicate key `{}`",
-            &sources.file(file).text[range.clone()]
-        ),
+        "duplicate key" => format!("duplicate key `{}`", &sources.file(file).text[range.clone()]),
         other => other.replace('\n', ", "),
     };
     Problem::at(Span { file, range }, message)
@@ -87,24 +74,13 @@ fn raw_vars(sections: &Sections<'_>) -> BTreeMap<VarName, At<String>> {
         DeValue::Integer(number) => Some(number.to_string()),
         _ => node.wrong_type("a string or an integer"),
     };
-    let value = |_: &VarName, node: Node<'_>| {
-        Some(At {
-            value: text(node)?,
-            at: node.span(),
-        })
-    };
-    sections
-        .named("vars", value)
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
+    let value = |_: &VarName, node: Node<'_>| Some(At { value: text(node)?, at: node.span() });
+    sections.named("vars", value).into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 fn project(node: Node<'_>) -> Option<Project> {
     let table = node.table("`[project]`", &["name", "epoch"])?;
-    let name = table
-        .require("`[project]`", "name", "write `name = \"demo\"`")
-        .and_then(Node::parsed);
+    let name = table.require("`[project]`", "name", "write `name = \"demo\"`").and_then(Node::parsed);
     let epoch = table
         .require(
             "`[project]`",
@@ -112,10 +88,7 @@ fn project(node: Node<'_>) -> Option<Project> {
             "write `epoch = 1767225600`: the time of everything built, in seconds since 1970",
         )
         .and_then(epoch);
-    Some(Project {
-        name: name?.value,
-        epoch: epoch?,
-    })
+    Some(Project { name: name?.value, epoch: epoch? })
 }
 
 /// The first second of the year 10000, where four-digit years end.
@@ -126,37 +99,21 @@ fn epoch(node: Node<'_>) -> Option<i64> {
     if (0..END_OF_TIME).contains(&seconds) {
         return Some(seconds);
     }
-    node.push(
-        node.problem(format!("`{seconds}` is not a time"))
-            .hint("`epoch` counts seconds since 1970"),
-    );
+    node.push(node.problem(format!("`{seconds}` is not a time")).hint("`epoch` counts seconds since 1970"));
     None
 }
 
 fn archive(name: &ArchiveName, node: Node<'_>) -> Option<Archive> {
-    const KEYS: [&str; 6] = [
-        "suites",
-        "security",
-        "components",
-        "architecture",
-        "mirror",
-        "security-mirror",
-    ];
+    const KEYS: [&str; 6] = ["suites", "security", "components", "architecture", "mirror", "security-mirror"];
     let what = format!("`[archive.{name}]`");
     let table = node.table(&what, &KEYS)?;
-    let suites = table.require(
-        &what,
-        "suites",
-        "write `suites = [\"trixie\", \"trixie-updates\"]`",
-    );
+    let suites = table.require(&what, "suites", "write `suites = [\"trixie\", \"trixie-updates\"]`");
     let suites = suites.and_then(|node| suite_list(node, "suites"));
     let components = match table.get("components") {
         Some(node) => suite_list(node, "components"),
         None => Some(vec!["main".to_owned()]),
     };
-    let architecture = optional(&table, "architecture", |node| {
-        node.parsed().map(|name| name.value)
-    });
+    let architecture = optional(&table, "architecture", |node| node.parsed().map(|name| name.value));
     let security = optional(&table, "security", suite);
     let mirror = optional(&table, "mirror", mirror);
     let security_mirror = optional(&table, "security-mirror", self::mirror);
@@ -172,11 +129,7 @@ fn archive(name: &ArchiveName, node: Node<'_>) -> Option<Archive> {
 }
 
 /// `Some(None)` if the key is absent, `None` if it is wrong.
-fn optional<'a, T>(
-    table: &Table<'a>,
-    key: &str,
-    read: impl Fn(Node<'a>) -> Option<T>,
-) -> Option<Option<T>> {
+fn optional<'a, T>(table: &Table<'a>, key: &str, read: impl Fn(Node<'a>) -> Option<T>) -> Option<Option<T>> {
     match table.get(key) {
         Some(node) => read(node).map(Some),
         None => Some(None),
@@ -206,9 +159,7 @@ fn suite(node: Node<'_>) -> Option<String> {
 
 fn mirror(node: Node<'_>) -> Option<String> {
     let text = node.text()?.value;
-    let host = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     if host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace)) {
         return Some(text);
     }

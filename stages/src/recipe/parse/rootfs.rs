@@ -11,20 +11,10 @@ use crate::recipe::values::{At, Node};
 pub(super) fn rootfs(name: &RootfsName, node: Node<'_>) -> DraftRootfs {
     let what = format!("`[rootfs.{name}]`");
     let Some(table) = node.table(&what, &["from", "env", "steps"]) else {
-        return DraftRootfs {
-            from: None,
-            env: BTreeMap::new(),
-            steps: Vec::new(),
-        };
+        return DraftRootfs { from: None, env: BTreeMap::new(), steps: Vec::new() };
     };
-    let steps = table.require(
-        &what,
-        "steps",
-        "write `steps = [{ name = \"files\", copy = [...] }]`",
-    );
-    let steps = steps
-        .and_then(|node| node.filled_array("steps"))
-        .unwrap_or_default();
+    let steps = table.require(&what, "steps", "write `steps = [{ name = \"files\", copy = [...] }]`");
+    let steps = steps.and_then(|node| node.filled_array("steps")).unwrap_or_default();
     DraftRootfs {
         from: table.get("from").and_then(Node::parsed),
         env: table.get("env").map(environment).unwrap_or_default(),
@@ -34,10 +24,7 @@ pub(super) fn rootfs(name: &RootfsName, node: Node<'_>) -> DraftRootfs {
 
 /// The variables that are right; wrong ones are reported.
 pub(super) fn environment(node: Node<'_>) -> BTreeMap<EnvName, String> {
-    let entries = node
-        .entries()
-        .map(|table| table.named())
-        .unwrap_or_default();
+    let entries = node.entries().map(|table| table.named()).unwrap_or_default();
     let read = |(name, node): (At<EnvName>, Node<'_>)| {
         let text = node.text()?;
         if text.value.contains('\0') {

@@ -14,14 +14,9 @@ use crate::recipe::values::{At, Context, Explained, Node, Table};
 const SCHEMA: i64 = 1;
 
 /// Where to point when something should be there and is not.
-const START: Span = Span {
-    file: FileId::FIRST,
-    range: 0..0,
-};
+const START: Span = Span { file: FileId::FIRST, range: 0..0 };
 
-const TOP: [&str; 8] = [
-    "schema", "include", "project", "vars", "archive", "rootfs", "image", "test",
-];
+const TOP: [&str; 8] = ["schema", "include", "project", "vars", "archive", "rootfs", "image", "test"];
 
 /// The tables of all files as if they stood in one.
 ///
@@ -43,10 +38,7 @@ struct Entry<'a> {
 impl<'a> Sections<'a> {
     /// Puts the files' tables together; reports unknown and repeated ones.
     pub(super) fn collect(context: &'a Context<'a>, tables: &'a [Spanned<DeTable<'a>>]) -> Self {
-        let mut sections = Self {
-            context,
-            entries: Vec::new(),
-        };
+        let mut sections = Self { context, entries: Vec::new() };
         for (file, table) in context.sources.ids().zip(tables) {
             let top = Table::top(context, file, table.get_ref());
             top.refuse_unknown("a recipe", &TOP);
@@ -55,23 +47,12 @@ impl<'a> Sections<'a> {
                 let entries = named.iter().flat_map(Table::entries);
                 entries.for_each(|(key, node)| sections.add(section, file, key, node.spanned()));
             }
-            let project = top
-                .entries()
-                .into_iter()
-                .find(|(key, _)| key.value == "project");
-            project
-                .into_iter()
-                .for_each(|(key, node)| sections.add("project", file, key, node.spanned()));
+            let project = top.entries().into_iter().find(|(key, _)| key.value == "project");
+            project.into_iter().for_each(|(key, node)| sections.add("project", file, key, node.spanned()));
         }
-        if !sections
-            .entries
-            .iter()
-            .any(|entry| entry.section == "project")
-        {
+        if !sections.entries.iter().any(|entry| entry.section == "project") {
             let problem = Problem::at(START, "there is no `[project]` table");
-            context
-                .report
-                .push(problem.hint("write `[project]` with a `name` and an `epoch`"));
+            context.report.push(problem.hint("write `[project]` with a `name` and an `epoch`"));
         }
         sections
     }
@@ -83,29 +64,14 @@ impl<'a> Sections<'a> {
         key: At<&'a str>,
         value: &'a Spanned<DeValue<'a>>,
     ) {
-        let twin = self
-            .entries
-            .iter()
-            .find(|entry| entry.section == section && entry.key.value == key.value);
+        let twin = self.entries.iter().find(|entry| entry.section == section && entry.key.value == key.value);
         if let Some(twin) = twin {
-            let name = if section == "project" {
-                section.to_owned()
-            } else {
-                format!("{section}.{}", key.value)
-            };
-            let problem =
-                Problem::at(key.at, format!("`{name}` is defined twice")).label("again here");
-            return self
-                .context
-                .report
-                .push(problem.also(twin.key.at.clone(), "first here"));
+            let name =
+                if section == "project" { section.to_owned() } else { format!("{section}.{}", key.value) };
+            let problem = Problem::at(key.at, format!("`{name}` is defined twice")).label("again here");
+            return self.context.report.push(problem.also(twin.key.at.clone(), "first here"));
         }
-        self.entries.push(Entry {
-            section,
-            file,
-            key,
-            value,
-        });
+        self.entries.push(Entry { section, file, key, value });
     }
 
     /// The same tables, read with other vars.
@@ -113,27 +79,17 @@ impl<'a> Sections<'a> {
     where
         'a: 'b,
     {
-        Sections {
-            context,
-            entries: self.entries.clone(),
-        }
+        Sections { context, entries: self.entries.clone() }
     }
 
     /// The `[project]` table.
     pub(super) fn project(&self) -> Option<Node<'a>> {
-        let entry = self
-            .entries
-            .iter()
-            .find(|entry| entry.section == "project")?;
+        let entry = self.entries.iter().find(|entry| entry.section == "project")?;
         Some(Node::new(self.context, entry.file, entry.value))
     }
 
     /// The things of one section by name; those that `read` could not read are gaps.
-    pub(super) fn named<N, T>(
-        &self,
-        section: &str,
-        read: impl Fn(&N, Node<'a>) -> T,
-    ) -> BTreeMap<N, T>
+    pub(super) fn named<N, T>(&self, section: &str, read: impl Fn(&N, Node<'a>) -> T) -> BTreeMap<N, T>
     where
         N: FromStr<Err: Explained> + Ord,
     {
@@ -154,18 +110,13 @@ impl<'a> Sections<'a> {
 }
 
 /// Whether every file is written in the language that this code reads; others would only be misread.
-pub(super) fn schema_is_known<'a>(
-    context: &'a Context<'a>,
-    tables: &'a [Spanned<DeTable<'a>>],
-) -> bool {
+pub(super) fn schema_is_known<'a>(context: &'a Context<'a>, tables: &'a [Spanned<DeTable<'a>>]) -> bool {
     let mut files = context.sources.ids().zip(tables);
     let known = |node: Node<'_>| match node.integer() {
         Some(SCHEMA) => true,
         Some(other) => {
             let problem = node.problem(format!("schema {other} is not known to this ibuild"));
-            node.push(problem.hint(format!(
-                "it reads schema {SCHEMA}; a newer recipe needs a newer ibuild"
-            )));
+            node.push(problem.hint(format!("it reads schema {SCHEMA}; a newer recipe needs a newer ibuild")));
             false
         }
         None => true,

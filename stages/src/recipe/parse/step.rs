@@ -14,44 +14,18 @@ use crate::recipe::units::parse_duration;
 use crate::recipe::values::{At, Node, Table};
 
 /// The keys that say what a step does. A step has exactly one of them.
-const KINDS: [&str; 8] = [
-    "bootstrap",
-    "packages",
-    "copy",
-    "script",
-    "scripts",
-    "run",
-    "copy-from",
-    "check",
-];
+const KINDS: [&str; 8] = ["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check"];
 
 /// Keys that are part of the language to come.
 const PLANNED: [&str; 2] = ["fetch", "secrets"];
 
 /// The other keys, and the kinds of steps that they mean something to.
 const SETTINGS: [(&str, &[&str]); 7] = [
-    (
-        "env",
-        &["bootstrap", "packages", "script", "scripts", "run", "check"],
-    ),
+    ("env", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
     ("network", &["script", "scripts", "run", "check"]),
-    (
-        "timeout",
-        &["bootstrap", "packages", "script", "scripts", "run", "check"],
-    ),
+    ("timeout", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
     ("inputs", &["script", "scripts", "run", "check"]),
-    (
-        "volatile",
-        &[
-            "bootstrap",
-            "packages",
-            "copy",
-            "script",
-            "scripts",
-            "run",
-            "copy-from",
-        ],
-    ),
+    ("volatile", &["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from"]),
     ("recommends", &["packages"]),
     ("skip", &["scripts"]),
 ];
@@ -65,51 +39,27 @@ pub(super) fn step(node: Node<'_>) -> Option<DraftStep> {
     }
     let mut settings = self::settings(&table);
     let kind = kind_key.and_then(|key| kind(&table, key));
-    if let Some(DraftKind::Step {
-        kind: StepKind::Run { command } | StepKind::Check { command },
-        ..
-    }) = &kind
+    if let Some(DraftKind::Step { kind: StepKind::Run { command } | StepKind::Check { command }, .. }) = &kind
     {
-        settings
-            .network
-            .get_or_insert_with(|| default_network(command));
+        settings.network.get_or_insert_with(|| default_network(command));
     }
-    Some(DraftStep {
-        at: node.span(),
-        name: name(&table, kind_key, kind.as_ref()),
-        kind,
-        settings,
-    })
+    Some(DraftStep { at: node.span(), name: name(&table, kind_key, kind.as_ref()), kind, settings })
 }
 
 /// Every key that a step may have, now or later.
 fn known_keys() -> Vec<&'static str> {
     let settings = SETTINGS.iter().map(|(key, _)| *key);
-    ["name"]
-        .into_iter()
-        .chain(KINDS)
-        .chain(settings)
-        .chain(PLANNED)
-        .collect()
+    ["name"].into_iter().chain(KINDS).chain(settings).chain(PLANNED).collect()
 }
 
 /// The one kind that a step's table asks for.
 fn kind_key(table: &Table<'_>) -> Option<&'static str> {
-    let planned: Vec<_> = table
-        .entries()
-        .into_iter()
-        .filter(|(key, _)| PLANNED.contains(&key.value))
-        .collect();
+    let planned: Vec<_> =
+        table.entries().into_iter().filter(|(key, _)| PLANNED.contains(&key.value)).collect();
     for (key, _) in &planned {
-        table.push(Problem::at(
-            key.at.clone(),
-            format!("`{}` is not supported yet", key.value),
-        ));
+        table.push(Problem::at(key.at.clone(), format!("`{}` is not supported yet", key.value)));
     }
-    let found: Vec<&'static str> = KINDS
-        .into_iter()
-        .filter(|key| table.get(key).is_some())
-        .collect();
+    let found: Vec<&'static str> = KINDS.into_iter().filter(|key| table.get(key).is_some()).collect();
     match found.as_slice() {
         [one] => return Some(one),
         // What was not understood was probably the kind, and has been reported.
@@ -119,11 +69,7 @@ fn kind_key(table: &Table<'_>) -> Option<&'static str> {
             table.push(Problem::at(table.span(), "the step does nothing").hint(hint));
         }
         many => {
-            let message = format!(
-                "the step does {} things: {}",
-                many.len(),
-                suggest::list(many)
-            );
+            let message = format!("the step does {} things: {}", many.len(), suggest::list(many));
             table.push(Problem::at(table.span(), message).hint("make it several steps"));
         }
     }
@@ -135,10 +81,7 @@ fn refuse_misplaced(table: &Table<'_>, kind: &str) {
         let setting = SETTINGS.iter().find(|(name, _)| *name == key.value);
         if let Some((name, kinds)) = setting.filter(|(_, kinds)| !kinds.contains(&kind)) {
             let message = format!("`{name}` means nothing to a `{kind}` step");
-            table.push(
-                Problem::at(key.at, message)
-                    .hint(format!("it belongs to {}", suggest::list(kinds))),
-            );
+            table.push(Problem::at(key.at, message).hint(format!("it belongs to {}", suggest::list(kinds))));
         }
     }
 }
@@ -152,22 +95,11 @@ fn name(table: &Table<'_>, key: Option<&str>, kind: Option<&DraftKind>) -> Optio
     match (key, kind) {
         (Some("scripts"), _) => None,
         (Some("script"), kind) => {
-            let Some(DraftKind::Step {
-                links:
-                    Links {
-                        script: Some(script),
-                        ..
-                    },
-                ..
-            }) = kind
-            else {
+            let Some(DraftKind::Step { links: Links { script: Some(script), .. }, .. }) = kind else {
                 return None;
             };
             match step_name_of(&script.value) {
-                Ok(value) => Some(At {
-                    value,
-                    at: script.at.clone(),
-                }),
+                Ok(value) => Some(At { value, at: script.at.clone() }),
                 Err(error) => {
                     let hint = format!("give it a `name`: {}", error.rule());
                     table.push(Problem::at(script.at.clone(), error.to_string()).hint(hint));
@@ -185,46 +117,25 @@ fn name(table: &Table<'_>, key: Option<&str>, kind: Option<&DraftKind>) -> Optio
 
 /// The name of a step that runs the script at `path`.
 pub(in crate::recipe) fn step_name_of(path: &Path) -> Result<StepName, NameError> {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .parse()
+    path.file_name().unwrap_or_default().to_string_lossy().parse()
 }
 
 fn settings(table: &Table<'_>) -> Settings {
-    const NETWORKS: [(&str, Network); 2] =
-        [("packages", Network::Packages), ("none", Network::None)];
-    let inputs = table
-        .get("inputs")
-        .and_then(Node::array)
-        .unwrap_or_default();
-    let volatile = table
-        .get("volatile")
-        .and_then(Node::array)
-        .unwrap_or_default();
+    const NETWORKS: [(&str, Network); 2] = [("packages", Network::Packages), ("none", Network::None)];
+    let inputs = table.get("inputs").and_then(Node::array).unwrap_or_default();
+    let volatile = table.get("volatile").and_then(Node::array).unwrap_or_default();
     Settings {
         env: table.get("env").map(environment).unwrap_or_default(),
-        network: table
-            .get("network")
-            .and_then(|node| node.word("network", &NETWORKS)),
-        timeout: table
-            .get("timeout")
-            .and_then(|node| node.parsed_by(parse_duration))
-            .map(|time| time.value),
+        network: table.get("network").and_then(|node| node.word("network", &NETWORKS)),
+        timeout: table.get("timeout").and_then(|node| node.parsed_by(parse_duration)).map(|time| time.value),
         inputs: inputs.into_iter().filter_map(Node::inner_path).collect(),
-        volatile: volatile
-            .into_iter()
-            .filter_map(Node::machine_path)
-            .collect(),
+        volatile: volatile.into_iter().filter_map(Node::machine_path).collect(),
     }
 }
 
 fn kind(table: &Table<'_>, key: &str) -> Option<DraftKind> {
     let node = table.get(key)?;
-    let plain = |kind| DraftKind::Step {
-        kind,
-        links: Links::default(),
-    };
+    let plain = |kind| DraftKind::Step { kind, links: Links::default() };
     match key {
         "bootstrap" => bootstrap(node),
         "packages" => packages(table, node).map(plain),
@@ -245,9 +156,7 @@ fn bootstrap(node: Node<'_>) -> Option<DraftKind> {
         "write `archive = \"debian\"`, the name of an `[archive.NAME]`",
     );
     let archive = archive.and_then(Node::parsed::<ArchiveName>);
-    let variant = optional(&table, "variant", |node| {
-        node.word("variant", &[("minbase", Variant::Minbase)])
-    });
+    let variant = optional(&table, "variant", |node| node.word("variant", &[("minbase", Variant::Minbase)]));
     let include = optional(&table, "include", |node| all(node.array()?, package));
     let archive = archive?;
     let kind = StepKind::Bootstrap {
@@ -255,27 +164,16 @@ fn bootstrap(node: Node<'_>) -> Option<DraftKind> {
         variant: variant?.unwrap_or(Variant::Minbase),
         include: include?.unwrap_or_default(),
     };
-    Some(DraftKind::Step {
-        kind,
-        links: Links {
-            archive: Some(archive),
-            ..Links::default()
-        },
-    })
+    Some(DraftKind::Step { kind, links: Links { archive: Some(archive), ..Links::default() } })
 }
 
 fn packages(table: &Table<'_>, node: Node<'_>) -> Option<StepKind> {
-    let names = node
-        .filled_array("packages")
-        .and_then(|nodes| all(nodes, package));
+    let names = node.filled_array("packages").and_then(|nodes| all(nodes, package));
     let recommends = match optional(table, "recommends", Node::boolean)? {
         Some(false) => Recommends::Skip,
         Some(true) | None => Recommends::Install,
     };
-    Some(StepKind::Packages {
-        names: names?,
-        recommends,
-    })
+    Some(StepKind::Packages { names: names?, recommends })
 }
 
 fn package(node: Node<'_>) -> Option<PackageName> {
@@ -283,27 +181,15 @@ fn package(node: Node<'_>) -> Option<PackageName> {
 }
 
 fn copy(node: Node<'_>) -> Option<DraftKind> {
-    let (rules, copied) = all(node.filled_array("copies")?, copy_rule)?
-        .into_iter()
-        .unzip();
-    Some(DraftKind::Step {
-        kind: StepKind::Copy(rules),
-        links: Links {
-            copied,
-            ..Links::default()
-        },
-    })
+    let (rules, copied) = all(node.filled_array("copies")?, copy_rule)?.into_iter().unzip();
+    Some(DraftKind::Step { kind: StepKind::Copy(rules), links: Links { copied, ..Links::default() } })
 }
 
 fn copy_rule(node: Node<'_>) -> Option<(CopyRule, At<PathBuf>)> {
     const EXAMPLE: &str = "write `{ from = \"files/shared\", to = \"/\" }`";
     let table = node.table("a copy", &["from", "to", "owner", "group", "mode", "dirs"])?;
-    let from = table
-        .require("a copy", "from", EXAMPLE)
-        .and_then(Node::inner_path);
-    let to = table
-        .require("a copy", "to", EXAMPLE)
-        .and_then(Node::machine_path);
+    let from = table.require("a copy", "from", EXAMPLE).and_then(Node::inner_path);
+    let to = table.require("a copy", "to", EXAMPLE).and_then(Node::machine_path);
     let owner = optional(&table, "owner", account);
     let group = optional(&table, "group", account);
     let file_mode = optional(&table, "mode", mode);
@@ -324,10 +210,7 @@ fn copy_rule(node: Node<'_>) -> Option<(CopyRule, At<PathBuf>)> {
 fn account(node: Node<'_>) -> Option<Account> {
     if node.raw().is_integer() {
         let id = node.integer()?;
-        let fits = u32::try_from(id)
-            .ok()
-            .filter(|id| *id != u32::MAX)
-            .map(Account::Id);
+        let fits = u32::try_from(id).ok().filter(|id| *id != u32::MAX).map(Account::Id);
         return fits.or_else(|| {
             node.push(node.problem(format!("`{id}` is not the number of a user or group")));
             None
@@ -335,16 +218,15 @@ fn account(node: Node<'_>) -> Option<Account> {
     }
     let text = node.text()?.value;
     let starts = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-    if starts
-        && text.len() <= 32
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
-    {
+    if starts && text.len() <= 32 && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) {
         return Some(Account::Name(text));
     }
     let problem = node.problem(format!("`{text}` is not the name of a user or group"));
-    node.push(problem.hint("write a name such as `\"www-data\"` or a number such as `33`; `group` has a key of its own"));
+    node.push(
+        problem.hint(
+            "write a name such as `\"www-data\"` or a number such as `33`; `group` has a key of its own",
+        ),
+    );
     None
 }
 
@@ -356,9 +238,7 @@ fn mode(node: Node<'_>) -> Option<u32> {
         None => node.text()?.value,
     };
     let octal = !digits.is_empty() && digits.chars().all(|c| ('0'..='7').contains(&c));
-    let mode = u32::from_str_radix(&digits, 8)
-        .ok()
-        .filter(|mode| octal && *mode <= 0o7777);
+    let mode = u32::from_str_radix(&digits, 8).ok().filter(|mode| octal && *mode <= 0o7777);
     mode.or_else(|| bad_mode(node, &digits))
 }
 
@@ -370,24 +250,13 @@ fn bad_mode(node: Node<'_>, found: &str) -> Option<u32> {
 
 fn script(node: Node<'_>) -> Option<DraftKind> {
     let path = node.inner_path()?;
-    let kind = StepKind::Script {
-        path: path.value.clone(),
-    };
-    Some(DraftKind::Step {
-        kind,
-        links: Links {
-            script: Some(path),
-            ..Links::default()
-        },
-    })
+    let kind = StepKind::Script { path: path.value.clone() };
+    Some(DraftKind::Step { kind, links: Links { script: Some(path), ..Links::default() } })
 }
 
 fn scripts(table: &Table<'_>, node: Node<'_>) -> Option<DraftKind> {
     let skip = table.get("skip").map(Node::texts).unwrap_or_default();
-    Some(DraftKind::Scripts {
-        dir: node.inner_path()?,
-        skip,
-    })
+    Some(DraftKind::Scripts { dir: node.inner_path()?, skip })
 }
 
 fn command(node: Node<'_>) -> Option<String> {
@@ -402,21 +271,10 @@ fn command(node: Node<'_>) -> Option<String> {
 fn copy_from(node: Node<'_>) -> Option<DraftKind> {
     const EXAMPLE: &str = "write `{ rootfs = \"tools\", paths = [\"/opt/tool\"] }`";
     let table = node.table("`copy-from`", &["rootfs", "paths"])?;
-    let rootfs = table
-        .require("`copy-from`", "rootfs", EXAMPLE)
-        .and_then(Node::parsed::<RootfsName>);
+    let rootfs = table.require("`copy-from`", "rootfs", EXAMPLE).and_then(Node::parsed::<RootfsName>);
     let paths = table.require("`copy-from`", "paths", EXAMPLE);
     let paths = paths.and_then(|node| all(node.filled_array("paths")?, Node::machine_path));
     let rootfs = rootfs?;
-    let kind = StepKind::CopyFrom {
-        rootfs: rootfs.value.clone(),
-        paths: paths?,
-    };
-    Some(DraftKind::Step {
-        kind,
-        links: Links {
-            rootfs: Some(rootfs),
-            ..Links::default()
-        },
-    })
+    let kind = StepKind::CopyFrom { rootfs: rootfs.value.clone(), paths: paths? };
+    Some(DraftKind::Step { kind, links: Links { rootfs: Some(rootfs), ..Links::default() } })
 }

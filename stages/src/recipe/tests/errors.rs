@@ -23,10 +23,7 @@ fn check_step(step: &str, expected: &str) {
 /// One image, of the rootfs `base`.
 #[track_caller]
 fn check_image(image: &str, expected: &str) {
-    check(
-        &format!("[image.i]\nrootfs = \"base\"\n{image}\n"),
-        expected,
-    );
+    check(&format!("[image.i]\nrootfs = \"base\"\n{image}\n"), expected);
 }
 
 const DISK: &str = "formats = [\"ova\"]\ndisk = { size = \"8 GiB\" }\n";
@@ -41,19 +38,13 @@ fn schema() {
         &BASE.replace("schema = 1", "schema = 2\nfuture = true"),
         "schema 2 is not known to this ibuild | it reads schema 1; a newer recipe needs a newer ibuild",
     );
-    check_whole(
-        &BASE.replace("schema = 1", "schema = \"1\""),
-        "expected an integer, found a string",
-    );
+    check_whole(&BASE.replace("schema = 1", "schema = \"1\""), "expected an integer, found a string");
 }
 
 #[test]
 fn syntax() {
     check("[rootfs.x", "unclosed table, expected `]`");
-    check(
-        "[rootfs.base]\nsteps = []",
-        "duplicate key `base`\nduplicate key `steps`",
-    );
+    check("[rootfs.base]\nsteps = []", "duplicate key `base`\nduplicate key `steps`");
 }
 
 #[test]
@@ -82,10 +73,7 @@ fn project() {
 
 #[test]
 fn unknown_keys() {
-    check(
-        "[rootsf.x]\n",
-        "unknown key `rootsf` in a recipe | did you mean `rootfs`?",
-    );
+    check("[rootsf.x]\n", "unknown key `rootsf` in a recipe | did you mean `rootfs`?");
     check(
         "[rootfs.ws]\nform = \"base\"\nsteps = [{ name = \"a\", bootstrap = { archive = \"debian\" } }]",
         "unknown key `form` in `[rootfs.ws]` | did you mean `from`?",
@@ -94,26 +82,14 @@ fn unknown_keys() {
         "name = \"a\", package = [\"sudo\"]",
         "unknown key `package` in a step | did you mean `packages`?",
     );
-    check_step(
-        "name = \"a\", run = \"true\", zzzzzzzzzz = 1",
-        "unknown key `zzzzzzzzzz` in a step",
-    );
-    check_image(
-        &format!("{DISK}vm = {{ cpu = 1 }}"),
-        "unknown key `cpu` in `vm` | did you mean `cpus`?",
-    );
+    check_step("name = \"a\", run = \"true\", zzzzzzzzzz = 1", "unknown key `zzzzzzzzzz` in a step");
+    check_image(&format!("{DISK}vm = {{ cpu = 1 }}"), "unknown key `cpu` in `vm` | did you mean `cpus`?");
 }
 
 #[test]
 fn planned() {
-    check_step(
-        "name = \"a\", fetch = { url = \"x\" }",
-        "`fetch` is not supported yet",
-    );
-    check_step(
-        "name = \"a\", run = \"true\", secrets = [\"x\"]",
-        "`secrets` is not supported yet",
-    );
+    check_step("name = \"a\", fetch = { url = \"x\" }", "`fetch` is not supported yet");
+    check_step("name = \"a\", run = \"true\", secrets = [\"x\"]", "`secrets` is not supported yet");
     check(
         "[image.pair]\nmachines = [\"a\", \"b\"]\nformats = [\"ova\"]",
         "several machines in one image are not supported yet | make an image of each machine",
@@ -156,32 +132,19 @@ fn what_is_wrong_is_not_also_missing() {
 #[test]
 fn cycles() {
     let rootfs = |name: &str, from: &str| {
-        format!(
-            "[rootfs.{name}]\nfrom = \"{from}\"\nsteps = [{{ name = \"s\", run = \"true\" }}]\n"
-        )
+        format!("[rootfs.{name}]\nfrom = \"{from}\"\nsteps = [{{ name = \"s\", run = \"true\" }}]\n")
     };
-    check(
-        &rootfs("a", "a"),
-        "rootfses are made from each other: `a -> a`",
-    );
+    check(&rootfs("a", "a"), "rootfses are made from each other: `a -> a`");
     check(
         &format!("{}{}", rootfs("a", "b"), rootfs("b", "a")),
         "rootfses are made from each other: `a -> b -> a`",
     );
     check(
-        &format!(
-            "{}{}{}",
-            rootfs("a", "b"),
-            rootfs("b", "c"),
-            rootfs("c", "b")
-        ),
+        &format!("{}{}{}", rootfs("a", "b"), rootfs("b", "c"), rootfs("c", "b")),
         "rootfses are made from each other: `b -> c -> b`",
     );
     let copying = "[rootfs.b]\nfrom = \"base\"\nsteps = [{ name = \"s\", copy-from = { rootfs = \"a\", paths = [\"/x\"] } }]";
-    check(
-        &format!("{}{copying}", rootfs("a", "b")),
-        "rootfses are made from each other: `a -> b -> a`",
-    );
+    check(&format!("{}{copying}", rootfs("a", "b")), "rootfses are made from each other: `a -> b -> a`");
     check_step(
         "name = \"s\", copy-from = { rootfs = \"ws\", paths = [\"/x\"] }",
         "rootfses are made from each other: `ws -> ws`",
@@ -281,10 +244,7 @@ fn bootstraps() {
 #[test]
 fn packages() {
     const RULE: &str = "packages are named like `nftables`, `libc6:i386` or `sudo=1.9.16p2-3`";
-    check_step(
-        "name = \"a\", packages = []",
-        "the list of packages is empty",
-    );
+    check_step("name = \"a\", packages = []", "the list of packages is empty");
     for name in ["Sudo", "-y", "sudo-", "a b", "x", "sudo=", "libc6:"] {
         check_step(
             &format!("name = \"a\", packages = [\"{name}\"]"),
@@ -295,10 +255,7 @@ fn packages() {
         "name = \"a\", packages = [\"sudo\", 3, \"Nft\"]",
         &format!("expected a string, found an integer\n`Nft` is not a valid package name | {RULE}"),
     );
-    check_step(
-        "name = \"a\", packages = \"sudo\"",
-        "expected an array, found a string",
-    );
+    check_step("name = \"a\", packages = \"sudo\"", "expected an array, found a string");
     check_step(
         "name = \"a\", packages = [\"sudo\"], recommends = \"no\"",
         "expected `true` or `false`, found a string",
@@ -309,14 +266,8 @@ fn packages() {
 fn copies() {
     let copy = |rule: &str| format!("name = \"a\", copy = [{{ from = \"files/shared\", {rule} }}]");
     check_step("name = \"a\", copy = []", "the list of copies is empty");
-    check_step(
-        &copy("to = \"etc\""),
-        "`etc` is not an absolute path | paths in the machine start with `/`",
-    );
-    check_step(
-        &copy("to = \"/etc/../x\""),
-        "`/etc/../x` contains `..` | write the path that is meant",
-    );
+    check_step(&copy("to = \"etc\""), "`etc` is not an absolute path | paths in the machine start with `/`");
+    check_step(&copy("to = \"/etc/../x\""), "`/etc/../x` contains `..` | write the path that is meant");
     check_step(
         &copy("owner = \"root\""),
         "a copy needs `to` | write `{ from = \"files/shared\", to = \"/\" }`",
@@ -337,36 +288,21 @@ fn copies() {
         &copy("to = \"/\", owner = \"a:b\""),
         "`a:b` is not the name of a user or group | write a name such as `\"www-data\"` or a number such as `33`; `group` has a key of its own",
     );
-    check_step(
-        &copy("to = \"/\", group = -1"),
-        "`-1` is not the number of a user or group",
-    );
-    check_step(
-        "name = \"a\", copy-from = { rootfs = \"base\", paths = [] }",
-        "the list of paths is empty",
-    );
+    check_step(&copy("to = \"/\", group = -1"), "`-1` is not the number of a user or group");
+    check_step("name = \"a\", copy-from = { rootfs = \"base\", paths = [] }", "the list of paths is empty");
 }
 
 #[test]
 fn paths() {
     let copy = |from: &str| format!("name = \"a\", copy = [{{ from = \"{from}\", to = \"/\" }}]");
-    check_step(
-        &copy("/etc"),
-        "`/etc` is an absolute path | paths are relative to the recipe's directory",
-    );
+    check_step(&copy("/etc"), "`/etc` is an absolute path | paths are relative to the recipe's directory");
     check_step(
         &copy("files/../../x"),
         "`files/../../x` contains `..` | paths may not leave the recipe's directory",
     );
     check_step(&copy(""), "the path is empty");
-    check_step(
-        &copy("files/shraed"),
-        "there is no `files/shraed` | did you mean `files/shared`?",
-    );
-    check_step(
-        &copy("fiels/shared"),
-        "there is no `fiels/shared` | did you mean `files`?",
-    );
+    check_step(&copy("files/shraed"), "there is no `files/shraed` | did you mean `files/shared`?");
+    check_step(&copy("fiels/shared"), "there is no `fiels/shared` | did you mean `files`?");
     check_step(
         "name = \"a\", run = \"true\", inputs = [\"file\"]",
         "there is no `file` | did you mean `files`?",
@@ -375,10 +311,7 @@ fn paths() {
         "script = \"scripts/ws/30-usr\"",
         "there is no `scripts/ws/30-usr` | did you mean `scripts/ws/30-user`?",
     );
-    check_step(
-        "scripts = \"scripts/wx\"",
-        "there is no `scripts/wx` | did you mean `scripts/ws`?",
-    );
+    check_step("scripts = \"scripts/wx\"", "there is no `scripts/wx` | did you mean `scripts/ws`?");
     check_step(
         "script = \"scripts/ws\"",
         "`scripts/ws` is a directory | `scripts = \"DIR\"` makes a step of each file in a directory",
@@ -415,26 +348,14 @@ fn skips() {
 
 #[test]
 fn images() {
-    check_image(
-        "formats = [\"ova\"]",
-        "`[image.i]` needs `disk` | write `disk = { size = \"8 GiB\" }`",
-    );
-    check_image(
-        "disk = { size = \"8 GiB\" }",
-        "`[image.i]` needs `formats` | write `formats = [\"ova\"]`",
-    );
-    check_image(
-        "formats = []\ndisk = { size = \"8 GiB\" }",
-        "the list of formats is empty",
-    );
+    check_image("formats = [\"ova\"]", "`[image.i]` needs `disk` | write `disk = { size = \"8 GiB\" }`");
+    check_image("disk = { size = \"8 GiB\" }", "`[image.i]` needs `formats` | write `formats = [\"ova\"]`");
+    check_image("formats = []\ndisk = { size = \"8 GiB\" }", "the list of formats is empty");
     check_image(
         "formats = [\"qcow\"]\ndisk = { size = \"8 GiB\" }",
         "`qcow` is not a format | did you mean `qcow2`?",
     );
-    check_image(
-        "formats = [\"ova\", \"ova\"]\ndisk = { size = \"8 GiB\" }",
-        "format `ova` is listed twice",
-    );
+    check_image("formats = [\"ova\", \"ova\"]\ndisk = { size = \"8 GiB\" }", "format `ova` is listed twice");
     check_image(
         "formats = [\"ova\"]\ndisk = { size = \"8 gigs\" }",
         "`8 gigs` is not a size | sizes are written like `100 GiB`, `768 MiB` or `512 MB`",
@@ -455,14 +376,8 @@ fn images() {
         "formats = [\"ova\"]\ndisk = { size = \"8 GiB\", cmdline = \"a\\nb\" }",
         "the command line contains a control character",
     );
-    check_image(
-        &format!("{DISK}vm = {{ cpus = 0 }}"),
-        "a machine cannot have 0 processors | from 1 to 256",
-    );
-    check_image(
-        &format!("{DISK}vm = {{ memory = 512 }}"),
-        "expected a string, found an integer",
-    );
+    check_image(&format!("{DISK}vm = {{ cpus = 0 }}"), "a machine cannot have 0 processors | from 1 to 256");
+    check_image(&format!("{DISK}vm = {{ memory = 512 }}"), "expected a string, found an integer");
     check_image(
         &format!("{DISK}vm = {{ nics = [\"internal:\"] }}"),
         "`internal:` is not a network card | cards are `\"nat\"`, `\"internal:NETWORK\"` or `\"none\"`",
@@ -477,10 +392,7 @@ fn archives() {
         "[archive.x]\ncomponents = [\"main\"]",
         "`[archive.x]` needs `suites` | write `suites = [\"trixie\", \"trixie-updates\"]`",
     );
-    check(
-        "[archive.x]\nsuites = [\"a b\"]",
-        "`a b` is not the name of a suite or component",
-    );
+    check("[archive.x]\nsuites = [\"a b\"]", "`a b` is not the name of a suite or component");
     check(
         "[archive.x]\nsuites = [\"a\"]\nmirror = \"deb.debian.org\"",
         "`deb.debian.org` is not the address of a mirror | mirrors are written like `http://deb.debian.org/debian`",
@@ -497,26 +409,14 @@ fn vars() {
         "[vars]\nsuite = \"x\"\n[archive.x]\nsuites = [\"{vars.siute}\"]",
         "undefined variable `siute` | did you mean `suite`?",
     );
-    check_step(
-        "name = \"a\", run = \"{vars.x}\"",
-        "undefined variable `x` | define `x` in `[vars]`",
-    );
+    check_step("name = \"a\", run = \"{vars.x}\"", "undefined variable `x` | define `x` in `[vars]`");
     check(
         "[vars]\na = \"{vars.b}\"\nb = \"{vars.c}\"\nc = \"{vars.a}\"",
         "variables refer to each other: `a -> b -> c -> a`",
     );
-    check(
-        "[vars]\na = \"{vars.a}\"",
-        "variables refer to each other: `a -> a`",
-    );
-    check(
-        "[vars]\na = \"{vars.b}\"",
-        "undefined variable `b` | there is `a`",
-    );
-    check(
-        "[vars]\na = true",
-        "expected a string or an integer, found a boolean",
-    );
+    check("[vars]\na = \"{vars.a}\"", "variables refer to each other: `a -> a`");
+    check("[vars]\na = \"{vars.b}\"", "undefined variable `b` | there is `a`");
+    check("[vars]\na = true", "expected a string or an integer, found a boolean");
     check(
         "[vars]\n\"a b\" = \"x\"",
         "`a b` is not a valid variable name | names of variables consist of letters, digits, `_` and `-`",
@@ -528,9 +428,6 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_the_text() {
     let text = "[rootfs.ws]\nfrom = \"bsae\"\nsteps = [{ name = \"a\", packages = [\"A\"] }, { name = \"b\", copy = [{ from = \"nope\", to = \"/\" }] }]\n[image.i]\nrootfs = \"wz\"\nformats = [\"ovo\"]\n";
     let expected = "unknown rootfs `bsae`\n`A` is not a valid package name\nthere is no `nope`\n`[image.i]` needs `disk`\n`ovo` is not a format";
     let messages = Project::with(text).messages();
-    let messages: Vec<&str> = messages
-        .lines()
-        .map(|line| line.split(" | ").next().unwrap_or(line))
-        .collect();
+    let messages: Vec<&str> = messages.lines().map(|line| line.split(" | ").next().unwrap_or(line)).collect();
     assert_eq!(messages.join("\n"), expected);
 }

@@ -33,15 +33,10 @@ struct Project {
 impl Project {
     /// A project with the recipe `text`, and a few files for it to name.
     fn new(text: &str) -> Self {
-        let project = Self {
-            dir: tempfile::tempdir().expect("a directory can be made"),
-        };
+        let project = Self { dir: tempfile::tempdir().expect("a directory can be made") };
         project.file("ibuild.toml", text);
         project.file("files/shared/etc/motd", "hello");
-        project.file(
-            "scripts/ws/10-tools",
-            "#!/bin/sh -e\napt-get install -y sudo\n",
-        );
+        project.file("scripts/ws/10-tools", "#!/bin/sh -e\napt-get install -y sudo\n");
         project.file("scripts/ws/30-user", "#!/bin/sh -e\nuseradd user\n");
         project.file("scripts/bare", "echo no interpreter\n");
         project
@@ -54,9 +49,7 @@ impl Project {
 
     /// [`BASE`] and a rootfs `ws` with one step.
     fn with_step(step: &str) -> Self {
-        Self::with(&format!(
-            "[rootfs.ws]\nfrom = \"base\"\nsteps = [{{ {step} }}]\n"
-        ))
+        Self::with(&format!("[rootfs.ws]\nfrom = \"base\"\nsteps = [{{ {step} }}]\n"))
     }
 
     fn file(&self, path: &str, text: &str) {
@@ -75,8 +68,7 @@ impl Project {
     }
 
     fn recipe(&self) -> Recipe {
-        self.load()
-            .unwrap_or_else(|errors| panic!("the recipe is right, but:\n{errors}"))
+        self.load().unwrap_or_else(|errors| panic!("the recipe is right, but:\n{errors}"))
     }
 
     fn errors(&self) -> RecipeErrors {
@@ -86,13 +78,10 @@ impl Project {
     /// All messages, one a line, each followed by ` | ` and its hint if it has one.
     fn messages(&self) -> String {
         let errors = self.errors();
-        let lines = errors
-            .diagnostics()
-            .iter()
-            .map(|diagnostic| match diagnostic.hint() {
-                Some(hint) => format!("{} | {hint}", diagnostic.message()),
-                None => diagnostic.message().to_owned(),
-            });
+        let lines = errors.diagnostics().iter().map(|diagnostic| match diagnostic.hint() {
+            Some(hint) => format!("{} | {hint}", diagnostic.message()),
+            None => diagnostic.message().to_owned(),
+        });
         lines.collect::<Vec<_>>().join("\n")
     }
 }

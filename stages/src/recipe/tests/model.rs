@@ -2,8 +2,8 @@
 
 use super::{BASE, Project};
 use crate::recipe::{
-    Account, ByteSize, CopyRule, ImageFormat, Network, Nic, Overrides, Recipe, RecipeErrors,
-    RootfsName, Step, StepKind,
+    Account, ByteSize, CopyRule, ImageFormat, Network, Nic, Overrides, Recipe, RecipeErrors, RootfsName,
+    Step, StepKind,
 };
 
 /// The example of the documentation, without what is planned.
@@ -59,17 +59,11 @@ fn name(text: &str) -> RootfsName {
 }
 
 fn chain(recipe: &Recipe, rootfs: &str) -> Vec<String> {
-    recipe
-        .chain(&name(rootfs))
-        .iter()
-        .map(|stage| stage.name.to_string())
-        .collect()
+    recipe.chain(&name(rootfs)).iter().map(|stage| stage.name.to_string()).collect()
 }
 
 fn step<'r>(recipe: &'r Recipe, stage: &str) -> &'r Step {
-    recipe
-        .step(&recipe.find_stage(stage).expect("it is there"))
-        .expect("it has a step")
+    recipe.step(&recipe.find_stage(stage).expect("it is there")).expect("it has a step")
 }
 
 #[test]
@@ -88,14 +82,7 @@ fn the_example_has_the_chain_it_says() {
     ];
     assert_eq!(chain(&recipe, "workstation"), expected);
     assert_eq!(chain(&recipe, "tools")[..2], expected[..2]);
-    assert_eq!(
-        recipe
-            .last_stage(&name("base"))
-            .expect("it has steps")
-            .name
-            .to_string(),
-        "base/kernel"
-    );
+    assert_eq!(recipe.last_stage(&name("base")).expect("it has steps").name.to_string(), "base/kernel");
     assert!(recipe.chain(&name("nothing")).is_empty());
 }
 
@@ -110,9 +97,7 @@ fn the_example_has_the_values_it_says() {
     assert_eq!(image.formats, [ImageFormat::Ova, ImageFormat::Qcow2]);
     assert_eq!(image.disk.size, ByteSize(100 << 30));
     assert_eq!(image.vm.nics, [Nic::Internal("Veil".to_owned())]);
-    let StepKind::Copy(rules) = &step(&recipe, "workstation/files").kind else {
-        panic!("it copies")
-    };
+    let StepKind::Copy(rules) = &step(&recipe, "workstation/files").kind else { panic!("it copies") };
     let expected = CopyRule {
         from: "files".into(),
         to: "/srv".to_owned(),
@@ -122,18 +107,15 @@ fn the_example_has_the_values_it_says() {
         dirs: Some(0o750),
     };
     assert_eq!(rules[1], expected);
-    assert_eq!(
-        recipe.tests["boots"].timeout.map(|time| time.as_secs()),
-        Some(240)
-    );
+    assert_eq!(recipe.tests["boots"].timeout.map(|time| time.as_secs()), Some(240));
 }
 
 #[test]
 fn networks_follow_what_steps_do_unless_told() {
-    let recipe = Project::new(&EXAMPLE.replace(
-        "from  = \"base\"\nsteps = [{",
-        "from  = \"base\"\nsteps = [{ network = \"packages\",",
-    ));
+    let recipe = Project::new(
+        &EXAMPLE
+            .replace("from  = \"base\"\nsteps = [{", "from  = \"base\"\nsteps = [{ network = \"packages\","),
+    );
     let recipe = recipe.recipe();
     let network = |stage: &str| step(&recipe, stage).network;
     assert_eq!(network("base/bootstrap"), Network::Packages);
@@ -142,8 +124,7 @@ fn networks_follow_what_steps_do_unless_told() {
     assert_eq!(network("workstation/30-user"), Network::None);
     assert_eq!(network("workstation/files"), Network::None);
     assert_eq!(network("tools/make"), Network::Packages);
-    let quiet =
-        Project::with_step("name = \"a\", run = \"apt-get update\", network = \"none\"").recipe();
+    let quiet = Project::with_step("name = \"a\", run = \"apt-get update\", network = \"none\"").recipe();
     assert_eq!(step(&quiet, "ws/a").network, Network::None);
 }
 
@@ -160,46 +141,22 @@ env = { B = "b", C = "b" }
 steps = [{ name = "s", run = "true", env = { C = "step" } }, { name = "copy", copy = [{ from = "files", to = "/" }] }]
 "#;
     let recipe = Project::with(text).recipe();
-    let env = step(&recipe, "b/s")
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
+    let env = step(&recipe, "b/s").env.iter().map(|(name, value)| format!("{name}={value}"));
     assert_eq!(env.collect::<Vec<_>>(), ["A=a", "B=b", "C=step"]);
     assert!(step(&recipe, "base/bootstrap").env.is_empty());
-    assert!(
-        step(&recipe, "b/copy").env.is_empty(),
-        "a copy cannot observe its environment"
-    );
+    assert!(step(&recipe, "b/copy").env.is_empty(), "a copy cannot observe its environment");
 }
 
 #[test]
 fn stages_are_found_by_name() {
     let recipe = Project::new(EXAMPLE).recipe();
-    assert_eq!(
-        recipe.find_stage("workstation").expect("found").to_string(),
-        "workstation/sane"
-    );
-    assert_eq!(
-        recipe.find_stage("base/kernel").expect("found").to_string(),
-        "base/kernel"
-    );
+    assert_eq!(recipe.find_stage("workstation").expect("found").to_string(), "workstation/sane");
+    assert_eq!(recipe.find_stage("base/kernel").expect("found").to_string(), "base/kernel");
     let missing = |text: &str| recipe.find_stage(text).expect_err("it is not there");
-    assert_eq!(
-        missing("base/kernle").to_string(),
-        "there is no stage `base/kernle`"
-    );
-    assert_eq!(
-        missing("base/kernle").hint(),
-        Some("did you mean `base/kernel`?")
-    );
-    assert_eq!(
-        missing("workstaton/x").to_string(),
-        "there is no rootfs `workstaton`"
-    );
-    assert_eq!(
-        missing("workstaton").hint(),
-        Some("did you mean `workstation`?")
-    );
+    assert_eq!(missing("base/kernle").to_string(), "there is no stage `base/kernle`");
+    assert_eq!(missing("base/kernle").hint(), Some("did you mean `base/kernel`?"));
+    assert_eq!(missing("workstaton/x").to_string(), "there is no rootfs `workstaton`");
+    assert_eq!(missing("workstaton").hint(), Some("did you mean `workstation`?"));
 }
 
 #[test]
@@ -210,12 +167,7 @@ fn only_the_exact_form_is_a_var() {
     );
     let recipe = Project::with(&text).recipe();
     let expected = "echo ${HOME} {x} {vars} {vars.} {vars.a b} $7{vars.7} | awk '{print}'";
-    assert_eq!(
-        step(&recipe, "ws/a").kind,
-        StepKind::Run {
-            command: expected.to_owned()
-        }
-    );
+    assert_eq!(step(&recipe, "ws/a").kind, StepKind::Run { command: expected.to_owned() });
 }
 
 fn load_with(project: &Project, name: &str, value: &str) -> Result<Recipe, RecipeErrors> {
@@ -231,36 +183,22 @@ fn vars_can_be_overridden() {
     assert_eq!(recipe.archives["debian"].suites, ["sid", "sid-updates"]);
     assert_eq!(recipe.vars.values().collect::<Vec<_>>(), ["sid"]);
     let errors = load_with(&project, "suit", "sid").expect_err("there is no such var");
-    assert_eq!(
-        errors.to_string(),
-        "there is no variable `suit` to override"
-    );
-    assert_eq!(
-        errors.diagnostics()[0].hint(),
-        Some("did you mean `suite`?")
-    );
+    assert_eq!(errors.to_string(), "there is no variable `suit` to override");
+    assert_eq!(errors.diagnostics()[0].hint(), Some("did you mean `suite`?"));
 }
 
 #[test]
 fn an_override_breaks_a_cycle() {
     let project = Project::with("[vars]\na = \"{vars.b}\"\nb = \"{vars.a}\"\n");
     assert_eq!(
-        load_with(&project, "a", "x")
-            .expect("it is right")
-            .vars
-            .values()
-            .collect::<Vec<_>>(),
+        load_with(&project, "a", "x").expect("it is right").vars.values().collect::<Vec<_>>(),
         ["x", "x"]
     );
 }
 
 /// Places differ between a recipe and its canonical text.
 fn without_places(mut recipe: Recipe) -> Recipe {
-    for step in recipe
-        .rootfses
-        .values_mut()
-        .flat_map(|rootfs| &mut rootfs.steps)
-    {
+    for step in recipe.rootfses.values_mut().flat_map(|rootfs| &mut rootfs.steps) {
         (step.position.line, step.position.column) = (0, 0);
     }
     recipe

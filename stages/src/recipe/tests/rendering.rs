@@ -28,8 +28,7 @@ error: unknown key `recomends` in a step
 #[test]
 fn a_stage_defined_twice() {
     draws(
-        &Project::with_step("name = \"a\", run = \"true\" }, { name = \"a\", run = \"true\"")
-            .errors(),
+        &Project::with_step("name = \"a\", run = \"true\" }, { name = \"a\", run = \"true\"").errors(),
         r#"
 error: stage `ws/a` is defined twice
   --> ibuild.toml:11:49

@@ -8,10 +8,7 @@ use crate::recipe::Style;
 fn survives(project: &Project, text: &str) {
     project.file("ibuild.toml", text);
     if let Err(errors) = project.load() {
-        assert!(
-            !errors.render(Style::Plain).is_empty(),
-            "an error says something, for:\n{text}"
-        );
+        assert!(!errors.render(Style::Plain).is_empty(), "an error says something, for:\n{text}");
     }
 }
 
@@ -37,22 +34,9 @@ fn a_recipe_without_any_one_of_its_lines() {
 fn a_recipe_with_any_value_of_another_type() {
     let project = Project::new("");
     for (at, _) in EXAMPLE.match_indices("= ") {
-        let end = EXAMPLE[at..]
-            .find([',', '\n', '}'])
-            .map_or(EXAMPLE.len(), |length| at + length);
-        for value in [
-            "7",
-            "\"é{vars.\"",
-            "[]",
-            "{}",
-            "1.5",
-            "[[{}]]",
-            "{ a = [1] }",
-        ] {
-            survives(
-                &project,
-                &format!("{}= {value}{}", &EXAMPLE[..at], &EXAMPLE[end..]),
-            );
+        let end = EXAMPLE[at..].find([',', '\n', '}']).map_or(EXAMPLE.len(), |length| at + length);
+        for value in ["7", "\"é{vars.\"", "[]", "{}", "1.5", "[[{}]]", "{ a = [1] }"] {
+            survives(&project, &format!("{}= {value}{}", &EXAMPLE[..at], &EXAMPLE[end..]));
         }
     }
 }

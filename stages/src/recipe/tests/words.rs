@@ -12,18 +12,9 @@ fn sizes() {
     assert_eq!(size("768MiB"), Some(768 << 20));
     assert_eq!(size("512 MB"), Some(512_000_000));
     assert_eq!(size("1 TiB"), Some(1 << 40));
-    for wrong in [
-        "",
-        "GiB",
-        "1",
-        "1.5 GiB",
-        "0 GiB",
-        "-1 GiB",
-        "1 gib",
-        "1 GiB ",
-        " 1 GiB",
-        "99999999999 TiB",
-    ] {
+    for wrong in
+        ["", "GiB", "1", "1.5 GiB", "0 GiB", "-1 GiB", "1 gib", "1 GiB ", " 1 GiB", "99999999999 TiB"]
+    {
         assert_eq!(size(wrong), None, "{wrong}");
     }
 }
@@ -31,12 +22,7 @@ fn sizes() {
 #[test]
 fn sizes_are_shown_as_they_are_written() {
     for text in ["100 GiB", "768 MiB", "512 MB", "3 TB", "1 KiB"] {
-        assert_eq!(
-            text.parse::<ByteSize>()
-                .map(|size| size.to_string())
-                .as_deref(),
-            Ok(text)
-        );
+        assert_eq!(text.parse::<ByteSize>().map(|size| size.to_string()).as_deref(), Ok(text));
     }
     assert_eq!(ByteSize(1001).to_string(), "1001 bytes");
 }
@@ -52,10 +38,7 @@ fn times() {
 #[test]
 fn stage_names() {
     let name: StageName = "hello/30-user".parse().expect("it is a name");
-    assert_eq!(
-        (name.rootfs.as_str(), name.step.as_str()),
-        ("hello", "30-user")
-    );
+    assert_eq!((name.rootfs.as_str(), name.step.as_str()), ("hello", "30-user"));
     assert_eq!(name.to_string(), "hello/30-user");
     for wrong in ["hello", "hello/", "/x", "a/b/c", "A/b"] {
         assert!(wrong.parse::<StageName>().is_err(), "{wrong}");
