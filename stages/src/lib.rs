@@ -4,4 +4,5 @@
 pub mod disk;
 pub mod packages;
 pub mod recipe;
+pub mod sandbox;
 pub mod snapshot;

@@ -19,3 +19,4 @@ mod xattr;
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore, Snapshot};
 pub use tree::{Entry, Kind, Listing, Metadata, TreeStore};
+pub(crate) use xattr::{copy_times, copy_xattrs};

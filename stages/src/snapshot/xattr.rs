@@ -70,3 +70,22 @@ pub(super) fn set_opaque(path: &Path) -> Result<(), SnapshotError> {
 pub(super) fn set(path: &Path, name: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
     lsetxattr(path, name, value, XattrFlags::empty()).map_err(SnapshotError::io("set an attribute of", path))
 }
+
+/// Gives a copy the attributes of its original.
+pub(crate) fn copy_xattrs(from: &Path, to: &Path) -> std::io::Result<()> {
+    if to.is_symlink() {
+        return Ok(());
+    }
+    for (name, value) in read(from).map_err(std::io::Error::other)? {
+        set(to, &name, &value).map_err(std::io::Error::other)?;
+    }
+    Ok(())
+}
+
+/// Gives a copy the modification time of its original.
+pub(crate) fn copy_times(source: &std::fs::Metadata, to: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let time = rustix::fs::Timespec { tv_sec: source.mtime(), tv_nsec: source.mtime_nsec() };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::utimensat(rustix::fs::CWD, to, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
+}

@@ -1,0 +1,34 @@
+//! What can go wrong with a sandbox itself. A payload that fails is not an error here.
+
+use std::io;
+
+/// A failed sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The stage's init could not be started or talked to.
+    #[error("cannot {act} the stage's init")]
+    Init {
+        /// What was tried, as a verb.
+        act: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// Init could not set the sandbox up.
+    #[error("cannot set up the sandbox: {0}")]
+    Setup(String),
+    /// Init ended without a word: it was killed, for example for lack of memory.
+    #[error("the stage's init was killed")]
+    Killed,
+    /// It took longer than the step allows.
+    #[error("timed out after {} s", .0.as_secs())]
+    TimedOut(std::time::Duration),
+    /// The user gave up.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl SandboxError {
+    pub(super) fn init(act: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Init { act, source }
+    }
+}

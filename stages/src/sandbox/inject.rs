@@ -1,0 +1,74 @@
+//! Files that a stage sees but that are not to be in its snapshot.
+//!
+//! They are ordinary files, so that scripts may move, divert or remove them as they do on any system. Afterwards those
+//! that still are what was put there go; what a script changed is its own.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::BUILD_MACHINE_ID;
+use super::mounts::{SetupResult, failed};
+use super::spec::Inject;
+
+const MACHINE_ID: &str = "/etc/machine-id";
+const DBUS_MACHINE_ID: &str = "/var/lib/dbus/machine-id";
+
+/// What was put into the sandbox. [`Injected::withdraw`] has to follow.
+#[must_use = "what was injected has to be withdrawn"]
+pub(super) struct Injected {
+    files: Vec<(PathBuf, String)>,
+}
+
+/// Puts files into the sandbox, and a machine id if the tree has none of its own.
+pub(super) fn inject(files: &[Inject]) -> SetupResult<Injected> {
+    let mut injected = Injected { files: Vec::new() };
+    for file in files {
+        let has_place = file.path.parent().is_some_and(Path::is_dir);
+        if has_place && fs::symlink_metadata(&file.path).is_err() {
+            let act = || format!("create `{}`", file.path.display());
+            fs::write(&file.path, &file.content).map_err(failed(act()))?;
+            let mode = fs::Permissions::from_mode(file.mode);
+            fs::set_permissions(&file.path, mode).map_err(failed(act()))?;
+            injected.files.push((file.path.clone(), file.content.clone()));
+        }
+    }
+    if Path::new("/etc").is_dir() && lacks_machine_id() {
+        fs::write(MACHINE_ID, machine_id()).map_err(failed("write `/etc/machine-id`"))?;
+    }
+    Ok(injected)
+}
+
+fn machine_id() -> String {
+    format!("{BUILD_MACHINE_ID}\n")
+}
+
+fn lacks_machine_id() -> bool {
+    match fs::read_to_string(MACHINE_ID) {
+        Ok(text) => text.trim().is_empty() || text.trim() == "uninitialized",
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound && !Path::new(MACHINE_ID).is_symlink(),
+    }
+}
+
+impl Injected {
+    /// Takes out what still is as it was put in. Of the machine id an empty file stays: that is how an image says that
+    /// each machine is to choose its own.
+    pub(super) fn withdraw(self) -> SetupResult {
+        for (path, content) in &self.files {
+            if fs::read_to_string(path).is_ok_and(|now| now == *content) {
+                fs::remove_file(path).map_err(failed(format!("remove `{}`", path.display())))?;
+            }
+        }
+        let is_ours = |path: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == BUILD_MACHINE_ID);
+        if !Path::new(DBUS_MACHINE_ID).is_symlink() && is_ours(DBUS_MACHINE_ID) {
+            fs::remove_file(DBUS_MACHINE_ID).map_err(failed("remove D-Bus's machine id"))?;
+            symlink(MACHINE_ID, DBUS_MACHINE_ID).map_err(failed("link D-Bus's machine id"))?;
+        }
+        if is_ours(MACHINE_ID) {
+            fs::write(MACHINE_ID, "").map_err(failed("empty `/etc/machine-id`"))?;
+            let mode = fs::Permissions::from_mode(0o444);
+            fs::set_permissions(MACHINE_ID, mode).map_err(failed("set the mode of `/etc/machine-id`"))?;
+        }
+        Ok(())
+    }
+}

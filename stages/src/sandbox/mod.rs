@@ -1,0 +1,36 @@
+//! Where stages run: own namespaces, an overlay for a root, and nothing of the host.
+//!
+//! The program that embeds this library is started again as the stage's *init* ([`init_main`]). Single-threaded and
+//! with an empty environment it makes the namespaces, mounts and pivots, runs the payload as its child, and reports.
+//! Everything hangs on its life: when the builder dies, even by `kill -9`, the kernel kills init, and with it every
+//! process of its PID namespace and every mount of its mount namespace. No clean-up code of ours is needed for that.
+
+mod copy;
+mod error;
+mod init;
+mod inject;
+mod limits;
+mod mounts;
+mod network;
+mod process;
+mod protocol;
+mod spec;
+mod supervise;
+
+pub use error::SandboxError;
+pub use init::init_main;
+pub use spec::{Access, Bind, CopyItem, CopyStyle, Inject, NetworkSpec, Payload, Spec, Stdio};
+pub use supervise::{Cancel, Ended, InitProgram, Supervisor};
+
+/// The machine id that programs see while a stage runs, if the tree has none. The tree keeps an empty file, which makes
+/// systemd choose one at the first boot.
+pub const BUILD_MACHINE_ID: &str = "696275696c6400000000000000000000";
+
+/// The host name inside.
+pub const HOST_NAME: &str = "localhost";
+
+/// The port of the package proxy on the stage's own loopback interface.
+pub const PROXY_PORT: u16 = 3142;
+
+/// Where a stage finds what ibuild gives it: its script, extra inputs, packages. In memory, never in the image.
+pub const RUN_DIR: &str = "/run/ibuild";

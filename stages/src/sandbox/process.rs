@@ -1,0 +1,82 @@
+//! Running the payload's program as a child of the sandbox's first process.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio as StdStdio};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::limits;
+use super::mounts::{SetupResult, failed};
+use super::spec::Stdio;
+
+/// Starts the program, waits for it, and reaps whatever else ends in the meantime, as the first process of a PID
+/// namespace has to. Gives the exit status, or 128 and the signal's number.
+pub(super) fn run(argv: &[String], env: &BTreeMap<String, String>, stdio: Stdio) -> SetupResult<i32> {
+    let [program, arguments @ ..] = argv else { return Err("there is no program to run".to_owned()) };
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(env).current_dir("/");
+    if stdio == Stdio::Log {
+        command.stdin(StdStdio::null());
+    }
+    // SAFETY: the child is single-threaded and these are system calls only.
+    unsafe {
+        command.pre_exec(move || {
+            if stdio == Stdio::Log {
+                rustix::process::setsid()?;
+            }
+            rustix::process::umask(rustix::fs::Mode::from(0o022));
+            limits::set_resource_limits()?;
+            limits::drop_capabilities()?;
+            limits::make_sync_free()
+        });
+    }
+    let child = command.spawn().map_err(|e| start_error(program, &e))?;
+    let pid = Pid::from_raw(child.id() as i32);
+    loop {
+        match waitpid(None, None) {
+            Ok(WaitStatus::Exited(who, status)) if who == pid => return Ok(status),
+            Ok(WaitStatus::Signaled(who, signal, _)) if who == pid => return Ok(128 + signal as i32),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(failed("wait for the program")(e)),
+        }
+    }
+}
+
+/// A program that is not there and one whose interpreter is not there look the same to the kernel.
+fn start_error(program: &str, error: &io::Error) -> String {
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => "it, or the interpreter that its first line names, is not in the image",
+        io::ErrorKind::PermissionDenied => "permission denied",
+        _ => return format!("cannot run `{program}`: {error}"),
+    };
+    format!("cannot run `{program}`: {reason}")
+}
+
+/// Kills what the program left behind, and tells its names.
+pub(super) fn kill_survivors() -> Vec<String> {
+    let names = survivors();
+    // Everything that this process may signal: all of the PID namespace but itself.
+    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    while matches!(waitpid(None, None), Ok(_) | Err(Errno::EINTR)) {}
+    names
+}
+
+fn survivors() -> Vec<String> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let names = processes.flatten().filter_map(|process| {
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+        let command = fs::read_to_string(process.path().join("comm")).ok()?;
+        let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+        let is_zombie = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'));
+        (pid != 1 && !is_zombie).then(|| command.trim().to_owned())
+    });
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}

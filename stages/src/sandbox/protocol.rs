@@ -1,0 +1,99 @@
+//! What the builder and the stage's init say to each other, over a pair of sockets that is also the lifeline: it ends when
+//! either of them does.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// From init to the builder.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Report {
+    /// The listener for the package proxy comes with this message.
+    Listener,
+    /// The payload ran to its end.
+    Ended {
+        /// Its exit status, or 128 and the signal's number.
+        status: i32,
+        /// Names of processes that outlived the payload and were killed.
+        survivors: Vec<String>,
+    },
+    /// The sandbox could not be set up, or the payload not be started.
+    Failed(String),
+}
+
+/// Sends one value: its length, then JSON.
+pub(super) fn send(socket: &mut UnixStream, value: &impl Serialize) -> io::Result<()> {
+    socket.write_all(&frame(value)?)
+}
+
+fn frame(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let json = serde_json::to_vec(value)?;
+    let length = u32::try_from(json.len()).map_err(io::Error::other)?;
+    Ok([&length.to_le_bytes()[..], &json].concat())
+}
+
+/// Sends a value together with a descriptor.
+pub(super) fn send_with_fd(socket: &UnixStream, value: &impl Serialize, fd: &OwnedFd) -> io::Result<()> {
+    let frame = frame(value)?;
+    let fds = [fd.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&fds)];
+    let sent =
+        sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(&frame)], &control, MsgFlags::empty(), None)?;
+    if sent == frame.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// Receives a value, and the descriptor that may come with it; `None` when the other side is gone.
+pub(super) fn receive<T: DeserializeOwned>(
+    socket: &mut UnixStream,
+) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+    let mut head = [0; 4];
+    let mut space = nix::cmsg_space!([i32; 1]);
+    let fd = {
+        let mut buffers = [IoSliceMut::new(&mut head)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_WAITALL;
+        let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut buffers, Some(&mut space), flags)?;
+        if message.bytes == 0 {
+            return Ok(None);
+        }
+        received_fd(message.cmsgs()?)
+    };
+    let mut json = vec![0; u32::from_le_bytes(head) as usize];
+    socket.read_exact(&mut json)?;
+    Ok(Some((serde_json::from_slice(&json)?, fd)))
+}
+
+fn received_fd(messages: impl Iterator<Item = ControlMessageOwned>) -> Option<OwnedFd> {
+    for message in messages {
+        if let ControlMessageOwned::ScmRights(fds) = message {
+            // SAFETY: the kernel has just made this descriptor for us and nobody else knows its number.
+            return fds.first().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) });
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_and_descriptors_arrive() {
+        let (mut a, mut b) = UnixStream::pair().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        send_with_fd(&a, &Report::Listener, &listener.into()).unwrap();
+        send(&mut a, &Report::Failed("x".repeat(100_000))).unwrap();
+        drop(a);
+        let (report, fd) = receive::<Report>(&mut b).unwrap().unwrap();
+        assert!(matches!(report, Report::Listener));
+        assert_eq!(std::net::TcpListener::from(fd.unwrap()).local_addr().unwrap(), address);
+        assert!(
+            matches!(receive(&mut b).unwrap(), Some((Report::Failed(text), None)) if text.len() == 100_000)
+        );
+        assert!(receive::<Report>(&mut b).unwrap().is_none());
+    }
+}
