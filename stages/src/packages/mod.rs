@@ -1,1 +1,52 @@
 //! The package view: archives, their lock, and the caching proxy that serves apt.
+//!
+//! In reading order: what an archive is ([`Archive`]) and which state of it a project is built from ([`Lock`]);
+//! the frozen view that answers for that state ([`ArchiveView`]); the fetcher that fills the store from a mirror
+//! ([`Fetcher`]); the proxy that shows the view to the apt of a stage ([`Proxy`]); and the packages that
+//! a system starts from ([`minbase`]).
+
+mod answer;
+mod apt_conf;
+mod archive;
+mod body;
+mod bootstrap;
+mod compression;
+mod connection;
+mod deb;
+mod deb822;
+mod dependency;
+mod download;
+mod error;
+mod fetch;
+mod index;
+mod lock;
+mod mirror;
+mod name;
+mod proxy;
+mod release;
+mod roots;
+mod target;
+mod time;
+mod url;
+mod verify;
+mod version;
+mod view;
+
+pub use apt_conf::{APT_CONF_PATH, apt_conf};
+pub use archive::{Archive, Base, DEBIAN_KEYRING, Pocket, sources_deb822};
+pub use bootstrap::{DebRef, minbase};
+pub use deb::{Member, open_deb, read_deb};
+pub use error::PackageError;
+pub use fetch::{FetchError, FetchObserver, FetchReason, Fetcher, Patience, Unobserved, Upstream};
+pub use index::IndexError;
+pub use lock::{Lock, LockError, LockedRelease};
+pub use mirror::{MirrorError, MirrorOverride, Mirrors, SourcesFile, read_sources};
+pub use name::Name;
+pub use proxy::{Proxy, ServeGuard, StageFetch, Verdict};
+pub use release::{IndexFile, Known, Preference, Release, ReleaseError};
+pub use roots::record;
+pub use time::{ParseTimeError, Timestamp};
+pub use url::{Url, UrlError};
+pub use verify::{Gpgv, Verified, Verifier, VerifyError};
+pub use version::compare as compare_versions;
+pub use view::{ArchiveFile, ArchiveView, Lookup, Missing, PinnedPocket};

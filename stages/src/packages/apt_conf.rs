@@ -1,0 +1,32 @@
+//! What apt inside a stage is told, in a file that is mounted over its configuration and never part of an image.
+
+/// The path at which the file has to be mounted: last in order, so that it wins.
+pub const APT_CONF_PATH: &str = "/etc/apt/apt.conf.d/zz-ibuild";
+
+/// The text of the configuration for a proxy that listens on `port` of the stage's loopback interface.
+pub fn apt_conf(port: u16) -> String {
+    format!(
+        r#"// Written by ibuild for the time of a build.
+Acquire::http::Proxy "http://127.0.0.1:{port}";
+Acquire::Retries "3";
+// The archive is frozen: there is nothing to patch up to, and its date says nothing about its trust.
+// ibuild has verified the same signatures, and apt verifies them again.
+Acquire::PDiffs "false";
+Acquire::Check-Valid-Until "false";
+Acquire::Languages "none";
+// Caches that differ with every run and are made again from the indices.
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_in_it() {
+        assert!(apt_conf(3142).contains("\"http://127.0.0.1:3142\";"));
+    }
+}

@@ -1,0 +1,127 @@
+//! Connections to mirrors: kept open between requests, given up when they stall, redirects followed.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{HOST, LOCATION, RANGE, USER_AGENT};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::url::{Url, UrlError};
+
+const REDIRECTS: usize = 5;
+
+type Sender = SendRequest<Empty<Bytes>>;
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error("no answer within {} seconds", .0.as_secs())]
+    Stalled(Duration),
+    #[error("it redirects to an address that cannot be used")]
+    Redirect(#[from] UrlError),
+    #[error("it redirects without end")]
+    RedirectLoop,
+}
+
+/// Open connections by host and port.
+pub(super) struct Connections {
+    open: Mutex<HashMap<(String, u16), Vec<Sender>>>,
+    stall: Duration,
+}
+
+impl Connections {
+    pub(super) fn new(stall: Duration) -> Self {
+        Self { open: Mutex::default(), stall }
+    }
+
+    /// Asks for a file from byte `start` on. The response is the final one, whatever its status.
+    pub(super) async fn get(&self, url: &Url, start: u64) -> Result<Response<Incoming>, ConnectError> {
+        let mut url = url.clone();
+        for _ in 0..REDIRECTS {
+            let response = self.get_once(&url, start).await?;
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            match location.filter(|_| response.status().is_redirection()) {
+                Some(location) => url = url.follow(location)?,
+                None => return Ok(response),
+            }
+        }
+        Err(ConnectError::RedirectLoop)
+    }
+
+    async fn get_once(&self, url: &Url, start: u64) -> Result<Response<Incoming>, ConnectError> {
+        if let Some(sender) = self.take_idle(url) {
+            // A kept connection may have been closed meanwhile, which only shows when it is used.
+            if let Ok(response) = self.send(sender, url, start).await {
+                return Ok(response);
+            }
+        }
+        let sender = self.within(connect(url)).await?;
+        self.send(sender, url, start).await
+    }
+
+    async fn send(
+        &self,
+        mut sender: Sender,
+        url: &Url,
+        start: u64,
+    ) -> Result<Response<Incoming>, ConnectError> {
+        let response = self.within(async { Ok(sender.send_request(request(url, start)).await?) }).await?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.entry(key(url)).or_default().push(sender);
+        Ok(response)
+    }
+
+    /// A connection that is not in the middle of a response.
+    fn take_idle(&self, url: &Url) -> Option<Sender> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let senders = open.get_mut(&key(url))?;
+        senders.retain(|sender| !sender.is_closed());
+        let idle = senders.iter().position(Sender::is_ready)?;
+        Some(senders.swap_remove(idle))
+    }
+
+    /// Gives up on what takes longer than a mirror may stall.
+    pub(super) async fn within<T>(
+        &self,
+        act: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        timeout(self.stall, act).await.unwrap_or(Err(ConnectError::Stalled(self.stall)))
+    }
+}
+
+fn key(url: &Url) -> (String, u16) {
+    let (host, port) = url.address();
+    (host.to_owned(), port)
+}
+
+async fn connect(url: &Url) -> Result<Sender, ConnectError> {
+    let stream = TcpStream::connect(url.address()).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with its sender; what went wrong is told to whoever waits for the response.
+    tokio::spawn(async { drop(connection.await) });
+    Ok(sender)
+}
+
+fn request(url: &Url, start: u64) -> Request<Empty<Bytes>> {
+    let mut request = Request::get(url.path())
+        .header(HOST, url.authority())
+        .header(USER_AGENT, concat!("ibuild/", env!("CARGO_PKG_VERSION")));
+    if start > 0 {
+        request = request.header(RANGE, format!("bytes={start}-"));
+    }
+    request.body(Empty::new()).expect("an address is a valid request")
+}

@@ -1,0 +1,124 @@
+//! A .deb: an `ar` archive of `debian-binary`, `control.tar` and `data.tar`, the latter two compressed.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::PackageError;
+use super::compression::Compression;
+
+const MAGIC: &[u8; 8] = b"!<arch>\n";
+
+/// The two tarballs of a .deb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Member {
+    /// Control file and maintainer scripts.
+    Control,
+    /// The files to install.
+    Data,
+}
+
+impl Member {
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Control => "control.tar",
+            Self::Data => "data.tar",
+        }
+    }
+}
+
+/// The decompressed tarball of the .deb at `path`.
+pub fn open_deb(path: &Path, member: Member) -> Result<Box<dyn Read + Send>, PackageError> {
+    let file = std::fs::File::open(path).map_err(PackageError::io("open", path))?;
+    read_deb(io::BufReader::new(file), member)
+        .map_err(PackageError::io("read", path))?
+        .ok_or_else(|| PackageError::NotDeb { path: path.to_owned() })
+}
+
+/// The decompressed tarball of a .deb; `None` if it is no .deb.
+pub fn read_deb<'a>(
+    mut deb: impl Read + Send + 'a,
+    member: Member,
+) -> io::Result<Option<Box<dyn Read + Send + 'a>>> {
+    let mut magic = [0; MAGIC.len()];
+    if !fill(&mut deb, &mut magic)? || magic != *MAGIC {
+        return Ok(None);
+    }
+    while let Some((name, size)) = next_member(&mut deb)? {
+        if name.starts_with(member.prefix()) {
+            return Compression::of(&name).reader(deb.take(size)).map(Some);
+        }
+        // Members start at even places.
+        let skip = size + size % 2;
+        if io::copy(&mut (&mut deb).take(skip), &mut io::sink())? < size {
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}
+
+/// Name and size from the next header of 60 bytes: name 16, time 12, owner 6, group 6, mode 8, size 10, end 2.
+fn next_member(deb: &mut impl Read) -> io::Result<Option<(String, u64)>> {
+    let mut header = [0; 60];
+    if !fill(deb, &mut header)? || header[58..] != *b"`\n" {
+        return Ok(None);
+    }
+    let text = |range| std::str::from_utf8(&header[range]).ok().map(str::trim_end);
+    let name = text(0..16).map(|name| name.trim_end_matches('/').to_owned());
+    Ok(name.zip(text(48..58).and_then(|size| size.parse().ok())))
+}
+
+/// Whether there was enough to fill the buffer.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match source.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str, bytes: &[u8]) -> Vec<u8> {
+        let mut member =
+            format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, bytes.len()).into_bytes();
+        member.extend_from_slice(bytes);
+        if bytes.len() % 2 == 1 {
+            member.push(b'\n');
+        }
+        member
+    }
+
+    fn deb() -> Vec<u8> {
+        let control = zstd::encode_all(&b"control"[..], 3).unwrap();
+        let members = [
+            member("debian-binary", b"2.0\n"),
+            member("control.tar.zst", &control),
+            member("data.tar/", b"data!"),
+            member("_extra", b"odd"),
+        ];
+        [MAGIC.to_vec(), members.concat()].concat()
+    }
+
+    fn text(deb: &[u8], member: Member) -> Option<String> {
+        let mut text = String::new();
+        read_deb(deb, member).unwrap()?.read_to_string(&mut text).unwrap();
+        Some(text)
+    }
+
+    #[test]
+    fn members() {
+        let deb = deb();
+        assert_eq!(text(&deb, Member::Control).as_deref(), Some("control"));
+        assert_eq!(text(&deb, Member::Data).as_deref(), Some("data!"));
+    }
+
+    #[test]
+    fn no_deb() {
+        let deb = deb();
+        for bad in [&b""[..], b"!<arch>\n", b"PK\x03\x04 something else", &deb[..100]] {
+            assert_eq!(text(bad, Member::Data), None);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! One download on its way into the store, and those who follow it.
+//!
+//! The bytes go to an unnamed file and are hashed as they come. When a connection breaks, the next attempt asks
+//! for the rest: what the mirror says about ranges is not believed any more than the rest of its words, the
+//! digest of the whole decides. Bytes that earn another digest are thrown away, and followers are told by
+//! a new generation that what they have seen was wrong.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap};
+use hyper::{Response, StatusCode};
+use ibuild_cache::{BlobWriter, CacheError, Sha256};
+use tokio::sync::watch;
+
+use super::fetch::{FetchError, FetchReason, Shared, Upstream, refusal};
+use super::url::Url;
+use super::view::ArchiveFile;
+
+/// How far a download has come.
+#[derive(Clone, Default)]
+pub(super) struct Progress {
+    /// Raised whenever earlier bytes are taken back.
+    pub(super) generation: u32,
+    /// Where the bytes are.
+    pub(super) bytes: Option<Arc<File>>,
+    /// How many there are; none of them is verified before the outcome is there.
+    pub(super) written: u64,
+    /// Set once, at the end.
+    pub(super) outcome: Option<Result<(), FetchError>>,
+}
+
+/// A download that can be followed. It goes on when its followers leave.
+pub(super) struct Download {
+    progress: watch::Receiver<Progress>,
+}
+
+impl Download {
+    /// Starts to download on the current runtime.
+    pub(super) fn start(shared: Arc<Shared>, file: ArchiveFile) -> Arc<Self> {
+        let (sender, progress) = watch::channel(Progress::default());
+        tokio::spawn(async move {
+            shared.observer.started(&file);
+            let outcome =
+                Attempt { shared: &shared, file: &file, progress: &sender, partial: None }.run().await;
+            shared.observer.finished(&file, outcome.as_ref().copied());
+            shared.leave(&file.known.sha256);
+            sender.send_modify(|progress| progress.outcome = Some(outcome));
+        });
+        Arc::new(Self { progress })
+    }
+
+    /// A view of the progress of one's own.
+    pub(super) fn follow(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Waits for the end.
+    pub(super) async fn await_outcome(&self) -> Result<(), FetchError> {
+        let mut progress = self.follow();
+        let end = progress.wait_for(|progress| progress.outcome.is_some()).await;
+        let stopped = || FetchError {
+            what: "a file".to_owned(),
+            reason: FetchReason::Unreachable("the build is being stopped".to_owned()),
+        };
+        end.map_err(|_| stopped())?.outcome.clone().expect("it was waited for")
+    }
+}
+
+/// The work on a download.
+struct Attempt<'a> {
+    shared: &'a Shared,
+    file: &'a ArchiveFile,
+    progress: &'a watch::Sender<Progress>,
+    partial: Option<BlobWriter<Sha256>>,
+}
+
+impl Attempt<'_> {
+    async fn run(&mut self) -> Result<(), FetchError> {
+        let Upstream::Mirrors(mirrors) = &self.shared.upstream else {
+            return Err(FetchError { what: self.file.path().to_owned(), reason: FetchReason::Offline });
+        };
+        let urls: Vec<_> =
+            self.file.paths.iter().map(|path| mirrors.url(self.file.base).join(path)).collect();
+        let mut attempt = 1;
+        loop {
+            let error = match self.try_all(&urls).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !error.reason.is_transient() || attempt >= self.shared.patience.attempts.get() {
+                return Err(error);
+            }
+            self.shared.pause(attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// Asks each address once; an address that does not have the file leaves the word to the next one.
+    async fn try_all(&mut self, urls: &[Url]) -> Result<(), FetchError> {
+        let mut last = FetchError { what: String::new(), reason: FetchReason::Offline };
+        for url in urls {
+            match self.transfer(url).await {
+                Ok(()) => return Ok(()),
+                Err(reason) => last = FetchError { what: url.to_string(), reason },
+            }
+            if !matches!(last.reason, FetchReason::NotFound(_)) {
+                break;
+            }
+        }
+        Err(last)
+    }
+
+    async fn transfer(&mut self, url: &Url) -> Result<(), FetchReason> {
+        let mut writer = match self.partial.take() {
+            Some(writer) => writer,
+            None => self.begin()?,
+        };
+        let received = self.receive(url, &mut writer).await;
+        match received {
+            Ok(()) => self.finish(writer).await,
+            Err(FetchReason::WrongBytes(why)) => Err(self.take_back(FetchReason::WrongBytes(why))),
+            Err(reason) => {
+                self.partial = Some(writer);
+                Err(reason)
+            }
+        }
+    }
+
+    fn begin(&self) -> Result<BlobWriter<Sha256>, CacheError> {
+        let writer = self.shared.store.writer()?;
+        let bytes = Some(Arc::new(writer.reader()?));
+        self.progress.send_modify(|progress| progress.bytes = bytes);
+        Ok(writer)
+    }
+
+    async fn receive(&self, url: &Url, writer: &mut BlobWriter<Sha256>) -> Result<(), FetchReason> {
+        let size = self.file.known.size;
+        let response = self.shared.connections.get(url, writer.size()).await?;
+        let mut skip = check_head(&response, writer.size(), size)?;
+        let mut body = response.into_body();
+        while let Some(data) = self.next_data(&mut body).await? {
+            let skipped = skip.min(data.len() as u64);
+            skip -= skipped;
+            let data = &data[skipped as usize..];
+            if writer.size() + data.len() as u64 > size {
+                return Err(FetchReason::WrongBytes(format!("more than {size} bytes")));
+            }
+            writer.write_all(data).map_err(|e| FetchReason::Store(Arc::new(self.full(e))))?;
+            self.shared.observer.received(self.file, data.len() as u64);
+            self.progress.send_modify(|progress| progress.written = writer.size());
+        }
+        match writer.size() {
+            received if received == size => Ok(()),
+            received => {
+                Err(FetchReason::Unreachable(format!("it broke off after {received} of {size} bytes")))
+            }
+        }
+    }
+
+    async fn next_data(&self, body: &mut Incoming) -> Result<Option<bytes::Bytes>, FetchReason> {
+        let frame = self.shared.connections.within(async { Ok(body.frame().await.transpose()?) }).await?;
+        // Trailers carry nothing that would be believed.
+        Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
+    fn full(&self, source: std::io::Error) -> CacheError {
+        CacheError::Io { act: "write", path: self.shared.store.path(&self.file.known.sha256), source }
+    }
+
+    /// Publishing waits for the disk, so it has a thread of its own.
+    async fn finish(&self, writer: BlobWriter<Sha256>) -> Result<(), FetchReason> {
+        let expected = self.file.known.sha256;
+        let published = tokio::task::spawn_blocking(move || writer.finish_expecting(&expected)).await;
+        match published.expect("publishing does not panic") {
+            Ok(_) => Ok(()),
+            Err(e @ CacheError::WrongDigest { .. }) => {
+                Err(self.take_back(FetchReason::WrongBytes(e.to_string())))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn take_back(&self, reason: FetchReason) -> FetchReason {
+        self.shared.taint(self.file.known.sha256);
+        self.progress.send_modify(|progress| {
+            *progress = Progress { generation: progress.generation + 1, ..Progress::default() };
+        });
+        reason
+    }
+}
+
+/// How many bytes of the body we already have. A mirror may answer a request for the rest with the whole, but
+/// a part that was not asked for, or of something of another size, is refused.
+fn check_head(response: &Response<Incoming>, have: u64, size: u64) -> Result<u64, FetchReason> {
+    let headers = response.headers();
+    match response.status() {
+        StatusCode::OK => match length(headers) {
+            Some(length) if length != size => {
+                Err(FetchReason::WrongBytes(format!("{length} bytes instead of {size}")))
+            }
+            _ => Ok(have),
+        },
+        StatusCode::PARTIAL_CONTENT if have > 0 => match content_range(headers) {
+            Some((start, total)) if start == have && total == size => Ok(0),
+            _ => Err(FetchReason::WrongBytes("another part than was asked for".to_owned())),
+        },
+        StatusCode::RANGE_NOT_SATISFIABLE => Err(FetchReason::WrongBytes("a shorter file".to_owned())),
+        status => Err(refusal(status)),
+    }
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Start and total of `bytes 5-9/10`.
+fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
+    let (range, total) =
+        headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
+    Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()?))
+}

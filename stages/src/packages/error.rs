@@ -1,0 +1,170 @@
+//! What can go wrong with packages. Every variant names the act and the thing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ibuild_cache::{CacheError, Sha256};
+
+use super::fetch::FetchError;
+use super::index::IndexError;
+use super::lock::LockError;
+use super::mirror::MirrorError;
+use super::release::ReleaseError;
+use super::verify::VerifyError;
+use super::{Base, Name};
+
+/// A failed operation on an archive.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// A name that cannot be one.
+    #[error("`{text}` is not a name: expected letters, digits and `+-._~`")]
+    Name {
+        /// What was given.
+        text: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] CacheError),
+    /// The operating system refused.
+    #[error("cannot {act} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The threads that fetch could not be started.
+    #[error("cannot start the threads that fetch packages")]
+    Threads(#[source] io::Error),
+    /// A stage's socket cannot be served.
+    #[error("cannot listen on the socket of the stage")]
+    Listen(#[source] io::Error),
+    /// No mirror is known.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// The lock cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A download failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A suite's root is not trusted.
+    #[error("cannot trust the InRelease of `{suite}`")]
+    Verify {
+        /// The suite.
+        suite: Name,
+        #[source]
+        source: VerifyError,
+    },
+    /// A suite's root is signed, but unusable.
+    #[error("cannot use the InRelease of `{suite}`")]
+    Release {
+        /// The suite.
+        suite: Name,
+        #[source]
+        source: ReleaseError,
+    },
+    /// The mirror sent another suite than was asked for.
+    #[error("the mirror sent the InRelease of another suite for `{suite}`")]
+    OtherSuite {
+        /// The suite that was asked for.
+        suite: Name,
+    },
+    /// A component that the suite does not have.
+    #[error("suite `{suite}` has no component `{component}` for {architecture}")]
+    NoIndex {
+        /// The suite.
+        suite: Name,
+        /// The component.
+        component: Name,
+        /// The architecture.
+        architecture: Name,
+    },
+    /// An index is verified, but unusable.
+    #[error("cannot use the index `{path}`")]
+    Index {
+        /// The index.
+        path: String,
+        #[source]
+        source: IndexError,
+    },
+    /// A file that should have been fetched is gone from the store.
+    #[error("`{path}` ({sha256}) is not in the store")]
+    NotStored {
+        /// Its path in the archive.
+        path: String,
+        /// Its digest.
+        sha256: Sha256,
+    },
+    /// The lock has nothing about a suite.
+    #[error("the lock does not name suite `{suite}` of archive `{archive}`")]
+    NotLocked {
+        /// The archive.
+        archive: String,
+        /// The suite.
+        suite: Name,
+    },
+    /// The locked root is nowhere to be had.
+    #[error("the mirror has moved on: `{suite}` is locked at {locked}, the mirror has {found}")]
+    MovedOn {
+        /// The suite.
+        suite: Name,
+        /// What the lock names.
+        locked: Sha256,
+        /// What the mirror has today.
+        found: Sha256,
+    },
+    /// A package that no suite has.
+    #[error("no package `{package}`{} in {}", wanted_by(by), bases(searched))]
+    NoPackage {
+        /// What was looked for, with its version constraint.
+        package: String,
+        /// The package that needs it.
+        by: Option<String>,
+        /// Where it was looked for.
+        searched: Vec<Base>,
+    },
+    /// A file that is no .deb.
+    #[error("`{}` is not a Debian package", path.display())]
+    NotDeb {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+fn wanted_by(by: &Option<String>) -> String {
+    by.as_ref().map(|by| format!(", which `{by}` depends on,")).unwrap_or_default()
+}
+
+fn bases(searched: &[Base]) -> String {
+    let urls: Vec<_> = searched.iter().map(|base| base.canonical_url()).collect();
+    urls.join(" and ")
+}
+
+impl PackageError {
+    /// For `map_err` on an operation on `path`; `act` is a verb.
+    pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { act, path, source }
+    }
+
+    /// What to do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Mirror(error) => Some(error.hint()),
+            Self::Lock(error) => Some(error.hint()),
+            Self::Fetch(error) => error.hint(),
+            Self::Verify { source, .. } => Some(source.hint().to_owned()),
+            Self::MovedOn { .. } => Some("run `ibuild update` to lock what the mirror has now".to_owned()),
+            Self::NotLocked { .. } => Some("run `ibuild lock`".to_owned()),
+            Self::OtherSuite { .. } => {
+                Some("check `suites` in the recipe, or try another `mirror`".to_owned())
+            }
+            Self::NoIndex { .. } => Some("check `components` in the recipe".to_owned()),
+            Self::NoPackage { .. } => Some("check `suites` and `components` in the recipe".to_owned()),
+            _ => None,
+        }
+    }
+}

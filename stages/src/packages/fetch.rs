@@ -1,0 +1,318 @@
+//! Fetches files of the archive into the store. A file gets its name only by its digest; whoever asks for one
+//! that is on its way joins the download.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::StatusCode;
+use ibuild_cache::{BlobStore, CacheError, Sha256, Store};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinSet;
+
+use super::connection::{ConnectError, Connections};
+use super::download::Download;
+use super::mirror::Mirrors;
+use super::view::ArchiveFile;
+use super::{Base, PackageError};
+
+/// Whether anything may be fetched at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upstream {
+    /// From these mirrors.
+    Mirrors(Mirrors),
+    /// No: everything has to be in the store, and no socket is opened.
+    Offline,
+}
+
+/// How long to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// The longest silence of a mirror. Shorter than the 30 seconds after which apt gives up on us.
+    pub stall: Duration,
+    /// How often to try.
+    pub attempts: NonZeroU32,
+    /// The pause after the first failure; it doubles with each one.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let attempts = NonZeroU32::new(4).expect("four is not zero");
+        Self { stall: Duration::from_secs(15), attempts, pause: Duration::from_millis(500) }
+    }
+}
+
+/// Is told how downloads go on, from several threads.
+pub trait FetchObserver: Send + Sync {
+    /// A download starts.
+    fn started(&self, file: &ArchiveFile);
+    /// So many bytes more have come.
+    fn received(&self, file: &ArchiveFile, bytes: u64);
+    /// A download is over.
+    fn finished(&self, file: &ArchiveFile, result: Result<(), &FetchError>);
+}
+
+/// An observer that does not care.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl FetchObserver for Unobserved {
+    fn started(&self, _: &ArchiveFile) {}
+    fn received(&self, _: &ArchiveFile, _: u64) {}
+    fn finished(&self, _: &ArchiveFile, _: Result<(), &FetchError>) {}
+}
+
+/// Why a file could not be fetched.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot fetch `{what}`")]
+pub struct FetchError {
+    /// The file, by its address, or by its path where no mirror was asked.
+    pub what: String,
+    /// The reason.
+    #[source]
+    pub reason: FetchReason,
+}
+
+/// The reason of a failed download.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FetchReason {
+    /// Nothing may be fetched.
+    #[error("it is not in the store, and this build is offline")]
+    Offline,
+    /// The mirror does not have it.
+    #[error("the mirror does not have it ({0})")]
+    NotFound(StatusCode),
+    /// The mirror answers with an error.
+    #[error("the mirror answers {0}")]
+    Status(StatusCode),
+    /// The mirror cannot be reached, or the connection broke.
+    #[error("the mirror cannot be reached: {0}")]
+    Unreachable(String),
+    /// The mirror sent something else.
+    #[error("the mirror sent other bytes than the archive's signed indices name: {0}")]
+    WrongBytes(String),
+    /// The file has no end in sight.
+    #[error("it is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The store cannot keep it.
+    #[error("{0}")]
+    Store(#[source] Arc<CacheError>),
+}
+
+impl FetchReason {
+    /// Whether another attempt could end otherwise.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::Status(_) | Self::Unreachable(_) | Self::WrongBytes(_))
+    }
+
+    pub(super) fn unreachable(error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Self::Unreachable(text)
+    }
+}
+
+impl From<ConnectError> for FetchReason {
+    fn from(error: ConnectError) -> Self {
+        Self::unreachable(&error)
+    }
+}
+
+impl From<CacheError> for FetchReason {
+    fn from(error: CacheError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl FetchError {
+    /// What to do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self.reason {
+            FetchReason::Offline => "build once without `--offline`",
+            FetchReason::NotFound(_) => {
+                "the mirror may have moved on: run `ibuild update`, or try another `mirror`"
+            }
+            FetchReason::Status(_) | FetchReason::Unreachable(_) => "try again, or try another `mirror`",
+            FetchReason::WrongBytes(_) => {
+                "the mirror may be in the middle of an update: try again, or another `mirror`"
+            }
+            FetchReason::TooLarge(_) => "check `mirror`: this is no Debian archive",
+            FetchReason::Store(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Fetches for a whole build, on two threads of its own.
+pub struct Fetcher {
+    shared: Arc<Shared>,
+    runtime: Runtime,
+}
+
+/// What all downloads share.
+pub(super) struct Shared {
+    pub(super) store: BlobStore<Sha256>,
+    pub(super) upstream: Upstream,
+    pub(super) patience: Patience,
+    pub(super) connections: Connections,
+    pub(super) observer: Arc<dyn FetchObserver>,
+    running: Mutex<HashMap<Sha256, Arc<Download>>>,
+    tainted: Mutex<HashSet<Sha256>>,
+}
+
+impl Fetcher {
+    /// A fetcher into `store`.
+    pub fn new(
+        store: &Store,
+        upstream: Upstream,
+        patience: Patience,
+        observer: Arc<dyn FetchObserver>,
+    ) -> Result<Self, PackageError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("packages")
+            .enable_all()
+            .build()
+            .map_err(PackageError::Threads)?;
+        let connections = Connections::new(patience.stall);
+        let (running, tainted) = Default::default();
+        let store = store.packages();
+        let shared = Shared { store, upstream, patience, connections, observer, running, tainted };
+        Ok(Self { shared: Arc::new(shared), runtime })
+    }
+
+    /// Waits until a file is in the store. Not to be called from the fetcher's own threads.
+    pub fn fetch(&self, file: &ArchiveFile) -> Result<(), FetchError> {
+        self.runtime.block_on(self.shared.obtain(file))
+    }
+
+    /// Waits until all of them are, at most `parallel` at a time; the first failure ends it.
+    pub fn fetch_all(&self, files: &[ArchiveFile], parallel: usize) -> Result<(), FetchError> {
+        self.runtime.block_on(async {
+            let mut running = JoinSet::new();
+            for file in files {
+                if running.len() >= parallel.max(1) {
+                    join_next(&mut running).await?;
+                }
+                let (shared, file) = (self.shared.clone(), file.clone());
+                running.spawn(async move { shared.obtain(&file).await });
+            }
+            while !running.is_empty() {
+                join_next(&mut running).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The bytes of a suite's signed root as the mirror has it now. Nothing is known of them yet, so they are not
+    /// stored, and never asked for conditionally or in parts.
+    pub fn fetch_root(&self, base: Base, path: &str) -> Result<Vec<u8>, FetchError> {
+        self.runtime.block_on(self.shared.whole(base, path)).map(|bytes| bytes.to_vec())
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        self.runtime.handle()
+    }
+}
+
+async fn join_next(running: &mut JoinSet<Result<(), FetchError>>) -> Result<(), FetchError> {
+    running.join_next().await.expect("there is one").expect("a download does not panic")
+}
+
+impl Shared {
+    /// Whether the store has the whole file.
+    pub(super) fn has(&self, file: &ArchiveFile) -> Result<bool, CacheError> {
+        Ok(self.store.size(&file.known.sha256)? == Some(file.known.size))
+    }
+
+    /// Sees to it that the store has the file.
+    pub(super) async fn obtain(self: &Arc<Self>, file: &ArchiveFile) -> Result<(), FetchError> {
+        let failed = |reason| FetchError { what: file.path().to_owned(), reason };
+        if self.has(file).map_err(|e| failed(e.into()))? {
+            return Ok(());
+        }
+        self.join(file).await_outcome().await
+    }
+
+    /// The running download of a file; starts one if there is none.
+    pub(super) fn join(self: &Arc<Self>, file: &ArchiveFile) -> Arc<Download> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = || Download::start(self.clone(), file.clone());
+        running.entry(file.known.sha256).or_insert_with(start).clone()
+    }
+
+    pub(super) fn leave(&self, digest: &Sha256) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    }
+
+    /// Remembers that bytes went out to followers which turned out to be wrong: a part that a client has kept of
+    /// this file must not be continued.
+    pub(super) fn taint(&self, digest: Sha256) {
+        self.tainted.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+    }
+
+    pub(super) fn is_tainted(&self, digest: &Sha256) -> bool {
+        self.tainted.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
+    }
+
+    /// Waits longer after each failure.
+    pub(super) async fn pause(&self, attempt: u32) {
+        tokio::time::sleep(self.patience.pause * 2u32.saturating_pow(attempt.saturating_sub(1))).await;
+    }
+
+    async fn whole(&self, base: Base, path: &str) -> Result<Bytes, FetchError> {
+        let Upstream::Mirrors(mirrors) = &self.upstream else {
+            return Err(FetchError { what: path.to_owned(), reason: FetchReason::Offline });
+        };
+        let url = mirrors.url(base).join(path);
+        let mut attempt = 1;
+        loop {
+            let reason = match self.whole_once(&url).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(reason) => reason,
+            };
+            if !reason.is_transient() || attempt >= self.patience.attempts.get() {
+                return Err(FetchError { what: url.to_string(), reason });
+            }
+            self.pause(attempt).await;
+            attempt += 1;
+        }
+    }
+
+    async fn whole_once(&self, url: &super::Url) -> Result<Bytes, FetchReason> {
+        /// The largest InRelease so far has 300 kB.
+        const LIMIT: usize = 16 << 20;
+        let response = self.connections.get(url, 0).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            status => return Err(refusal(status)),
+        }
+        let body = self.connections.within(async { Ok(Limited::new(response, LIMIT).collect().await) });
+        match body.await? {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(FetchReason::TooLarge(LIMIT)),
+            Err(e) => Err(FetchReason::unreachable(&io::Error::other(e))),
+        }
+    }
+}
+
+/// What a status other than success means for the caller.
+pub(super) fn refusal(status: StatusCode) -> FetchReason {
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN => FetchReason::NotFound(status),
+        _ => FetchReason::Status(status),
+    }
+}

@@ -1,0 +1,52 @@
+//! Names of archives, suites, components and architectures, checked once so that they may stand in a path,
+//! in `sources` and in a line of the lock.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::PackageError;
+
+/// One word of letters, digits and `+ - . _ ~` that starts with a letter or digit. It cannot be `..` and has
+/// no slash, so a path made of names stays where it was meant to be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    /// The word.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = PackageError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let may_stand = |c: char| c.is_ascii_alphanumeric() || "+-._~".contains(c);
+        if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(may_stand) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(PackageError::Name { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_only() {
+        for good in ["trixie", "trixie-security", "non-free-firmware", "13", "a+b~c.d_e"] {
+            assert_eq!(good.parse::<Name>().unwrap().as_str(), good);
+        }
+        for bad in ["", "..", "a/b", "a b", "-a", "a\n", "é"] {
+            assert!(bad.parse::<Name>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What a suite's signed root says: which index files there are, and their digests.
+
+use std::collections::BTreeMap;
+
+use ibuild_cache::Sha256;
+
+use super::compression::Compression;
+use super::deb822;
+use super::time::{ParseTimeError, Timestamp};
+
+/// A file whose digest and size are known before it is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Known {
+    /// The digest of its bytes.
+    pub sha256: Sha256,
+    /// Their number.
+    pub size: u64,
+}
+
+/// A file listed in a Release; the path is relative to the suite's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexFile {
+    /// `main/binary-amd64/Packages.xz`
+    pub path: String,
+    /// What it has to be.
+    pub known: Known,
+}
+
+/// Whether apt takes packages from a suite on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Preference {
+    /// The highest version wins.
+    Automatic,
+    /// Only what no other suite has: `NotAutomatic: yes`, as in backports.
+    LastResort,
+}
+
+/// A parsed Release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// `stable`
+    pub suite: Option<String>,
+    /// `trixie`
+    pub codename: Option<String>,
+    /// When it was made.
+    pub date: Timestamp,
+    /// When a mirror should have a newer one.
+    pub valid_until: Option<Timestamp>,
+    /// Whether its packages are taken without being asked for by suite.
+    pub preference: Preference,
+    separate_all: bool,
+    files: BTreeMap<String, Known>,
+}
+
+/// Why a verified text is no usable Release.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReleaseError {
+    /// The envelope is not one signed message and nothing else.
+    #[error("it is not one clear-signed message")]
+    Envelope,
+    /// The signed text is not UTF-8.
+    #[error("it is not text")]
+    Encoding,
+    /// A field is missing.
+    #[error("it has no `{0}` field")]
+    Missing(&'static str),
+    /// A date cannot be read.
+    #[error("it has a bad date")]
+    Date(#[from] ParseTimeError),
+    /// A line of the list of files cannot be read.
+    #[error("`{0}` is not a digest, a size and a path")]
+    Line(String),
+}
+
+/// Checks that a file is one clear-signed message from the first byte to the last, so that nothing unsigned can
+/// stand before, between or behind.
+pub fn check_envelope(signed: &[u8]) -> Result<(), ReleaseError> {
+    const BEGIN: &[u8] = b"-----BEGIN PGP SIGNED MESSAGE-----";
+    const SIGNATURE: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
+    const END: &[u8] = b"-----END PGP SIGNATURE-----";
+    let lines: Vec<&[u8]> =
+        signed.trim_ascii_end().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).collect();
+    let places = |marker: &[u8]| {
+        let found = lines.iter().enumerate().filter(|(_, line)| **line == marker);
+        found.map(|(place, _)| place).collect::<Vec<_>>()
+    };
+    match (&places(BEGIN)[..], &places(SIGNATURE)[..], &places(END)[..]) {
+        ([0], [signature], [end]) if signature < end && end + 1 == lines.len() => Ok(()),
+        _ => Err(ReleaseError::Envelope),
+    }
+}
+
+impl Release {
+    /// Reads the text that the signature covers.
+    pub fn parse(text: &str) -> Result<Self, ReleaseError> {
+        let field = |name| deb822::field(text, name);
+        let date = field("Date").ok_or(ReleaseError::Missing("Date"))?;
+        let listed = field("SHA256").ok_or(ReleaseError::Missing("SHA256"))?;
+        let has_word =
+            |name, word| field(name).is_some_and(|v: &str| v.split_whitespace().any(|w| w == word));
+        let not_automatic = field("NotAutomatic") == Some("yes");
+        Ok(Self {
+            suite: field("Suite").map(str::to_owned),
+            codename: field("Codename").map(str::to_owned),
+            date: Timestamp::from_release(date)?,
+            valid_until: field("Valid-Until").map(Timestamp::from_release).transpose()?,
+            preference: if not_automatic { Preference::LastResort } else { Preference::Automatic },
+            separate_all: has_word("Architectures", "all")
+                && !has_word("No-Support-for-Architecture-all", "Packages"),
+            files: listed
+                .lines()
+                .filter(|l| !l.trim().is_empty())
+                .map(parse_line)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether this is the suite one asked for: a mirror must not pass off one signed suite as another.
+    pub fn is_suite(&self, name: &str) -> bool {
+        self.suite.as_deref() == Some(name) || self.codename.as_deref() == Some(name)
+    }
+
+    /// A listed file.
+    pub fn file(&self, path: &str) -> Option<IndexFile> {
+        self.files.get(path).map(|known| IndexFile { path: path.to_owned(), known: *known })
+    }
+
+    /// The listed file that a by-hash path stands for.
+    pub fn by_hash(&self, path: &str) -> Option<IndexFile> {
+        let (dir, digest) = path.split_once("/by-hash/SHA256/")?;
+        let digest: Sha256 = digest.parse().ok()?;
+        let in_dir = |path: &str| path.rsplit_once('/').is_some_and(|(parent, _)| parent == dir);
+        let found = self.files.iter().find(|(path, known)| known.sha256 == digest && in_dir(path));
+        found.map(|(path, known)| IndexFile { path: path.clone(), known: *known })
+    }
+
+    /// The indices of packages that a machine of `architecture` sees in a component, each in its smallest form.
+    pub fn packages(&self, component: &str, architecture: &str) -> Vec<IndexFile> {
+        let all = self.separate_all.then_some("all");
+        let architectures = std::iter::once(architecture).chain(all);
+        architectures
+            .filter_map(|arch| self.smallest(&format!("{component}/binary-{arch}/Packages")))
+            .collect()
+    }
+
+    /// Every component that has packages for `architecture`.
+    pub fn components(&self, architecture: &str) -> impl Iterator<Item = &str> {
+        let tail = format!("/binary-{architecture}/Packages.xz");
+        self.files.keys().filter_map(move |path| path.strip_suffix(&tail)).filter(|c| !c.contains('/'))
+    }
+
+    fn smallest(&self, path: &str) -> Option<IndexFile> {
+        let forms = [Compression::Xz, Compression::Gzip, Compression::None];
+        forms.into_iter().find_map(|form| self.file(&format!("{path}{}", form.suffix())))
+    }
+}
+
+fn parse_line(line: &str) -> Result<(String, Known), ReleaseError> {
+    let words: Vec<_> = line.split_ascii_whitespace().collect();
+    let known = match words[..] {
+        [digest, size, path] => digest.parse().ok().zip(size.parse().ok()).map(|parsed| (path, parsed)),
+        _ => None,
+    };
+    let (path, (sha256, size)) = known.ok_or_else(|| ReleaseError::Line(line.to_owned()))?;
+    Ok((path.to_owned(), Known { sha256, size }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    fn release(extra: &str) -> Release {
+        Release::parse(&format!(
+            "Suite: stable\nCodename: trixie\nDate: Sat, 12 Sep 2026 07:55:41 UTC\n{extra}MD5Sum:\n x 1 y\nSHA256:\n \
+             {A}  10 main/binary-amd64/Packages\n {B} 5 main/binary-amd64/Packages.xz\n {A} 3 main/binary-all/Packages\n"
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn files_by_name_and_by_digest() {
+        let release = release("");
+        assert!(release.is_suite("stable") && release.is_suite("trixie") && !release.is_suite("sid"));
+        assert_eq!(release.file("main/binary-amd64/Packages").unwrap().known.size, 10);
+        assert_eq!(release.file("main/binary-amd64/Packages.gz"), None);
+        let by_hash = |dir: &str, digest: &str| release.by_hash(&format!("{dir}/by-hash/SHA256/{digest}"));
+        assert_eq!(by_hash("main/binary-amd64", B).unwrap().path, "main/binary-amd64/Packages.xz");
+        assert_eq!(by_hash("main/binary-all", B), None);
+        assert_eq!(by_hash("main/binary-amd64", "xyz"), None);
+    }
+
+    #[test]
+    fn architecture_all_is_fetched_only_where_it_is_apart() {
+        let paths = |release: Release| -> Vec<String> {
+            release.packages("main", "amd64").into_iter().map(|file| file.path).collect()
+        };
+        assert_eq!(paths(release("")), ["main/binary-amd64/Packages.xz"]);
+        assert_eq!(
+            paths(release("Architectures: all amd64\n")),
+            ["main/binary-amd64/Packages.xz", "main/binary-all/Packages"]
+        );
+        let merged = "Architectures: all amd64\nNo-Support-for-Architecture-all: Packages\n";
+        assert_eq!(paths(release(merged)), ["main/binary-amd64/Packages.xz"]);
+    }
+
+    #[test]
+    fn backports_are_a_last_resort() {
+        assert_eq!(release("NotAutomatic: yes\n").preference, Preference::LastResort);
+        assert_eq!(release("").preference, Preference::Automatic);
+    }
+
+    #[test]
+    fn damaged_releases() {
+        assert_eq!(Release::parse("SHA256:\n"), Err(ReleaseError::Missing("Date")));
+        let date = "Date: Sat, 12 Sep 2026 07:55:41 UTC\n";
+        assert_eq!(Release::parse(date), Err(ReleaseError::Missing("SHA256")));
+        let line = Release::parse(&format!("{date}SHA256:\n abc 1 path\n"));
+        assert_eq!(line, Err(ReleaseError::Line(" abc 1 path".trim_start().to_owned())));
+        assert!(matches!(Release::parse("Date: now\nSHA256:\n"), Err(ReleaseError::Date(_))));
+    }
+
+    #[test]
+    fn nothing_stands_beside_the_message() {
+        let good = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nDate: x\n\
+                    -----BEGIN PGP SIGNATURE-----\n\nabc\n-----END PGP SIGNATURE-----\n";
+        assert_eq!(check_envelope(good.as_bytes()), Ok(()));
+        for bad in
+            [format!("x\n{good}"), format!("{good}x\n"), format!("{good}{good}"), good[..60].to_owned()]
+        {
+            assert_eq!(check_envelope(bad.as_bytes()), Err(ReleaseError::Envelope), "{bad}");
+        }
+    }
+}

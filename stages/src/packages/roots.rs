@@ -1,0 +1,128 @@
+//! Signed roots: fetched whole, verified once, remembered. `record` adopts the mirror's current state, `open`
+//! insists on a locked one.
+
+use serde::{Deserialize, Serialize};
+
+use ibuild_cache::{Batch, Encoder, Record, Sha256, Store, Table};
+
+use super::fetch::Fetcher;
+use super::lock::LockedRelease;
+use super::release::{Known, Release};
+use super::verify::{Verified, Verifier};
+use super::view::{PinnedPocket, sha256_of};
+use super::{Archive, PackageError, Pocket};
+
+/// Downloads at a time when an archive is adopted: there are no more indices than that.
+const PARALLEL: usize = 4;
+
+/// Fetches and verifies the current root of every suite and the indices that are declared, all or nothing, and
+/// returns what the lock has to say. Afterwards the store has all that [`super::ArchiveView::open`] and
+/// a resolution need.
+pub fn record(
+    store: &Store,
+    archive: &Archive,
+    fetcher: &Fetcher,
+    verifier: &dyn Verifier,
+) -> Result<Vec<LockedRelease>, PackageError> {
+    let architecture = archive.architecture.parse()?;
+    let (mut roots, mut indices, mut locked) = (Vec::new(), Vec::new(), Vec::new());
+    for pocket in archive.pockets()? {
+        let signed = fetcher.fetch_root(pocket.base, &pocket.inrelease())?;
+        let release = trust(store, &pocket, &signed, verifier)?;
+        let inrelease = Known { sha256: sha256_of(&signed), size: signed.len() as u64 };
+        locked.push(LockedRelease {
+            archive: archive.name.parse()?,
+            base: pocket.base,
+            suite: pocket.suite.clone(),
+            inrelease,
+            date: release.date,
+            valid_until: release.valid_until,
+        });
+        let pinned = PinnedPocket { pocket, inrelease, release };
+        indices.extend(pinned.declared_indices(&architecture)?);
+        roots.push(signed);
+    }
+    fetcher.fetch_all(&indices, PARALLEL)?;
+    // The roots come last: a suite whose root is in the store is complete.
+    for root in roots {
+        store.packages().put(&root)?;
+    }
+    Ok(locked)
+}
+
+/// The verified Release of a locked root.
+pub(super) fn open(
+    store: &Store,
+    pocket: &Pocket,
+    locked: Known,
+    fetcher: &Fetcher,
+    verifier: &dyn Verifier,
+) -> Result<Release, PackageError> {
+    if let Some(signed) = store.packages().read(&locked.sha256)? {
+        return trust(store, pocket, &signed, verifier);
+    }
+    let signed = fetcher.fetch_root(pocket.base, &pocket.inrelease())?;
+    let found = sha256_of(&signed);
+    if found != locked.sha256 {
+        return Err(PackageError::MovedOn { suite: pocket.suite.clone(), locked: locked.sha256, found });
+    }
+    let release = trust(store, pocket, &signed, verifier)?;
+    store.packages().put(&signed)?;
+    Ok(release)
+}
+
+/// Verifies a root, or remembers that it has been verified with the same keys.
+fn trust(
+    store: &Store,
+    pocket: &Pocket,
+    signed: &[u8],
+    verifier: &dyn Verifier,
+) -> Result<Release, PackageError> {
+    let suite = || pocket.suite.clone();
+    let refused = |source| PackageError::Verify { suite: pocket.suite.clone(), source };
+    let key = verdict_key(sha256_of(signed), verifier.trust().map_err(refused)?);
+    let text = match remembered(store, &key)? {
+        Some(text) => text,
+        None => {
+            let verified = verifier.verify(signed).map_err(refused)?;
+            remember(store, &key, &verified)?;
+            verified.text
+        }
+    };
+    let release = Release::parse(&text).map_err(|source| PackageError::Release { suite: suite(), source })?;
+    if !release.is_suite(pocket.suite.as_str()) {
+        return Err(PackageError::OtherSuite { suite: suite() });
+    }
+    Ok(release)
+}
+
+/// That a root was signed by one of a set of keys; its signed text is a blob.
+#[derive(Serialize, Deserialize)]
+struct Verdict {
+    text: Sha256,
+    signers: Vec<String>,
+}
+
+impl Record for Verdict {
+    const SCHEMA: u16 = 1;
+}
+
+fn verdict_key(root: Sha256, keyring: Sha256) -> Vec<u8> {
+    let mut encoder = Encoder::new("ibuild verdict 1");
+    encoder.digest(root.as_bytes());
+    encoder.digest(keyring.as_bytes());
+    encoder.finish()
+}
+
+fn remembered(store: &Store, key: &[u8]) -> Result<Option<String>, PackageError> {
+    let Some(verdict) = store.index().record::<Verdict>(Table::Packages, key)? else { return Ok(None) };
+    let bytes = store.packages().read(&verdict.text)?;
+    Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+}
+
+fn remember(store: &Store, key: &[u8], verified: &Verified) -> Result<(), PackageError> {
+    let text = store.packages().put(verified.text.as_bytes())?.digest;
+    let mut batch = Batch::default();
+    batch.put_record(Table::Packages, key, &Verdict { text, signers: verified.signers.clone() });
+    Ok(store.index().commit(batch)?)
+}

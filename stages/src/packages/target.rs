@@ -1,0 +1,136 @@
+//! What a request to the proxy is about.
+
+use std::fmt;
+
+use hyper::{Method, Uri};
+
+use super::Base;
+
+/// A file under the canonical address of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) base: Base,
+    pub(super) path: String,
+}
+
+/// Why a request is about nothing that the proxy serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Only files are served.
+    Method(Method),
+    /// The request is not one to a proxy.
+    NotProxied,
+    /// The host is no archive.
+    Host(String),
+    /// The path cannot be one of an archive.
+    Path(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Method(Method::CONNECT) => f.write_str(
+                "https is not served, because it could not be verified: use http, the files are signed",
+            ),
+            Self::Method(method) => write!(f, "{method} is not served, only GET and HEAD"),
+            Self::NotProxied => {
+                f.write_str("this is a proxy for apt: ask for a whole address, http://HOST/PATH")
+            }
+            Self::Host(host) => write!(f, "{host} is not part of the declared archive"),
+            Self::Path(path) => write!(f, "{path} is no path of an archive"),
+        }
+    }
+}
+
+impl Target {
+    /// Reads the line of a request.
+    pub(super) fn parse(method: &Method, uri: &Uri) -> Result<Self, Refusal> {
+        if method != Method::GET && method != Method::HEAD {
+            return Err(Refusal::Method(method.clone()));
+        }
+        let host = uri.host().ok_or(Refusal::NotProxied)?;
+        let bad_path = || Refusal::Path(uri.path().to_owned());
+        let path = decode(uri.path()).ok_or_else(bad_path)?;
+        let (directory, file) = path.trim_start_matches('/').split_once('/').ok_or_else(bad_path)?;
+        let base = base_of(host, uri.port_u16(), directory).ok_or_else(|| Refusal::Host(host_of(uri)))?;
+        let is_plain = |part: &str| !matches!(part, "" | "." | "..");
+        if !file.split('/').all(is_plain) {
+            return Err(bad_path());
+        }
+        Ok(Self { base, path: file.to_owned() })
+    }
+}
+
+fn host_of(uri: &Uri) -> String {
+    uri.authority().map_or_else(String::new, |authority| authority.to_string())
+}
+
+/// Debian's main host carries the security archive as well, and many scripts know it there.
+fn base_of(host: &str, port: Option<u16>, directory: &str) -> Option<Base> {
+    let base = Base::ALL.into_iter().find(|base| base.directory() == directory)?;
+    let is_known = host == base.canonical_host() || host == Base::Main.canonical_host();
+    (is_known && matches!(port, None | Some(80))).then_some(base)
+}
+
+/// apt writes `+` as `%2b` and `~` as `%7e`.
+fn decode(path: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        match byte {
+            b'%' => bytes.push((digit(rest.next())? * 16 + digit(rest.next())?) as u8),
+            _ => bytes.push(byte),
+        }
+    }
+    let text = String::from_utf8(bytes).ok()?;
+    (!text.contains(char::is_control)).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(uri: &str) -> Result<Target, Refusal> {
+        Target::parse(&Method::GET, &uri.parse().unwrap())
+    }
+
+    #[test]
+    fn canonical_addresses() {
+        let check = |uri: &str, base: Base, path: &str| {
+            assert_eq!(get(uri), Ok(Target { base, path: path.to_owned() }), "{uri}");
+        };
+        check("http://deb.debian.org/debian/dists/trixie/InRelease", Base::Main, "dists/trixie/InRelease");
+        check("http://deb.debian.org/debian/pool/g%2b%2b_1%7e2.deb", Base::Main, "pool/g++_1~2.deb");
+        check("http://security.debian.org/debian-security/dists/x", Base::Security, "dists/x");
+        check("http://deb.debian.org:80/debian-security/dists/x", Base::Security, "dists/x");
+    }
+
+    #[test]
+    fn everything_else() {
+        for uri in [
+            "http://example.org/debian/x",
+            "http://deb.debian.org:8080/debian/x",
+            "http://deb.debian.org/other/x",
+        ] {
+            assert!(matches!(get(uri), Err(Refusal::Host(_))), "{uri}");
+        }
+        for path in [
+            "debian/../x",
+            "debian/%2e%2e/x",
+            "debian//x",
+            "debian/%00",
+            "debian/%f",
+            "debian/%ff",
+            "debian",
+            "",
+        ] {
+            assert!(matches!(get(&format!("http://deb.debian.org/{path}")), Err(Refusal::Path(_))), "{path}");
+        }
+        assert_eq!(get("/debian/x"), Err(Refusal::NotProxied));
+        let post = Target::parse(&Method::POST, &"http://deb.debian.org/debian/x".parse().unwrap());
+        assert_eq!(post, Err(Refusal::Method(Method::POST)));
+        let connect = Target::parse(&Method::CONNECT, &"example.org:443".parse().unwrap()).unwrap_err();
+        assert!(connect.to_string().starts_with("https is not served"), "{connect}");
+    }
+}

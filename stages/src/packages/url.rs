@@ -1,0 +1,149 @@
+//! Addresses of mirrors: plain http, because the signature chain protects the content and not the channel.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An http address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Url {
+    host: String,
+    port: u16,
+    /// Starts with a slash, or is empty; does not end with one.
+    path: String,
+}
+
+/// Why a text is not an address that can be fetched from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// TLS is not spoken here.
+    #[error("`{0}` is an https address, and mirrors are fetched from by http only")]
+    Https(String),
+    /// Anything else that is not http.
+    #[error("`{0}` is not an http address")]
+    NotHttp(String),
+    /// No host, a bad port, or a user name.
+    #[error("`{0}` has no usable host")]
+    Host(String),
+}
+
+impl UrlError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Https(_) => {
+                "set `mirror` to an http address; every file is checked against Debian's signatures"
+                    .to_owned()
+            }
+            _ => "an address looks like `http://deb.debian.org/debian`".to_owned(),
+        }
+    }
+}
+
+impl Url {
+    /// The host, as it stands in the `Host` header.
+    pub fn authority(&self) -> String {
+        match self.port {
+            80 => self.host.clone(),
+            port => format!("{}:{port}", self.host),
+        }
+    }
+
+    /// Host and port to connect to.
+    pub fn address(&self) -> (&str, u16) {
+        (self.host.trim_start_matches('[').trim_end_matches(']'), self.port)
+    }
+
+    /// The host alone.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The path, as it stands in a request.
+    pub fn path(&self) -> &str {
+        if self.path.is_empty() { "/" } else { &self.path }
+    }
+
+    /// A file under this address. Encoded exactly as apt does it, because that is what every mirror is used to.
+    pub fn join(&self, file: &str) -> Self {
+        let mut path = format!("{}/", self.path);
+        for byte in file.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b':' => {
+                    path.push(byte.into())
+                }
+                _ => path.push_str(&format!("%{byte:02x}")),
+            }
+        }
+        Self { path, ..self.clone() }
+    }
+
+    /// Where a `Location` header points, seen from here.
+    pub fn follow(&self, location: &str) -> Result<Self, UrlError> {
+        if location.starts_with('/') && !location.starts_with("//") {
+            return Ok(Self { path: location.to_owned(), ..self.clone() });
+        }
+        location.parse()
+    }
+}
+
+impl FromStr for Url {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with("https://") {
+            return Err(UrlError::Https(text.to_owned()));
+        }
+        let rest = text.strip_prefix("http://").ok_or_else(|| UrlError::NotHttp(text.to_owned()))?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let bad_host = || UrlError::Host(text.to_owned());
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| bad_host())?),
+            _ => (authority, 80),
+        };
+        let may_stand = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+        if host.is_empty() || !host.chars().all(may_stand) {
+            return Err(bad_host());
+        }
+        Ok(Self { host: host.to_ascii_lowercase(), port, path: path.trim_end_matches('/').to_owned() })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority(), self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let url: Url = "http://Mirror.example:3142/debian/".parse().unwrap();
+        assert_eq!(url.address(), ("mirror.example", 3142));
+        assert_eq!(url.to_string(), "http://mirror.example:3142/debian");
+        let file = url.join("pool/main/g/g++_1~2.deb");
+        assert_eq!(file.path(), "/debian/pool/main/g/g%2b%2b_1%7e2.deb");
+        assert_eq!("http://[::1]:80/x".parse::<Url>().unwrap().address(), ("::1", 80));
+        assert_eq!("http://host".parse::<Url>().unwrap().path(), "/");
+    }
+
+    #[test]
+    fn not_addresses() {
+        let error = |text: &str| text.parse::<Url>().unwrap_err();
+        assert!(matches!(error("https://deb.debian.org/debian"), UrlError::Https(_)));
+        assert!(matches!(error("ftp://deb.debian.org"), UrlError::NotHttp(_)));
+        for bad in ["http:///debian", "http://me:secret@host/", "http://host:port/", "http://a b/"] {
+            assert!(matches!(error(bad), UrlError::Host(_)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn redirects() {
+        let url: Url = "http://a/debian".parse().unwrap();
+        assert_eq!(url.follow("/x/y").unwrap().to_string(), "http://a/x/y");
+        assert_eq!(url.follow("http://b/z").unwrap().to_string(), "http://b/z");
+        assert!(matches!(url.follow("https://b/z"), Err(UrlError::Https(_))));
+    }
+}

@@ -1,0 +1,351 @@
+//! The frozen view: an archive as its locked roots describe it, whatever a mirror says today.
+//!
+//! Every answer follows the chain of signatures: the lock names an InRelease, that names the indices by digest,
+//! these name the .debs. The view does no I/O but reading the store: where an index is missing it says so
+//! ([`Lookup::Needs`]), and the caller fetches it and asks again.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use ibuild_cache::{BlobStore, Encoder, Sha256, Store};
+
+use super::fetch::Fetcher;
+use super::index::{PoolTable, read_text};
+use super::lock::Lock;
+use super::release::{IndexFile, Known, Release};
+use super::roots;
+use super::verify::Verifier;
+use super::{Archive, Base, Name, PackageError, Pocket};
+
+/// A file of the archive: what it has to be, and where a mirror has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveFile {
+    /// The part of the archive it belongs to.
+    pub base: Base,
+    /// Paths under the base, the surest first: all of them name the same bytes.
+    pub paths: Vec<String>,
+    /// What it has to be.
+    pub known: Known,
+}
+
+impl ArchiveFile {
+    /// The path that people know it by.
+    pub fn path(&self) -> &str {
+        self.paths.last().map_or("", String::as_str)
+    }
+}
+
+/// What the view says about a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// It is this file.
+    File(ArchiveFile),
+    /// The frozen archive has no such file.
+    Missing(Missing),
+    /// It cannot be told before these indices are in the store and loaded.
+    Needs(Vec<ArchiveFile>),
+}
+
+/// Why a path is not in the view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// Its suite is not declared.
+    Suite {
+        /// The suites that are.
+        declared: Vec<String>,
+    },
+    /// The suite's verified Release does not list it.
+    Release {
+        /// The suite.
+        suite: String,
+    },
+    /// No verified index lists it.
+    Pool {
+        /// The indices that were read.
+        indices: Vec<String>,
+    },
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Suite { declared } => {
+                write!(f, "the archive is declared with the suites {}", declared.join(", "))
+            }
+            Self::Release { suite } => write!(f, "the signed Release of {suite} does not list it"),
+            Self::Pool { indices } if indices.is_empty() => {
+                f.write_str("no signed index is about such files")
+            }
+            Self::Pool { indices } => {
+                write!(f, "no signed index lists it, neither of {}", indices.join(", "))
+            }
+        }
+    }
+}
+
+/// A pocket with its verified root.
+#[derive(Debug, Clone)]
+pub struct PinnedPocket {
+    /// Suite and components.
+    pub pocket: Pocket,
+    /// The signed root itself.
+    pub inrelease: Known,
+    /// What the signed root says.
+    pub release: Release,
+}
+
+/// An archive, frozen.
+pub struct ArchiveView {
+    architecture: Name,
+    pockets: Vec<PinnedPocket>,
+    store: BlobStore<Sha256>,
+    tables: RwLock<HashMap<Sha256, Arc<PoolTable>>>,
+    /// Indices are parsed one at a time: two requests for packages of one suite come together.
+    loading: Mutex<()>,
+}
+
+impl ArchiveView {
+    /// Opens the state of `archive` that `lock` names. The roots come from the store; one that is not there is
+    /// fetched, and has to be the one that is locked.
+    pub fn open(
+        store: &Store,
+        archive: &Archive,
+        lock: &Lock,
+        fetcher: &Fetcher,
+        verifier: &dyn Verifier,
+    ) -> Result<Self, PackageError> {
+        let open = |pocket: Pocket| {
+            let locked = lock.release(&archive.name, pocket.base, &pocket.suite);
+            let not_locked =
+                || PackageError::NotLocked { archive: archive.name.clone(), suite: pocket.suite.clone() };
+            let inrelease = locked.ok_or_else(not_locked)?.inrelease;
+            let release = roots::open(store, &pocket, inrelease, fetcher, verifier)?;
+            Ok(PinnedPocket { pocket, inrelease, release })
+        };
+        let pockets = archive.pockets()?.into_iter().map(open).collect::<Result<_, PackageError>>()?;
+        Ok(Self::new(store, archive.architecture.parse()?, pockets))
+    }
+
+    pub(super) fn new(store: &Store, architecture: Name, pockets: Vec<PinnedPocket>) -> Self {
+        let (tables, loading) = Default::default();
+        Self { architecture, pockets, store: store.packages(), tables, loading }
+    }
+
+    /// The machine it is for.
+    pub fn architecture(&self) -> &Name {
+        &self.architecture
+    }
+
+    /// The pockets in the order of declaration.
+    pub fn pockets(&self) -> &[PinnedPocket] {
+        &self.pockets
+    }
+
+    /// Names the state of the archive as far as a stage could observe it: equal views have equal digests.
+    pub fn digest(&self) -> Sha256 {
+        let mut encoder = Encoder::new("ibuild archive view 1");
+        encoder.text(self.architecture.as_str());
+        encoder.sequence(self.pockets.len());
+        for pinned in &self.pockets {
+            encoder.text(&pinned.pocket.base.to_string());
+            encoder.text(pinned.pocket.suite.as_str());
+            encoder.digest(pinned.inrelease.sha256.as_bytes());
+            encoder.sequence(pinned.pocket.components.len());
+            pinned.pocket.components.iter().for_each(|component| encoder.text(component.as_str()));
+        }
+        sha256_of(&encoder.finish())
+    }
+
+    /// What the file at `path` under `base` is.
+    pub fn lookup(&self, base: Base, path: &str) -> Lookup {
+        match path.strip_prefix("dists/") {
+            Some(rest) => self.lookup_suite(base, rest),
+            None => self.lookup_pool(base, path),
+        }
+    }
+
+    fn of_base(&self, base: Base) -> impl Iterator<Item = &PinnedPocket> {
+        self.pockets.iter().filter(move |pinned| pinned.pocket.base == base)
+    }
+
+    fn lookup_suite(&self, base: Base, rest: &str) -> Lookup {
+        let (suite, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let Some(pinned) = self.of_base(base).find(|pinned| pinned.pocket.suite.as_str() == suite) else {
+            let declared = self.pockets.iter().map(|pinned| pinned.pocket.suite.to_string()).collect();
+            return Lookup::Missing(Missing::Suite { declared });
+        };
+        if path == "InRelease" {
+            let paths = vec![pinned.pocket.inrelease()];
+            return Lookup::File(ArchiveFile { base, paths, known: pinned.inrelease });
+        }
+        match pinned.release.file(path).or_else(|| pinned.release.by_hash(path)) {
+            Some(file) => Lookup::File(pinned.index(&file)),
+            None => Lookup::Missing(Missing::Release { suite: suite.to_owned() }),
+        }
+    }
+
+    /// Walks the indices in order, so that the answer does not depend on what else has been loaded.
+    fn lookup_pool(&self, base: Base, path: &str) -> Lookup {
+        let indices: Vec<_> =
+            self.of_base(base).flat_map(|p| p.indices_about(path, &self.architecture)).collect();
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let missing: Vec<_> =
+            indices.iter().filter(|index| !tables.contains_key(&index.known.sha256)).cloned().collect();
+        if !missing.is_empty() {
+            return Lookup::Needs(missing);
+        }
+        match indices.iter().find_map(|index| tables[&index.known.sha256].get(path)) {
+            Some(known) => Lookup::File(ArchiveFile { base, paths: vec![path.to_owned()], known }),
+            None => {
+                let indices = indices.iter().map(|index| index.path().to_owned()).collect();
+                Lookup::Missing(Missing::Pool { indices })
+            }
+        }
+    }
+
+    /// Reads an index from the store so that lookups can use it. Takes a second for the largest.
+    pub fn load(&self, index: &ArchiveFile) -> Result<(), PackageError> {
+        let digest = index.known.sha256;
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.tables.read().unwrap_or_else(PoisonError::into_inner).contains_key(&digest) {
+            return Ok(());
+        }
+        let text = self.text(index)?;
+        let table = PoolTable::parse(&text)
+            .map_err(|source| PackageError::Index { path: index.path().to_owned(), source })?;
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).insert(digest, Arc::new(table));
+        Ok(())
+    }
+
+    /// The text of an index that is in the store, checked again.
+    pub(super) fn text(&self, index: &ArchiveFile) -> Result<String, PackageError> {
+        let path = index.path().to_owned();
+        let bytes = self.store.read(&index.known.sha256)?;
+        let Some(bytes) = bytes else {
+            return Err(PackageError::NotStored { path, sha256: index.known.sha256 });
+        };
+        read_text(&path, &bytes[..]).map_err(|source| PackageError::Index { path, source })
+    }
+}
+
+impl PinnedPocket {
+    /// A listed index: by its digest first, because that name survives the mirror's next update.
+    pub(super) fn index(&self, file: &IndexFile) -> ArchiveFile {
+        let dir = format!("dists/{}", self.pocket.suite);
+        let parent = file.path.rsplit_once('/').map_or(String::new(), |(parent, _)| format!("/{parent}"));
+        let by_hash = format!("{dir}{parent}/by-hash/SHA256/{}", file.known.sha256.hex());
+        let paths = vec![by_hash, format!("{dir}/{}", file.path)];
+        ArchiveFile { base: self.pocket.base, paths, known: file.known }
+    }
+
+    /// The indices of packages that are declared, or the first component that the suite does not have.
+    pub(super) fn declared_indices(&self, architecture: &Name) -> Result<Vec<ArchiveFile>, PackageError> {
+        let mut indices = Vec::new();
+        for component in &self.pocket.components {
+            let found = self.release.packages(component.as_str(), architecture.as_str());
+            if found.is_empty() {
+                return Err(PackageError::NoIndex {
+                    suite: self.pocket.suite.clone(),
+                    component: component.clone(),
+                    architecture: architecture.clone(),
+                });
+            }
+            indices.extend(found.iter().map(|file| self.index(file)));
+        }
+        Ok(indices)
+    }
+
+    /// The indices that could list a file of the pool: those of the declared components, and of the component
+    /// and architecture that its path names, should a script have added them to its sources.
+    fn indices_about(&self, path: &str, native: &Name) -> Vec<ArchiveFile> {
+        let Some(stem) = path.strip_suffix(".deb") else { return Vec::new() };
+        let named = stem.rsplit_once('_').map_or("all", |(_, architecture)| architecture);
+        let architecture = if named == "all" { native.as_str() } else { named };
+        let declared = self.pocket.components.iter().map(Name::as_str);
+        let in_path =
+            self.release.components(architecture).filter(|c| path.split('/').any(|part| part == *c));
+        let mut components: Vec<&str> = Vec::new();
+        for component in declared.chain(in_path) {
+            if !components.contains(&component) {
+                components.push(component);
+            }
+        }
+        let files = components.into_iter().flat_map(|c| self.release.packages(c, architecture));
+        files.map(|file| self.index(&file)).collect()
+    }
+}
+
+/// The digest of bytes in memory.
+pub(super) fn sha256_of(bytes: &[u8]) -> Sha256 {
+    use ibuild_cache::Digest;
+    let mut hasher = <Sha256 as Digest>::Hasher::default();
+    Sha256::update(&mut hasher, bytes);
+    Sha256::finish(hasher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ibuild_cache::MemoryIndex;
+
+    const PACKAGES: &str = "Package: a\nFilename: pool/main/a/a_1_amd64.deb\nSize: 7\n\
+        SHA256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n";
+
+    fn view(store: &Store) -> ArchiveView {
+        let stored = store.packages().put(PACKAGES.as_bytes()).unwrap();
+        let (digest, size) = (stored.digest.hex(), stored.size);
+        let text = format!(
+            "Suite: stable\nDate: Sat, 12 Sep 2026 07:55:41 UTC\nSHA256:\n {digest} {size} main/binary-amd64/Packages\n"
+        );
+        let pocket = Pocket {
+            base: Base::Main,
+            suite: "trixie".parse().unwrap(),
+            components: vec!["main".parse().unwrap()],
+        };
+        let inrelease = Known { sha256: stored.digest, size: 1 };
+        let pinned = PinnedPocket { pocket, inrelease, release: Release::parse(&text).unwrap() };
+        ArchiveView::new(store, "amd64".parse().unwrap(), vec![pinned])
+    }
+
+    #[test]
+    fn the_chain_is_followed_to_the_deb() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let view = view(&store);
+        let Lookup::Needs(indices) = view.lookup(Base::Main, "pool/main/a/a_1_amd64.deb") else { panic!() };
+        assert_eq!(indices[0].path(), "dists/trixie/main/binary-amd64/Packages");
+        assert_eq!(view.lookup(Base::Main, &indices[0].paths[0]), Lookup::File(indices[0].clone()));
+        assert_eq!(view.lookup(Base::Main, &indices[0].paths[1]), Lookup::File(indices[0].clone()));
+        view.load(&indices[0]).unwrap();
+        let Lookup::File(deb) = view.lookup(Base::Main, "pool/main/a/a_1_amd64.deb") else { panic!() };
+        assert_eq!(deb.known.size, 7);
+    }
+
+    #[test]
+    fn what_is_not_in_it_is_missing_for_a_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let view = view(&store);
+        let why = |base, path: &str| match view.lookup(base, path) {
+            Lookup::Missing(missing) => missing.to_string(),
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!(why(Base::Main, "dists/sid/InRelease"), "the archive is declared with the suites trixie");
+        assert_eq!(why(Base::Main, "dists/trixie/Release"), "the signed Release of trixie does not list it");
+        assert_eq!(why(Base::Main, "pool/main/a/a_1.dsc"), "no signed index is about such files");
+        assert_eq!(why(Base::Security, "pool/a_1_amd64.deb"), "no signed index is about such files");
+        assert_eq!(why(Base::Main, "dists/trixie"), "the signed Release of trixie does not list it");
+    }
+
+    #[test]
+    fn equal_views_have_equal_digests() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open =
+            |dir: &tempfile::TempDir| view(&Store::open(dir.path(), |_| MemoryIndex::default()).unwrap());
+        assert_eq!(open(&a).digest(), open(&b).digest());
+        let mut other = open(&a);
+        other.pockets[0].inrelease.sha256 = sha256_of(b"other");
+        assert_ne!(open(&a).digest(), other.digest());
+    }
+}
