@@ -1,0 +1,119 @@
+//! Counts and digests bytes on their way into a file, or while they are read back.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::error::DiskError;
+
+/// What is known of bytes once all of them have passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digests {
+    /// Their number.
+    pub size: u64,
+    /// Their BLAKE3 digest, which names them in the store.
+    pub blake3: [u8; 32],
+    /// Their SHA-256 digest, which manifests and check sum files speak.
+    pub sha256: [u8; 32],
+}
+
+impl Digests {
+    /// The SHA-256 digest in lower-case hex.
+    pub fn sha256_hex(&self) -> String {
+        self.sha256
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// Reads the file and digests it.
+    pub fn of_file(path: &Path) -> Result<Digests, DiskError> {
+        let mut file = File::open(path).map_err(DiskError::io("open", path))?;
+        let mut writer = DigestWriter::new(io::sink());
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let read = file
+                .read(&mut buffer)
+                .map_err(DiskError::io("read", path))?;
+            if read == 0 {
+                return Ok(writer.finish().1);
+            }
+            writer.digest(&buffer[..read]);
+        }
+    }
+}
+
+/// Passes bytes on and digests them.
+pub struct DigestWriter<W> {
+    inner: W,
+    size: u64,
+    blake3: blake3::Hasher,
+    sha256: Sha256,
+}
+
+impl<W: Write> DigestWriter<W> {
+    /// Starts with no bytes.
+    pub fn new(inner: W) -> Self {
+        DigestWriter {
+            inner,
+            size: 0,
+            blake3: blake3::Hasher::new(),
+            sha256: Sha256::new(),
+        }
+    }
+
+    /// Number of bytes that have passed.
+    pub fn position(&self) -> u64 {
+        self.size
+    }
+
+    /// The writer behind this one, and the digests of what passed.
+    pub fn finish(self) -> (W, Digests) {
+        let digests = Digests {
+            size: self.size,
+            blake3: *self.blake3.finalize().as_bytes(),
+            sha256: self.sha256.finalize().into(),
+        };
+        (self.inner, digests)
+    }
+
+    fn digest(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
+        self.blake3.update(bytes);
+        self.sha256.update(bytes);
+    }
+}
+
+impl<W: Write> Write for DigestWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.digest(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_and_a_file_agree_with_the_known_digest() {
+        let mut writer = DigestWriter::new(tempfile::NamedTempFile::new().unwrap());
+        writer.write_all(b"ab").unwrap();
+        writer.write_all(b"c").unwrap();
+        assert_eq!(writer.position(), 3);
+        let (file, digests) = writer.finish();
+        assert_eq!(
+            digests.sha256_hex(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(digests.blake3, *blake3::hash(b"abc").as_bytes());
+        assert_eq!(Digests::of_file(file.path()).unwrap(), digests);
+    }
+}

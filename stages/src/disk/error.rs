@@ -1,0 +1,83 @@
+//! What can go wrong while a disk is made. Every error names the act and the file or tool.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::tool::ToolError;
+
+/// An error of this module.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// The file system answered an operation with an error.
+    #[error("cannot {act} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb with its object: "create the disk".
+        act: &'static str,
+        /// The file it was tried on.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A specification that cannot become a disk or a machine.
+    #[error("image `{image}`: {reason}")]
+    Spec {
+        /// The image's name in the recipe.
+        image: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A host tool is missing, too old, or failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// GRUB's images do not look as they must, so they cannot be placed.
+    #[error("cannot use GRUB's `{file}`: {reason}")]
+    BootFile {
+        /// Name of the file: `boot.img`, `core.img` or `BOOTX64.EFI`.
+        file: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file's extended attribute cannot be carried over to the disk.
+    #[error("cannot set the extended attribute `{attribute}` on `{file}`: {reason}")]
+    Xattr {
+        /// Path inside the root file system.
+        file: String,
+        /// Name of the attribute.
+        attribute: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The flat tar of a root file system cannot be read.
+    #[error("cannot read the root file system `{}`: {reason}", path.display())]
+    Tar {
+        /// The tar file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A format was asked for that cannot be made of what was given.
+    #[error("cannot pack `{format}`: {reason}")]
+    Pack {
+        /// The format asked for.
+        format: super::Format,
+        /// Why it cannot be made.
+        reason: &'static str,
+    },
+}
+
+impl DiskError {
+    /// What the user can do about it, where something is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            DiskError::Tool(error) => error.hint(),
+            _ => None,
+        }
+    }
+
+    /// For `map_err`: turns an io error into one that tells the act and the path.
+    pub(super) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
+        let path = path.to_owned();
+        move |source| DiskError::Io { act, path, source }
+    }
+}
