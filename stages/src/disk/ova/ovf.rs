@@ -1,0 +1,300 @@
+//! The description of machines: OVF 1.0 (DSP0243 1.1), as a pure function of their specs.
+//!
+//! The order of things matters to strict readers: `Info` first in every section, the children of an
+//! `Item` in alphabetical order (their schema is a sequence). OVF 2.0 would be refused by VMware and Proxmox.
+
+use crate::disk::spec::{DiskSpec, Firmware, MIB, Nic, VmSpec};
+
+use super::vbox;
+use super::xml::{Attributes, Xml};
+
+const NAMESPACES: Attributes<'static> = &[
+    ("ovf:version", "1.0"),
+    ("xml:lang", "en-US"),
+    ("xmlns", "http://schemas.dmtf.org/ovf/envelope/1"),
+    ("xmlns:ovf", "http://schemas.dmtf.org/ovf/envelope/1"),
+    (
+        "xmlns:rasd",
+        "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData",
+    ),
+    (
+        "xmlns:vssd",
+        "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData",
+    ),
+    ("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance"),
+    ("xmlns:vbox", "http://www.virtualbox.org/ovf/machine"),
+    ("xmlns:vmw", "http://www.vmware.com/schema/ovf"),
+];
+
+/// VMware wants exactly this spelling.
+const STREAM_OPTIMIZED: &str =
+    "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";
+
+/// CIM's numbers of resource types (DSP8023, CIM_ResourceAllocationSettingData).
+const CPU: &str = "3";
+const MEMORY: &str = "4";
+const ETHERNET: &str = "10";
+const DISK: &str = "17";
+const OTHER_STORAGE: &str = "20";
+
+/// Instance ids; adapters follow.
+const CONTROLLER_ID: &str = "3";
+const FIRST_NIC_ID: usize = 5;
+
+/// A machine to be described.
+#[derive(Debug, Clone, Copy)]
+pub struct OvfMachine<'a> {
+    /// Its disk.
+    pub disk: &'a DiskSpec,
+    /// Its hardware.
+    pub vm: &'a VmSpec,
+    /// Size of its VMDK in bytes.
+    pub vmdk_size: u64,
+}
+
+/// File name of a machine's disk inside an OVA.
+pub fn vmdk_name(disk: &DiskSpec) -> String {
+    format!("{}-disk001.vmdk", disk.name)
+}
+
+/// The OVF document. One machine is a `VirtualSystem`; several are a `VirtualSystemCollection` called `name`.
+pub fn ovf_text(name: &str, epoch: u64, machines: &[OvfMachine<'_>]) -> String {
+    let mut xml = Xml::new();
+    xml.element("Envelope", NAMESPACES, |xml| {
+        references(xml, machines);
+        disk_section(xml, machines);
+        network_section(xml, machines);
+        match machines {
+            [machine] => virtual_system(xml, 0, machine, epoch),
+            _ => xml.element("VirtualSystemCollection", &[("ovf:id", name)], |xml| {
+                xml.text("Info", "Machines that belong together");
+                xml.text("Name", name);
+                for (index, machine) in machines.iter().enumerate() {
+                    virtual_system(xml, index, machine, epoch);
+                }
+            }),
+        }
+    });
+    xml.finish()
+}
+
+fn file_id(index: usize) -> String {
+    format!("file{}", index + 1)
+}
+
+fn disk_id(index: usize) -> String {
+    format!("vmdisk{}", index + 1)
+}
+
+fn references(xml: &mut Xml, machines: &[OvfMachine<'_>]) {
+    xml.element("References", &[], |xml| {
+        for (index, machine) in machines.iter().enumerate() {
+            let (href, size) = (vmdk_name(machine.disk), machine.vmdk_size.to_string());
+            xml.empty(
+                "File",
+                &[
+                    ("ovf:href", &href),
+                    ("ovf:id", &file_id(index)),
+                    ("ovf:size", &size),
+                ],
+            );
+        }
+    });
+}
+
+/// Proxmox takes a size only with units of the form `byte * 2^N`.
+fn disk_section(xml: &mut Xml, machines: &[OvfMachine<'_>]) {
+    xml.element("DiskSection", &[], |xml| {
+        xml.text("Info", "Virtual disks");
+        for (index, machine) in machines.iter().enumerate() {
+            xml.empty(
+                "Disk",
+                &[
+                    ("ovf:capacity", &(machine.disk.size / MIB).to_string()),
+                    ("ovf:capacityAllocationUnits", "byte * 2^20"),
+                    ("ovf:diskId", &disk_id(index)),
+                    ("ovf:fileRef", &file_id(index)),
+                    ("ovf:format", STREAM_OPTIMIZED),
+                    ("vbox:uuid", &machine.disk.identity().medium().to_string()),
+                ],
+            );
+        }
+    });
+}
+
+/// Every network that an adapter names has to be listed once.
+fn network_section(xml: &mut Xml, machines: &[OvfMachine<'_>]) {
+    let mut names: Vec<&str> = Vec::new();
+    for name in machines
+        .iter()
+        .flat_map(|machine| &machine.vm.nics)
+        .filter_map(network_name)
+    {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return;
+    }
+    xml.element("NetworkSection", &[], |xml| {
+        xml.text("Info", "Networks of the machines");
+        for name in names {
+            xml.element("Network", &[("ovf:name", name)], |xml| {
+                xml.text(
+                    "Description",
+                    "Network used by the machines of this appliance",
+                );
+            });
+        }
+    });
+}
+
+fn network_name(nic: &Nic) -> Option<&str> {
+    match nic {
+        Nic::Nat => Some("NAT"),
+        Nic::Internal(name) => Some(name),
+        Nic::None => None,
+    }
+}
+
+fn virtual_system(xml: &mut Xml, index: usize, machine: &OvfMachine<'_>, epoch: u64) {
+    let name = machine.disk.name.as_str();
+    xml.element("VirtualSystem", &[("ovf:id", name)], |xml| {
+        xml.text("Info", "A virtual machine");
+        xml.text("Name", name);
+        operating_system(xml);
+        if !machine.vm.description.is_empty() {
+            xml.element("AnnotationSection", &[], |xml| {
+                xml.text("Info", "About this machine");
+                xml.text("Annotation", &machine.vm.description);
+            });
+        }
+        hardware(xml, index, machine);
+        vbox::machine(xml, machine, epoch);
+    });
+}
+
+/// 96 is "Debian 64-Bit" in CIM_OperatingSystem; VirtualBox refuses a machine without the number.
+fn operating_system(xml: &mut Xml) {
+    xml.element(
+        "OperatingSystemSection",
+        &[("ovf:id", "96"), ("vmw:osType", "debian12_64Guest")],
+        |xml| {
+            xml.text("Info", "The kind of guest operating system");
+            xml.text("Description", "Debian_64");
+        },
+    );
+}
+
+/// `vmx-13` and `vmware.sata.ahci` are what VMware insists on; VirtualBox takes any type and knows this
+/// subtype.
+fn hardware(xml: &mut Xml, index: usize, machine: &OvfMachine<'_>) {
+    xml.element("VirtualHardwareSection", &[], |xml| {
+        xml.text("Info", "Virtual hardware");
+        xml.element("System", &[], |xml| {
+            xml.text("vssd:ElementName", "Virtual Hardware Family");
+            xml.text("vssd:InstanceID", "0");
+            xml.text("vssd:VirtualSystemIdentifier", &machine.disk.name);
+            xml.text("vssd:VirtualSystemType", "vmx-13");
+        });
+        processor_and_memory(xml, machine.vm);
+        storage(xml, index);
+        adapters(xml, &machine.vm.nics);
+        if !machine.disk.firmware.contains(Firmware::Bios) {
+            let config = [
+                ("ovf:required", "false"),
+                ("vmw:key", "firmware"),
+                ("vmw:value", "efi"),
+            ];
+            xml.empty("vmw:Config", &config);
+        }
+    });
+}
+
+fn processor_and_memory(xml: &mut Xml, vm: &VmSpec) {
+    item(
+        xml,
+        &[
+            ("rasd:Description", "Number of virtual CPUs"),
+            ("rasd:ElementName", &format!("{} virtual CPU", vm.cpus)),
+            ("rasd:InstanceID", "1"),
+            ("rasd:ResourceType", CPU),
+            ("rasd:VirtualQuantity", &vm.cpus.to_string()),
+        ],
+    );
+    item(
+        xml,
+        &[
+            ("rasd:AllocationUnits", "byte * 2^20"),
+            ("rasd:Description", "Memory size"),
+            (
+                "rasd:ElementName",
+                &format!("{} MB of memory", vm.memory_mib),
+            ),
+            ("rasd:InstanceID", "2"),
+            ("rasd:ResourceType", MEMORY),
+            ("rasd:VirtualQuantity", &vm.memory_mib.to_string()),
+        ],
+    );
+}
+
+fn storage(xml: &mut Xml, index: usize) {
+    item(
+        xml,
+        &[
+            ("rasd:Address", "0"),
+            ("rasd:Description", "SATA controller"),
+            ("rasd:ElementName", "sata0"),
+            ("rasd:InstanceID", CONTROLLER_ID),
+            ("rasd:ResourceSubType", "vmware.sata.ahci"),
+            ("rasd:ResourceType", OTHER_STORAGE),
+        ],
+    );
+    item(
+        xml,
+        &[
+            ("rasd:AddressOnParent", "0"),
+            ("rasd:Description", "Disk image"),
+            ("rasd:ElementName", "disk1"),
+            (
+                "rasd:HostResource",
+                &format!("ovf:/disk/{}", disk_id(index)),
+            ),
+            ("rasd:InstanceID", "4"),
+            ("rasd:Parent", CONTROLLER_ID),
+            ("rasd:ResourceType", DISK),
+        ],
+    );
+}
+
+/// An adapter without a network has no item: readers other than VirtualBox would connect it to something.
+fn adapters(xml: &mut Xml, nics: &[Nic]) {
+    for (slot, nic) in nics.iter().enumerate() {
+        let Some(network) = network_name(nic) else {
+            continue;
+        };
+        item(
+            xml,
+            &[
+                ("rasd:AddressOnParent", &slot.to_string()),
+                ("rasd:AutomaticAllocation", "true"),
+                ("rasd:Connection", network),
+                ("rasd:Description", "Network adapter"),
+                ("rasd:ElementName", &format!("ethernet{slot}")),
+                ("rasd:InstanceID", &(FIRST_NIC_ID + slot).to_string()),
+                ("rasd:ResourceSubType", "E1000"),
+                ("rasd:ResourceType", ETHERNET),
+            ],
+        );
+    }
+}
+
+fn item(xml: &mut Xml, children: Attributes<'_>) {
+    debug_assert!(children.is_sorted_by_key(|(name, _)| *name));
+    xml.element("Item", &[], |xml| {
+        for (name, text) in children {
+            xml.text(name, text);
+        }
+    });
+}

@@ -1,0 +1,249 @@
+//! The container and its text: order, digests, what must be said, and that two runs agree.
+
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::*;
+use crate::disk::spec::{FirmwareSet, MIB, Nic};
+
+const EPOCH: u64 = 1_767_225_600;
+
+struct Lab {
+    dir: tempfile::TempDir,
+    disks: Vec<(DiskSpec, VmSpec, PathBuf)>,
+}
+
+impl Lab {
+    /// A gateway with two adapters and a workstation with one.
+    fn new() -> Lab {
+        let dir = tempfile::tempdir().unwrap();
+        let disks = [
+            ("gateway", vec![Nic::Nat, Nic::Internal("Veil".into())]),
+            ("workstation", vec![Nic::Internal("Veil".into())]),
+        ];
+        let disks = disks.map(|(name, nics)| {
+            let disk = DiskSpec::new(name, 100 * MIB, EPOCH);
+            let mut vm = VmSpec::new(3, 2048);
+            vm.nics = nics;
+            vm.description = "routes <all> & everything".into();
+            let raw = dir.path().join(name);
+            let file = File::create(&raw).unwrap();
+            file.set_len(disk.size).unwrap();
+            file.write_all_at(name.as_bytes(), 3 * MIB).unwrap();
+            (disk, vm, raw)
+        });
+        Lab {
+            dir,
+            disks: disks.into(),
+        }
+    }
+
+    fn machines(&self) -> Vec<MachineDisk<'_>> {
+        self.disks
+            .iter()
+            .map(|(disk, vm, raw)| MachineDisk { disk, vm, raw })
+            .collect()
+    }
+
+    fn ova(&self, name: &str, machines: &[MachineDisk<'_>]) -> (PathBuf, Digests) {
+        let out = self.dir.path().join(format!("{name}.ova"));
+        let digests = write_ova("veil", EPOCH, machines, &out, &|_, _| {}).unwrap();
+        (out, digests)
+    }
+}
+
+fn members(ova: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut archive = tar::Archive::new(File::open(ova).unwrap());
+    let entries = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let header = entry.header();
+        assert!(header.as_ustar().is_some());
+        assert_eq!(
+            (header.mode().unwrap(), header.mtime().unwrap()),
+            (0o644, EPOCH)
+        );
+        assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+        let name = entry.path().unwrap().display().to_string();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        (name, content)
+    });
+    entries.collect()
+}
+
+fn text_of(machines: &[MachineDisk<'_>]) -> String {
+    let machines: Vec<_> = machines
+        .iter()
+        .map(|m| OvfMachine {
+            disk: m.disk,
+            vm: m.vm,
+            vmdk_size: 4096,
+        })
+        .collect();
+    ovf_text("veil", EPOCH, &machines)
+}
+
+#[test]
+fn members_come_in_order_and_the_manifest_tells_their_digests() {
+    let lab = Lab::new();
+    let (ova, digests) = lab.ova("pair", &lab.machines());
+    let members = members(&ova);
+    let names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "veil.ovf",
+            "veil.mf",
+            "gateway-disk001.vmdk",
+            "workstation-disk001.vmdk"
+        ]
+    );
+    let manifest = String::from_utf8(members[1].1.clone()).unwrap();
+    let expected: String = [0, 2, 3]
+        .map(|index| {
+            let (name, content) = &members[index];
+            let file = lab.dir.path().join("member");
+            std::fs::write(&file, content).unwrap();
+            format!(
+                "SHA256({name})= {}\n",
+                Digests::of_file(&file).unwrap().sha256_hex()
+            )
+        })
+        .concat();
+    assert_eq!(manifest, expected);
+    assert_eq!(digests, Digests::of_file(&ova).unwrap());
+}
+
+#[test]
+fn two_runs_agree_and_leave_nothing_behind() {
+    let lab = Lab::new();
+    let (a, b) = (lab.ova("a", &lab.machines()), lab.ova("b", &lab.machines()));
+    assert_eq!(a.1, b.1);
+    assert_eq!(std::fs::read_dir(lab.dir.path()).unwrap().count(), 4);
+}
+
+#[test]
+fn a_changed_disk_is_another_ova() {
+    let lab = Lab::new();
+    let before = lab.ova("a", &lab.machines()).1;
+    let raw = File::options().write(true).open(&lab.disks[0].2).unwrap();
+    raw.write_all_at(b"tampered", 50 * MIB).unwrap();
+    assert_ne!(before, lab.ova("b", &lab.machines()).1);
+}
+
+#[test]
+fn tar_and_qemu_take_it() {
+    let lab = Lab::new();
+    let (ova, _) = lab.ova("one", &lab.machines()[1..]);
+    let list = Command::new("tar")
+        .arg("tvf")
+        .arg(&ova)
+        .env("TZ", "UTC")
+        .output()
+        .unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    assert_eq!(list.lines().count(), 3);
+    assert!(
+        list.lines()
+            .all(|line| line.starts_with("-rw-r--r-- root/root")),
+        "{list}"
+    );
+    let vmdk = lab.dir.path().join("out.vmdk");
+    std::fs::write(&vmdk, &members(&ova)[2].1).unwrap();
+    let info = Command::new("qemu-img")
+        .args(["info", "--output=json"])
+        .arg(&vmdk)
+        .output()
+        .unwrap();
+    let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+    assert_eq!(info["format"], "vmdk");
+    assert_eq!(info["virtual-size"], 100 * MIB);
+    assert_eq!(
+        info["format-specific"]["data"]["create-type"],
+        "streamOptimized"
+    );
+}
+
+#[test]
+fn the_text_says_what_readers_need() {
+    let lab = Lab::new();
+    let text = text_of(&lab.machines());
+    let medium = lab.disks[0].0.identity().medium();
+    for needle in [
+        "<VirtualSystemCollection ovf:id=\"veil\">",
+        "<VirtualSystem ovf:id=\"workstation\">",
+        "<File ovf:href=\"gateway-disk001.vmdk\" ovf:id=\"file1\" ovf:size=\"4096\"/>",
+        "ovf:capacity=\"100\" ovf:capacityAllocationUnits=\"byte * 2^20\"",
+        "vmdk.html#streamOptimized\"",
+        &format!("vbox:uuid=\"{medium}\""),
+        &format!("<Image uuid=\"{{{medium}}}\"/>"),
+        "<Network ovf:name=\"NAT\">",
+        "<InternalNetwork name=\"Veil\"/>",
+        "<rasd:HostResource>ovf:/disk/vmdisk2</rasd:HostResource>",
+        "<Annotation>routes &lt;all&gt; &amp; everything</Annotation>",
+        "<vbox:Machine ovf:required=\"false\" version=\"1.19-linux\"",
+    ] {
+        assert!(text.contains(needle), "{needle} is not in {text}");
+    }
+    assert_eq!(text.matches("<Network ovf:name=\"Veil\">").count(), 1);
+    assert_eq!(text, text_of(&lab.machines()));
+}
+
+#[test]
+fn one_machine_is_no_collection() {
+    let lab = Lab::new();
+    let text = text_of(&lab.machines()[..1]);
+    assert!(!text.contains("VirtualSystemCollection"));
+}
+
+#[test]
+fn info_comes_first_and_items_are_in_alphabetical_order() {
+    let lab = Lab::new();
+    let text = text_of(&lab.machines());
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    for (line, next) in lines.iter().zip(&lines[1..]) {
+        if line.contains("Section") && line.starts_with('<') && !line.starts_with("</") {
+            assert!(next.starts_with("<Info>"), "{line} is followed by {next}");
+        }
+        if line.starts_with("<rasd:") && next.starts_with("<rasd:") {
+            assert!(
+                line.split('>').next() < next.split('>').next(),
+                "{line} before {next}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_isolated_machine_names_no_other_network() {
+    let mut lab = Lab::new();
+    lab.disks[1].1.nics.push(Nic::None);
+    let text = text_of(&lab.machines()[1..]);
+    assert!(
+        !text.contains("NAT") && !text.to_lowercase().contains("bridged"),
+        "{text}"
+    );
+    assert_eq!(text.matches("<rasd:Connection>Veil<").count(), 1);
+    assert!(text.contains("<Adapter slot=\"1\" enabled=\"true\" MACAddress=\"080027"));
+}
+
+#[test]
+fn firmware_is_said_where_it_is_not_the_bios() {
+    let mut lab = Lab::new();
+    assert!(!text_of(&lab.machines()).contains("EFI"));
+    lab.disks[0].0.firmware = FirmwareSet::Uefi;
+    let text = text_of(&lab.machines()[..1]);
+    assert!(text.contains("<Firmware type=\"EFI\"/>") && text.contains("vmw:value=\"efi\""));
+}
+
+#[test]
+fn machines_of_one_name_are_refused() {
+    let mut lab = Lab::new();
+    lab.disks[1].0.name = "gateway".into();
+    let out = lab.dir.path().join("x.ova");
+    let error = write_ova("veil", EPOCH, &lab.machines(), &out, &|_, _| {}).unwrap_err();
+    assert!(error.to_string().contains("same name"), "{error}");
+    assert!(!out.exists());
+}
