@@ -2,6 +2,7 @@
 //! turns it into stages, file system snapshots, packages and disks.
 
 pub mod disk;
+pub mod machine;
 pub mod packages;
 pub mod recipe;
 pub mod sandbox;

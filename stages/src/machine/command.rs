@@ -1,0 +1,175 @@
+//! QEMU's command line, as a function of the options and the scratch directory.
+
+use crate::disk::Firmware;
+
+use super::error::MachineError;
+use super::image::{drive, escape};
+use super::options::{Accelerator, Cable, MachineNic, MachineOptions, NicModel};
+use super::qemu::Ovmf;
+
+/// Name of the monitor's socket in the scratch directory.
+pub const MONITOR: &str = "monitor";
+/// Name of the copy of UEFI's variables in the scratch directory.
+pub const VARS: &str = "vars.fd";
+
+/// The arguments. QEMU's working directory is the scratch directory, so short names mean files there;
+/// a socket's path could not be long. `ovmf` is given for UEFI.
+pub fn arguments(
+    options: &MachineOptions,
+    ovmf: Option<&Ovmf>,
+) -> Result<Vec<String>, MachineError> {
+    let mut args = base(options);
+    if let (Firmware::Uefi, Some(ovmf)) = (options.firmware, ovmf) {
+        let code = escape(&ovmf.code, options)?;
+        args.push("-drive".into());
+        args.push(format!("if=pflash,format=raw,readonly=on,file={code}"));
+        args.push("-drive".into());
+        args.push(format!("if=pflash,format=raw,file={VARS}"));
+    }
+    args.extend(["-drive".into(), drive(options)?]);
+    args.extend([
+        "-device".into(),
+        "ide-hd,bus=ide.0,drive=disk,bootindex=0".into(),
+    ]);
+    for (index, nic) in options.nics.iter().enumerate() {
+        args.extend(adapter(index, nic, options)?);
+    }
+    if options.nics.is_empty() {
+        args.extend(["-nic".into(), "none".into()]);
+    }
+    Ok(args)
+}
+
+/// No device that is not asked for, no configuration of the user's, no right to start other programs.
+fn base(options: &MachineOptions) -> Vec<String> {
+    let (accelerator, cpu) = match options.accelerator {
+        Accelerator::Tcg => ("tcg", "max"),
+        Accelerator::Kvm => ("kvm", "host"),
+    };
+    let fixed = "-nodefaults -no-user-config -display none -vga std \
+        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny \
+        -chardev stdio,id=console,signal=off -serial chardev:console -device virtio-rng-pci";
+    let mut args: Vec<String> = fixed.split_whitespace().map(String::from).collect();
+    args.extend(["-qmp".into(), format!("unix:{MONITOR},server=on,wait=off")]);
+    args.extend(["-machine".into(), format!("q35,accel={accelerator}")]);
+    args.extend(["-cpu".into(), cpu.into()]);
+    args.extend(["-smp".into(), options.cpus.to_string()]);
+    args.extend(["-m".into(), options.memory_mib.to_string()]);
+    args
+}
+
+fn adapter(
+    index: usize,
+    nic: &MachineNic,
+    options: &MachineOptions,
+) -> Result<Vec<String>, MachineError> {
+    let cable = match &nic.cable {
+        Cable::Unplugged => format!("hubport,id=net{index},hubid={index}"),
+        Cable::Restricted => format!("user,id=net{index},restrict=on"),
+        Cable::Listen(path) => stream(index, "on", &escape(path, options)?),
+        Cable::Connect(path) => stream(index, "off", &escape(path, options)?),
+    };
+    let model = match nic.model {
+        NicModel::Virtio => "virtio-net-pci",
+        NicModel::E1000 => "e1000",
+    };
+    // Without a ROM the adapter cannot be booted from, which would only cost time.
+    let device = format!(
+        "{model},netdev=net{index},mac={},romfile=",
+        nic.mac.colons()
+    );
+    let mut args = vec!["-netdev".into(), cable, "-device".into(), device];
+    if let Some(file) = &nic.capture {
+        let file = escape(file, options)?;
+        args.push("-object".into());
+        args.push(format!(
+            "filter-dump,id=dump{index},netdev=net{index},file={file}"
+        ));
+    }
+    Ok(args)
+}
+
+fn stream(index: usize, server: &str, path: &str) -> String {
+    format!("stream,id=net{index},server={server},addr.type=unix,addr.path={path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Format, Identity};
+
+    fn line(change: impl FnOnce(&mut MachineOptions)) -> String {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let mut options = MachineOptions::new(image.path(), Format::Raw, "/tmp");
+        options.accelerator = Accelerator::Tcg;
+        change(&mut options);
+        let ovmf = Ovmf {
+            code: "/fw/code,1.fd".into(),
+            vars: "/fw/vars.fd".into(),
+        };
+        arguments(&options, Some(&ovmf)).unwrap().join(" ")
+    }
+
+    #[test]
+    fn by_default_there_is_no_network_and_no_host() {
+        let line = line(|_| {});
+        for needle in [
+            "-nodefaults",
+            "-nic none",
+            "snapshot=on",
+            "q35,accel=tcg",
+            "-cpu max",
+            "bus=ide.0",
+        ] {
+            assert!(line.contains(needle), "{needle} is not in {line}");
+        }
+        assert!(
+            !line.contains("netdev") && !line.contains("pflash"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn uefi_brings_its_firmware() {
+        let line = line(|options| options.firmware = Firmware::Uefi);
+        assert!(line.contains("readonly=on,file=/fw/code,,1.fd"), "{line}");
+        assert!(line.contains("if=pflash,format=raw,file=vars.fd"), "{line}");
+    }
+
+    #[test]
+    fn cables_go_where_they_are_told() {
+        let line = line(|options| {
+            let cables = [
+                Cable::Unplugged,
+                Cable::Restricted,
+                Cable::Listen("/run/cable".into()),
+                Cable::Connect("/run/cable".into()),
+            ];
+            options.nics = cables
+                .into_iter()
+                .enumerate()
+                .map(|(slot, cable)| MachineNic {
+                    model: if slot == 0 {
+                        NicModel::E1000
+                    } else {
+                        NicModel::Virtio
+                    },
+                    mac: Identity::of("gw").mac(slot),
+                    cable,
+                    capture: (slot == 1).then(|| "/tmp/eth1.pcap".into()),
+                })
+                .collect();
+        });
+        for needle in [
+            "hubport,id=net0,hubid=0",
+            "-device e1000,netdev=net0,mac=08:00:27:",
+            "user,id=net1,restrict=on",
+            "filter-dump,id=dump1,netdev=net1,file=/tmp/eth1.pcap",
+            "stream,id=net2,server=on,addr.type=unix,addr.path=/run/cable",
+            "stream,id=net3,server=off,addr.type=unix,addr.path=/run/cable",
+        ] {
+            assert!(line.contains(needle), "{needle} is not in {line}");
+        }
+        assert!(!line.contains("-nic none"));
+    }
+}
