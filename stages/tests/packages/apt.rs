@@ -1,0 +1,153 @@
+//! The real apt, the real mirror of this machine, and the proxy between them on loopback.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use ibuild_cache::{MemoryIndex, Store};
+use ibuild_stages::packages::{
+    Archive, ArchiveView, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors, Patience, Proxy, ServeGuard,
+    Unobserved, Upstream, Verdict, apt_conf, minbase, record, sources_deb822,
+};
+
+/// Says why a test cannot run here. Nextest shows it for tests named `real_`, see `.config/nextest.toml`.
+fn skip(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
+fn trixie() -> Archive {
+    Archive {
+        name: "debian".to_owned(),
+        suites: vec!["trixie".to_owned(), "trixie-updates".to_owned()],
+        security: Some("trixie-security".to_owned()),
+        components: vec!["main".to_owned()],
+        architecture: "amd64".to_owned(),
+    }
+}
+
+struct Setup {
+    dir: tempfile::TempDir,
+    store: Store,
+    lock: Lock,
+    online: Fetcher,
+}
+
+/// The current state of the archive, recorded; `None`, and said so, if this machine has no means.
+fn setup() -> Option<Setup> {
+    if !Path::new("/usr/bin/apt-get").exists() || !Path::new("/usr/bin/gpgv").exists() {
+        skip("apt-get and gpgv are needed");
+        return None;
+    }
+    let mirrors = match Mirrors::of_host(&MirrorOverride::default()) {
+        Ok(mirrors) => mirrors,
+        Err(e) => {
+            skip(&format!("{e} ({})", e.hint().unwrap_or_default()));
+            return None;
+        }
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store"), |_| MemoryIndex::default()).unwrap();
+    let online = fetcher(&store, Upstream::Mirrors(mirrors));
+    let mut lock = Lock::default();
+    match record(&store, &trixie(), &online, &Gpgv::default()) {
+        Ok(releases) => lock.set_archive("debian", releases),
+        Err(ibuild_stages::packages::PackageError::Fetch(e)) => {
+            skip(&format!("{e}: {}", e.reason));
+            return None;
+        }
+        Err(e) => panic!("{e:?}"),
+    }
+    Some(Setup { dir, store, lock, online })
+}
+
+fn fetcher(store: &Store, upstream: Upstream) -> Fetcher {
+    Fetcher::new(store, upstream, Patience::default(), Arc::new(Unobserved)).unwrap()
+}
+
+impl Setup {
+    /// An apt of its own, with nothing of the host's but its programs and keyring.
+    fn apt(&self, name: &str, fetcher: &Fetcher) -> Apt {
+        let view = ArchiveView::open(&self.store, &trixie(), &self.lock, fetcher, &Gpgv::default()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let root = self.dir.path().join(name);
+        for dir in
+            ["etc/apt/apt.conf.d", "etc/apt/preferences.d", "state/lists/partial", "cache/archives/partial"]
+        {
+            std::fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        std::fs::write(root.join("status"), "").unwrap();
+        std::fs::write(root.join("debian.sources"), sources_deb822(&trixie())).unwrap();
+        std::fs::write(root.join("proxy.conf"), apt_conf(listener.local_addr().unwrap().port())).unwrap();
+        let guard = Proxy::new(fetcher).serve(listener, name, Arc::new(view)).unwrap();
+        Apt { root, guard }
+    }
+}
+
+struct Apt {
+    root: PathBuf,
+    guard: ServeGuard,
+}
+
+impl Apt {
+    fn run(&self, arguments: &[&str]) {
+        let root = self.root.display();
+        let options = [
+            format!("Dir::Etc={root}/etc/apt"),
+            format!("Dir::Etc::sourcelist={root}/debian.sources"),
+            format!("Dir::State={root}/state"),
+            format!("Dir::State::status={root}/status"),
+            format!("Dir::Cache={root}/cache"),
+            "APT::Architecture=amd64".to_owned(),
+            "APT::Sandbox::User=".to_owned(),
+        ];
+        let mut command = Command::new("apt-get");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
+        command.env("APT_CONFIG", self.root.join("proxy.conf")).current_dir(&self.root);
+        options.iter().for_each(|option| drop(command.args(["-o", option])));
+        let output = command.args(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && !text.contains("W:"), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn real_apt_twice_the_second_time_without_a_mirror() {
+    let Some(setup) = setup() else { return };
+    let first = setup.apt("first", &setup.online);
+    first.run(&["update"]);
+    first.run(&["download", "hello"]);
+    let verdicts: Vec<_> = first.guard.finish().into_iter().map(|fetch| fetch.verdict).collect();
+    assert!(verdicts.contains(&Verdict::Miss), "{verdicts:?}");
+
+    let offline = fetcher(&setup.store, Upstream::Offline);
+    let second = setup.apt("second", &offline);
+    second.run(&["update"]);
+    second.run(&["download", "hello"]);
+    let fetches = second.guard.finish();
+    assert!(fetches.iter().all(|fetch| fetch.verdict == Verdict::Hit), "{fetches:#?}");
+    let deb = |root: &Path| {
+        let files = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+        std::fs::read(files.into_iter().find(|path| path.extension().is_some_and(|e| e == "deb")).unwrap())
+            .unwrap()
+    };
+    assert_eq!(deb(&first.root), deb(&second.root));
+}
+
+#[test]
+fn real_archive_has_a_minimal_system() {
+    let Some(setup) = setup() else { return };
+    let view =
+        ArchiveView::open(&setup.store, &trixie(), &setup.lock, &setup.online, &Gpgv::default()).unwrap();
+    let debs = minbase(&setup.store, &view, &["ca-certificates".parse().unwrap()], &setup.online).unwrap();
+    let names: Vec<_> = debs.iter().map(|deb| deb.name.as_str()).collect();
+    assert!(names.is_sorted(), "{names:?}");
+    for name in
+        ["apt", "base-files", "ca-certificates", "debian-archive-keyring", "dpkg", "libc6", "mawk", "openssl"]
+    {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+    let offline = fetcher(&setup.store, Upstream::Offline);
+    let remembered = minbase(&setup.store, &view, &["ca-certificates".parse().unwrap()], &offline).unwrap();
+    assert_eq!(remembered, debs);
+}
