@@ -80,6 +80,10 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn run(&mut self) -> Result<(), FetchError> {
+        // A download of the same file may have ended between the caller's look at the store and now.
+        if self.shared.has(self.file).unwrap_or_default() {
+            return Ok(());
+        }
         let Upstream::Mirrors(mirrors) = &self.shared.upstream else {
             return Err(FetchError { what: self.file.path().to_owned(), reason: FetchReason::Offline });
         };

@@ -24,6 +24,9 @@ pub enum UrlError {
     /// No host, a bad port, or a user name.
     #[error("`{0}` has no usable host")]
     Host(String),
+    /// Characters that cannot stand in a request.
+    #[error("`{0}` has no usable path")]
+    Path(String),
 }
 
 impl UrlError {
@@ -80,9 +83,17 @@ impl Url {
     /// Where a `Location` header points, seen from here.
     pub fn follow(&self, location: &str) -> Result<Self, UrlError> {
         if location.starts_with('/') && !location.starts_with("//") {
+            check_path(location)?;
             return Ok(Self { path: location.to_owned(), ..self.clone() });
         }
         location.parse()
+    }
+}
+
+fn check_path(path: &str) -> Result<(), UrlError> {
+    match path.is_empty() || path.parse::<hyper::Uri>().is_ok() {
+        true => Ok(()),
+        false => Err(UrlError::Path(path.to_owned())),
     }
 }
 
@@ -104,6 +115,7 @@ impl FromStr for Url {
         if host.is_empty() || !host.chars().all(may_stand) {
             return Err(bad_host());
         }
+        check_path(path)?;
         Ok(Self { host: host.to_ascii_lowercase(), port, path: path.trim_end_matches('/').to_owned() })
     }
 }
@@ -145,5 +157,7 @@ mod tests {
         assert_eq!(url.follow("/x/y").unwrap().to_string(), "http://a/x/y");
         assert_eq!(url.follow("http://b/z").unwrap().to_string(), "http://b/z");
         assert!(matches!(url.follow("https://b/z"), Err(UrlError::Https(_))));
+        assert!(matches!(url.follow("/not a path"), Err(UrlError::Path(_))));
+        assert!(matches!(url.follow("http://b/not a path"), Err(UrlError::Path(_))));
     }
 }

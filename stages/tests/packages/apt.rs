@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use ibuild_cache::{MemoryIndex, Store};
 use ibuild_stages::packages::{
-    Archive, ArchiveView, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors, Patience, Proxy, ServeGuard,
-    Unobserved, Upstream, Verdict, apt_conf, minbase, record, sources_deb822,
+    Archive, ArchiveView, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors, PackageError, Patience, Proxy,
+    ServeGuard, Unobserved, Upstream, Verdict, apt_conf, minbase, record, sources_deb822,
 };
 
-/// Says why a test cannot run here. Nextest shows it for tests named `real_`, see `.config/nextest.toml`.
+/// Says why a test cannot run here. `.config/nextest.toml` shows the output of tests named `real_` even if they
+/// pass, so that this is seen.
 fn skip(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
@@ -52,7 +53,7 @@ fn setup() -> Option<Setup> {
     let mut lock = Lock::default();
     match record(&store, &trixie(), &online, &Gpgv::default()) {
         Ok(releases) => lock.set_archive("debian", releases),
-        Err(ibuild_stages::packages::PackageError::Fetch(e)) => {
+        Err(PackageError::Fetch(e)) => {
             skip(&format!("{e}: {}", e.reason));
             return None;
         }
@@ -104,7 +105,9 @@ impl Apt {
         let mut command = Command::new("apt-get");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
         command.env("APT_CONFIG", self.root.join("proxy.conf")).current_dir(&self.root);
-        options.iter().for_each(|option| drop(command.args(["-o", option])));
+        for option in &options {
+            command.args(["-o", option]);
+        }
         let output = command.args(arguments).output().unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success() && !text.contains("W:"), "{arguments:?}: {text}");

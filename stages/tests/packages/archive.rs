@@ -50,7 +50,7 @@ pub fn big() -> Vec<u8> {
 
 /// A store, a mirror and a fetcher between them.
 pub struct Setup {
-    pub dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     pub upstream: FakeUpstream,
     pub store: Store,
     pub fetcher: Fetcher,
@@ -62,7 +62,7 @@ impl Setup {
         let upstream = FakeUpstream::start();
         let store = Store::open(&dir.path().join("store"), |_| MemoryIndex::default()).unwrap();
         let fetcher = fetcher(&store, Upstream::Mirrors(upstream.mirrors()));
-        Self { dir, upstream, store, fetcher }
+        Self { _dir: dir, upstream, store, fetcher }
     }
 
     /// With the fake archive on the mirror.
