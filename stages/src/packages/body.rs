@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -100,32 +99,43 @@ async fn follow(
     size: u64,
     sender: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
-    let (mut sent, mut source): (u64, Option<(u32, Arc<File>)>) = (0, None);
-    while sent < size {
+    let (mut sent, mut generation) = (0, None);
+    loop {
         let now = progress.borrow_and_update().clone();
-        let limit = match now.outcome {
-            Some(Ok(())) => size,
-            Some(Err(e)) => return Err(io::Error::other(e)),
-            None => now.written.saturating_sub(TAIL),
-        };
-        if source.is_none() {
-            source = now.bytes.map(|bytes| (now.generation, bytes));
-        }
-        if let Some((generation, file)) = &source {
-            if *generation != now.generation {
+        if let Some(file) = &now.bytes {
+            if *generation.get_or_insert(now.generation) != now.generation {
                 return Err(io::Error::other("the bytes sent so far were wrong"));
             }
-            while sent < limit {
-                let chunk = read_chunk(file, sent, limit)?;
-                sent += chunk.len() as u64;
-                if sender.send(Ok(chunk)).await.is_err() {
-                    return Ok(());
-                }
-            }
+            send_until(file, &mut sent, now.safe(size)?, sender).await?;
         }
-        if sent < size && progress.changed().await.is_err() {
-            return Err(io::Error::other("the download was stopped"));
+        if sent == size {
+            return Ok(());
         }
+        progress.changed().await.map_err(|_| io::Error::other("the download was stopped"))?;
+    }
+}
+
+impl Progress {
+    /// How much of the file may be sent.
+    fn safe(&self, size: u64) -> io::Result<u64> {
+        match &self.outcome {
+            Some(Ok(())) => Ok(size),
+            Some(Err(e)) => Err(io::Error::other(e.clone())),
+            None => Ok(self.written.saturating_sub(TAIL)),
+        }
+    }
+}
+
+async fn send_until(
+    file: &File,
+    sent: &mut u64,
+    limit: u64,
+    sender: &mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<()> {
+    while *sent < limit {
+        let chunk = read_chunk(file, *sent, limit)?;
+        *sent += chunk.len() as u64;
+        sender.send(Ok(chunk)).await.map_err(|_| io::Error::other("the client has left"))?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::lock::LockedRelease;
 use super::release::{Known, Release};
 use super::verify::{Verified, Verifier};
 use super::view::{PinnedPocket, sha256_of};
-use super::{Archive, PackageError, Pocket};
+use super::{Archive, Name, PackageError, Pocket};
 
 /// Downloads at a time when an archive is adopted: there are no more indices than that.
 const PARALLEL: usize = 4;
@@ -30,16 +30,9 @@ pub fn record(
         let signed = fetcher.fetch_root(pocket.base, &pocket.inrelease())?;
         let release = trust(store, &pocket, &signed, verifier)?;
         let inrelease = Known { sha256: sha256_of(&signed), size: signed.len() as u64 };
-        locked.push(LockedRelease {
-            archive: archive.name.parse()?,
-            base: pocket.base,
-            suite: pocket.suite.clone(),
-            inrelease,
-            date: release.date,
-            valid_until: release.valid_until,
-        });
         let pinned = PinnedPocket { pocket, inrelease, release };
         indices.extend(pinned.declared_indices(&architecture)?);
+        locked.push(lock_entry(archive.name.parse()?, pinned));
         roots.push(signed);
     }
     fetcher.fetch_all(&indices, PARALLEL)?;
@@ -48,6 +41,11 @@ pub fn record(
         store.packages().put(&root)?;
     }
     Ok(locked)
+}
+
+fn lock_entry(archive: Name, PinnedPocket { pocket, inrelease, release }: PinnedPocket) -> LockedRelease {
+    let Release { date, valid_until, .. } = release;
+    LockedRelease { archive, base: pocket.base, suite: pocket.suite, inrelease, date, valid_until }
 }
 
 /// The verified Release of a locked root.
