@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use ibuild_cache::{MemoryIndex, Store};
 use ibuild_stages::packages::{
-    Archive, ArchiveView, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors, PackageError, Patience, Proxy,
-    ServeGuard, Unobserved, Upstream, Verdict, apt_conf, minbase, record, sources_deb822,
+    Archive, ArchiveView, Base, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors, PackageError, Patience, Proxy,
+    ServeGuard, Unobserved, Upstream, Verdict, Verifier, VerifyError, apt_conf, minbase, record,
+    sources_deb822,
 };
 
 /// Says why a test cannot run here. `.config/nextest.toml` shows the output of tests named `real_` even if they
@@ -153,4 +154,20 @@ fn real_archive_has_a_minimal_system() {
     let offline = fetcher(&setup.store, Upstream::Offline);
     let remembered = minbase(&setup.store, &view, &["ca-certificates".parse().unwrap()], &offline).unwrap();
     assert_eq!(remembered, debs);
+}
+
+#[test]
+fn real_signatures_are_judged() {
+    let Some(setup) = setup() else { return };
+    let signed = setup.online.fetch_root(Base::Main, "dists/trixie/InRelease").unwrap();
+    let verified = Gpgv::default().verify(&signed).unwrap();
+    assert!(verified.text.contains("\nCodename: trixie\n") && !verified.signers.is_empty());
+
+    let tampered = String::from_utf8(signed.clone()).unwrap().replace("Codename: trixie", "Codename: trixiE");
+    assert!(matches!(Gpgv::default().verify(tampered.as_bytes()), Err(VerifyError::Bad(_))));
+    let unsigned = Gpgv::default().verify(verified.text.as_bytes());
+    assert!(matches!(unsigned, Err(VerifyError::Form(_))), "{unsigned:?}");
+    let nobody = setup.dir.path().join("empty.gpg");
+    std::fs::write(&nobody, "").unwrap();
+    assert!(matches!(Gpgv::new(&nobody).verify(&signed), Err(VerifyError::UnknownKey { .. })));
 }
