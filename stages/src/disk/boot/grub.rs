@@ -7,8 +7,24 @@ use super::BootFiles;
 /// Modules that both images carry: enough to boot without a single file of GRUB on the disk, and enough
 /// for what Debian's `update-grub` writes.
 const MODULES: &str = "all_video boot cat configfile echo ext2 fat font gfxterm gzio halt linux loadenv ls \
-    minicmd normal part_gpt part_msdos probe reboot regexp search search_fs_file search_fs_uuid \
-    search_label serial sleep terminal test true";
+    memdisk minicmd normal part_gpt part_msdos probe reboot regexp search search_fs_file search_fs_uuid \
+    search_label serial sleep tar terminal test true";
+
+/// Packs the configuration into a tar that GRUB sees as its disk `(memdisk)`.
+///
+/// A configuration given with `grub-mkimage -c` would not do: GRUB's rescue parser runs it, which knows no
+/// `if`. Found in a memory disk under its usual name, it is run by the real one.
+const PREPARE: &str = r#"set -eu
+export LC_ALL=C.UTF-8
+out=@OUT@
+early="$out/early"
+trap 'rm -rf "$early" "$early.tar"' EXIT
+mkdir -p "$early/boot/grub"
+cat > "$early/boot/grub/grub.cfg" <<'IBUILD_EARLY_CONFIG'
+@CONFIG@IBUILD_EARLY_CONFIG
+tar --format=ustar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+    -C "$early" -cf "$early.tar" boot
+"#;
 
 /// How a disk finds its kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,12 +71,9 @@ impl GrubPlan {
     /// It runs as root in the root file system's sandbox, writes nowhere else, and makes the same bytes
     /// whenever the same GRUB is installed.
     pub fn script(&self, out_dir: &str) -> String {
-        let mut script = format!(
-            "set -eu\nexport LC_ALL=C.UTF-8\nout={}\nearly=\"$out/early.cfg\"\n\
-             trap 'rm -f \"$early\"' EXIT\ncat > \"$early\" <<'IBUILD_EARLY_CONFIG'\n{}IBUILD_EARLY_CONFIG\n",
-            sh_quote(out_dir),
-            self.early_config,
-        );
+        let mut script = PREPARE
+            .replace("@OUT@", &sh_quote(out_dir))
+            .replace("@CONFIG@", &self.early_config);
         if self.firmware.contains(Firmware::Bios) {
             script += &mkimage("i386-pc", "biosdisk", BootFiles::CORE_IMG);
             script += &format!(
@@ -77,7 +90,7 @@ impl GrubPlan {
 
 fn mkimage(format: &str, more_modules: &str, output: &str) -> String {
     format!(
-        "grub-mkimage -O {format} -p /boot/grub -c \"$early\" -o \"$out/{output}\" \\\n    {MODULES} \\\n    {more_modules}\n"
+        "grub-mkimage -O {format} -m \"$early.tar\" -o \"$out/{output}\" \\\n    {MODULES} \\\n    {more_modules}\n"
     )
 }
 
@@ -165,6 +178,20 @@ mod tests {
             FirmwareSet::Uefi,
             &["BOOTX64.EFI"],
             &["core.img", "boot.img"],
+        );
+    }
+
+    /// The rescue parser, which runs what `-c` embeds, stumbles over every `if` of it.
+    #[test]
+    fn the_configuration_is_left_to_the_real_parser() {
+        let script = GrubPlan::new(&spec()).script("/out");
+        assert!(!script.contains(" -c \"$early"), "{script}");
+        assert_eq!(script.matches("-m \"$early.tar\"").count(), 2);
+        let modules: Vec<&str> = MODULES.split_whitespace().collect();
+        assert!(
+            ["memdisk", "tar", "normal", "test"]
+                .iter()
+                .all(|name| modules.contains(name))
         );
     }
 
