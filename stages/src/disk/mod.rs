@@ -1,7 +1,7 @@
 //! Disks and their formats: partition table, boot loader, file system, VMDK, OVF, OVA.
 //!
 //! A [`DiskSpec`] and a flat tar of a root file system become a sparse raw disk ([`assemble_raw`]), and raw
-//! disks become what people download ([`pack`]). Nothing needs root, a loop device or a mount, and the same
+//! disks become what people download ([`pack()`]). Nothing needs root, a loop device or a mount, and the same
 //! input gives the same bytes. The writers whose version can change bytes tell it, for keys:
 //! [`FilesystemWriter::identity`], [`packer_identity`], [`GrubPlan::VERSION`].
 

@@ -25,6 +25,11 @@ const ACL: [u8; 44] = [
     32, 0, 0, 0, 255, 255, 255, 255,
 ];
 
+/// `cap_net_raw=ep`, version 2.
+const CAPABILITY: [u8; 20] = [
+    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
+
 struct Lab {
     dir: tempfile::TempDir,
 }
@@ -96,6 +101,9 @@ fn sample(tar: &mut Builder<File>) {
     tar.append_pax_extensions([("SCHILY.xattr.system.posix_acl_access", ACL.as_slice())])
         .unwrap();
     file(tar, "etc/shared", b"y");
+    tar.append_pax_extensions([("SCHILY.xattr.security.capability", CAPABILITY.as_slice())])
+        .unwrap();
+    file(tar, "etc/ping", b"z");
     let mut long = vec![0; 300_000];
     long.iter_mut()
         .enumerate()
@@ -144,7 +152,7 @@ fn two_runs_give_one_file_system_that_is_in_order_and_sparse() {
 }
 
 #[test]
-fn attributes_and_acls_arrive() {
+fn attributes_capabilities_and_acls_arrive() {
     let lab = Lab::new();
     let disk = lab.make(&lab.tar(sample), "disk").unwrap();
     assert_eq!(
@@ -164,6 +172,15 @@ fn attributes_and_acls_arrive() {
         read(&value),
         ACL.map(|byte| if byte == 255 { 0 } else { byte })
     );
+    let value = lab.path("capability");
+    debugfs(
+        &disk,
+        &format!(
+            "ea_get -f {} /etc/ping security.capability",
+            value.display()
+        ),
+    );
+    assert_eq!(read(&value), CAPABILITY);
 }
 
 #[test]
