@@ -1,1 +1,31 @@
-fn main() {}
+//! The program: takes the command line apart, does one command, gives an exit status.
+
+mod cli;
+mod commands;
+mod failure;
+mod interrupt;
+mod session;
+mod settings;
+mod terminal;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// What makes this program the init of a stage. Not for people.
+const STAGE_INIT: &str = "__stage-init";
+
+fn main() -> ExitCode {
+    // Before anything else: init needs a process with one thread.
+    if std::env::args_os().nth(1).is_some_and(|word| word == STAGE_INIT) {
+        return ExitCode::from(ibuild::stages::sandbox::init_main() as u8);
+    }
+    let cli = cli::Cli::parse();
+    terminal::start_log(cli.global.verbose);
+    let style = terminal::style(cli.global.color);
+    match commands::run(&cli) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error, style),
+    }
+}

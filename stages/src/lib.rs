@@ -1,6 +1,7 @@
 //! How an image of a Debian-derived machine is made: the recipe that describes it, and everything that
 //! turns it into stages, file system snapshots, packages and disks.
 
+pub mod build;
 pub mod disk;
 pub mod machine;
 pub mod packages;

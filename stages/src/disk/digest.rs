@@ -22,10 +22,7 @@ pub struct Digests {
 impl Digests {
     /// The SHA-256 digest in lower-case hex.
     pub fn sha256_hex(&self) -> String {
-        self.sha256
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        self.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Reads the file and digests it.
@@ -34,9 +31,7 @@ impl Digests {
         let mut writer = DigestWriter::new(io::sink());
         let mut buffer = vec![0; 1 << 20];
         loop {
-            let read = file
-                .read(&mut buffer)
-                .map_err(DiskError::io("read", path))?;
+            let read = file.read(&mut buffer).map_err(DiskError::io("read", path))?;
             if read == 0 {
                 return Ok(writer.finish().1);
             }
@@ -56,12 +51,7 @@ pub struct DigestWriter<W> {
 impl<W: Write> DigestWriter<W> {
     /// Starts with no bytes.
     pub fn new(inner: W) -> Self {
-        DigestWriter {
-            inner,
-            size: 0,
-            blake3: blake3::Hasher::new(),
-            sha256: Sha256::new(),
-        }
+        DigestWriter { inner, size: 0, blake3: blake3::Hasher::new(), sha256: Sha256::new() }
     }
 
     /// Number of bytes that have passed.
@@ -109,10 +99,7 @@ mod tests {
         writer.write_all(b"c").unwrap();
         assert_eq!(writer.position(), 3);
         let (file, digests) = writer.finish();
-        assert_eq!(
-            digests.sha256_hex(),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(digests.sha256_hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(digests.blake3, *blake3::hash(b"abc").as_bytes());
         assert_eq!(Digests::of_file(file.path()).unwrap(), digests);
     }

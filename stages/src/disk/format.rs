@@ -20,13 +20,8 @@ pub enum Format {
 
 impl Format {
     /// All formats, in the order in which help lists them.
-    pub const ALL: [Format; 5] = [
-        Format::Ova,
-        Format::Vmdk,
-        Format::Qcow2,
-        Format::Raw,
-        Format::RootfsTarZst,
-    ];
+    pub const ALL: [Format; 5] =
+        [Format::Ova, Format::Vmdk, Format::Qcow2, Format::Raw, Format::RootfsTarZst];
 
     /// Its name in recipes and targets, which is also a file's extension without the first dot.
     pub fn name(self) -> &'static str {
@@ -74,10 +69,7 @@ mod tests {
         for format in Format::ALL {
             assert_eq!(format.to_string().parse(), Ok(format));
             let message = UnknownFormat("x".into()).to_string();
-            assert!(
-                message.contains(format.name()),
-                "{format} is not in {message}"
-            );
+            assert!(message.contains(format.name()), "{format} is not in {message}");
         }
         assert_eq!("vdi".parse::<Format>(), Err(UnknownFormat("vdi".into())));
         assert_eq!(Format::RootfsTarZst.extension(), ".rootfs.tar.zst");

@@ -81,35 +81,16 @@ impl Gpt {
     pub fn new(spec: &DiskSpec) -> Gpt {
         let sectors = spec.size / SECTOR;
         let entries = entries(spec);
-        let head_header = Header {
-            at: 1,
-            other: sectors - 1,
-            entries_at: 2,
-        };
-        let tail_header = Header {
-            at: sectors - 1,
-            other: 1,
-            entries_at: sectors - 1 - ENTRY_SECTORS,
-        };
-        let head = [
-            protective_mbr(sectors),
-            head_header.bytes(spec, &entries),
-            entries.clone(),
-        ];
+        let head_header = Header { at: 1, other: sectors - 1, entries_at: 2 };
+        let tail_header = Header { at: sectors - 1, other: 1, entries_at: sectors - 1 - ENTRY_SECTORS };
+        let head = [protective_mbr(sectors), head_header.bytes(spec, &entries), entries.clone()];
         let tail = [entries.clone(), tail_header.bytes(spec, &entries)];
-        Gpt {
-            head: head.concat(),
-            tail: tail.concat(),
-            tail_offset: tail_header.entries_at * SECTOR,
-        }
+        Gpt { head: head.concat(), tail: tail.concat(), tail_offset: tail_header.entries_at * SECTOR }
     }
 }
 
 fn roles(spec: &DiskSpec) -> impl Iterator<Item = Role> {
-    let bios = spec
-        .firmware
-        .contains(Firmware::Bios)
-        .then_some(Role::BiosBoot);
+    let bios = spec.firmware.contains(Firmware::Bios).then_some(Role::BiosBoot);
     let uefi = spec.firmware.contains(Firmware::Uefi).then_some(Role::Esp);
     [bios, uefi, Some(Role::Root)].into_iter().flatten()
 }
@@ -132,12 +113,7 @@ fn entries(spec: &DiskSpec) -> Vec<u8> {
     for role in roles(spec) {
         let number = role as u32;
         let at = (number as usize - 1) * ENTRY_SIZE;
-        entry(
-            role,
-            spec.identity().partition(number),
-            spec.size,
-            &mut table[at..at + ENTRY_SIZE],
-        );
+        entry(role, spec.identity().partition(number), spec.size, &mut table[at..at + ENTRY_SIZE]);
     }
     table
 }
@@ -149,10 +125,7 @@ fn entry(role: Role, unique: Uuid, size: u64, out: &mut [u8]) {
     out[16..32].copy_from_slice(&unique.to_bytes_le());
     out[32..40].copy_from_slice(&(range.start / SECTOR).to_le_bytes());
     out[40..48].copy_from_slice(&(range.end / SECTOR - 1).to_le_bytes());
-    for (slot, unit) in out[56..]
-        .chunks_exact_mut(2)
-        .zip(role.label().encode_utf16())
-    {
+    for (slot, unit) in out[56..].chunks_exact_mut(2).zip(role.label().encode_utf16()) {
         slot.copy_from_slice(&unit.to_le_bytes());
     }
 }
@@ -230,16 +203,10 @@ mod tests {
     fn sfdisk_and_sgdisk_find_no_fault() {
         for size in [97 * MIB, 100 << 30] {
             let file = on_disk(&spec(size));
-            let sfdisk = Command::new("/usr/sbin/sfdisk")
-                .arg("--verify")
-                .arg(file.path())
-                .output();
+            let sfdisk = Command::new("/usr/sbin/sfdisk").arg("--verify").arg(file.path()).output();
             let sfdisk = sfdisk.expect("these tests need `sfdisk` (package fdisk)");
             assert!(sfdisk.status.success(), "{sfdisk:?}");
-            let sgdisk = Command::new("/usr/sbin/sgdisk")
-                .arg("-v")
-                .arg(file.path())
-                .output();
+            let sgdisk = Command::new("/usr/sbin/sgdisk").arg("-v").arg(file.path()).output();
             let sgdisk = sgdisk.expect("these tests need `sgdisk` (package gdisk)");
             let text = String::from_utf8_lossy(&sgdisk.stdout);
             assert!(text.contains("No problems found"), "{text}");

@@ -130,13 +130,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         for image in ["gateway", "workstation"] {
             let id = Identity::of(image);
-            seen.extend([
-                id.disk(),
-                id.file_system(),
-                id.hash_seed(),
-                id.medium(),
-                id.machine(),
-            ]);
+            seen.extend([id.disk(), id.file_system(), id.hash_seed(), id.medium(), id.machine()]);
             seen.extend((1..=3).map(|number| id.partition(number)));
         }
         assert_eq!(seen.len(), 16);

@@ -32,6 +32,7 @@ pub use ova::{MachineDisk, OVA_WRITER, OvfMachine, ovf_text, write_ova};
 pub use pack::{PackedArtifact, Source, pack, packer_identity};
 pub use qcow2::QemuImg;
 pub use raw::{RawDisk, assemble_raw};
+pub(crate) use sparse::copy as copy_sparsely;
 pub use spec::{DiskSpec, Firmware, FirmwareSet, MIB, Nic, SMALLEST_DISK, VmSpec};
 pub use vmdk::{GRAIN, VMDK_WRITER, write_vmdk};
 

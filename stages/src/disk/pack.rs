@@ -44,10 +44,7 @@ pub fn packer_identity(format: Format) -> Result<String, DiskError> {
         Format::Vmdk => VMDK_WRITER.into(),
         Format::Qcow2 => QemuImg::find()?.version().into(),
         Format::Raw => "raw 1".into(),
-        Format::RootfsTarZst => format!(
-            "zstd {}, level {ZSTD_LEVEL}",
-            zstd::zstd_safe::version_string()
-        ),
+        Format::RootfsTarZst => format!("zstd {}, level {ZSTD_LEVEL}", zstd::zstd_safe::version_string()),
     })
 }
 
@@ -61,30 +58,15 @@ pub fn pack(
     progress: Progress<'_>,
 ) -> Result<PackedArtifact, DiskError> {
     match (format, source) {
-        (
-            Format::Ova,
-            Source::Machines {
-                name,
-                epoch,
-                machines,
-            },
-        ) => write_ova(name, epoch, machines, out, progress),
+        (Format::Ova, Source::Machines { name, epoch, machines }) => {
+            write_ova(name, epoch, machines, out, progress)
+        }
         (Format::RootfsTarZst, Source::Rootfs { tar }) => compress_tar(tar, out, progress),
-        (
-            _,
-            Source::Machines {
-                machines: [machine],
-                ..
-            },
-        ) => pack_disk(format, machine, out, progress),
-        (_, Source::Machines { .. }) => Err(DiskError::Pack {
-            format,
-            reason: "it holds one machine; several go into an OVA",
-        }),
-        (_, Source::Rootfs { .. }) => Err(DiskError::Pack {
-            format,
-            reason: "it needs a disk",
-        }),
+        (_, Source::Machines { machines: [machine], .. }) => pack_disk(format, machine, out, progress),
+        (_, Source::Machines { .. }) => {
+            Err(DiskError::Pack { format, reason: "it holds one machine; several go into an OVA" })
+        }
+        (_, Source::Rootfs { .. }) => Err(DiskError::Pack { format, reason: "it needs a disk" }),
     }
 }
 
@@ -102,21 +84,14 @@ fn pack_disk(
         Format::Qcow2 => QemuImg::find()?.convert(machine.raw, out)?,
         Format::Raw => sparse::copy(machine.raw, out, progress)?,
         Format::Ova | Format::RootfsTarZst => {
-            return Err(DiskError::Pack {
-                format,
-                reason: "it is not made of a disk alone",
-            });
+            return Err(DiskError::Pack { format, reason: "it is not made of a disk alone" });
         }
     }
     Digests::of_file(out)
 }
 
 /// Always with one worker: zstd's output with workers differs from that without, but not with their number.
-fn compress_tar(
-    tar: &Path,
-    out: &Path,
-    progress: Progress<'_>,
-) -> Result<PackedArtifact, DiskError> {
+fn compress_tar(tar: &Path, out: &Path, progress: Progress<'_>) -> Result<PackedArtifact, DiskError> {
     let mut source = File::open(tar).map_err(DiskError::io("open the root file system", tar))?;
     let total = source.metadata().map_err(DiskError::io("read", tar))?.len();
     let file = File::create(out).map_err(DiskError::io("create", out))?;
@@ -125,9 +100,7 @@ fn compress_tar(
     let mut buffer = vec![0; 1 << 20];
     let mut done = 0;
     loop {
-        let read = source
-            .read(&mut buffer)
-            .map_err(DiskError::io("read", tar))?;
+        let read = source.read(&mut buffer).map_err(DiskError::io("read", tar))?;
         if read == 0 {
             break;
         }
@@ -170,32 +143,12 @@ mod tests {
             let file = File::create(&raw).unwrap();
             file.set_len(97 * MIB).unwrap();
             file.write_all_at(b"content", 5 * MIB).unwrap();
-            Lab {
-                dir,
-                disk: DiskSpec::new("veil", 97 * MIB, 0),
-                vm: VmSpec::new(1, 512),
-                raw,
-            }
+            Lab { dir, disk: DiskSpec::new("veil", 97 * MIB, 0), vm: VmSpec::new(1, 512), raw }
         }
 
-        fn pack(
-            &self,
-            format: Format,
-            copies: usize,
-        ) -> Result<(PathBuf, PackedArtifact), DiskError> {
-            let machines = vec![
-                MachineDisk {
-                    disk: &self.disk,
-                    vm: &self.vm,
-                    raw: &self.raw
-                };
-                copies
-            ];
-            let source = Source::Machines {
-                name: "veil",
-                epoch: 0,
-                machines: &machines,
-            };
+        fn pack(&self, format: Format, copies: usize) -> Result<(PathBuf, PackedArtifact), DiskError> {
+            let machines = vec![MachineDisk { disk: &self.disk, vm: &self.vm, raw: &self.raw }; copies];
+            let source = Source::Machines { name: "veil", epoch: 0, machines: &machines };
             let out = self.dir.path().join(format!("veil{}", format.extension()));
             Ok((out.clone(), pack(format, source, &out, &|_, _| {})?))
         }
@@ -214,19 +167,10 @@ mod tests {
     #[test]
     fn a_root_file_system_comes_back_from_its_archive() {
         let dir = tempfile::tempdir().unwrap();
-        let (tar, out) = (
-            dir.path().join("flat.tar"),
-            dir.path().join("x.rootfs.tar.zst"),
-        );
+        let (tar, out) = (dir.path().join("flat.tar"), dir.path().join("x.rootfs.tar.zst"));
         let content = b"a file system ".repeat(500_000);
         std::fs::write(&tar, &content).unwrap();
-        let packed = pack(
-            Format::RootfsTarZst,
-            Source::Rootfs { tar: &tar },
-            &out,
-            &|_, _| {},
-        )
-        .unwrap();
+        let packed = pack(Format::RootfsTarZst, Source::Rootfs { tar: &tar }, &out, &|_, _| {}).unwrap();
         assert_eq!(packed, Digests::of_file(&out).unwrap());
         assert!(zstd::decode_all(File::open(&out).unwrap()).unwrap() == content);
         assert!(packed.size < 100_000);
@@ -236,10 +180,7 @@ mod tests {
     fn what_does_not_go_together_is_refused() {
         let lab = Lab::new();
         let text = lab.pack(Format::Qcow2, 2).unwrap_err().to_string();
-        assert_eq!(
-            text,
-            "cannot pack `qcow2`: it holds one machine; several go into an OVA"
-        );
+        assert_eq!(text, "cannot pack `qcow2`: it holds one machine; several go into an OVA");
         assert!(lab.pack(Format::RootfsTarZst, 1).is_err());
         let source = Source::Rootfs { tar: &lab.raw };
         let out = lab.dir.path().join("x");

@@ -30,9 +30,7 @@ impl QemuImg {
 
     /// Finds the tool in these directories.
     pub fn find_in(dirs: &ToolDirs) -> Result<QemuImg, ToolError> {
-        Ok(QemuImg {
-            tool: FoundTool::find(dirs, &QEMU_IMG, "--version")?,
-        })
+        Ok(QemuImg { tool: FoundTool::find(dirs, &QEMU_IMG, "--version")? })
     }
 
     /// Its version as it tells it itself. It belongs into the key of every qcow2, whose bytes it decides.
@@ -45,9 +43,7 @@ impl QemuImg {
     pub fn convert(&self, raw_disk: &Path, out: &Path) -> Result<(), DiskError> {
         let mut command = self.tool.command();
         command
-            .args([
-                "convert", "-q", "-f", "raw", "-O", "qcow2", "-c", "-o", OPTIONS,
-            ])
+            .args(["convert", "-q", "-f", "raw", "-O", "qcow2", "-c", "-o", OPTIONS])
             .arg(absolute(raw_disk)?)
             .arg(absolute(out)?);
         run_successfully(&mut command)?;
@@ -86,21 +82,14 @@ mod tests {
         tool.convert(&raw, &a).unwrap();
         tool.convert(&raw, &b).unwrap();
         assert!(std::fs::read(&a).unwrap() == std::fs::read(&b).unwrap());
-        let compare = Command::new("qemu-img")
-            .arg("compare")
-            .arg(&raw)
-            .arg(&a)
-            .output()
-            .unwrap();
+        let compare = Command::new("qemu-img").arg("compare").arg(&raw).arg(&a).output().unwrap();
         assert!(compare.status.success(), "{compare:?}");
     }
 
     #[test]
     fn a_missing_disk_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let error = QemuImg::find()
-            .unwrap()
-            .convert(&dir.path().join("no"), &dir.path().join("out"));
+        let error = QemuImg::find().unwrap().convert(&dir.path().join("no"), &dir.path().join("out"));
         assert!(error.unwrap_err().to_string().contains("No such file"));
     }
 }

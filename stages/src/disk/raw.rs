@@ -24,21 +24,14 @@ pub struct RawDisk<'a> {
 /// Writes the disk to `out`, a new file, and leaves it sparse. Intermediate files lie beside it for a while.
 ///
 /// The same disk and the same writer give the same bytes.
-pub fn assemble_raw(
-    disk: &RawDisk<'_>,
-    fs: &dyn FilesystemWriter,
-    out: &Path,
-) -> Result<(), DiskError> {
+pub fn assemble_raw(disk: &RawDisk<'_>, fs: &dyn FilesystemWriter, out: &Path) -> Result<(), DiskError> {
     disk.spec.check()?;
     let file = File::create(out).map_err(DiskError::io("create the disk", out))?;
-    file.set_len(disk.spec.size)
-        .map_err(DiskError::io("size the disk", out))?;
+    file.set_len(disk.spec.size).map_err(DiskError::io("size the disk", out))?;
     for (offset, bytes) in small_parts(disk)? {
         write_sparsely(&file, offset, &bytes).map_err(DiskError::io("write the disk", out))?;
     }
-    let scratch = tempfile::Builder::new()
-        .prefix(".mkfs-")
-        .tempdir_in(parent(out));
+    let scratch = tempfile::Builder::new().prefix(".mkfs-").tempdir_in(parent(out));
     let scratch = scratch.map_err(DiskError::io("make a scratch directory beside", out))?;
     fs.write(&FilesystemJob {
         root_tar: disk.root_tar,
@@ -125,11 +118,7 @@ mod tests {
         let out = dir.path().join("disk.raw");
         let spec = DiskSpec::new("veil", 256 * MIB, 0);
         let boot = boot_files();
-        let disk = RawDisk {
-            spec: &spec,
-            boot: &boot,
-            root_tar: Path::new("unused"),
-        };
+        let disk = RawDisk { spec: &spec, boot: &boot, root_tar: Path::new("unused") };
         assemble_raw(&disk, &Marker, &out).unwrap();
         let file = File::open(&out).unwrap();
         let at = |offset: u64| {
@@ -156,11 +145,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("disk.raw");
         let spec = DiskSpec::new("veil", MIB, 0);
-        let disk = RawDisk {
-            spec: &spec,
-            boot: &boot_files(),
-            root_tar: Path::new("unused"),
-        };
+        let disk = RawDisk { spec: &spec, boot: &boot_files(), root_tar: Path::new("unused") };
         assert!(assemble_raw(&disk, &Marker, &out).is_err());
         assert!(!out.exists());
     }

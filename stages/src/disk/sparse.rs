@@ -59,9 +59,7 @@ pub fn copy(from: &Path, to: &Path, progress: super::Progress<'_>) -> Result<(),
     let read = DiskError::io("read the disk", from);
     let write = |error| DiskError::io("write the disk", to)(error);
     let source = File::open(from).map_err(DiskError::io("open the disk", from))?;
-    let plan = source
-        .metadata()
-        .and_then(|meta| Ok((meta.len(), data_ranges(&source)?)));
+    let plan = source.metadata().and_then(|meta| Ok((meta.len(), data_ranges(&source)?)));
     let (length, ranges) = plan.map_err(read)?;
     let target = File::create(to).map_err(DiskError::io("create the disk", to))?;
     target.set_len(length).map_err(write)?;
@@ -71,9 +69,7 @@ pub fn copy(from: &Path, to: &Path, progress: super::Progress<'_>) -> Result<(),
     for range in ranges {
         for start in range.clone().step_by(COPY_CHUNK) {
             let chunk = &mut buffer[..(range.end - start).min(COPY_CHUNK as u64) as usize];
-            source
-                .read_exact_at(chunk, start)
-                .map_err(DiskError::io("read the disk", from))?;
+            source.read_exact_at(chunk, start).map_err(DiskError::io("read the disk", from))?;
             target.write_all_at(chunk, start).map_err(write)?;
             done += chunk.len() as u64;
             progress(done, total);
@@ -103,16 +99,9 @@ mod tests {
         let file = File::open(sparse_file(dir.path())).unwrap();
         let ranges = data_ranges(&file).unwrap();
         for byte in [1 << 20, (1 << 20) + 4095, 5 << 20] {
-            assert!(
-                ranges.iter().any(|range| range.contains(&byte)),
-                "{byte} in {ranges:?}"
-            );
+            assert!(ranges.iter().any(|range| range.contains(&byte)), "{byte} in {ranges:?}");
         }
-        assert!(
-            data_ranges(&tempfile::tempfile().unwrap())
-                .unwrap()
-                .is_empty()
-        );
+        assert!(data_ranges(&tempfile::tempfile().unwrap()).unwrap().is_empty());
     }
 
     #[test]
@@ -121,10 +110,7 @@ mod tests {
         let (from, to) = (sparse_file(dir.path()), dir.path().join("copy"));
         copy(&from, &to, &|_, _| {}).unwrap();
         assert!(std::fs::read(&from).unwrap() == std::fs::read(&to).unwrap());
-        assert_eq!(
-            from.metadata().unwrap().blocks(),
-            to.metadata().unwrap().blocks()
-        );
+        assert_eq!(from.metadata().unwrap().blocks(), to.metadata().unwrap().blocks());
     }
 
     #[test]

@@ -34,10 +34,7 @@ pub enum FirmwareSet {
 impl FirmwareSet {
     /// The set of these; none if there are none.
     pub fn of(firmwares: impl IntoIterator<Item = Firmware>) -> Option<Self> {
-        firmwares
-            .into_iter()
-            .map(FirmwareSet::from)
-            .reduce(|a, b| if a == b { a } else { FirmwareSet::Both })
+        firmwares.into_iter().map(FirmwareSet::from).reduce(|a, b| if a == b { a } else { FirmwareSet::Both })
     }
 
     /// Whether the disk is to be started by this firmware.
@@ -78,14 +75,7 @@ impl DiskSpec {
     pub fn new(name: impl Into<String>, size: u64, epoch: u64) -> Self {
         let name = name.into();
         let fs_uuid = Identity::of(&name).file_system();
-        DiskSpec {
-            name,
-            size,
-            firmware: FirmwareSet::Both,
-            fs_uuid,
-            cmdline: String::new(),
-            epoch,
-        }
+        DiskSpec { name, size, firmware: FirmwareSet::Both, fs_uuid, cmdline: String::new(), epoch }
     }
 
     /// The identifiers that belong to this image.
@@ -95,14 +85,12 @@ impl DiskSpec {
 
     /// Refuses what cannot become a disk.
     pub fn check(&self) -> Result<(), DiskError> {
-        let wrong = |reason: String| {
-            Err(DiskError::Spec {
-                image: self.name.clone(),
-                reason,
-            })
-        };
+        let wrong = |reason: String| Err(DiskError::Spec { image: self.name.clone(), reason });
         if !is_plain_name(&self.name) {
-            return wrong("its name may have letters, digits, `.`, `_` and `-`, and starts with a letter or digit".into());
+            return wrong(
+                "its name may have letters, digits, `.`, `_` and `-`, and starts with a letter or digit"
+                    .into(),
+            );
         }
         if !self.size.is_multiple_of(MIB) || self.size < SMALLEST_DISK {
             return wrong(format!(
@@ -135,23 +123,13 @@ pub struct VmSpec {
 impl VmSpec {
     /// A machine with 16 MiB of video memory and no adapter.
     pub fn new(cpus: u32, memory_mib: u32) -> Self {
-        VmSpec {
-            cpus,
-            memory_mib,
-            vram_mib: 16,
-            nics: Vec::new(),
-            description: String::new(),
-        }
+        VmSpec { cpus, memory_mib, vram_mib: 16, nics: Vec::new(), description: String::new() }
     }
 
     /// Refuses what no hypervisor would run. `image` is for the message.
     pub fn check(&self, image: &str) -> Result<(), DiskError> {
-        let wrong = |reason: &str| {
-            Err(DiskError::Spec {
-                image: image.to_owned(),
-                reason: reason.to_owned(),
-            })
-        };
+        let wrong =
+            |reason: &str| Err(DiskError::Spec { image: image.to_owned(), reason: reason.to_owned() });
         if !(1..=64).contains(&self.cpus) {
             return wrong("a machine has 1 to 64 CPUs");
         }
@@ -164,11 +142,7 @@ impl VmSpec {
         if self.nics.len() > 8 {
             return wrong("a machine has at most 8 network adapters");
         }
-        if self
-            .nics
-            .iter()
-            .any(|nic| matches!(nic, Nic::Internal(name) if name.trim().is_empty()))
-        {
+        if self.nics.iter().any(|nic| matches!(nic, Nic::Internal(name) if name.trim().is_empty())) {
             return wrong("an internal network needs a name");
         }
         Ok(())
@@ -189,9 +163,7 @@ pub enum Nic {
 fn is_plain_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.len() <= 64
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 /// GRUB and the kernel disagree on how quotes and backslashes are read, so neither may appear.
@@ -240,10 +212,7 @@ mod tests {
         check(|vm| vm.memory_mib = 1, "memory");
         check(|vm| vm.vram_mib = 0, "video memory");
         check(|vm| vm.nics = vec![Nic::Nat; 9], "at most 8");
-        check(
-            |vm| vm.nics = vec![Nic::Internal(" ".into())],
-            "needs a name",
-        );
+        check(|vm| vm.nics = vec![Nic::Internal(" ".into())], "needs a name");
     }
 
     #[test]

@@ -14,14 +14,7 @@ pub struct ToolDirs(Vec<PathBuf>);
 
 impl Default for ToolDirs {
     fn default() -> Self {
-        let dirs = [
-            "/usr/sbin",
-            "/sbin",
-            "/usr/bin",
-            "/bin",
-            "/usr/local/sbin",
-            "/usr/local/bin",
-        ];
+        let dirs = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
         ToolDirs(dirs.iter().map(PathBuf::from).collect())
     }
 }
@@ -35,10 +28,7 @@ impl ToolDirs {
     /// The first executable of this name.
     pub fn find(&self, tool: &'static Tool) -> Result<PathBuf, ToolError> {
         let candidates = self.0.iter().map(|dir| dir.join(tool.name));
-        candidates
-            .into_iter()
-            .find(|path| path.is_file())
-            .ok_or(ToolError::Missing { tool })
+        candidates.into_iter().find(|path| path.is_file()).ok_or(ToolError::Missing { tool })
     }
 }
 
@@ -69,11 +59,7 @@ pub struct Version {
 impl Version {
     /// A version from its three numbers.
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
-        Version {
-            major,
-            minor,
-            patch,
-        }
+        Version { major, minor, patch }
     }
 
     /// Reads the first word of `text` that starts with a digit and has a dot.
@@ -87,11 +73,7 @@ impl Version {
         let major = numbers.next()?.parse().ok()?;
         let minor = numbers.next()?.parse().ok()?;
         let patch = numbers.next().and_then(|n| n.parse().ok()).unwrap_or(0);
-        Some(Version {
-            major,
-            minor,
-            patch,
-        })
+        Some(Version { major, minor, patch })
     }
 }
 
@@ -166,9 +148,7 @@ impl ToolError {
                  it is needed because {}",
                 tool.package, tool.oldest, tool.because
             )),
-            ToolError::NoLibrary { package, .. } => {
-                Some(format!("install the package `{package}`"))
-            }
+            ToolError::NoLibrary { package, .. } => Some(format!("install the package `{package}`")),
             ToolError::NoVersion { .. } | ToolError::Run { .. } | ToolError::Failed { .. } => None,
         }
     }
@@ -183,11 +163,7 @@ pub struct FoundTool {
 
 impl FoundTool {
     /// Finds the tool and checks its version. `version_flag` makes it print one; to either stream.
-    pub fn find(
-        dirs: &ToolDirs,
-        tool: &'static Tool,
-        version_flag: &str,
-    ) -> Result<FoundTool, ToolError> {
+    pub fn find(dirs: &ToolDirs, tool: &'static Tool, version_flag: &str) -> Result<FoundTool, ToolError> {
         let path = dirs.find(tool)?;
         let output = run(clean_command(&path).arg(version_flag))?;
         let text = [output.stdout, output.stderr].concat();
@@ -196,10 +172,7 @@ impl FoundTool {
         match Version::find_in(&line) {
             None => Err(ToolError::NoVersion { tool, output: line }),
             Some(found) if found < tool.oldest => Err(ToolError::TooOld { tool, found }),
-            Some(_) => Ok(FoundTool {
-                path,
-                version: line,
-            }),
+            Some(_) => Ok(FoundTool { path, version: line }),
         }
     }
 
@@ -235,10 +208,7 @@ pub fn clean_command(path: &Path) -> Command {
 
 /// Runs the command to its end, whatever that is.
 pub fn run(command: &mut Command) -> Result<Output, ToolError> {
-    command.output().map_err(|source| ToolError::Run {
-        path: command.get_program().into(),
-        source,
-    })
+    command.output().map_err(|source| ToolError::Run { path: command.get_program().into(), source })
 }
 
 /// Runs the command; anything but success is an error that carries the end of standard error.
@@ -257,10 +227,7 @@ pub fn run_successfully(command: &mut Command) -> Result<Output, ToolError> {
 /// The last five lines of a tool's complaint, joined.
 pub fn last_lines(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(5)..].join("; ")
 }
 
@@ -289,10 +256,7 @@ mod tests {
     fn versions_are_found_in_what_tools_say() {
         let cases = [
             ("mke2fs 1.47.2 (1-Jan-2025)", Some(Version::new(1, 47, 2))),
-            (
-                "qemu-img version 10.0.2 (Debian 1:10.0.2+ds-2)",
-                Some(Version::new(10, 0, 2)),
-            ),
+            ("qemu-img version 10.0.2 (Debian 1:10.0.2+ds-2)", Some(Version::new(10, 0, 2))),
             ("QEMU emulator version 8.1~rc1", Some(Version::new(8, 1, 0))),
             ("no numbers", None),
         ];
@@ -304,23 +268,14 @@ mod tests {
     #[test]
     fn an_old_tool_is_refused_with_a_hint() {
         let error = fake("mkfake 1.47.0 (5-Feb-2023)").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`mkfake` is too old: found 1.47.0, needed 1.47.1"
-        );
+        assert_eq!(error.to_string(), "`mkfake` is too old: found 1.47.0, needed 1.47.1");
         let hint = error.hint().unwrap();
-        assert!(
-            hint.contains("fake-tools") && hint.contains("bookworm-backports"),
-            "{hint}"
-        );
+        assert!(hint.contains("fake-tools") && hint.contains("bookworm-backports"), "{hint}");
     }
 
     #[test]
     fn a_good_tool_tells_its_version() {
-        assert_eq!(
-            fake("mkfake 1.47.1 (x)").unwrap().version(),
-            "mkfake 1.47.1 (x)"
-        );
+        assert_eq!(fake("mkfake 1.47.1 (x)").unwrap().version(), "mkfake 1.47.1 (x)");
     }
 
     #[test]

@@ -14,10 +14,7 @@ pub const VARS: &str = "vars.fd";
 
 /// The arguments. QEMU's working directory is the scratch directory, so short names mean files there;
 /// a socket's path could not be long. `ovmf` is given for UEFI.
-pub fn arguments(
-    options: &MachineOptions,
-    ovmf: Option<&Ovmf>,
-) -> Result<Vec<String>, MachineError> {
+pub fn arguments(options: &MachineOptions, ovmf: Option<&Ovmf>) -> Result<Vec<String>, MachineError> {
     let mut args = base(options);
     if let (Firmware::Uefi, Some(ovmf)) = (options.firmware, ovmf) {
         let code = escape(&ovmf.code, options)?;
@@ -27,10 +24,7 @@ pub fn arguments(
         args.push(format!("if=pflash,format=raw,file={VARS}"));
     }
     args.extend(["-drive".into(), drive(options)?]);
-    args.extend([
-        "-device".into(),
-        "ide-hd,bus=ide.0,drive=disk,bootindex=0".into(),
-    ]);
+    args.extend(["-device".into(), "ide-hd,bus=ide.0,drive=disk,bootindex=0".into()]);
     for (index, nic) in options.nics.iter().enumerate() {
         args.extend(adapter(index, nic, options)?);
     }
@@ -58,11 +52,7 @@ fn base(options: &MachineOptions) -> Vec<String> {
     args
 }
 
-fn adapter(
-    index: usize,
-    nic: &MachineNic,
-    options: &MachineOptions,
-) -> Result<Vec<String>, MachineError> {
+fn adapter(index: usize, nic: &MachineNic, options: &MachineOptions) -> Result<Vec<String>, MachineError> {
     let cable = match &nic.cable {
         Cable::Unplugged => format!("hubport,id=net{index},hubid={index}"),
         Cable::Restricted => format!("user,id=net{index},restrict=on"),
@@ -74,17 +64,12 @@ fn adapter(
         NicModel::E1000 => "e1000",
     };
     // Without a ROM the adapter cannot be booted from, which would only cost time.
-    let device = format!(
-        "{model},netdev=net{index},mac={},romfile=",
-        nic.mac.colons()
-    );
+    let device = format!("{model},netdev=net{index},mac={},romfile=", nic.mac.colons());
     let mut args = vec!["-netdev".into(), cable, "-device".into(), device];
     if let Some(file) = &nic.capture {
         let file = escape(file, options)?;
         args.push("-object".into());
-        args.push(format!(
-            "filter-dump,id=dump{index},netdev=net{index},file={file}"
-        ));
+        args.push(format!("filter-dump,id=dump{index},netdev=net{index},file={file}"));
     }
     Ok(args)
 }
@@ -103,30 +88,17 @@ mod tests {
         let mut options = MachineOptions::new(image.path(), Format::Raw, "/tmp");
         options.accelerator = Accelerator::Tcg;
         change(&mut options);
-        let ovmf = Ovmf {
-            code: "/fw/code,1.fd".into(),
-            vars: "/fw/vars.fd".into(),
-        };
+        let ovmf = Ovmf { code: "/fw/code,1.fd".into(), vars: "/fw/vars.fd".into() };
         arguments(&options, Some(&ovmf)).unwrap().join(" ")
     }
 
     #[test]
     fn by_default_there_is_no_network_and_no_host() {
         let line = line(|_| {});
-        for needle in [
-            "-nodefaults",
-            "-nic none",
-            "snapshot=on",
-            "q35,accel=tcg",
-            "-cpu max",
-            "bus=ide.0",
-        ] {
+        for needle in ["-nodefaults", "-nic none", "snapshot=on", "q35,accel=tcg", "-cpu max", "bus=ide.0"] {
             assert!(line.contains(needle), "{needle} is not in {line}");
         }
-        assert!(
-            !line.contains("netdev") && !line.contains("pflash"),
-            "{line}"
-        );
+        assert!(!line.contains("netdev") && !line.contains("pflash"), "{line}");
     }
 
     #[test]
@@ -149,11 +121,7 @@ mod tests {
                 .into_iter()
                 .enumerate()
                 .map(|(slot, cable)| MachineNic {
-                    model: if slot == 0 {
-                        NicModel::E1000
-                    } else {
-                        NicModel::Virtio
-                    },
+                    model: if slot == 0 { NicModel::E1000 } else { NicModel::Virtio },
                     mac: Identity::of("gw").mac(slot),
                     cable,
                     capture: (slot == 1).then(|| "/tmp/eth1.pcap".into()),

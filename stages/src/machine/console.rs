@@ -81,9 +81,7 @@ impl Lines {
             (State::Escape, b']') => State::Command,
             // Intermediate bytes, as in `ESC ( B`, come before the last one.
             (State::Escape, 0x20..=0x2f) => State::Escape,
-            (State::Sequence, 0x40..=0x7e) | (State::Command, 0x07) | (State::Escape, _) => {
-                State::Text
-            }
+            (State::Sequence, 0x40..=0x7e) | (State::Command, 0x07) | (State::Escape, _) => State::Text,
             (State::Text, b'\n' | b'\r') => return self.end_line(),
             (State::Text, 0..=0x08 | 0x0b..=0x1f) => State::Text,
             (State::Text, _) => {
@@ -143,8 +141,6 @@ mod tests {
     fn bytes_that_are_no_text_do_no_harm() {
         assert_eq!(lines_of("caf\u{e9}\n"), ["caf\u{e9}"]);
         let mut lines = Lines::default();
-        lines.feed(b"\xff\xfe\x00ok\n", |line| {
-            assert_eq!(line, "\u{fffd}\u{fffd}ok")
-        });
+        lines.feed(b"\xff\xfe\x00ok\n", |line| assert_eq!(line, "\u{fffd}\u{fffd}ok"));
     }
 }

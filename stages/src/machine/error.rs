@@ -71,13 +71,16 @@ pub enum MachineError {
 }
 
 impl MachineError {
+    /// Whether the machine ran and did not do what was expected, as opposed to: could not be run.
+    pub fn is_verdict(&self) -> bool {
+        matches!(self, Self::Timeout { .. } | Self::Ended { .. })
+    }
+
     /// What the user can do about it, where something is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             MachineError::Tool(error) => error.hint(),
-            MachineError::NoOvmf => {
-                Some("install the package `ovmf`, or boot with `--firmware bios`".into())
-            }
+            MachineError::NoOvmf => Some("install the package `ovmf`, or boot with `--firmware bios`".into()),
             _ => None,
         }
     }

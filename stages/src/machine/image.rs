@@ -33,18 +33,12 @@ pub fn drive(options: &MachineOptions) -> Result<String, MachineError> {
 
 /// A value inside one of QEMU's comma-separated options: a comma is doubled.
 pub fn escape(path: &Path, options: &MachineOptions) -> Result<String, MachineError> {
-    let text = path
-        .to_str()
-        .ok_or_else(|| refuse(options, "a path is not UTF-8"))?;
+    let text = path.to_str().ok_or_else(|| refuse(options, "a path is not UTF-8"))?;
     Ok(text.replace(',', ",,"))
 }
 
 fn refuse(options: &MachineOptions, reason: impl Into<String>) -> MachineError {
-    MachineError::Image {
-        path: options.image.clone(),
-        format: options.format,
-        reason: reason.into(),
-    }
+    MachineError::Image { path: options.image.clone(), format: options.format, reason: reason.into() }
 }
 
 /// A file inside an OVA, in bytes.
@@ -61,10 +55,7 @@ fn find_vmdk(ova: &Path, options: &MachineOptions) -> Result<Member, MachineErro
         let entry = entry.map_err(read)?;
         let name = entry.path().map_err(read)?.into_owned();
         if is_wanted(&name, options.member.as_deref()) {
-            return Ok(Member {
-                offset: entry.raw_file_position(),
-                size: entry.size(),
-            });
+            return Ok(Member { offset: entry.raw_file_position(), size: entry.size() });
         }
     }
     Err(refuse(
@@ -96,15 +87,10 @@ mod tests {
     fn ova(dir: &Path) -> PathBuf {
         let path = dir.join("a,b.ova");
         let mut tar = tar::Builder::new(File::create(&path).unwrap());
-        for (name, size) in [
-            ("x.ovf", 100),
-            ("gw-disk001.vmdk", 1024),
-            ("ws-disk001.vmdk", 2048),
-        ] {
+        for (name, size) in [("x.ovf", 100), ("gw-disk001.vmdk", 1024), ("ws-disk001.vmdk", 2048)] {
             let mut header = tar::Header::new_ustar();
             header.set_size(size);
-            tar.append_data(&mut header, name, vec![0; size as usize].as_slice())
-                .unwrap();
+            tar.append_data(&mut header, name, vec![0; size as usize].as_slice()).unwrap();
         }
         tar.finish().unwrap();
         path
@@ -117,16 +103,10 @@ mod tests {
         let mut options = options(&path, Format::Ova);
         let first = drive(&options).unwrap();
         assert!(first.contains("file.offset=1536,file.size=1024"), "{first}");
-        assert!(
-            first.contains("a,,b.ova") && first.contains("snapshot=on"),
-            "{first}"
-        );
+        assert!(first.contains("a,,b.ova") && first.contains("snapshot=on"), "{first}");
         options.member = Some("ws".into());
         let second = drive(&options).unwrap();
-        assert!(
-            second.contains("file.offset=3072,file.size=2048"),
-            "{second}"
-        );
+        assert!(second.contains("file.offset=3072,file.size=2048"), "{second}");
         options.member = Some("nobody".into());
         let error = drive(&options).unwrap_err().to_string();
         assert!(error.contains("machine `nobody`"), "{error}");

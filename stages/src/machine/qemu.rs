@@ -16,18 +16,9 @@ static QEMU: Tool = Tool {
 
 /// Where distributions put UEFI firmware: the code, and the variables that go with it.
 const OVMF: [(&str, &str); 3] = [
-    (
-        "/usr/share/OVMF/OVMF_CODE_4M.fd",
-        "/usr/share/OVMF/OVMF_VARS_4M.fd",
-    ),
-    (
-        "/usr/share/OVMF/OVMF_CODE.fd",
-        "/usr/share/OVMF/OVMF_VARS.fd",
-    ),
-    (
-        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
-        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
-    ),
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
 ];
 
 /// QEMU for x86, found and new enough.
@@ -44,9 +35,7 @@ impl Qemu {
 
     /// Finds QEMU in these directories.
     pub fn find_in(dirs: &ToolDirs) -> Result<Qemu, ToolError> {
-        Ok(Qemu {
-            tool: FoundTool::find(dirs, &QEMU, "--version")?,
-        })
+        Ok(Qemu { tool: FoundTool::find(dirs, &QEMU, "--version")? })
     }
 
     /// Its version as it tells it itself.
@@ -67,20 +56,12 @@ pub struct Ovmf {
 impl Ovmf {
     /// Finds firmware without Secure Boot.
     pub fn find() -> Result<Ovmf, MachineError> {
-        let pairs = OVMF.iter().map(|(code, vars)| Ovmf {
-            code: code.into(),
-            vars: vars.into(),
-        });
-        pairs
-            .into_iter()
-            .find(Ovmf::is_there)
-            .ok_or(MachineError::NoOvmf)
+        let pairs = OVMF.iter().map(|(code, vars)| Ovmf { code: code.into(), vars: vars.into() });
+        pairs.into_iter().find(Ovmf::is_there).ok_or(MachineError::NoOvmf)
     }
 
     fn is_there(&self) -> bool {
-        [&self.code, &self.vars]
-            .into_iter()
-            .all(|path| Path::is_file(path))
+        [&self.code, &self.vars].into_iter().all(|path| Path::is_file(path))
     }
 }
 
@@ -98,9 +79,6 @@ mod tests {
     fn a_missing_qemu_comes_with_a_hint() {
         let error = Qemu::find_in(&ToolDirs::new([])).unwrap_err();
         let hint = MachineError::from(error).hint().unwrap();
-        assert!(
-            hint.contains("qemu-system-x86") && hint.contains("8.1"),
-            "{hint}"
-        );
+        assert!(hint.contains("qemu-system-x86") && hint.contains("8.1"), "{hint}");
     }
 }

@@ -30,9 +30,7 @@ impl Monitor {
         let short = format!("/proc/self/fd/{}/{name}", handle.as_raw_fd());
         let stream = UnixStream::connect(short).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-        let mut monitor = Monitor {
-            stream: BufReader::new(stream),
-        };
+        let mut monitor = Monitor { stream: BufReader::new(stream) };
         monitor.read("greet")?;
         monitor.execute("negotiate", json!({ "execute": "qmp_capabilities" }))?;
         Ok(monitor)
@@ -41,18 +39,12 @@ impl Monitor {
     /// Writes a picture of the screen to `path` as PNG.
     pub fn screenshot(&mut self, path: &str) -> Result<(), MachineError> {
         let arguments = json!({ "filename": path, "format": "png" });
-        self.execute(
-            "take a screenshot",
-            json!({ "execute": "screendump", "arguments": arguments }),
-        )
+        self.execute("take a screenshot", json!({ "execute": "screendump", "arguments": arguments }))
     }
 
     /// Presses the power button.
     pub fn power_button(&mut self) -> Result<(), MachineError> {
-        self.execute(
-            "press the power button",
-            json!({ "execute": "system_powerdown" }),
-        )
+        self.execute("press the power button", json!({ "execute": "system_powerdown" }))
     }
 
     fn execute(&mut self, act: &'static str, command: Value) -> Result<(), MachineError> {
@@ -62,10 +54,7 @@ impl Monitor {
             // Events come in between.
             let answer = self.read(act)?;
             if let Some(error) = answer.get("error") {
-                let reason = error["desc"]
-                    .as_str()
-                    .unwrap_or("it gave no reason")
-                    .to_owned();
+                let reason = error["desc"].as_str().unwrap_or("it gave no reason").to_owned();
                 return Err(MachineError::Monitor { act, reason });
             }
             if answer.get("return").is_some() {
@@ -76,10 +65,7 @@ impl Monitor {
 
     fn read(&mut self, act: &'static str) -> Result<Value, MachineError> {
         let mut line = String::new();
-        let length = self
-            .stream
-            .read_line(&mut line)
-            .map_err(|error| broken(act, &error))?;
+        let length = self.stream.read_line(&mut line).map_err(|error| broken(act, &error))?;
         if length == 0 {
             return Err(broken(act, &io::ErrorKind::UnexpectedEof.into()));
         }
@@ -88,8 +74,5 @@ impl Monitor {
 }
 
 fn broken(act: &'static str, error: &io::Error) -> MachineError {
-    MachineError::Monitor {
-        act,
-        reason: format!("the monitor does not answer: {error}"),
-    }
+    MachineError::Monitor { act, reason: format!("the monitor does not answer: {error}") }
 }

@@ -47,13 +47,8 @@ pub struct Machine {
 impl Machine {
     /// Starts the machine.
     pub fn start(qemu: &Qemu, options: &MachineOptions) -> Result<Machine, MachineError> {
-        let scratch = tempfile::Builder::new()
-            .prefix("machine-")
-            .tempdir_in(&options.scratch);
-        let scratch = scratch.map_err(MachineError::io(
-            "make a scratch directory in",
-            &options.scratch,
-        ))?;
+        let scratch = tempfile::Builder::new().prefix("machine-").tempdir_in(&options.scratch);
+        let scratch = scratch.map_err(MachineError::io("make a scratch directory in", &options.scratch))?;
         let ovmf = match options.firmware {
             Firmware::Bios => None,
             Firmware::Uefi => Some(prepare_firmware(scratch.path())?),
@@ -64,13 +59,7 @@ impl Machine {
         let mut stdout = child.stdout.take().expect("standard output was piped");
         let (sender, console) = sync_channel(CHUNKS);
         thread::spawn(move || forward(&mut stdout, &sender));
-        Ok(Machine {
-            child,
-            stdin,
-            console,
-            lines: Lines::default(),
-            scratch,
-        })
+        Ok(Machine { child, stdin, console, lines: Lines::default(), scratch })
     }
 
     /// Waits until a line of the console matches, even one that has not ended, such as a prompt. Lines up to
@@ -89,11 +78,7 @@ impl Machine {
             let left = limit.saturating_sub(start.elapsed());
             if left.is_zero() {
                 let last = self.lines.last();
-                return Err(MachineError::Timeout {
-                    pattern: pattern.to_string(),
-                    limit,
-                    last,
-                });
+                return Err(MachineError::Timeout { pattern: pattern.to_string(), limit, last });
             }
             if !sink.keep_going() {
                 return Err(MachineError::Interrupted);
@@ -108,14 +93,8 @@ impl Machine {
 
     /// Types on the console, as if by keyboard. A line ends with `\r` there.
     pub fn send(&mut self, text: &str) -> Result<(), MachineError> {
-        let write = self
-            .stdin
-            .write_all(text.as_bytes())
-            .and_then(|()| self.stdin.flush());
-        write.map_err(MachineError::io(
-            "write to the console of",
-            self.scratch.path(),
-        ))
+        let write = self.stdin.write_all(text.as_bytes()).and_then(|()| self.stdin.flush());
+        write.map_err(MachineError::io("write to the console of", self.scratch.path()))
     }
 
     /// Writes a picture of the screen to `path` as PNG.
@@ -152,11 +131,7 @@ impl Machine {
             Err(error) => error.to_string(),
         };
         let stderr = fs::read(self.scratch.path().join(STDERR)).unwrap_or_default();
-        MachineError::Ended {
-            pattern: pattern.to_string(),
-            status,
-            stderr: last_lines(&stderr),
-        }
+        MachineError::Ended { pattern: pattern.to_string(), status, stderr: last_lines(&stderr) }
     }
 }
 
@@ -227,10 +202,7 @@ fn spawn(qemu: &Qemu, arguments: &[String], scratch: &Path) -> Result<Child, Mac
             }
         });
     }
-    let failed = |source| ToolError::Run {
-        path: qemu.tool.path().into(),
-        source,
-    };
+    let failed = |source| ToolError::Run { path: qemu.tool.path().into(), source };
     Ok(command.spawn().map_err(failed)?)
 }
 

@@ -34,10 +34,7 @@ impl BiosBoot {
             return wrong("core.img", "it is shorter than two sectors".into());
         }
         if core_img.len() as u64 > MIB {
-            return wrong(
-                "core.img",
-                format!("{} bytes do not fit its partition of 1 MiB", core_img.len()),
-            );
+            return wrong("core.img", format!("{} bytes do not fit its partition of 1 MiB", core_img.len()));
         }
         Ok(BiosBoot { boot_img, core_img })
     }
@@ -88,9 +85,7 @@ mod tests {
     #[test]
     fn images_of_another_shape_are_refused() {
         let check = |boot: Vec<u8>, core_size: usize, needle: &str| {
-            let text = BiosBoot::new(boot, vec![0; core_size])
-                .unwrap_err()
-                .to_string();
+            let text = BiosBoot::new(boot, vec![0; core_size]).unwrap_err().to_string();
             assert!(text.contains(needle), "{text}");
         };
         check(vec![0; 512], 4096, "not a boot sector");

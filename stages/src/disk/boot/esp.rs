@@ -48,16 +48,9 @@ pub fn format_esp(program: &[u8], volume_id: u32) -> Result<Vec<u8>, DiskError> 
     for _ in 0..TABLES {
         bytes.extend(&table);
     }
-    bytes.extend(directory(&[
-        entry(LABEL, ATTR_LABEL, 0, 0),
-        entry(b"EFI        ", ATTR_DIRECTORY, EFI, 0),
-    ]));
+    bytes.extend(directory(&[entry(LABEL, ATTR_LABEL, 0, 0), entry(b"EFI        ", ATTR_DIRECTORY, EFI, 0)]));
     // A parent that is the root directory is written as cluster 0.
-    bytes.extend(child_directory(
-        EFI,
-        0,
-        entry(b"BOOT       ", ATTR_DIRECTORY, BOOT, 0),
-    ));
+    bytes.extend(child_directory(EFI, 0, entry(b"BOOT       ", ATTR_DIRECTORY, BOOT, 0)));
     let file = entry(b"BOOTX64 EFI", ATTR_ARCHIVE, PROGRAM, program.len() as u32);
     bytes.extend(child_directory(BOOT, EFI, file));
     bytes.extend(program);
@@ -77,18 +70,10 @@ impl Volume {
         let sectors = ((range.end - range.start) / SECTOR) as usize;
         let needed = sectors - RESERVED + FIRST_CLUSTER;
         let table_sectors = needed.div_ceil(ENTRIES_PER_SECTOR + TABLES);
-        let volume = Volume {
-            sectors,
-            table_sectors,
-            program: program_len.div_ceil(SECTOR_LEN),
-        };
+        let volume = Volume { sectors, table_sectors, program: program_len.div_ceil(SECTOR_LEN) };
         if program_len == 0 || volume.used() > volume.clusters() {
-            let reason =
-                format!("{program_len} bytes are no program for a partition of {sectors} sectors");
-            return Err(DiskError::BootFile {
-                file: super::BootFiles::EFI,
-                reason,
-            });
+            let reason = format!("{program_len} bytes are no program for a partition of {sectors} sectors");
+            return Err(DiskError::BootFile { file: super::BootFiles::EFI, reason });
         }
         Ok(volume)
     }
@@ -115,13 +100,8 @@ impl Volume {
             bytes.extend(geometry.to_le_bytes());
         }
         let hidden = Role::Esp.range(0).start / SECTOR;
-        for field in [
-            hidden as u32,
-            self.sectors as u32,
-            self.table_sectors as u32,
-            0,
-            FIRST_CLUSTER as u32,
-        ] {
+        for field in [hidden as u32, self.sectors as u32, self.table_sectors as u32, 0, FIRST_CLUSTER as u32]
+        {
             bytes.extend(field.to_le_bytes());
         }
         bytes.extend([1, 0, 6, 0]);
@@ -143,20 +123,11 @@ impl Volume {
     }
 
     fn table(&self) -> Vec<u8> {
-        let mut entries = vec![
-            0x0fff_fff8,
-            END_OF_CHAIN,
-            END_OF_CHAIN,
-            END_OF_CHAIN,
-            END_OF_CHAIN,
-        ];
+        let mut entries = vec![0x0fff_fff8, END_OF_CHAIN, END_OF_CHAIN, END_OF_CHAIN, END_OF_CHAIN];
         let last = PROGRAM + self.program as u32 - 1;
         entries.extend(PROGRAM + 1..=last);
         entries.push(END_OF_CHAIN);
-        let mut bytes: Vec<u8> = entries
-            .iter()
-            .flat_map(|entry| entry.to_le_bytes())
-            .collect();
+        let mut bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
         bytes.resize(self.table_sectors * SECTOR_LEN, 0);
         bytes
     }
@@ -206,10 +177,7 @@ mod tests {
 
     #[test]
     fn the_same_program_gives_the_same_bytes() {
-        let (a, b) = (
-            format_esp(&program(), 7).unwrap(),
-            format_esp(&program(), 7).unwrap(),
-        );
+        let (a, b) = (format_esp(&program(), 7).unwrap(), format_esp(&program(), 7).unwrap());
         assert!(a == b);
         assert!(a != format_esp(&program(), 8).unwrap());
     }
@@ -219,36 +187,22 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format_esp(&program(), 0xdead_beef).unwrap()).unwrap();
         file.as_file().set_len(62 << 20).unwrap();
-        let fsck = Command::new("/usr/sbin/fsck.fat")
-            .arg("-nv")
-            .arg(file.path())
-            .output();
+        let fsck = Command::new("/usr/sbin/fsck.fat").arg("-nv").arg(file.path()).output();
         let fsck = fsck.expect("these tests need `fsck.fat` (package dosfstools)");
         let said = String::from_utf8_lossy(&fsck.stdout).into_owned();
-        assert!(
-            fsck.status.success() && said.contains("4 files, 1371/"),
-            "{said}"
-        );
+        assert!(fsck.status.success() && said.contains("4 files, 1371/"), "{said}");
         assert!(!said.contains("ree cluster summary "), "{said}");
-        let mcopy = Command::new("mcopy")
-            .arg("-i")
-            .arg(file.path())
-            .args(["::/EFI/BOOT/BOOTX64.EFI", "-"])
-            .output();
+        let mcopy =
+            Command::new("mcopy").arg("-i").arg(file.path()).args(["::/EFI/BOOT/BOOTX64.EFI", "-"]).output();
         let mcopy = mcopy.expect("these tests need `mcopy` (package mtools)");
-        assert!(
-            mcopy.stdout == program(),
-            "{}",
-            String::from_utf8_lossy(&mcopy.stderr)
-        );
+        assert!(mcopy.stdout == program(), "{}", String::from_utf8_lossy(&mcopy.stderr));
     }
 
     #[test]
     fn another_reader_agrees() {
         let mut disk = format_esp(&program(), 7).unwrap();
         disk.resize(62 << 20, 0);
-        let fs =
-            fatfs::FileSystem::new(std::io::Cursor::new(disk), fatfs::FsOptions::new()).unwrap();
+        let fs = fatfs::FileSystem::new(std::io::Cursor::new(disk), fatfs::FsOptions::new()).unwrap();
         assert_eq!((fs.fat_type(), fs.volume_id()), (fatfs::FatType::Fat32, 7));
         let mut content = Vec::new();
         let mut file = fs.root_dir().open_file("efi/boot/bootx64.efi").unwrap();
@@ -260,10 +214,7 @@ mod tests {
     fn a_program_that_does_not_fit_is_an_error() {
         for length in [0, 62 << 20] {
             let text = format_esp(&vec![1; length], 1).unwrap_err().to_string();
-            assert!(
-                text.starts_with("cannot use GRUB's `BOOTX64.EFI`"),
-                "{text}"
-            );
+            assert!(text.starts_with("cannot use GRUB's `BOOTX64.EFI`"), "{text}");
         }
     }
 }

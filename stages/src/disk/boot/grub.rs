@@ -39,10 +39,7 @@ impl GrubPlan {
 
     /// The plan for a disk. It depends on the firmware, the file system's UUID and the command line.
     pub fn new(spec: &DiskSpec) -> GrubPlan {
-        GrubPlan {
-            firmware: spec.firmware,
-            early_config: early_config(spec),
-        }
+        GrubPlan { firmware: spec.firmware, early_config: early_config(spec) }
     }
 
     /// The configuration that is built into GRUB's images.
@@ -52,18 +49,9 @@ impl GrubPlan {
 
     /// Debian packages that the root file system must have for the script to work.
     pub fn packages(&self) -> Vec<&'static str> {
-        let bios = self
-            .firmware
-            .contains(Firmware::Bios)
-            .then_some("grub-pc-bin");
-        let uefi = self
-            .firmware
-            .contains(Firmware::Uefi)
-            .then_some("grub-efi-amd64-bin");
-        [Some("grub-common"), bios, uefi]
-            .into_iter()
-            .flatten()
-            .collect()
+        let bios = self.firmware.contains(Firmware::Bios).then_some("grub-pc-bin");
+        let uefi = self.firmware.contains(Firmware::Uefi).then_some("grub-efi-amd64-bin");
+        [Some("grub-common"), bios, uefi].into_iter().flatten().collect()
     }
 
     /// A POSIX shell script that makes the images in the directory `out_dir`, as seen from inside.
@@ -71,15 +59,10 @@ impl GrubPlan {
     /// It runs as root in the root file system's sandbox, writes nowhere else, and makes the same bytes
     /// whenever the same GRUB is installed.
     pub fn script(&self, out_dir: &str) -> String {
-        let mut script = PREPARE
-            .replace("@OUT@", &sh_quote(out_dir))
-            .replace("@CONFIG@", &self.early_config);
+        let mut script = PREPARE.replace("@OUT@", &sh_quote(out_dir)).replace("@CONFIG@", &self.early_config);
         if self.firmware.contains(Firmware::Bios) {
             script += &mkimage("i386-pc", "biosdisk", BootFiles::CORE_IMG);
-            script += &format!(
-                "cp /usr/lib/grub/i386-pc/boot.img \"$out/{}\"\n",
-                BootFiles::BOOT_IMG
-            );
+            script += &format!("cp /usr/lib/grub/i386-pc/boot.img \"$out/{}\"\n", BootFiles::BOOT_IMG);
         }
         if self.firmware.contains(Firmware::Uefi) {
             script += &mkimage("x86_64-efi", "efi_gop efi_uga", BootFiles::EFI);
@@ -100,11 +83,7 @@ fn mkimage(format: &str, more_modules: &str, output: &str) -> String {
 /// The serial line is only used where there is one. Both consoles are given to the kernel: systemd starts
 /// a login on each, and boot messages go to the last, which is the serial one.
 fn early_config(spec: &DiskSpec) -> String {
-    let extra: String = spec
-        .cmdline
-        .split_whitespace()
-        .map(|word| format!(" '{word}'"))
-        .collect();
+    let extra: String = spec.cmdline.split_whitespace().map(|word| format!(" '{word}'")).collect();
     let uuid = spec.fs_uuid.hyphenated();
     format!(
         "if serial --unit=0 --speed=115200; then\n\
@@ -147,17 +126,9 @@ mod tests {
     fn the_kernel_gets_its_root_its_consoles_and_the_extra_words() {
         let plan = GrubPlan::new(&spec());
         let uuid = spec().fs_uuid;
-        let line =
-            format!("root=UUID={uuid} ro console=tty0 console=ttyS0,115200 'quiet' 'apparmor=1'\n");
-        assert!(
-            plan.early_config().contains(&line),
-            "{}",
-            plan.early_config()
-        );
-        assert!(
-            plan.early_config()
-                .contains(&format!("--fs-uuid --set=root {uuid}"))
-        );
+        let line = format!("root=UUID={uuid} ro console=tty0 console=ttyS0,115200 'quiet' 'apparmor=1'\n");
+        assert!(plan.early_config().contains(&line), "{}", plan.early_config());
+        assert!(plan.early_config().contains(&format!("--fs-uuid --set=root {uuid}")));
     }
 
     #[test]
@@ -168,17 +139,9 @@ mod tests {
             assert!(has.iter().all(|word| script.contains(word)), "{script}");
             assert!(!lacks.iter().any(|word| script.contains(word)), "{script}");
         };
-        check(
-            FirmwareSet::Both,
-            &["i386-pc", "boot.img", "x86_64-efi"],
-            &[],
-        );
+        check(FirmwareSet::Both, &["i386-pc", "boot.img", "x86_64-efi"], &[]);
         check(FirmwareSet::Bios, &["core.img"], &["BOOTX64.EFI"]);
-        check(
-            FirmwareSet::Uefi,
-            &["BOOTX64.EFI"],
-            &["core.img", "boot.img"],
-        );
+        check(FirmwareSet::Uefi, &["BOOTX64.EFI"], &["core.img", "boot.img"]);
     }
 
     /// The rescue parser, which runs what `-c` embeds, stumbles over every `if` of it.
@@ -188,30 +151,20 @@ mod tests {
         assert!(!script.contains(" -c \"$early"), "{script}");
         assert_eq!(script.matches("-m \"$early.tar\"").count(), 2);
         let modules: Vec<&str> = MODULES.split_whitespace().collect();
-        assert!(
-            ["memdisk", "tar", "normal", "test"]
-                .iter()
-                .all(|name| modules.contains(name))
-        );
+        assert!(["memdisk", "tar", "normal", "test"].iter().all(|name| modules.contains(name)));
     }
 
     #[test]
     fn the_shell_accepts_the_script_and_any_directory() {
         let script = GrubPlan::new(&spec()).script("/it's here");
         assert!(script.contains(r"out='/it'\''s here'"));
-        let status = Command::new("/bin/sh")
-            .args(["-n", "-c", &script])
-            .status()
-            .unwrap();
+        let status = Command::new("/bin/sh").args(["-n", "-c", &script]).status().unwrap();
         assert!(status.success());
     }
 
     #[test]
     fn packages_follow_the_firmware() {
-        let plan = GrubPlan::new(&DiskSpec {
-            firmware: FirmwareSet::Uefi,
-            ..spec()
-        });
+        let plan = GrubPlan::new(&DiskSpec { firmware: FirmwareSet::Uefi, ..spec() });
         assert_eq!(plan.packages(), ["grub-common", "grub-efi-amd64-bin"]);
     }
 }

@@ -40,10 +40,7 @@ impl BootFiles {
             let path = dir.join(name);
             std::fs::read(&path).map_err(DiskError::io("read GRUB's image", &path))
         };
-        let mut files = BootFiles {
-            bios: None,
-            uefi: None,
-        };
+        let mut files = BootFiles { bios: None, uefi: None };
         if firmware.contains(Firmware::Bios) {
             files.bios = Some(BiosBoot::new(read(Self::BOOT_IMG)?, read(Self::CORE_IMG)?)?);
         }

@@ -91,22 +91,8 @@ impl Mke2fs {
             .current_dir(scratch.dir)
             .env("MKE2FS_CONFIG", Scratch::CONFIG)
             .env("SOURCE_DATE_EPOCH", job.spec.epoch.to_string())
-            .args([
-                "-q",
-                "-F",
-                "-t",
-                "ext4",
-                "-U",
-                &job.spec.fs_uuid.to_string(),
-                "-E",
-                &extended,
-            ])
-            .args([
-                "-J",
-                &format!("size={}", journal_mib(end - start)),
-                "-d",
-                Scratch::TAR,
-            ])
+            .args(["-q", "-F", "-t", "ext4", "-U", &job.spec.fs_uuid.to_string(), "-E", &extended])
+            .args(["-J", &format!("size={}", journal_mib(end - start)), "-d", Scratch::TAR])
             .args(["--", Scratch::DISK, &format!("{}k", (end - start) / 1024)]);
         run_successfully(&mut command)?;
         Ok(())

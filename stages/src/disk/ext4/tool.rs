@@ -50,10 +50,7 @@ impl MkfsTool {
     /// `mke2fs` loads libarchive only when it needs it, so its absence shows in a trial: a tiny file system
     /// from an archive without entries.
     fn check_tar_reader(&self) -> Result<(), ToolError> {
-        let failed = |source| ToolError::Run {
-            path: self.mke2fs.path().into(),
-            source,
-        };
+        let failed = |source| ToolError::Run { path: self.mke2fs.path().into(), source };
         let dir = tempfile::tempdir_in(scratch_root()).map_err(failed)?;
         let tar = dir.path().join("empty.tar");
         std::fs::write(&tar, [0; 1024]).map_err(failed)?;
@@ -91,16 +88,9 @@ mod tests {
     #[test]
     fn bookworms_own_mke2fs_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        fake(
-            dir.path(),
-            "mke2fs",
-            "echo 'mke2fs 1.47.0 (5-Feb-2023)' >&2",
-        );
+        fake(dir.path(), "mke2fs", "echo 'mke2fs 1.47.0 (5-Feb-2023)' >&2");
         let error = MkfsTool::find_in(&ToolDirs::new([dir.path().into()])).unwrap_err();
-        assert!(
-            error.to_string().contains("too old: found 1.47.0"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("too old: found 1.47.0"), "{error}");
         assert!(error.hint().unwrap().contains("bookworm-backports"));
     }
 
@@ -118,10 +108,6 @@ mod tests {
     #[test]
     fn the_hosts_tools_tell_their_version() {
         let tool = MkfsTool::find().expect("these tests need e2fsprogs >= 1.47.1 and libarchive13");
-        assert!(
-            tool.version().starts_with("mke2fs 1."),
-            "{}",
-            tool.version()
-        );
+        assert!(tool.version().starts_with("mke2fs 1."), "{}", tool.version());
     }
 }

@@ -32,10 +32,7 @@ pub struct Xattrs(Vec<Xattr>);
 impl Xattrs {
     /// Collects the attributes of all entries.
     pub fn read_tar(path: &Path) -> Result<Xattrs, DiskError> {
-        let bad = |error: std::io::Error| DiskError::Tar {
-            path: path.into(),
-            reason: error.to_string(),
-        };
+        let bad = |error: std::io::Error| DiskError::Tar { path: path.into(), reason: error.to_string() };
         let file = File::open(path).map_err(DiskError::io("open the root file system", path))?;
         let mut found = Vec::new();
         let mut archive = tar::Archive::new(file);
@@ -82,28 +79,18 @@ impl Xattrs {
     /// `debugfs` ends well whatever its commands did; a failed one shows only as a line that starts with
     /// the command's name.
     pub fn check_answers(&self, stderr: &str) -> Result<(), DiskError> {
-        let Some(complaint) = stderr
-            .lines()
-            .find(|line| !line.is_empty() && !line.starts_with("debugfs 1."))
+        let Some(complaint) = stderr.lines().find(|line| !line.is_empty() && !line.starts_with("debugfs 1."))
         else {
             return Ok(());
         };
-        let guilty = self
-            .0
-            .iter()
-            .find(|xattr| complaint.contains(&xattr.file))
-            .unwrap_or(&self.0[0]);
+        let guilty = self.0.iter().find(|xattr| complaint.contains(&xattr.file)).unwrap_or(&self.0[0]);
         Err(guilty.refuse(format!("debugfs says: {complaint}")))
     }
 }
 
 impl Xattr {
     fn command(&self, value_file: &str) -> Result<String, DiskError> {
-        let line = format!(
-            "ea_set -f {value_file} {} {}",
-            self.quote(&self.file)?,
-            self.quote(&self.name)?
-        );
+        let line = format!("ea_set -f {value_file} {} {}", self.quote(&self.file)?, self.quote(&self.name)?);
         if line.len() > LONGEST_LINE {
             return Err(self.refuse("its name is too long for a debugfs command".into()));
         }
@@ -119,11 +106,7 @@ impl Xattr {
     }
 
     fn refuse(&self, reason: String) -> DiskError {
-        DiskError::Xattr {
-            file: self.file.clone(),
-            attribute: self.name.clone(),
-            reason,
-        }
+        DiskError::Xattr { file: self.file.clone(), attribute: self.name.clone(), reason }
     }
 }
 
@@ -134,10 +117,7 @@ fn absolute(entry: &[u8]) -> Result<String, DiskError> {
         attribute: "*".into(),
         reason: "its name is not UTF-8".into(),
     })?;
-    let parts: Vec<&str> = text
-        .split('/')
-        .filter(|part| !matches!(*part, "" | "."))
-        .collect();
+    let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     Ok(format!("/{}", parts.join("/")))
 }
 
@@ -146,21 +126,12 @@ mod tests {
     use super::*;
 
     fn xattr(file: &str, name: &str) -> Xattr {
-        Xattr {
-            file: file.into(),
-            name: name.into(),
-            value: b"v".to_vec(),
-        }
+        Xattr { file: file.into(), name: name.into(), value: b"v".to_vec() }
     }
 
     #[test]
     fn paths_start_at_the_root() {
-        for (entry, path) in [
-            ("./etc/", "/etc"),
-            ("etc/passwd", "/etc/passwd"),
-            ("./", "/"),
-            (".", "/"),
-        ] {
+        for (entry, path) in [("./etc/", "/etc"), ("etc/passwd", "/etc/passwd"), ("./", "/"), (".", "/")] {
             assert_eq!(absolute(entry.as_bytes()).unwrap(), path);
         }
         assert!(absolute(b"caf\xe9").is_err());
@@ -174,29 +145,18 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_said_are_refused() {
-        let text = xattr("/a\nb", "user.x")
-            .command("v")
-            .unwrap_err()
-            .to_string();
+        let text = xattr("/a\nb", "user.x").command("v").unwrap_err().to_string();
         assert!(text.contains("'\\n'") && text.contains("user.x"), "{text}");
-        let text = xattr(&"/a".repeat(4500), "user.x")
-            .command("v")
-            .unwrap_err()
-            .to_string();
+        let text = xattr(&"/a".repeat(4500), "user.x").command("v").unwrap_err().to_string();
         assert!(text.contains("too long"), "{text}");
     }
 
     #[test]
     fn a_complaint_of_debugfs_is_an_error_about_its_file() {
         let xattrs = Xattrs(vec![xattr("/one", "user.a"), xattr("/two", "user.b")]);
-        xattrs
-            .check_answers("debugfs 1.47.2 (1-Jan-2025)\n")
-            .unwrap();
+        xattrs.check_answers("debugfs 1.47.2 (1-Jan-2025)\n").unwrap();
         let answer = "debugfs 1.47.2 (1-Jan-2025)\n/two: File not found by ext2_lookup\n";
         let text = xattrs.check_answers(answer).unwrap_err().to_string();
-        assert!(
-            text.contains("`user.b` on `/two`") && text.contains("not found"),
-            "{text}"
-        );
+        assert!(text.contains("`user.b` on `/two`") && text.contains("not found"), "{text}");
     }
 }

@@ -64,32 +64,19 @@ pub fn write_ova(
     let mut tar = tar::Builder::new(DigestWriter::new(BufWriter::new(file)));
     let members = [ovf, manifest].into_iter().chain(disks);
     for member in members {
-        member
-            .append(&mut tar, epoch)
-            .map_err(DiskError::io("write the OVA", out))?;
+        member.append(&mut tar, epoch).map_err(DiskError::io("write the OVA", out))?;
     }
-    let (mut file, digests) = tar
-        .into_inner()
-        .map_err(DiskError::io("write the OVA", out))?
-        .finish();
+    let (mut file, digests) = tar.into_inner().map_err(DiskError::io("write the OVA", out))?.finish();
     file.flush().map_err(DiskError::io("write the OVA", out))?;
     Ok(digests)
 }
 
 fn check(name: &str, machines: &[MachineDisk<'_>]) -> Result<(), DiskError> {
-    let wrong = |reason: &str| {
-        Err(DiskError::Spec {
-            image: name.into(),
-            reason: reason.into(),
-        })
-    };
+    let wrong = |reason: &str| Err(DiskError::Spec { image: name.into(), reason: reason.into() });
     for (index, machine) in machines.iter().enumerate() {
         machine.disk.check()?;
         machine.vm.check(&machine.disk.name)?;
-        if machines[..index]
-            .iter()
-            .any(|other| other.disk.name == machine.disk.name)
-        {
+        if machines[..index].iter().any(|other| other.disk.name == machine.disk.name) {
             return wrong("two machines have the same name");
         }
     }
@@ -104,29 +91,17 @@ fn compress(
     scratch: &Path,
     progress: Progress<'_>,
 ) -> Result<Vec<Member>, DiskError> {
-    let work: Vec<u64> = machines
-        .iter()
-        .map(|machine| bytes_to_read(machine.raw))
-        .collect::<Result<_, _>>()?;
+    let work: Vec<u64> =
+        machines.iter().map(|machine| bytes_to_read(machine.raw)).collect::<Result<_, _>>()?;
     let total = work.iter().sum();
     let mut before = 0;
     let mut members = Vec::new();
     for (machine, bytes) in machines.iter().zip(work) {
-        let scratch_file = || {
-            tempfile::Builder::new()
-                .prefix(".vmdk-")
-                .tempfile_in(scratch)
-        };
+        let scratch_file = || tempfile::Builder::new().prefix(".vmdk-").tempfile_in(scratch);
         let file = scratch_file().map_err(DiskError::io("make a scratch file in", scratch))?;
         let out = BufWriter::new(file.as_file());
-        let digests = write_vmdk(machine.disk, machine.raw, out, &|done, _| {
-            progress(before + done, total)
-        })?;
-        members.push(Member {
-            name: ovf::vmdk_name(machine.disk),
-            content: Content::File(file),
-            digests,
-        });
+        let digests = write_vmdk(machine.disk, machine.raw, out, &|done, _| progress(before + done, total))?;
+        members.push(Member { name: ovf::vmdk_name(machine.disk), content: Content::File(file), digests });
         before += bytes;
     }
     Ok(members)
@@ -135,9 +110,7 @@ fn compress(
 /// One line a file, without a blank before the parenthesis: ESXi takes that for another algorithm's name.
 fn manifest(ovf: &Member, disks: &[Member]) -> String {
     let members = [ovf].into_iter().chain(disks);
-    members
-        .map(|member| format!("SHA256({})= {}\n", member.name, member.digests.sha256_hex()))
-        .collect()
+    members.map(|member| format!("SHA256({})= {}\n", member.name, member.digests.sha256_hex())).collect()
 }
 
 /// A file of the OVA.
@@ -155,14 +128,8 @@ enum Content {
 impl Member {
     fn text(name: String, text: String) -> Member {
         let mut writer = DigestWriter::new(std::io::sink());
-        writer
-            .write_all(text.as_bytes())
-            .expect("a sink takes everything");
-        Member {
-            name,
-            digests: writer.finish().1,
-            content: Content::Text(text),
-        }
+        writer.write_all(text.as_bytes()).expect("a sink takes everything");
+        Member { name, digests: writer.finish().1, content: Content::Text(text) }
     }
 
     fn append<W: Write>(&self, tar: &mut tar::Builder<W>, epoch: u64) -> std::io::Result<()> {

@@ -13,22 +13,15 @@ const NAMESPACES: Attributes<'static> = &[
     ("xml:lang", "en-US"),
     ("xmlns", "http://schemas.dmtf.org/ovf/envelope/1"),
     ("xmlns:ovf", "http://schemas.dmtf.org/ovf/envelope/1"),
-    (
-        "xmlns:rasd",
-        "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData",
-    ),
-    (
-        "xmlns:vssd",
-        "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData",
-    ),
+    ("xmlns:rasd", "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"),
+    ("xmlns:vssd", "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData"),
     ("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance"),
     ("xmlns:vbox", "http://www.virtualbox.org/ovf/machine"),
     ("xmlns:vmw", "http://www.vmware.com/schema/ovf"),
 ];
 
 /// VMware wants exactly this spelling.
-const STREAM_OPTIMIZED: &str =
-    "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";
+const STREAM_OPTIMIZED: &str = "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";
 
 /// CIM's numbers of resource types (DSP8023, CIM_ResourceAllocationSettingData).
 const CPU: &str = "3";
@@ -90,14 +83,7 @@ fn references(xml: &mut Xml, machines: &[OvfMachine<'_>]) {
     xml.element("References", &[], |xml| {
         for (index, machine) in machines.iter().enumerate() {
             let (href, size) = (vmdk_name(machine.disk), machine.vmdk_size.to_string());
-            xml.empty(
-                "File",
-                &[
-                    ("ovf:href", &href),
-                    ("ovf:id", &file_id(index)),
-                    ("ovf:size", &size),
-                ],
-            );
+            xml.empty("File", &[("ovf:href", &href), ("ovf:id", &file_id(index)), ("ovf:size", &size)]);
         }
     });
 }
@@ -125,11 +111,7 @@ fn disk_section(xml: &mut Xml, machines: &[OvfMachine<'_>]) {
 /// Every network that an adapter names has to be listed once.
 fn network_section(xml: &mut Xml, machines: &[OvfMachine<'_>]) {
     let mut names: Vec<&str> = Vec::new();
-    for name in machines
-        .iter()
-        .flat_map(|machine| &machine.vm.nics)
-        .filter_map(network_name)
-    {
+    for name in machines.iter().flat_map(|machine| &machine.vm.nics).filter_map(network_name) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -141,10 +123,7 @@ fn network_section(xml: &mut Xml, machines: &[OvfMachine<'_>]) {
         xml.text("Info", "Networks of the machines");
         for name in names {
             xml.element("Network", &[("ovf:name", name)], |xml| {
-                xml.text(
-                    "Description",
-                    "Network used by the machines of this appliance",
-                );
+                xml.text("Description", "Network used by the machines of this appliance");
             });
         }
     });
@@ -177,14 +156,10 @@ fn virtual_system(xml: &mut Xml, index: usize, machine: &OvfMachine<'_>, epoch: 
 
 /// 96 is "Debian 64-Bit" in CIM_OperatingSystem; VirtualBox refuses a machine without the number.
 fn operating_system(xml: &mut Xml) {
-    xml.element(
-        "OperatingSystemSection",
-        &[("ovf:id", "96"), ("vmw:osType", "debian12_64Guest")],
-        |xml| {
-            xml.text("Info", "The kind of guest operating system");
-            xml.text("Description", "Debian_64");
-        },
-    );
+    xml.element("OperatingSystemSection", &[("ovf:id", "96"), ("vmw:osType", "debian12_64Guest")], |xml| {
+        xml.text("Info", "The kind of guest operating system");
+        xml.text("Description", "Debian_64");
+    });
 }
 
 /// `vmx-13` and `vmware.sata.ahci` are what VMware insists on; VirtualBox takes any type and knows this
@@ -202,11 +177,7 @@ fn hardware(xml: &mut Xml, index: usize, machine: &OvfMachine<'_>) {
         storage(xml, index);
         adapters(xml, &machine.vm.nics);
         if !machine.disk.firmware.contains(Firmware::Bios) {
-            let config = [
-                ("ovf:required", "false"),
-                ("vmw:key", "firmware"),
-                ("vmw:value", "efi"),
-            ];
+            let config = [("ovf:required", "false"), ("vmw:key", "firmware"), ("vmw:value", "efi")];
             xml.empty("vmw:Config", &config);
         }
     });
@@ -228,10 +199,7 @@ fn processor_and_memory(xml: &mut Xml, vm: &VmSpec) {
         &[
             ("rasd:AllocationUnits", "byte * 2^20"),
             ("rasd:Description", "Memory size"),
-            (
-                "rasd:ElementName",
-                &format!("{} MB of memory", vm.memory_mib),
-            ),
+            ("rasd:ElementName", &format!("{} MB of memory", vm.memory_mib)),
             ("rasd:InstanceID", "2"),
             ("rasd:ResourceType", MEMORY),
             ("rasd:VirtualQuantity", &vm.memory_mib.to_string()),
@@ -257,10 +225,7 @@ fn storage(xml: &mut Xml, index: usize) {
             ("rasd:AddressOnParent", "0"),
             ("rasd:Description", "Disk image"),
             ("rasd:ElementName", "disk1"),
-            (
-                "rasd:HostResource",
-                &format!("ovf:/disk/{}", disk_id(index)),
-            ),
+            ("rasd:HostResource", &format!("ovf:/disk/{}", disk_id(index))),
             ("rasd:InstanceID", "4"),
             ("rasd:Parent", CONTROLLER_ID),
             ("rasd:ResourceType", DISK),

@@ -34,17 +34,11 @@ impl Lab {
             file.write_all_at(name.as_bytes(), 3 * MIB).unwrap();
             (disk, vm, raw)
         });
-        Lab {
-            dir,
-            disks: disks.into(),
-        }
+        Lab { dir, disks: disks.into() }
     }
 
     fn machines(&self) -> Vec<MachineDisk<'_>> {
-        self.disks
-            .iter()
-            .map(|(disk, vm, raw)| MachineDisk { disk, vm, raw })
-            .collect()
+        self.disks.iter().map(|(disk, vm, raw)| MachineDisk { disk, vm, raw }).collect()
     }
 
     fn ova(&self, name: &str, machines: &[MachineDisk<'_>]) -> (PathBuf, Digests) {
@@ -60,10 +54,7 @@ fn members(ova: &Path) -> Vec<(String, Vec<u8>)> {
         let mut entry = entry.unwrap();
         let header = entry.header();
         assert!(header.as_ustar().is_some());
-        assert_eq!(
-            (header.mode().unwrap(), header.mtime().unwrap()),
-            (0o644, EPOCH)
-        );
+        assert_eq!((header.mode().unwrap(), header.mtime().unwrap()), (0o644, EPOCH));
         assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
         let name = entry.path().unwrap().display().to_string();
         let mut content = Vec::new();
@@ -74,14 +65,8 @@ fn members(ova: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 fn text_of(machines: &[MachineDisk<'_>]) -> String {
-    let machines: Vec<_> = machines
-        .iter()
-        .map(|m| OvfMachine {
-            disk: m.disk,
-            vm: m.vm,
-            vmdk_size: 4096,
-        })
-        .collect();
+    let machines: Vec<_> =
+        machines.iter().map(|m| OvfMachine { disk: m.disk, vm: m.vm, vmdk_size: 4096 }).collect();
     ovf_text("veil", EPOCH, &machines)
 }
 
@@ -91,25 +76,14 @@ fn members_come_in_order_and_the_manifest_tells_their_digests() {
     let (ova, digests) = lab.ova("pair", &lab.machines());
     let members = members(&ova);
     let names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(
-        names,
-        [
-            "veil.ovf",
-            "veil.mf",
-            "gateway-disk001.vmdk",
-            "workstation-disk001.vmdk"
-        ]
-    );
+    assert_eq!(names, ["veil.ovf", "veil.mf", "gateway-disk001.vmdk", "workstation-disk001.vmdk"]);
     let manifest = String::from_utf8(members[1].1.clone()).unwrap();
     let expected: String = [0, 2, 3]
         .map(|index| {
             let (name, content) = &members[index];
             let file = lab.dir.path().join("member");
             std::fs::write(&file, content).unwrap();
-            format!(
-                "SHA256({name})= {}\n",
-                Digests::of_file(&file).unwrap().sha256_hex()
-            )
+            format!("SHA256({name})= {}\n", Digests::of_file(&file).unwrap().sha256_hex())
         })
         .concat();
     assert_eq!(manifest, expected);
@@ -137,33 +111,17 @@ fn a_changed_disk_is_another_ova() {
 fn tar_and_qemu_take_it() {
     let lab = Lab::new();
     let (ova, _) = lab.ova("one", &lab.machines()[1..]);
-    let list = Command::new("tar")
-        .arg("tvf")
-        .arg(&ova)
-        .env("TZ", "UTC")
-        .output()
-        .unwrap();
+    let list = Command::new("tar").arg("tvf").arg(&ova).env("TZ", "UTC").output().unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
     assert_eq!(list.lines().count(), 3);
-    assert!(
-        list.lines()
-            .all(|line| line.starts_with("-rw-r--r-- root/root")),
-        "{list}"
-    );
+    assert!(list.lines().all(|line| line.starts_with("-rw-r--r-- root/root")), "{list}");
     let vmdk = lab.dir.path().join("out.vmdk");
     std::fs::write(&vmdk, &members(&ova)[2].1).unwrap();
-    let info = Command::new("qemu-img")
-        .args(["info", "--output=json"])
-        .arg(&vmdk)
-        .output()
-        .unwrap();
+    let info = Command::new("qemu-img").args(["info", "--output=json"]).arg(&vmdk).output().unwrap();
     let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
     assert_eq!(info["format"], "vmdk");
     assert_eq!(info["virtual-size"], 100 * MIB);
-    assert_eq!(
-        info["format-specific"]["data"]["create-type"],
-        "streamOptimized"
-    );
+    assert_eq!(info["format-specific"]["data"]["create-type"], "streamOptimized");
 }
 
 #[test]
@@ -208,10 +166,7 @@ fn info_comes_first_and_items_are_in_alphabetical_order() {
             assert!(next.starts_with("<Info>"), "{line} is followed by {next}");
         }
         if line.starts_with("<rasd:") && next.starts_with("<rasd:") {
-            assert!(
-                line.split('>').next() < next.split('>').next(),
-                "{line} before {next}"
-            );
+            assert!(line.split('>').next() < next.split('>').next(), "{line} before {next}");
         }
     }
 }
@@ -221,10 +176,7 @@ fn an_isolated_machine_names_no_other_network() {
     let mut lab = Lab::new();
     lab.disks[1].1.nics.push(Nic::None);
     let text = text_of(&lab.machines()[1..]);
-    assert!(
-        !text.contains("NAT") && !text.to_lowercase().contains("bridged"),
-        "{text}"
-    );
+    assert!(!text.contains("NAT") && !text.to_lowercase().contains("bridged"), "{text}");
     assert_eq!(text.matches("<rasd:Connection>Veil<").count(), 1);
     assert!(text.contains("<Adapter slot=\"1\" enabled=\"true\" MACAddress=\"080027"));
 }

@@ -27,10 +27,7 @@ pub fn machine(xml: &mut Xml, machine: &OvfMachine<'_>, epoch: u64) {
             ("lastStateChange", &utc(epoch)),
         ],
         |xml| {
-            xml.text(
-                "ovf:Info",
-                "Complete VirtualBox machine configuration in VirtualBox format",
-            );
+            xml.text("ovf:Info", "Complete VirtualBox machine configuration in VirtualBox format");
             xml.element("Hardware", &[], |xml| hardware(xml, machine));
         },
     );
@@ -40,19 +37,11 @@ fn hardware(xml: &mut Xml, machine: &OvfMachine<'_>) {
     let vm = machine.vm;
     xml.empty("Memory", &[("RAMSize", &vm.memory_mib.to_string())]);
     boot_order(xml);
-    xml.empty(
-        "Display",
-        &[
-            ("controller", "VMSVGA"),
-            ("VRAMSize", &vm.vram_mib.to_string()),
-        ],
-    );
+    xml.empty("Display", &[("controller", "VMSVGA"), ("VRAMSize", &vm.vram_mib.to_string())]);
     if !machine.disk.firmware.contains(Firmware::Bios) {
         xml.empty("Firmware", &[("type", "EFI")]);
     }
-    xml.element("BIOS", &[], |xml| {
-        xml.empty("IOAPIC", &[("enabled", "true")])
-    });
+    xml.element("BIOS", &[], |xml| xml.empty("IOAPIC", &[("enabled", "true")]));
     network(xml, machine);
     xml.empty("Clipboard", &[("mode", "Disabled")]);
     xml.empty("DragAndDrop", &[("mode", "Disabled")]);
@@ -66,12 +55,7 @@ fn hardware(xml: &mut Xml, machine: &OvfMachine<'_>) {
 
 fn boot_order(xml: &mut Xml) {
     xml.element("Boot", &[], |xml| {
-        for (position, device) in [
-            ("1", "HardDisk"),
-            ("2", "None"),
-            ("3", "None"),
-            ("4", "None"),
-        ] {
+        for (position, device) in [("1", "HardDisk"), ("2", "None"), ("3", "None"), ("4", "None")] {
             xml.empty("Order", &[("position", position), ("device", device)]);
         }
     });
@@ -87,9 +71,7 @@ fn network(xml: &mut Xml, machine: &OvfMachine<'_>) {
                 ("MACAddress", mac),
                 ("type", "82540EM".into()),
             ];
-            let attributes = attributes
-                .each_ref()
-                .map(|(name, value)| (*name, value.as_str()));
+            let attributes = attributes.each_ref().map(|(name, value)| (*name, value.as_str()));
             match nic {
                 Nic::Nat => xml.element("Adapter", &attributes, |xml| xml.empty("NAT", &[])),
                 Nic::Internal(name) => xml.element("Adapter", &attributes, |xml| {
@@ -116,17 +98,10 @@ fn storage(xml: &mut Xml, machine: &OvfMachine<'_>) {
         ("IDE1MasterEmulationPort", "2"),
         ("IDE1SlaveEmulationPort", "3"),
     ];
-    let device = [
-        ("type", "HardDisk"),
-        ("hotpluggable", "false"),
-        ("port", "0"),
-        ("device", "0"),
-    ];
+    let device = [("type", "HardDisk"), ("hotpluggable", "false"), ("port", "0"), ("device", "0")];
     xml.element("StorageControllers", &[], |xml| {
         xml.element("StorageController", &controller, |xml| {
-            xml.element("AttachedDevice", &device, |xml| {
-                xml.empty("Image", &[("uuid", &uuid)])
-            });
+            xml.element("AttachedDevice", &device, |xml| xml.empty("Image", &[("uuid", &uuid)]));
         });
     });
 }
@@ -136,16 +111,11 @@ fn storage(xml: &mut Xml, machine: &OvfMachine<'_>) {
 fn utc(epoch: u64) -> String {
     let (days, seconds) = (epoch / 86_400 + 719_468, epoch % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")

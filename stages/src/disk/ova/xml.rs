@@ -13,10 +13,7 @@ pub type Attributes<'a> = &'a [(&'static str, &'a str)];
 impl Xml {
     /// A document with its declaration.
     pub fn new() -> Xml {
-        Xml {
-            text: "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".into(),
-            open: Vec::new(),
-        }
+        Xml { text: "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".into(), open: Vec::new() }
     }
 
     /// An element with children: `children` writes them.
@@ -56,8 +53,7 @@ impl Xml {
         self.indent();
         self.text.push_str(&format!("<{name}"));
         for (attribute, value) in attributes {
-            self.text
-                .push_str(&format!(" {attribute}=\"{}\"", escape(value)));
+            self.text.push_str(&format!(" {attribute}=\"{}\"", escape(value)));
         }
     }
 

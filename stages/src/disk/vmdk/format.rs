@@ -93,10 +93,7 @@ pub fn descriptor(spec: &DiskSpec, size: u64) -> Vec<u8> {
 
 /// A grain table or directory, padded to sectors.
 pub fn table(entries: &[u32]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = entries
-        .iter()
-        .flat_map(|entry| entry.to_le_bytes())
-        .collect();
+    let mut bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
     bytes.resize(bytes.len().next_multiple_of(SECTOR as usize), 0);
     bytes
 }

@@ -42,28 +42,18 @@ pub struct GrainSource {
 impl GrainSource {
     /// A source that reads the grains touched by `ranges`, which are in order.
     pub fn new(file: File, ranges: &[Range<u64>], level: i32) -> Self {
-        let level =
-            CompressionLvl::new(level).expect("the level is a constant that libdeflate has");
-        let mut numbers: Vec<u64> = ranges
-            .iter()
-            .flat_map(|range| range.start / GRAIN..range.end.div_ceil(GRAIN))
-            .collect();
+        let level = CompressionLvl::new(level).expect("the level is a constant that libdeflate has");
+        let mut numbers: Vec<u64> =
+            ranges.iter().flat_map(|range| range.start / GRAIN..range.end.div_ceil(GRAIN)).collect();
         numbers.dedup();
         let same_table = |a: &u64, b: &u64| a / TABLE_ENTRIES == b / TABLE_ENTRIES;
         let tables = numbers.chunk_by(same_table).map(<[u64]>::to_vec).collect();
-        GrainSource {
-            file,
-            level,
-            tables,
-        }
+        GrainSource { file, level, tables }
     }
 
     /// Bytes of disk that will be read.
     pub fn bytes(&self) -> u64 {
-        self.tables
-            .iter()
-            .map(|table| table.len() as u64 * GRAIN)
-            .sum()
+        self.tables.iter().map(|table| table.len() as u64 * GRAIN).sum()
     }
 
     /// The tables to be compressed, each by the numbers of its grains.
@@ -76,16 +66,10 @@ impl GrainSource {
         let worker = || (Compressor::new(self.level), vec![0; GRAIN as usize]);
         let grains = numbers
             .par_iter()
-            .map_init(worker, |(compressor, buffer), &number| {
-                self.grain(compressor, buffer, number)
-            })
+            .map_init(worker, |(compressor, buffer), &number| self.grain(compressor, buffer, number))
             .filter_map(Result::transpose)
             .collect::<io::Result<Vec<Grain>>>()?;
-        Ok(Table {
-            index: (numbers[0] / TABLE_ENTRIES) as usize,
-            grains,
-            read: numbers.len() as u64 * GRAIN,
-        })
+        Ok(Table { index: (numbers[0] / TABLE_ENTRIES) as usize, grains, read: numbers.len() as u64 * GRAIN })
     }
 
     fn grain(
@@ -99,14 +83,9 @@ impl GrainSource {
             return Ok(None);
         }
         let mut zlib = vec![0; compressor.zlib_compress_bound(buffer.len())];
-        let length = compressor
-            .zlib_compress(buffer, &mut zlib)
-            .expect("the buffer has the bound's size");
+        let length = compressor.zlib_compress(buffer, &mut zlib).expect("the buffer has the bound's size");
         zlib.truncate(length);
         zlib.shrink_to_fit();
-        Ok(Some(Grain {
-            slot: (number % TABLE_ENTRIES) as usize,
-            zlib,
-        }))
+        Ok(Some(Grain { slot: (number % TABLE_ENTRIES) as usize, zlib }))
     }
 }

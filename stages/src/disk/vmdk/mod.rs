@@ -55,13 +55,9 @@ pub fn write_vmdk<W: Write + Send>(
     let (source, size) = open(raw)?;
     if !size.is_multiple_of(GRAIN) || size == 0 {
         let reason = format!("its raw disk has {size} bytes, which is not a multiple of {GRAIN}");
-        return Err(DiskError::Spec {
-            image: spec.name.clone(),
-            reason,
-        });
+        return Err(DiskError::Spec { image: spec.name.clone(), reason });
     }
-    let stream =
-        VmdkStream::start(out, spec, size).map_err(DiskError::io("write the VMDK of", raw))?;
+    let stream = VmdkStream::start(out, spec, size).map_err(DiskError::io("write the VMDK of", raw))?;
     stream.run(&source, raw, progress)
 }
 
@@ -86,22 +82,13 @@ impl<W: Write + Send> VmdkStream<W> {
         out.write_all(&format::header(size, Footer::Elsewhere))?;
         out.write_all(&format::descriptor(spec, size))?;
         let tables = capacity_sectors(size).div_ceil(TABLE_ENTRIES * GRAIN / SECTOR);
-        let mut stream = VmdkStream {
-            out,
-            size,
-            directory: vec![0; tables as usize],
-        };
+        let mut stream = VmdkStream { out, size, directory: vec![0; tables as usize] };
         stream.pad_to(OVERHEAD * SECTOR)?;
         Ok(stream)
     }
 
     /// Compresses the next table's grains while the ones before are written.
-    fn run(
-        mut self,
-        source: &GrainSource,
-        raw: &Path,
-        progress: Progress<'_>,
-    ) -> Result<Digests, DiskError> {
+    fn run(mut self, source: &GrainSource, raw: &Path, progress: Progress<'_>) -> Result<Digests, DiskError> {
         let total = source.bytes();
         let (mut done, mut ready): (u64, Option<Table>) = (0, None);
         for wanted in source.tables().map(Some).chain([None]) {
@@ -135,8 +122,7 @@ impl<W: Write + Send> VmdkStream<W> {
         let number = table as u64 * TABLE_ENTRIES + grain.slot as u64;
         let lba = number * (GRAIN / SECTOR);
         self.out.write_all(&lba.to_le_bytes())?;
-        self.out
-            .write_all(&(grain.zlib.len() as u32).to_le_bytes())?;
+        self.out.write_all(&(grain.zlib.len() as u32).to_le_bytes())?;
         self.out.write_all(&grain.zlib)?;
         self.pad_to(self.out.position().next_multiple_of(SECTOR))
     }
@@ -144,10 +130,7 @@ impl<W: Write + Send> VmdkStream<W> {
     fn end(mut self) -> io::Result<Digests> {
         let directory = format::table(&self.directory);
         let at = self.marked(Marker::GrainDirectory, &directory)?;
-        self.marked(
-            Marker::Footer,
-            &format::header(self.size, Footer::Here { directory: at }),
-        )?;
+        self.marked(Marker::Footer, &format::header(self.size, Footer::Here { directory: at }))?;
         self.out.write_all(&Marker::EndOfStream.sector(0))?;
         self.out.flush()?;
         Ok(self.out.finish().1)
@@ -155,8 +138,7 @@ impl<W: Write + Send> VmdkStream<W> {
 
     /// A marker and what it announces; tells the first sector of the latter.
     fn marked(&mut self, marker: Marker, payload: &[u8]) -> io::Result<u32> {
-        self.out
-            .write_all(&marker.sector(payload.len() as u64 / SECTOR))?;
+        self.out.write_all(&marker.sector(payload.len() as u64 / SECTOR))?;
         let at = self.sector()?;
         self.out.write_all(payload)?;
         Ok(at)
@@ -168,10 +150,7 @@ impl<W: Write + Send> VmdkStream<W> {
     }
 
     fn pad_to(&mut self, position: u64) -> io::Result<()> {
-        io::copy(
-            &mut io::Read::take(io::repeat(0), position - self.out.position()),
-            &mut self.out,
-        )?;
+        io::copy(&mut io::Read::take(io::repeat(0), position - self.out.position()), &mut self.out)?;
         Ok(())
     }
 }

@@ -25,13 +25,7 @@ impl<'a> Walk<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         assert!(bytes.len().is_multiple_of(512));
         let capacity = u64_at(bytes, 12) * 512;
-        Walk {
-            bytes,
-            at: 128 * 512,
-            disk: vec![0; capacity as usize],
-            grains: vec![],
-            tables: vec![],
-        }
+        Walk { bytes, at: 128 * 512, disk: vec![0; capacity as usize], grains: vec![], tables: vec![] }
     }
 
     fn sector(&mut self) -> &'a [u8] {
@@ -56,11 +50,7 @@ impl<'a> Walk<'a> {
                 _ => panic!("unknown marker {kind} at {at}"),
             }
         }
-        assert_eq!(
-            self.at,
-            self.bytes.len(),
-            "nothing follows the end of the stream"
-        );
+        assert_eq!(self.at, self.bytes.len(), "nothing follows the end of the stream");
         self.disk
     }
 
@@ -70,10 +60,7 @@ impl<'a> Walk<'a> {
         assert_eq!((u32_at(b, 4), u32_at(b, 8)), (3, 0x30001));
         assert_eq!((u64_at(b, 20), u64_at(b, 28), u32_at(b, 44)), (128, 1, 512));
         assert_eq!((u64_at(b, 56), u64_at(b, 64)), (u64::MAX, 128));
-        assert_eq!(
-            (&b[73..77], &b[77..79]),
-            (b"\n \r\n".as_slice(), [1, 0].as_slice())
-        );
+        assert_eq!((&b[73..77], &b[77..79]), (b"\n \r\n".as_slice(), [1, 0].as_slice()));
         assert!(b[79..512].iter().all(|&byte| byte == 0));
         assert!(b[21 * 512..128 * 512].iter().all(|&byte| byte == 0));
     }
@@ -81,27 +68,14 @@ impl<'a> Walk<'a> {
     fn grain(&mut self, at: usize, lba: u64, size: usize) {
         let zlib = &self.bytes[at + 12..at + 12 + size];
         let end = (at + 12 + size).next_multiple_of(512);
-        assert!(
-            self.bytes[at + 12 + size..end]
-                .iter()
-                .all(|&byte| byte == 0)
-        );
+        assert!(self.bytes[at + 12 + size..end].iter().all(|&byte| byte == 0));
         self.at = end;
         assert!(lba.is_multiple_of(128));
-        assert!(
-            self.grains.last().is_none_or(|&(last, _)| last < lba),
-            "grains ascend"
-        );
+        assert!(self.grains.last().is_none_or(|&(last, _)| last < lba), "grains ascend");
         let place = lba as usize * 512;
         let out = &mut self.disk[place..place + 65536];
-        assert_eq!(
-            Decompressor::new().zlib_decompress(zlib, out).unwrap(),
-            65536
-        );
-        assert!(
-            out.iter().any(|&byte| byte != 0),
-            "a grain of zeros was stored"
-        );
+        assert_eq!(Decompressor::new().zlib_decompress(zlib, out).unwrap(), 65536);
+        assert!(out.iter().any(|&byte| byte != 0), "a grain of zeros was stored");
         self.grains.push((lba, (at / 512) as u32));
     }
 
@@ -121,27 +95,15 @@ impl<'a> Walk<'a> {
     fn footer(&mut self, (directory_at, directory): &(u32, Vec<u32>)) {
         let footer = self.sector();
         assert_eq!(u64_at(footer, 56), u64::from(*directory_at));
-        assert_eq!(
-            (&footer[..56], &footer[64..]),
-            (&self.bytes[..56], &self.bytes[64..512])
-        );
+        assert_eq!((&footer[..56], &footer[64..]), (&self.bytes[..56], &self.bytes[64..512]));
         let mut listed = Vec::new();
         for (index, &at) in directory.iter().enumerate().filter(|(_, at)| **at != 0) {
-            let (_, table) = self
-                .tables
-                .iter()
-                .find(|(sector, _)| *sector == at)
-                .expect("a table");
+            let (_, table) = self.tables.iter().find(|(sector, _)| *sector == at).expect("a table");
             let grains = table.iter().enumerate().filter(|(_, sector)| **sector != 0);
-            listed.extend(
-                grains.map(|(slot, &sector)| (((index * 512 + slot) * 128) as u64, sector)),
-            );
+            listed.extend(grains.map(|(slot, &sector)| (((index * 512 + slot) * 128) as u64, sector)));
         }
         assert_eq!(listed, self.grains);
-        assert_eq!(
-            directory.iter().filter(|&&at| at != 0).count(),
-            self.tables.len()
-        );
+        assert_eq!(directory.iter().filter(|&&at| at != 0).count(), self.tables.len());
     }
 }
 
@@ -157,9 +119,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1u64;
     let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 56) as u8
     };
     (0..length).map(|_| next()).collect()
@@ -170,12 +130,10 @@ fn raw_disk(dir: &Path) -> PathBuf {
     let path = dir.join("disk.raw");
     let file = File::create(&path).unwrap();
     file.set_len(100 * MIB).unwrap();
-    file.write_all_at(&b"some text ".repeat(100_000), 0)
-        .unwrap();
+    file.write_all_at(&b"some text ".repeat(100_000), 0).unwrap();
     file.write_all_at(&noise(300_000), 5 * MIB + 1000).unwrap();
     file.write_all_at(&vec![0; 1 << 20], 8 * MIB).unwrap();
-    file.write_all_at(b"across a table's end", 32 * MIB - 10)
-        .unwrap();
+    file.write_all_at(b"across a table's end", 32 * MIB - 10).unwrap();
     file.write_all_at(b"end", 100 * MIB - 3).unwrap();
     path
 }
@@ -215,10 +173,7 @@ fn the_number_of_threads_does_not_matter() {
     let dir = tempfile::tempdir().unwrap();
     let raw = raw_disk(dir.path());
     let with = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| vmdk(&raw))
     };
     let one = with(1);
@@ -233,11 +188,7 @@ fn a_change_at_the_end_leaves_the_beginning() {
     let file = File::options().write(true).open(&raw).unwrap();
     file.write_all_at(b"changed", 90 * MIB).unwrap();
     let (after, _) = vmdk(&raw);
-    let same = before
-        .iter()
-        .zip(&after)
-        .take_while(|(a, b)| a == b)
-        .count();
+    let same = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
     assert!(same > 128 * 512 + 300_000, "{same} bytes stayed");
 }
 
@@ -247,11 +198,8 @@ fn qemu_reads_the_same_disk() {
     let raw = raw_disk(dir.path());
     let out = dir.path().join("disk.vmdk");
     std::fs::write(&out, vmdk(&raw).0).unwrap();
-    let compare = Command::new("qemu-img")
-        .args(["compare", "-f", "raw", "-F", "vmdk"])
-        .arg(&raw)
-        .arg(&out)
-        .output();
+    let compare =
+        Command::new("qemu-img").args(["compare", "-f", "raw", "-F", "vmdk"]).arg(&raw).arg(&out).output();
     let compare = compare.expect("these tests need `qemu-img` (package qemu-utils)");
     assert!(compare.status.success(), "{compare:?}");
 }
@@ -274,10 +222,7 @@ fn a_disk_of_a_crooked_size_is_refused() {
     let raw = dir.path().join("disk.raw");
     File::create(&raw).unwrap().set_len(MIB + 512).unwrap();
     let error = write_vmdk(&spec(), &raw, io::sink(), NOTHING).unwrap_err();
-    assert!(
-        error.to_string().contains("not a multiple of 65536"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("not a multiple of 65536"), "{error}");
 }
 
 #[test]
@@ -293,8 +238,5 @@ fn a_full_output_is_an_error() {
     }
     let dir = tempfile::tempdir().unwrap();
     let error = write_vmdk(&spec(), &raw_disk(dir.path()), Full, NOTHING).unwrap_err();
-    assert!(
-        error.to_string().contains("cannot write the VMDK"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("cannot write the VMDK"), "{error}");
 }

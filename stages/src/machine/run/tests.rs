@@ -57,10 +57,7 @@ struct Lab {
 impl Lab {
     fn new() -> Lab {
         let qemu = Qemu::find().expect("these tests need QEMU >= 8.1 (package qemu-system-x86)");
-        Lab {
-            dir: tempfile::tempdir().unwrap(),
-            qemu,
-        }
+        Lab { dir: tempfile::tempdir().unwrap(), qemu }
     }
 
     fn raw(&self) -> PathBuf {
@@ -70,12 +67,7 @@ impl Lab {
         sector.resize(510, 0);
         sector.extend([0x55, 0xaa]);
         fs::write(&path, sector).unwrap();
-        File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_len(97 * MIB)
-            .unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(97 * MIB).unwrap();
         path
     }
 
@@ -83,17 +75,9 @@ impl Lab {
         let disk = DiskSpec::new("lab", 97 * MIB, 0);
         let vm = VmSpec::new(1, 64);
         let raw = self.raw();
-        let machines = [MachineDisk {
-            disk: &disk,
-            vm: &vm,
-            raw: &raw,
-        }];
+        let machines = [MachineDisk { disk: &disk, vm: &vm, raw: &raw }];
         let out = self.dir.path().join(format!("lab{}", format.extension()));
-        let source = Source::Machines {
-            name: "lab",
-            epoch: 0,
-            machines: &machines,
-        };
+        let source = Source::Machines { name: "lab", epoch: 0, machines: &machines };
         pack(format, source, &out, &|_, _| {}).unwrap();
         out
     }
@@ -118,27 +102,13 @@ fn every_format_starts_and_none_is_written_to() {
         let before = fs::read(&image).unwrap();
         let options = lab.options(&image, format);
         let mut sink = Recorder::default();
-        let report = boot_until(
-            &lab.qemu,
-            &options,
-            &regex("name: $"),
-            LIMIT,
-            None,
-            &mut sink,
-        )
-        .unwrap();
+        let report = boot_until(&lab.qemu, &options, &regex("name: $"), LIMIT, None, &mut sink).unwrap();
         assert_eq!(report.line, "name: ", "{format}");
         assert!(sink.lines.contains(&"hello".to_owned()), "{:?}", sink.lines);
         assert!(String::from_utf8_lossy(&sink.bytes).contains("hello\r\nname: "));
-        assert!(
-            before == fs::read(&image).unwrap(),
-            "{format} was written to"
-        );
+        assert!(before == fs::read(&image).unwrap(), "{format} was written to");
         let left: Vec<_> = fs::read_dir(lab.dir.path()).unwrap().flatten().collect();
-        assert!(
-            left.iter()
-                .all(|entry| !entry.file_name().to_string_lossy().starts_with("machine-"))
-        );
+        assert!(left.iter().all(|entry| !entry.file_name().to_string_lossy().starts_with("machine-")));
     }
 }
 
@@ -147,16 +117,9 @@ fn one_can_type_and_take_a_picture() {
     let lab = Lab::new();
     let mut machine = Machine::start(&lab.qemu, &lab.options(&lab.raw(), Format::Raw)).unwrap();
     let mut sink = Recorder::default();
-    machine
-        .wait_for(&regex("^name: $"), LIMIT, &mut sink)
-        .unwrap();
+    machine.wait_for(&regex("^name: $"), LIMIT, &mut sink).unwrap();
     machine.send("veil\r").unwrap();
-    assert_eq!(
-        machine
-            .wait_for(&regex("^veil$"), LIMIT, &mut sink)
-            .unwrap(),
-        "veil"
-    );
+    assert_eq!(machine.wait_for(&regex("^veil$"), LIMIT, &mut sink).unwrap(), "veil");
     let picture = lab.dir.path().join("screen.png");
     machine.screenshot(&picture).unwrap();
     assert_eq!(fs::read(&picture).unwrap()[..4], *b"\x89PNG");
@@ -200,17 +163,10 @@ fn a_wait_in_vain_tells_the_last_line() {
     let mut machine = Machine::start(&lab.qemu, &lab.options(&lab.raw(), Format::Raw)).unwrap();
     let mut sink = Recorder::default();
     machine.wait_for(&regex("hello"), LIMIT, &mut sink).unwrap();
-    let error = machine
-        .wait_for(&regex("login:"), Duration::from_millis(700), &mut sink)
-        .unwrap_err();
-    assert!(
-        matches!(&error, MachineError::Timeout { last, .. } if last == "name: "),
-        "{error}"
-    );
+    let error = machine.wait_for(&regex("login:"), Duration::from_millis(700), &mut sink).unwrap_err();
+    assert!(matches!(&error, MachineError::Timeout { last, .. } if last == "name: "), "{error}");
     sink.interrupted = true;
-    let error = machine
-        .wait_for(&regex("login:"), LIMIT, &mut sink)
-        .unwrap_err();
+    let error = machine.wait_for(&regex("login:"), LIMIT, &mut sink).unwrap_err();
     assert!(matches!(error, MachineError::Interrupted));
 }
 

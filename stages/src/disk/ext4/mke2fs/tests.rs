@@ -26,9 +26,7 @@ const ACL: [u8; 44] = [
 ];
 
 /// `cap_net_raw=ep`, version 2.
-const CAPABILITY: [u8; 20] = [
-    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-];
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 struct Lab {
     dir: tempfile::TempDir,
@@ -36,9 +34,7 @@ struct Lab {
 
 impl Lab {
     fn new() -> Lab {
-        Lab {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        Lab { dir: tempfile::tempdir().unwrap() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -82,8 +78,7 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
 
 fn dir(tar: &mut Builder<File>, path: &str) {
     let mut header = header(EntryType::Directory, 0o755, 0);
-    tar.append_data(&mut header, path, std::io::empty())
-        .unwrap();
+    tar.append_data(&mut header, path, std::io::empty()).unwrap();
 }
 
 fn file(tar: &mut Builder<File>, path: &str, content: &[u8]) {
@@ -95,19 +90,14 @@ fn sample(tar: &mut Builder<File>) {
     dir(tar, "./");
     dir(tar, "etc/");
     file(tar, "etc/hosts", b"127.0.0.1 localhost\n");
-    tar.append_pax_extensions([("SCHILY.xattr.user.note", b"kept".as_slice())])
-        .unwrap();
+    tar.append_pax_extensions([("SCHILY.xattr.user.note", b"kept".as_slice())]).unwrap();
     file(tar, "etc/we \"quote\" it", b"x");
-    tar.append_pax_extensions([("SCHILY.xattr.system.posix_acl_access", ACL.as_slice())])
-        .unwrap();
+    tar.append_pax_extensions([("SCHILY.xattr.system.posix_acl_access", ACL.as_slice())]).unwrap();
     file(tar, "etc/shared", b"y");
-    tar.append_pax_extensions([("SCHILY.xattr.security.capability", CAPABILITY.as_slice())])
-        .unwrap();
+    tar.append_pax_extensions([("SCHILY.xattr.security.capability", CAPABILITY.as_slice())]).unwrap();
     file(tar, "etc/ping", b"z");
     let mut long = vec![0; 300_000];
-    long.iter_mut()
-        .enumerate()
-        .for_each(|(n, byte)| *byte = (n % 255) as u8 + 1);
+    long.iter_mut().enumerate().for_each(|(n, byte)| *byte = (n % 255) as u8 + 1);
     file(tar, "etc/long", &long);
 }
 
@@ -119,23 +109,13 @@ fn read(path: &Path) -> Vec<u8> {
 
 fn fsck(disk: &Path) {
     let target = format!("{}?offset={OFFSET}", disk.display());
-    let output = Command::new("/usr/sbin/e2fsck")
-        .args(["-fn", &target])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    let output = Command::new("/usr/sbin/e2fsck").args(["-fn", &target]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 fn debugfs(disk: &Path, request: &str) -> String {
     let target = format!("{}?offset={OFFSET}", disk.display());
-    let output = Command::new("/usr/sbin/debugfs")
-        .args(["-R", request, &target])
-        .output()
-        .unwrap();
+    let output = Command::new("/usr/sbin/debugfs").args(["-R", request, &target]).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -155,31 +135,13 @@ fn two_runs_give_one_file_system_that_is_in_order_and_sparse() {
 fn attributes_capabilities_and_acls_arrive() {
     let lab = Lab::new();
     let disk = lab.make(&lab.tar(sample), "disk").unwrap();
-    assert_eq!(
-        debugfs(&disk, "ea_get -V \"/etc/we \"\"quote\"\" it\" user.note"),
-        "kept\n"
-    );
+    assert_eq!(debugfs(&disk, "ea_get -V \"/etc/we \"\"quote\"\" it\" user.note"), "kept\n");
     let value = lab.path("acl");
-    debugfs(
-        &disk,
-        &format!(
-            "ea_get -f {} /etc/shared system.posix_acl_access",
-            value.display()
-        ),
-    );
+    debugfs(&disk, &format!("ea_get -f {} /etc/shared system.posix_acl_access", value.display()));
     // debugfs gives an id of zero to entries that have none.
-    assert_eq!(
-        read(&value),
-        ACL.map(|byte| if byte == 255 { 0 } else { byte })
-    );
+    assert_eq!(read(&value), ACL.map(|byte| if byte == 255 { 0 } else { byte }));
     let value = lab.path("capability");
-    debugfs(
-        &disk,
-        &format!(
-            "ea_get -f {} /etc/ping security.capability",
-            value.display()
-        ),
-    );
+    debugfs(&disk, &format!("ea_get -f {} /etc/ping security.capability", value.display()));
     assert_eq!(read(&value), CAPABILITY);
 }
 
@@ -189,17 +151,9 @@ fn the_kernel_mounts_it_for_writing() {
     let disk = lab.make(&lab.tar(sample), "disk").unwrap();
     let script = "mount -o loop,offset=$2 \"$1\" /mnt && touch /mnt/new && umount /mnt";
     let unshare = ["-m", "/bin/sh", "-ec", script, "sh"];
-    let output = Command::new("unshare")
-        .args(unshare)
-        .arg(&disk)
-        .arg(OFFSET.to_string())
-        .output()
-        .unwrap();
+    let output = Command::new("unshare").args(unshare).arg(&disk).arg(OFFSET.to_string()).output().unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
-    if complaint.contains("loop device")
-        || complaint.contains("permitted")
-        || complaint.contains("denied")
-    {
+    if complaint.contains("loop device") || complaint.contains("permitted") || complaint.contains("denied") {
         eprintln!("skipped: this machine gives us no loop device");
         return;
     }
@@ -212,15 +166,11 @@ fn a_name_that_debugfs_cannot_take_is_an_error() {
     let lab = Lab::new();
     let tar = lab.tar(|tar| {
         dir(tar, "./");
-        tar.append_pax_extensions([("SCHILY.xattr.user.note", b"x".as_slice())])
-            .unwrap();
+        tar.append_pax_extensions([("SCHILY.xattr.user.note", b"x".as_slice())]).unwrap();
         file(tar, "two\nlines", b"");
     });
     let error = lab.make(&tar, "disk").unwrap_err().to_string();
-    assert!(
-        error.contains("user.note") && error.contains("two"),
-        "{error}"
-    );
+    assert!(error.contains("user.note") && error.contains("two"), "{error}");
 }
 
 #[test]
@@ -231,8 +181,5 @@ fn a_tree_that_does_not_fit_is_an_error_of_the_tool() {
         file(tar, "huge", &vec![1; 60 << 20]);
     });
     let error = lab.make(&tar, "disk").unwrap_err().to_string();
-    assert!(
-        error.contains("mke2fs") && error.contains("failed"),
-        "{error}"
-    );
+    assert!(error.contains("mke2fs") && error.contains("failed"), "{error}");
 }

@@ -1,0 +1,279 @@
+//! The command line as data. Parsing does nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds images of Debian-derived virtual machines, and does again only what changed.
+#[derive(Debug, Parser)]
+#[command(name = "ibuild", version, max_term_width = 100, propagate_version = false)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of all commands.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Work as if started in DIR
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// Where everything is remembered [default: /var/cache/ibuild as root, else ~/.cache/ibuild]
+    #[arg(long, value_name = "DIR", env = "IBUILD_CACHE_DIR", global = true)]
+    pub cache_dir: Option<PathBuf>,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    pub color: ColorChoice,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more; twice, still more
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a project
+    Init(InitArgs),
+    /// Make targets
+    Build(BuildArgs),
+    /// Show what a build would do, and why; runs nothing
+    Plan(PlanArgs),
+    /// Say why a stage ran, or would run
+    Explain(ExplainArgs),
+    /// Draw the stages
+    Graph(GraphArgs),
+    /// Open a shell in a throw-away copy of what a stage made
+    Shell(ShellArgs),
+    /// Show the output of a stage's last run
+    Log(LogArgs),
+    /// Start a target as a virtual machine
+    Boot(BootArgs),
+    /// Move the lock to what the mirrors have now
+    Update(UpdateArgs),
+    /// Look into the cache
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
+    /// Remove finished targets
+    Clean(CleanArgs),
+    /// Check what the host lacks
+    Doctor(JsonArgs),
+    /// Check or show the recipe
+    Recipe {
+        #[command(subcommand)]
+        command: RecipeCommand,
+    },
+    /// Print a script that completes command lines
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct JsonArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// What to start from
+    #[arg(default_value = "hello")]
+    pub template: String,
+    /// Where; made if it is not there
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+}
+
+/// What to build.
+#[derive(Debug, Args)]
+pub struct Targets {
+    /// What to make: `image.format`, or an image in all its formats
+    #[arg(long = "target", short, value_name = "TARGET", num_args = 1..)]
+    pub targets: Vec<String>,
+    /// Values for variables of the recipe
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub vars: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    #[command(flatten)]
+    pub targets: Targets,
+    /// Use only what is in the cache; open no connection
+    #[arg(long)]
+    pub offline: bool,
+    /// Fail if the lock does not cover an archive
+    #[arg(long)]
+    pub locked: bool,
+    /// Stages at a time [default: the number of cores]
+    #[arg(long, short, value_name = "N", env = "IBUILD_JOBS")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Leave cores and disks to others
+    #[arg(long)]
+    pub nice: bool,
+    /// Let shell scripts print their commands
+    #[arg(long)]
+    pub debug: bool,
+    /// When a stage fails, go on with what does not need it
+    #[arg(long)]
+    pub keep_going: bool,
+    /// When a stage fails, open a shell in what it had made
+    #[arg(long)]
+    pub shell_on_failure: bool,
+    /// Stop after this stage
+    #[arg(long, value_name = "STAGE")]
+    pub until: Option<String>,
+    /// Run this stage and all after it, whether or not their results are there
+    #[arg(long, value_name = "STAGE")]
+    pub from: Option<String>,
+    /// Where to put targets [default: `out` beside the recipe]
+    #[arg(long, short, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Print events as JSON, one a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub targets: Targets,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// A stage (`rootfs/step`, `rootfs`) or a target
+    pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    /// How
+    #[arg(long, default_value = "dot")]
+    pub format: GraphFormat,
+}
+
+/// How a graph is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    Dot,
+    Mermaid,
+    Svg,
+    Html,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct ShellArgs {
+    /// `rootfs/step`, or `rootfs` for its last step
+    pub stage: String,
+    /// What it had made when it failed
+    #[arg(long)]
+    pub failed: bool,
+    /// Run this instead of a shell
+    #[arg(last = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// `rootfs/step`, `rootfs` or a target [default: what ran last]
+    pub stage: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BootArgs {
+    /// The target, which has to be built
+    pub target: String,
+    /// Succeed as soon as a line of the console matches; without it the console is yours until the machine stops
+    #[arg(long, value_name = "REGEX")]
+    pub until: Option<String>,
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 240)]
+    pub timeout: u64,
+    /// What starts the machine
+    #[arg(long, default_value = "bios")]
+    pub firmware: FirmwareChoice,
+    /// Keep a picture of the display (PNG)
+    #[arg(long, value_name = "FILE")]
+    pub screenshot: Option<PathBuf>,
+}
+
+/// What starts a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FirmwareChoice {
+    Bios,
+    Uefi,
+}
+
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// Archives [default: all]
+    pub archives: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List what stages have made
+    Ls(JsonArgs),
+    /// Show all that is known of a stage or an action
+    Show {
+        /// `rootfs/step`, `rootfs`, a target, or the first digits of an action key
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Count what is there
+    Stats(JsonArgs),
+    /// Read everything again; what is damaged is removed, and made again when needed
+    Verify(JsonArgs),
+    /// Forget what a stage made
+    Rm {
+        /// `rootfs/step`, `rootfs` or a target
+        #[arg(required_unless_present = "stages")]
+        stage: Option<String>,
+        /// Forget all stages; packages stay
+        #[arg(long, conflicts_with = "stage")]
+        stages: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct CleanArgs {
+    /// `image.format`, or an image [default: all]
+    pub target: Option<String>,
+    /// Where targets were put [default: `out` beside the recipe]
+    #[arg(long, short, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RecipeCommand {
+    /// Say what is wrong with the recipe
+    Check,
+    /// Print the recipe with everything filled in
+    Show(JsonArgs),
+}

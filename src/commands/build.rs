@@ -1,0 +1,221 @@
+//! `ibuild build`: makes targets.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use ibuild::cache::TreeId;
+use ibuild::graph::{
+    BuildError, BuildReport, Engine, EngineOptions, OnFailure, Outcome, StageGraph, StageId,
+};
+use ibuild::stages::build::{Artifact, Builder, Project, StageError, Target, publish};
+use ibuild::stages::sandbox::Cancel;
+use serde_json::json;
+
+use super::shell;
+use crate::cli::{BuildArgs, Global};
+use crate::failure::UsageError;
+use crate::interrupt;
+use crate::session::{How, Session, find_stage};
+use crate::ui::{Mode, Ui, bytes, emit, seconds};
+
+pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
+    let start = Instant::now();
+    let session = Session::open(global, &args.targets.vars)?;
+    let project = Project::new(&session.recipe);
+    let goal = Goal::of(&project, args)?;
+    if args.nice {
+        be_nice()?;
+    }
+    session.store.sweep()?;
+    let cancel = interrupt::cancel_on_signals()?;
+    let ui = Ui::new(mode(global, args), &project.graph);
+    let observer = Arc::new(ui.clone());
+    let builder = session.builder(&project, How::of(args), cancel.clone(), observer.clone(), observer)?;
+    session.recipe.notices.iter().for_each(|notice| ui.note("recipe", &notice.to_string()));
+    let report = build(&session, &project, &builder, &goal, args, &ui);
+    ui.end();
+    builder.finish()?;
+    let report = report?;
+    let shown = Shown { session: &session, project: &project, args, start };
+    for target in &goal.targets {
+        shown.target(target, &report)?;
+    }
+    match first_failure(report) {
+        None => Ok(ExitCode::SUCCESS),
+        Some(error) => Err(after_failure(&project, &builder, args, &cancel, error)),
+    }
+}
+
+/// What is to be built.
+struct Goal {
+    targets: Vec<Target>,
+    stages: Vec<StageId>,
+    forced: BTreeSet<StageId>,
+}
+
+impl Goal {
+    fn of(project: &Project<'_>, args: &BuildArgs) -> Result<Self> {
+        let mut targets = Vec::new();
+        for text in &args.targets.targets {
+            targets.extend(project.targets(text)?);
+        }
+        let mut stages: Vec<_> = targets.iter().filter_map(|target| project.target_stage(target)).collect();
+        if let Some(until) = &args.until {
+            stages = vec![find_stage(project, until)?];
+            targets.clear();
+        }
+        if stages.is_empty() {
+            return Err(nothing_asked(project).into());
+        }
+        let forced = match &args.from {
+            Some(from) => downstream(&project.graph, find_stage(project, from)?, &stages),
+            None => BTreeSet::new(),
+        };
+        Ok(Self { targets, stages, forced })
+    }
+}
+
+fn nothing_asked(project: &Project<'_>) -> UsageError {
+    let images: Vec<_> = project.recipe.images.values().collect();
+    let names = images.iter().flat_map(|image| image.formats.iter().map(|f| format!("{}.{f}", image.name)));
+    let known = names.collect::<Vec<_>>().join(", ");
+    UsageError::new("no target was named").hint(format!("pass `--target` with some of {known}"))
+}
+
+/// A stage and all that need it, as far as the targets need them.
+fn downstream(graph: &StageGraph, from: StageId, targets: &[StageId]) -> BTreeSet<StageId> {
+    let mut found = BTreeSet::from([from]);
+    for stage in graph.needed_for(targets) {
+        if graph.inputs(stage).iter().any(|input| found.contains(input)) {
+            found.insert(stage);
+        }
+    }
+    found
+}
+
+fn mode(global: &Global, args: &BuildArgs) -> Mode {
+    match (args.json, global.quiet) {
+        (true, _) => Mode::Json,
+        (false, true) => Mode::Quiet,
+        (false, false) => Mode::Normal,
+    }
+}
+
+fn build(
+    session: &Session,
+    project: &Project<'_>,
+    builder: &Builder<'_>,
+    goal: &Goal,
+    args: &BuildArgs,
+    ui: &Ui,
+) -> Result<BuildReport<Builder<'static>>> {
+    let needed = project.graph.needed_for(&goal.stages);
+    builder.prepare(&needed)?;
+    let memory = session.memory();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = args.jobs.or(session.settings.jobs).map_or(cores, usize::from);
+    let on_failure = if args.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop };
+    let options = EngineOptions { jobs, on_failure, forced: goal.forced.clone() };
+    ui.begin(needed.len());
+    let engine = Engine::new(&project.graph, &memory, builder, ui, options);
+    Ok(engine.build(&goal.stages)?)
+}
+
+/// The failure that is reported. The others have had their line while the build ran.
+fn first_failure(report: BuildReport<Builder<'static>>) -> Option<BuildError<StageError>> {
+    report.failures.into_iter().next().map(|(_, error)| error)
+}
+
+fn after_failure(
+    project: &Project<'_>,
+    builder: &Builder<'_>,
+    args: &BuildArgs,
+    cancel: &Cancel,
+    error: BuildError<StageError>,
+) -> anyhow::Error {
+    let failed = match &error {
+        BuildError::Stage { stage, source: StageError::Failed { .. } } => Some(stage.to_string()),
+        _ => None,
+    };
+    let error = anyhow::Error::from(error);
+    if let Some(stage) = failed.filter(|_| args.shell_on_failure && !cancel.is_cancelled()) {
+        if std::io::stdin().is_terminal() {
+            eprintln!("error: {error:#}");
+            let _ = shell::into_failure(project, builder, &stage, &[]);
+        } else {
+            eprintln!("note    `--shell-on-failure` needs a terminal");
+        }
+    }
+    error
+}
+
+/// Says what was built.
+struct Shown<'a> {
+    session: &'a Session,
+    project: &'a Project<'a>,
+    args: &'a BuildArgs,
+    start: Instant,
+}
+
+impl Shown<'_> {
+    fn target(&self, target: &Target, report: &BuildReport<Builder<'static>>) -> Result<()> {
+        let stage = self.project.target_stage(target).expect("it was found before");
+        let Some(artifact) = report.outputs.get(&stage).and_then(|output| output.artifact()) else {
+            return Ok(());
+        };
+        let needed = self.project.graph.needed_for(&[stage]);
+        let trees = needed.iter().filter_map(|stage| {
+            let tree: TreeId = report.outputs.get(stage)?.snapshot()?.tree;
+            Some((self.project.graph.name(*stage).to_string(), tree))
+        });
+        let trees: Vec<_> = trees.collect();
+        let dir = self.session.output_dir(self.args.output.as_deref());
+        let published = publish(&self.session.store, &dir, &target.to_string(), artifact, &trees)?;
+        let count = |wanted: fn(&Outcome) -> bool| {
+            report.stages.iter().filter(|s| needed.contains(&s.stage) && wanted(&s.outcome)).count()
+        };
+        let ran = count(|outcome| matches!(outcome, Outcome::Ran { .. }));
+        let cached = count(|outcome| *outcome == Outcome::Hit);
+        self.line(target, artifact, ran, cached, &published.path);
+        Ok(())
+    }
+
+    fn line(&self, target: &Target, artifact: &Artifact, ran: usize, cached: usize, path: &std::path::Path) {
+        let elapsed = self.start.elapsed();
+        if self.args.json {
+            return emit(json!({
+                "event": "built",
+                "target": target.to_string(),
+                "path": path,
+                "blake3": artifact.blob.hex(),
+                "sha256": artifact.sha256.hex(),
+                "size": artifact.size,
+                "run": ran,
+                "cached": cached,
+                "seconds": elapsed.as_secs_f64(),
+            }));
+        }
+        println!(
+            "built {target}  {}  {}  {ran} run, {cached} cached  {}",
+            artifact.blob,
+            bytes(artifact.size),
+            seconds(elapsed)
+        );
+    }
+}
+
+/// Lets everybody else go first, with cores and with disks. Stages inherit it.
+fn be_nice() -> Result<()> {
+    const IDLE_CLASS: libc::c_int = 3 << 13;
+    // SAFETY: two system calls without pointers.
+    let done = unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 10) == 0
+            && libc::syscall(libc::SYS_ioprio_set, 1, 0, IDLE_CLASS) == 0
+    };
+    anyhow::ensure!(done, std::io::Error::last_os_error());
+    Ok(())
+}

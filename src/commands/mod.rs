@@ -1,0 +1,22 @@
+//! One file for each command.
+
+mod build;
+mod plan;
+mod shell;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+
+/// Does the command.
+pub fn run(cli: &Cli) -> Result<ExitCode> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Build(args) => build::run(global, args),
+        Command::Plan(args) => plan::run(global, args),
+        Command::Shell(args) => shell::run(global, args),
+        _ => todo!(),
+    }
+}

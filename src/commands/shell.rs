@@ -1,0 +1,102 @@
+//! `ibuild shell`: a throw-away copy of what a stage made, or of what it had made when it failed.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use ibuild::graph::RunMemory;
+use ibuild::stages::build::{Builder, FailedState, Job, Nothing, Project, ShellError, StageOutput};
+use ibuild::stages::packages::Unobserved;
+use ibuild::stages::recipe::{StageName, Step};
+use ibuild::stages::sandbox::{Cancel, Ended};
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+use crate::cli::{Global, ShellArgs};
+use crate::failure::UsageError;
+use crate::session::{How, Session, find_stage};
+
+pub fn run(global: &Global, args: &ShellArgs) -> Result<ExitCode> {
+    let session = Session::open(global, &[])?;
+    let project = Project::new(&session.recipe);
+    let builder = session.builder(
+        &project,
+        How::default(),
+        Cancel::default(),
+        Arc::new(Nothing),
+        Arc::new(Unobserved),
+    )?;
+    let stage = find_stage(&project, &args.stage)?;
+    let name = project.graph.name(stage).to_string();
+    if args.failed {
+        return into_failure(&project, &builder, &name, &args.command).map(exit_code);
+    }
+    let Job::Step { name, step } = project.job(stage) else { return Err(not_a_step(&args.stage).into()) };
+    let output = last_output(&session.memory(), name)?;
+    let snapshot = output.snapshot().ok_or_else(|| never_built(name))?;
+    leave_signals_to_the_shell()?;
+    Ok(exit_code(builder.shell(snapshot, step, command_line(&args.command), terminal())?))
+}
+
+/// The status of what ran there.
+fn exit_code(ended: Ended) -> ExitCode {
+    ExitCode::from(u8::try_from(ended.status).unwrap_or(1))
+}
+
+fn not_a_step(name: &str) -> UsageError {
+    UsageError::new(format!("`{name}` is no root file system"))
+        .hint("name a stage: `rootfs/step`, or `rootfs` for its last step")
+}
+
+fn never_built(name: &StageName) -> UsageError {
+    UsageError::new(format!("`{name}` was never built"))
+        .hint(format!("`ibuild build --until {name}` builds it"))
+}
+
+/// What a stage made the last time.
+fn last_output(memory: &RunMemory<'_>, name: &StageName) -> Result<StageOutput> {
+    let last = memory.last_run(&ibuild::graph::StageName::new(name.to_string()))?;
+    let result = last.map(|last| memory.result(&last.key)).transpose()?.flatten();
+    Ok(result.and_then(|result| result.output()).ok_or_else(|| never_built(name))?)
+}
+
+/// Opens a shell in what a stage had made when it failed.
+pub fn into_failure(
+    project: &Project<'_>,
+    builder: &Builder<'_>,
+    stage: &str,
+    command: &[String],
+) -> Result<Ended> {
+    let failed = builder.failed_state(stage).ok_or_else(|| ShellError::NotFailed(stage.to_owned()))?;
+    let step = stage.parse::<StageName>().ok().and_then(|name| project.recipe.step(&name));
+    leave_signals_to_the_shell()?;
+    Ok(enter_failure(builder, &failed, step, command)?)
+}
+
+fn enter_failure(
+    builder: &Builder<'_>,
+    failed: &FailedState,
+    step: Option<&Step>,
+    command: &[String],
+) -> Result<Ended, ShellError> {
+    builder.shell_into_failure(failed, step, command_line(command), terminal())
+}
+
+/// The image's best shell, or what the user wants.
+fn command_line(command: &[String]) -> Vec<String> {
+    if command.is_empty() {
+        let choose = "if [ -x /bin/bash ]; then exec /bin/bash; else exec /bin/sh; fi";
+        return ["/bin/sh", "-c", choose].map(str::to_owned).to_vec();
+    }
+    command.to_vec()
+}
+
+fn terminal() -> Option<String> {
+    std::env::var("TERM").ok()
+}
+
+/// Ctrl-C is for what runs in the shell, not for us.
+fn leave_signals_to_the_shell() -> Result<()> {
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) }?;
+    Ok(())
+}

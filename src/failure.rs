@@ -1,0 +1,150 @@
+//! Errors for people, and exit statuses for scripts.
+
+use std::process::ExitCode;
+
+use ibuild::cache::CacheError;
+use ibuild::graph::BuildError;
+use ibuild::stages::build::{ShellError, StageError, TargetError};
+use ibuild::stages::machine::MachineError;
+use ibuild::stages::packages::PackageError;
+use ibuild::stages::recipe::{FindStageError, RecipeErrors, Style as RecipeStyle};
+
+use crate::terminal::{Style, paint};
+
+/// Exit statuses. Scripts rely on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// A stage, check, test or verification failed.
+    Failed = 1,
+    /// The command line or the recipe is wrong.
+    Usage = 2,
+    /// Something outside failed: mirror, disk, permission, tool.
+    Environment = 3,
+    /// The lock does not match.
+    Locked = 4,
+    /// ibuild is wrong.
+    Bug = 70,
+    /// The user gave up.
+    Interrupted = 130,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// A mistake in how ibuild was called.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct UsageError {
+    message: String,
+    hint: Option<String>,
+}
+
+impl UsageError {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Something that was looked at and found wanting; the command has said all about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CheckFailed(pub String);
+
+/// Prints an error with its causes and what to do, and gives the exit status for it.
+pub fn report(error: &anyhow::Error, style: Style) -> ExitCode {
+    if let Some(errors) = error.downcast_ref::<RecipeErrors>() {
+        let style = if style == Style::Colour { RecipeStyle::Colour } else { RecipeStyle::Plain };
+        eprintln!("{}", errors.render(style).trim_end());
+        return Status::Usage.into();
+    }
+    if is_interrupt(error) {
+        eprintln!("{}", paint(style, "1", "interrupted"));
+        return Status::Interrupted.into();
+    }
+    eprintln!("{} {error}", paint(style, "1;31", "error:"));
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1) {
+        let text = cause.to_string();
+        // A transparent error says what its cause says.
+        if text != said {
+            eprintln!("  {} {text}", paint(style, "1", "caused by:"));
+        }
+        said = text;
+    }
+    if let Some(StageError::Failed { tail, .. }) = find(error) {
+        tail.iter().for_each(|line| eprintln!("  | {line}"));
+    }
+    for hint in hints(error) {
+        eprintln!("{} {hint}", paint(style, "1;36", "hint:"));
+    }
+    status(error).into()
+}
+
+fn find<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&E> {
+    error.chain().find_map(|cause| cause.downcast_ref::<E>())
+}
+
+fn is_interrupt(error: &anyhow::Error) -> bool {
+    find::<StageError>(error).is_some_and(StageError::is_interrupt)
+}
+
+fn hints(error: &anyhow::Error) -> Vec<String> {
+    let mut hints = Vec::new();
+    if let Some(error) = find::<UsageError>(error) {
+        hints.extend(error.hint.clone());
+    }
+    if let Some(error) = find::<TargetError>(error) {
+        hints.push(error.hint());
+    }
+    if let Some(error) = find::<FindStageError>(error) {
+        hints.extend(error.hint().map(str::to_owned));
+    }
+    if let Some(error) = find::<MachineError>(error) {
+        hints.extend(error.hint());
+    }
+    match find::<StageError>(error) {
+        Some(StageError::Failed { log, .. }) => hints.push(format!("the full log is at {}", log.display())),
+        Some(error) => hints.extend(error.hint()),
+        None => hints.extend(find::<PackageError>(error).and_then(PackageError::hint)),
+    }
+    if let Some(BuildError::<StageError>::Stage { stage, source: StageError::Failed { .. } }) = find(error) {
+        hints.push(format!("`ibuild shell --failed {stage}` opens a shell in what it had made"));
+    }
+    if status(error) == Status::Bug {
+        hints.push("this is a mistake in ibuild: please report it with the command that you ran".to_owned());
+    }
+    hints
+}
+
+fn status(error: &anyhow::Error) -> Status {
+    if let Some(error) = find::<StageError>(error) {
+        return match error {
+            StageError::NotLocked { .. } => Status::Locked,
+            error if error.is_environment() => Status::Environment,
+            _ => Status::Failed,
+        };
+    }
+    let is = |found: bool, status| found.then_some(status);
+    is(find::<UsageError>(error).is_some(), Status::Usage)
+        .or(is(find::<TargetError>(error).is_some(), Status::Usage))
+        .or(is(find::<FindStageError>(error).is_some(), Status::Usage))
+        .or(is(find::<CheckFailed>(error).is_some(), Status::Failed))
+        .or(find::<MachineError>(error).map(machine_status))
+        .or(is(find::<ShellError>(error).is_some(), Status::Environment))
+        .or(is(find::<CacheError>(error).is_some(), Status::Environment))
+        .or(is(find::<std::io::Error>(error).is_some(), Status::Environment))
+        .unwrap_or(Status::Bug)
+}
+
+/// A machine that was started and did not do what was expected has failed; one that could not be started lacks something.
+fn machine_status(error: &MachineError) -> Status {
+    if error.is_verdict() { Status::Failed } else { Status::Environment }
+}

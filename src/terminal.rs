@@ -1,0 +1,51 @@
+//! What the terminal can do and what the user wants of it.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::cli::ColorChoice;
+
+/// Whether colours are used on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    Plain,
+    Colour,
+}
+
+/// `--color`, then `NO_COLOR` and `CLICOLOR_FORCE`, then what standard error is.
+pub fn style(choice: ColorChoice) -> Style {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let colour = match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto if is_set("NO_COLOR") => false,
+        ColorChoice::Auto if is_set("CLICOLOR_FORCE") => true,
+        ColorChoice::Auto => is_interactive(),
+    };
+    if colour { Style::Colour } else { Style::Plain }
+}
+
+/// Whether somebody looks at standard error and the terminal can move its cursor.
+pub fn is_interactive() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Text in a colour, if colours are used.
+pub fn paint(style: Style, code: &str, text: &str) -> String {
+    match style {
+        Style::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
+        Style::Plain => text.to_owned(),
+    }
+}
+
+/// What the libraries trace goes to standard error from `-v` on.
+pub fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::OFF,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().init();
+}

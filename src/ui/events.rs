@@ -1,0 +1,53 @@
+//! JSON, one object a line, on standard output.
+
+use ibuild::graph::{DirtyReason, Outcome, StageReport};
+use serde_json::{Value, json};
+
+use super::{Voice, word};
+
+/// Says each thing as an object.
+pub struct Events;
+
+/// Prints one object. Every one has the version of their meaning.
+pub fn emit(mut event: Value) {
+    event["v"] = json!(1);
+    println!("{event}");
+}
+
+impl Voice for Events {
+    fn begin(&mut self, total: usize) {
+        emit(json!({ "event": "begin", "stages": total }));
+    }
+
+    fn started(&mut self, stage: &str, reason: &DirtyReason) {
+        emit(json!({ "event": "started", "stage": stage, "reason": reason.to_string() }));
+    }
+
+    fn finished(&mut self, stage: &str, report: &StageReport) {
+        let mut event = json!({
+            "event": "finished",
+            "stage": stage,
+            "outcome": word(&report.outcome),
+            "seconds": report.elapsed.as_secs_f64(),
+        });
+        if let Outcome::Ran { reason, same_output } = &report.outcome {
+            event["reason"] = json!(reason.to_string());
+            event["same_output"] = json!(same_output);
+        }
+        emit(event);
+    }
+
+    fn progress(&mut self, stage: &str, done: u64, total: u64) {
+        if done == total {
+            emit(json!({ "event": "progress", "stage": stage, "done": done, "total": total }));
+        }
+    }
+
+    fn downloads(&mut self, _: usize, _: u64) {}
+
+    fn note(&mut self, stage: &str, text: &str) {
+        emit(json!({ "event": "note", "stage": stage, "text": text }));
+    }
+
+    fn end(&mut self) {}
+}

@@ -1,0 +1,97 @@
+//! A line for each running stage with its time, one for downloads, one for the whole.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ibuild::graph::{DirtyReason, Outcome, StageReport};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::{Voice, bytes, seconds, word};
+
+/// Says things on a terminal.
+pub struct Fancy {
+    lines: MultiProgress,
+    total: ProgressBar,
+    downloads: Option<ProgressBar>,
+    running: HashMap<String, ProgressBar>,
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is constant and valid")
+}
+
+impl Fancy {
+    pub fn new() -> Self {
+        let lines = MultiProgress::new();
+        let total = lines.add(ProgressBar::new(0));
+        total.set_style(style("{bar:20} {pos}/{len} stages  {elapsed}"));
+        Self { lines, total, downloads: None, running: HashMap::new() }
+    }
+
+    fn line(&self, template: &str) -> ProgressBar {
+        let line = self.lines.insert_before(&self.total, ProgressBar::new(0));
+        line.set_style(style(template));
+        line.enable_steady_tick(Duration::from_millis(100));
+        line
+    }
+}
+
+impl Voice for Fancy {
+    fn begin(&mut self, total: usize) {
+        self.total.set_length(total as u64);
+        self.total.enable_steady_tick(Duration::from_millis(500));
+    }
+
+    fn started(&mut self, stage: &str, reason: &DirtyReason) {
+        let line = self.line("{spinner} {prefix}  {elapsed}  {wide_msg:.dim}");
+        line.set_prefix(stage.to_owned());
+        line.set_message(reason.to_string());
+        self.running.insert(stage.to_owned(), line);
+    }
+
+    fn finished(&mut self, stage: &str, report: &StageReport) {
+        self.total.inc(1);
+        if let Some(line) = self.running.remove(stage) {
+            line.finish_and_clear();
+        }
+        let note = match report.outcome {
+            Outcome::Ran { same_output: true, .. } => "  made the same as before",
+            _ => "",
+        };
+        if report.outcome != Outcome::Hit {
+            let said = format!("{:<7} {stage}  {}{note}", word(&report.outcome), seconds(report.elapsed));
+            // Only fails when the terminal is gone, and then there is nobody to tell.
+            let _ = self.lines.println(said);
+        }
+    }
+
+    fn progress(&mut self, stage: &str, done: u64, total: u64) {
+        if let Some(line) = self.running.get(stage) {
+            line.set_message(format!("{} of {}", bytes(done), bytes(total)));
+        }
+    }
+
+    fn downloads(&mut self, running: usize, total: u64) {
+        if running == 0 {
+            if let Some(line) = self.downloads.take() {
+                line.finish_and_clear();
+            }
+            return;
+        }
+        if self.downloads.is_none() {
+            self.downloads = Some(self.line("{spinner} {wide_msg}"));
+        }
+        if let Some(line) = &self.downloads {
+            line.set_message(format!("downloading {running} files, {} so far", bytes(total)));
+        }
+    }
+
+    fn note(&mut self, stage: &str, text: &str) {
+        let _ = self.lines.println(format!("note    {stage}  {text}"));
+    }
+
+    fn end(&mut self) {
+        self.total.finish_and_clear();
+        let _ = self.lines.clear();
+    }
+}

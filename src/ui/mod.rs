@@ -1,0 +1,192 @@
+//! What a build says while it runs: lines that move on a terminal, plain lines elsewhere, JSON for programs.
+
+mod events;
+mod fancy;
+mod plain;
+
+pub use events::emit;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ibuild::graph::{DirtyReason, Event, Observer, Outcome, StageGraph, StageId, StageReport};
+use ibuild::stages::build::StageObserver;
+use ibuild::stages::packages::{ArchiveFile, FetchError, FetchObserver};
+
+use crate::terminal;
+
+/// A way of saying things.
+pub trait Voice: Send {
+    /// So many stages are to be settled.
+    fn begin(&mut self, total: usize);
+    /// A stage runs.
+    fn started(&mut self, stage: &str, reason: &DirtyReason);
+    /// A stage is settled.
+    fn finished(&mut self, stage: &str, report: &StageReport);
+    /// A stage has done so many bytes of so many.
+    fn progress(&mut self, stage: &str, done: u64, total: u64);
+    /// So many downloads run, so many bytes have come in all.
+    fn downloads(&mut self, running: usize, bytes: u64);
+    /// Something to know.
+    fn note(&mut self, stage: &str, text: &str);
+    /// The last words: nothing moves any more.
+    fn end(&mut self);
+}
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Quiet,
+    Normal,
+    Json,
+}
+
+/// Everything that listens to a build, in front of one voice.
+#[derive(Clone)]
+pub struct Ui {
+    voice: Arc<Mutex<Box<dyn Voice>>>,
+    names: Arc<Vec<(StageId, String)>>,
+    downloads: Arc<Mutex<(usize, u64)>>,
+}
+
+impl Ui {
+    /// The voice for a mode and for what standard error is.
+    pub fn new(mode: Mode, graph: &StageGraph) -> Self {
+        let voice: Box<dyn Voice> = match mode {
+            Mode::Json => Box::new(events::Events),
+            Mode::Quiet => Box::new(plain::Plain::quiet()),
+            Mode::Normal if terminal::is_interactive() => Box::new(fancy::Fancy::new()),
+            Mode::Normal => Box::new(plain::Plain::new()),
+        };
+        let names = graph.in_build_order().map(|stage| (stage, graph.name(stage).to_string()));
+        Self {
+            voice: Arc::new(Mutex::new(voice)),
+            names: Arc::new(names.collect()),
+            downloads: Arc::default(),
+        }
+    }
+
+    fn say(&self, say: impl FnOnce(&mut dyn Voice)) {
+        say(&mut **self.voice.lock().expect("no panic while held"));
+    }
+
+    fn name(&self, stage: StageId) -> &str {
+        self.names.iter().find(|(id, _)| *id == stage).map_or("?", |(_, name)| name)
+    }
+
+    pub fn begin(&self, total: usize) {
+        self.say(|voice| voice.begin(total));
+    }
+
+    pub fn note(&self, stage: &str, text: &str) {
+        self.say(|voice| voice.note(stage, text));
+    }
+
+    pub fn end(&self) {
+        self.say(|voice| voice.end());
+    }
+}
+
+impl Observer for Ui {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Started { stage, reason } => self.say(|voice| voice.started(self.name(stage), reason)),
+            Event::Finished(report) => self.say(|voice| voice.finished(self.name(report.stage), report)),
+        }
+    }
+}
+
+impl StageObserver for Ui {
+    fn progress(&self, stage: &str, done: u64, total: u64) {
+        self.say(|voice| voice.progress(stage, done, total));
+    }
+
+    fn warning(&self, stage: &str, text: &str) {
+        self.note(stage, text);
+    }
+
+    fn waiting(&self, stage: &str, holder: Option<u32>) {
+        let who = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
+        self.note(stage, &format!("waits for another ibuild that builds the same{who}"));
+    }
+}
+
+impl FetchObserver for Ui {
+    fn started(&self, _: &ArchiveFile) {
+        self.count(1, 0);
+    }
+
+    fn received(&self, _: &ArchiveFile, bytes: u64) {
+        self.count(0, bytes);
+    }
+
+    fn finished(&self, _: &ArchiveFile, _: Result<(), &FetchError>) {
+        self.count(-1, 0);
+    }
+}
+
+impl Ui {
+    fn count(&self, started: isize, bytes: u64) {
+        let (running, total) = {
+            let mut downloads = self.downloads.lock().expect("no panic while held");
+            downloads.0 = downloads.0.saturating_add_signed(started);
+            downloads.1 += bytes;
+            *downloads
+        };
+        self.say(|voice| voice.downloads(running, total));
+    }
+
+    /// Bytes that were fetched during the build.
+    pub fn downloaded(&self) -> u64 {
+        self.downloads.lock().expect("no panic while held").1
+    }
+}
+
+/// What became of a stage, in a word.
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Hit => "cached",
+        Outcome::Ran { .. } => "ran",
+        Outcome::Failed => "failed",
+        Outcome::Skipped => "skipped",
+    }
+}
+
+/// Seconds as people read them.
+pub fn seconds(elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
+    match seconds {
+        s if s < 0.1 => format!("{:.0} ms", s * 1000.0),
+        s if s < 100.0 => format!("{s:.1} s"),
+        s => format!("{} min {:.0} s", (s / 60.0).floor(), s % 60.0),
+    }
+}
+
+/// Bytes as people read them.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let (mut size, mut unit) = (bytes as f64 / 1024.0, 0);
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if size < 10.0 { format!("{size:.1} {}", UNITS[unit]) } else { format!("{size:.0} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(412 << 20), "412 MiB");
+        assert_eq!(seconds(Duration::from_millis(42)), "42 ms");
+        assert_eq!(seconds(Duration::from_millis(7234)), "7.2 s");
+        assert_eq!(seconds(Duration::from_secs(125)), "2 min 5 s");
+    }
+}

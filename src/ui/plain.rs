@@ -1,0 +1,64 @@
+//! Lines that stay, for logs and pipes.
+
+use ibuild::graph::{DirtyReason, Outcome, StageReport};
+
+use super::{Voice, seconds, word};
+
+/// How much is said.
+enum Volume {
+    Problems,
+    Everything,
+}
+
+/// Says each thing once, on standard error.
+pub struct Plain {
+    volume: Volume,
+    total: usize,
+    settled: usize,
+}
+
+impl Plain {
+    pub fn new() -> Self {
+        Self { volume: Volume::Everything, total: 0, settled: 0 }
+    }
+
+    pub fn quiet() -> Self {
+        Self { volume: Volume::Problems, ..Self::new() }
+    }
+
+    fn say(&self, line: &str) {
+        if matches!(self.volume, Volume::Everything) {
+            eprintln!("{line}");
+        }
+    }
+}
+
+impl Voice for Plain {
+    fn begin(&mut self, total: usize) {
+        self.total = total;
+    }
+
+    fn started(&mut self, stage: &str, reason: &DirtyReason) {
+        self.say(&format!("run     {stage}  {reason}"));
+    }
+
+    fn finished(&mut self, stage: &str, report: &StageReport) {
+        self.settled += 1;
+        let unchanged = matches!(report.outcome, Outcome::Ran { same_output: true, .. });
+        let note = if unchanged { "  made the same as before" } else { "" };
+        if report.outcome != Outcome::Hit {
+            let (settled, total, word) = (self.settled, self.total, word(&report.outcome));
+            self.say(&format!("{word:<7} {stage}  {}  [{settled}/{total}]{note}", seconds(report.elapsed)));
+        }
+    }
+
+    fn progress(&mut self, _: &str, _: u64, _: u64) {}
+
+    fn downloads(&mut self, _: usize, _: u64) {}
+
+    fn note(&mut self, stage: &str, text: &str) {
+        eprintln!("note    {stage}  {text}");
+    }
+
+    fn end(&mut self) {}
+}

@@ -1,0 +1,215 @@
+//! The executor: describes stages, finds out whether what they made is still there, and makes them.
+
+use std::sync::Arc;
+
+use ibuild_cache::{ActionKey, FileLock, LockMode, Store};
+use ibuild_graph::{Description, Executor, StageId};
+
+use super::archives::{ArchiveOptions, Archives};
+use super::inputs::Inputs;
+use super::logs::Logs;
+use super::output::StageOutput;
+use super::project::{Job, Project};
+use super::{StageError, image, steps};
+use crate::packages::FetchObserver;
+use crate::recipe::{ArchiveName, StepKind};
+use crate::sandbox::Supervisor;
+use crate::snapshot::{LayerStore, Snapshot};
+
+/// Whether scripts say what they do. Never part of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tracing {
+    /// As they are written.
+    #[default]
+    Off,
+    /// Shells print each command (`-x`).
+    On,
+}
+
+/// How to build. Nothing here is part of a key.
+#[derive(Debug, Clone, Default)]
+pub struct BuilderOptions {
+    /// How archives are reached.
+    pub archives: ArchiveOptions,
+    /// Whether scripts say what they do.
+    pub tracing: Tracing,
+}
+
+/// Is told what stages do while they run, from several threads.
+pub trait StageObserver: Send + Sync {
+    /// So many bytes of so many are done.
+    fn progress(&self, stage: &str, done: u64, total: u64);
+    /// Something that the user should know, but that is no error.
+    fn warning(&self, stage: &str, text: &str);
+    /// The stage waits for another process that builds the same.
+    fn waiting(&self, stage: &str, holder: Option<u32>);
+}
+
+/// An observer that does not care.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nothing;
+
+impl StageObserver for Nothing {
+    fn progress(&self, _: &str, _: u64, _: u64) {}
+    fn warning(&self, _: &str, _: &str) {}
+    fn waiting(&self, _: &str, _: Option<u32>) {}
+}
+
+/// Makes the stages of a project.
+pub struct Builder<'a> {
+    project: &'a Project<'a>,
+    store: &'a Store,
+    supervisor: Supervisor,
+    observer: Arc<dyn StageObserver>,
+    archives: Archives<'a>,
+    inputs: Inputs<'a>,
+    logs: Logs,
+    tracing: Tracing,
+}
+
+impl<'a> Builder<'a> {
+    /// A builder for `project` into `store`.
+    pub fn new(
+        project: &'a Project<'a>,
+        store: &'a Store,
+        supervisor: Supervisor,
+        options: BuilderOptions,
+        observer: Arc<dyn StageObserver>,
+        fetches: Arc<dyn FetchObserver>,
+    ) -> Self {
+        let archives = Archives::new(store, &project.recipe.archives, options.archives, fetches);
+        let logs = Logs::new(store.layout(), project.recipe.project.name.as_str());
+        let inputs = Inputs::new(store);
+        Self { project, store, supervisor, observer, archives, inputs, logs, tracing: options.tracing }
+    }
+
+    /// The content store and index.
+    pub(super) fn store(&self) -> &'a Store {
+        self.store
+    }
+
+    /// The archives of the project.
+    pub fn archives(&self) -> &Archives<'a> {
+        &self.archives
+    }
+
+    pub(super) fn inputs(&self) -> &Inputs<'a> {
+        &self.inputs
+    }
+
+    pub(super) fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    pub(super) fn observer(&self) -> &dyn StageObserver {
+        &*self.observer
+    }
+
+    /// The logs of the project.
+    pub fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    pub(super) fn tracing(&self) -> Tracing {
+        self.tracing
+    }
+
+    pub(super) fn project_name(&self) -> &str {
+        self.project.recipe.project.name.as_str()
+    }
+
+    pub(super) fn epoch(&self) -> i64 {
+        self.project.recipe.project.epoch
+    }
+
+    pub(super) fn project_dir(&self) -> &std::path::Path {
+        &self.project.recipe.dir
+    }
+
+    pub(super) fn report_survivors(&self, stage: &str, survivors: &[String]) {
+        if !survivors.is_empty() {
+            let names = survivors.join(", ");
+            self.observer.warning(stage, &format!("killed what it left running: {names}"));
+        }
+    }
+
+    /// The archive at the bottom of a step's root file system.
+    pub(super) fn archive_of(&self, name: &crate::recipe::StageName) -> &'a ArchiveName {
+        let chain = self.project.recipe.chain(&name.rootfs);
+        match chain.first().map(|first| &first.step.kind) {
+            Some(StepKind::Bootstrap { archive, .. }) => archive,
+            _ => unreachable!("a checked recipe's chains start with a bootstrap"),
+        }
+    }
+
+    /// Makes sure that the lock knows the archives that these stages need. Comes before a build, because the state of
+    /// an archive is part of the keys.
+    pub fn prepare(&self, stages: &[StageId]) -> Result<(), StageError> {
+        for stage in stages {
+            if let Job::Step { step, .. } = self.project.job(*stage)
+                && let StepKind::Bootstrap { archive, .. } = &step.kind
+            {
+                self.archives.ensure_locked(archive)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what was learnt on the way.
+    pub fn finish(&self) -> Result<(), StageError> {
+        self.inputs.flush()
+    }
+}
+
+/// The snapshots that a step's inputs made.
+pub(super) fn snapshots<'o>(inputs: &[&'o StageOutput]) -> Vec<&'o Snapshot> {
+    inputs.iter().filter_map(|output| output.snapshot()).collect()
+}
+
+impl Executor for Builder<'_> {
+    type Output = StageOutput;
+    type Error = StageError;
+
+    fn describe(&self, stage: StageId, inputs: &[&StageOutput]) -> Result<Description, StageError> {
+        match self.project.job(stage) {
+            Job::Step { name, step } => steps::describe(self, name, step, &snapshots(inputs)),
+            Job::Image { target, image } => image::describe(self, target, image, &snapshots(inputs)),
+        }
+    }
+
+    fn is_available(&self, output: &StageOutput) -> Result<bool, StageError> {
+        match output {
+            StageOutput::Snapshot(snapshot) => Ok(LayerStore::new(self.store).has(snapshot)?),
+            StageOutput::Artifact(artifact) => {
+                Ok(self.store.blobs().size(&artifact.blob)? == Some(artifact.size))
+            }
+        }
+    }
+
+    fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> Result<StageOutput, StageError> {
+        let before = self.describe(stage, inputs)?;
+        let output = match self.project.job(stage) {
+            Job::Step { name, step } => {
+                StageOutput::Snapshot(steps::run(self, name, step, &snapshots(inputs))?)
+            }
+            Job::Image { target, image } => {
+                StageOutput::Artifact(image::run(self, target, image, &snapshots(inputs))?)
+            }
+        };
+        // A file that was edited while the stage read it would otherwise be remembered under the wrong key.
+        let after = self.describe(stage, inputs)?;
+        match ibuild_graph::changes(&before, &after).first() {
+            None => Ok(output),
+            Some(change) => Err(StageError::InputsChanged(change.to_string())),
+        }
+    }
+
+    fn lock(&self, stage: StageId, key: &ActionKey) -> Result<Box<dyn Send>, StageError> {
+        let path = self.store.layout().action_lock(key);
+        if let Some(lock) = FileLock::take(&path, LockMode::Try)? {
+            return Ok(Box::new(lock));
+        }
+        self.observer.waiting(self.project.graph.name(stage).as_str(), FileLock::holder(&path));
+        Ok(Box::new(FileLock::take(&path, LockMode::Wait)?))
+    }
+}

@@ -1,0 +1,216 @@
+//! Runs a payload over a snapshot and captures what it changed. All kinds of steps go through here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ibuild_cache::{Batch, Layout, RunDir};
+
+use super::builder::Builder;
+use super::shell::FailedState;
+use super::{StageError, logs};
+use crate::packages::{APT_CONF_PATH, apt_conf};
+use crate::recipe::{ArchiveName, EnvName, Network, Step};
+use crate::sandbox::{Access, Bind, Ended, Inject, NetworkSpec, PROXY_PORT, Payload, Spec, Stdio};
+use crate::snapshot::capture::{CaptureContext, capture};
+use crate::snapshot::volatile::VolatileList;
+use crate::snapshot::{LayerStore, Snapshot, TreeStore, copy_xattrs};
+
+/// Lines of a failed stage's output that are shown at once.
+const TAIL: usize = 40;
+
+/// A work directory with an upper directory over a snapshot, ready for a sandbox.
+pub(super) struct Changeroot {
+    run: RunDir,
+    lowers: Vec<String>,
+    parent: Option<Snapshot>,
+}
+
+/// What a payload needs besides the snapshot.
+pub(super) struct Work<'a> {
+    /// How messages call it: `` `scripts/30-user` ``.
+    pub program: String,
+    /// What to do.
+    pub payload: Payload,
+    /// What it may read.
+    pub binds: Vec<Bind>,
+    /// Another root file system to copy from.
+    pub from: Option<&'a Snapshot>,
+    /// The archive that it may install from.
+    pub archive: Option<&'a ArchiveName>,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+}
+
+impl Changeroot {
+    /// Prepares a change to `parent`; without one, to an empty file system.
+    pub(super) fn over(builder: &Builder<'_>, parent: Option<&Snapshot>) -> Result<Self, StageError> {
+        let run = builder.store().run_dir()?;
+        let upper = run.path().join("upper");
+        fs::create_dir(&upper).map_err(StageError::io("create", &upper))?;
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&upper, mode).map_err(StageError::io("set the mode of", &upper))?;
+        let lowers = parent.map(|parent| lower_names(builder, parent)).transpose()?.unwrap_or_default();
+        if let Some(top) = lowers.first() {
+            inherit_root(builder, parent, top, &upper)?;
+        }
+        Ok(Self { run, lowers, parent: parent.cloned() })
+    }
+
+    /// Where files can be put in advance.
+    pub(super) fn upper(&self) -> PathBuf {
+        self.run.path().join("upper")
+    }
+
+    /// A new directory beside it, for what the sandbox is given or gives back.
+    pub(super) fn side_dir(&self, name: &str) -> Result<PathBuf, StageError> {
+        let dir = self.run.path().join(name);
+        fs::create_dir(&dir).map_err(StageError::io("create", &dir))?;
+        Ok(dir)
+    }
+
+    /// A new file beside it, for a script that is in no file of the project.
+    pub(super) fn side_file(&self, name: &str, content: &str) -> Result<PathBuf, StageError> {
+        let path = self.run.path().join(name);
+        fs::write(&path, content).map_err(StageError::io("write", &path))?;
+        Ok(path)
+    }
+
+    /// Runs a step's payload. What a failed one had made is kept for a look inside.
+    pub(super) fn run(self, builder: &Builder<'_>, stage: &str, work: Work<'_>) -> Result<Self, StageError> {
+        let (log, log_path) = builder.logs().create(stage)?;
+        let program = work.program.clone();
+        let spec = self.spec(builder, &work)?;
+        let view = work.archive.map(|archive| builder.archives().view(archive)).transpose()?;
+        let proxy = view.is_some().then(|| builder.archives().proxy()).transpose()?;
+        let serve = |listener| {
+            let served = proxy.as_ref().zip(view.clone()).map(|(p, view)| p.serve(listener, stage, view));
+            served.and_then(Result::ok)
+        };
+        let ended = builder.supervisor().run(&spec, Some(&log), serve);
+        match ended {
+            Ok(Ended { status: 0, survivors }) => {
+                builder.report_survivors(stage, &survivors);
+                FailedState::forget(builder.store(), builder.project_name(), stage)?;
+                Ok(self)
+            }
+            Ok(Ended { status, .. }) => {
+                let tail = logs::tail(&log_path, TAIL);
+                self.keep_failed(builder, stage)?;
+                Err(StageError::Failed { program, status, tail, log: log_path })
+            }
+            Err(source) => {
+                self.keep_failed(builder, stage)?;
+                Err(StageError::Sandbox { program, log: log_path, source })
+            }
+        }
+    }
+
+    fn spec(&self, builder: &Builder<'_>, work: &Work<'_>) -> Result<Spec, StageError> {
+        let from = work.from.map(|from| lower_names(builder, from)).transpose()?.unwrap_or_default();
+        let network = if work.archive.is_some() { NetworkSpec::Proxy } else { NetworkSpec::Isolated };
+        Ok(Spec {
+            layers_dir: builder.store().layout().layers(),
+            lowers: self.lowers.clone(),
+            run_dir: self.run.path().to_owned(),
+            binds: work.binds.clone(),
+            from,
+            inject: injections(network),
+            network,
+            env: work.env.clone(),
+            payload: work.payload.clone(),
+            stdio: Stdio::Log,
+            timeout: work.timeout,
+        })
+    }
+
+    /// Captures what was changed as a new layer.
+    pub(super) fn capture(self, builder: &Builder<'_>, step: &Step) -> Result<Snapshot, StageError> {
+        let trees = TreeStore::new(builder.store());
+        let volatile = VolatileList::with(&step.volatile);
+        let context = CaptureContext { trees: &trees, epoch: builder.epoch(), volatile };
+        let upper = self.upper();
+        let captured = capture(&context, &upper, self.parent.as_ref().map(|parent| parent.tree))?;
+        let mut layers = self.parent.map(|parent| parent.layers).unwrap_or_default();
+        let mut batch = Batch::default();
+        if !captured.changes.is_empty() {
+            layers.push(LayerStore::new(builder.store()).publish(&upper, &captured.changes, &mut batch)?.id);
+        }
+        trees.flush(&mut batch);
+        builder.store().index().commit(batch)?;
+        Ok(Snapshot { tree: captured.tree, layers })
+    }
+
+    fn keep_failed(self, builder: &Builder<'_>, stage: &str) -> Result<(), StageError> {
+        let layers = self.parent.as_ref().map(|parent| parent.layers.clone()).unwrap_or_default();
+        FailedState::keep(builder.store(), builder.project_name(), stage, &self.upper(), layers)
+    }
+}
+
+/// The directories of a snapshot's layers, topmost first, all of them unpacked.
+pub(super) fn lower_names(builder: &Builder<'_>, snapshot: &Snapshot) -> Result<Vec<String>, StageError> {
+    let layers = LayerStore::new(builder.store());
+    for layer in &snapshot.layers {
+        layers.unpacked(layer)?;
+    }
+    Ok(snapshot.layers.iter().rev().map(Layout::layer_name).collect())
+}
+
+/// An overlay's root looks like its upper directory: that has to look like the root below.
+fn inherit_root(
+    builder: &Builder<'_>,
+    parent: Option<&Snapshot>,
+    top: &str,
+    upper: &Path,
+) -> Result<(), StageError> {
+    let Some(parent) = parent else { return Ok(()) };
+    let root = TreeStore::new(builder.store()).root(parent.tree)?.meta;
+    let error = || StageError::io("prepare", upper);
+    std::os::unix::fs::chown(upper, Some(root.uid), Some(root.gid)).map_err(error())?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(root.mode)).map_err(error())?;
+    copy_xattrs(&builder.store().layout().layers().join(top), upper).map_err(error())
+}
+
+/// What every stage sees and no snapshot has.
+fn injections(network: NetworkSpec) -> Vec<Inject> {
+    let mut files = vec![Inject {
+        path: "/usr/sbin/policy-rc.d".into(),
+        content: "#!/bin/sh\n# No services are started while an image is built.\nexit 101\n".to_owned(),
+        mode: 0o755,
+    }];
+    if network == NetworkSpec::Proxy {
+        files.push(Inject { path: APT_CONF_PATH.into(), content: apt_conf(PROXY_PORT), mode: 0o644 });
+    }
+    files
+}
+
+/// The whole environment of a step: what every step has, then what the recipe declares.
+pub(super) fn environment(epoch: i64, declared: &BTreeMap<EnvName, String>) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = [
+        ("DEBIAN_FRONTEND", "noninteractive"),
+        ("HOME", "/root"),
+        ("LANG", "C.UTF-8"),
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("TERM", "dumb"),
+        ("TZ", "UTC"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    env.insert("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string());
+    env.extend(declared.iter().map(|(name, value)| (name.to_string(), value.clone())));
+    env
+}
+
+/// The archive that a step may install from.
+pub(super) fn reachable<'a>(step: &Step, archive: &'a ArchiveName) -> Option<&'a ArchiveName> {
+    (step.network == Network::Packages).then_some(archive)
+}
+
+/// A bind for the sandbox, read-only.
+pub(super) fn read_only(source: PathBuf, target: impl Into<PathBuf>) -> Bind {
+    Bind { source, target: target.into(), access: Access::ReadOnly }
+}

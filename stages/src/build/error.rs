@@ -1,0 +1,131 @@
+//! Why a stage could not be made.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ibuild_cache::CacheError;
+
+use crate::disk::DiskError;
+use crate::packages::{FetchError, PackageError};
+use crate::sandbox::SandboxError;
+use crate::snapshot::SnapshotError;
+
+/// Why a stage could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// What it runs failed.
+    #[error("{program} {}", describe_status(*.status))]
+    Failed {
+        /// What ran, as the recipe calls it.
+        program: String,
+        /// Its exit status, or 128 and the signal's number.
+        status: i32,
+        /// The last lines that it said.
+        tail: Vec<String>,
+        /// Where all of them are.
+        log: PathBuf,
+    },
+    /// It could not be run to its end.
+    #[error("cannot run {program}")]
+    Sandbox {
+        /// What was to run, as the recipe calls it.
+        program: String,
+        /// Where its output is.
+        log: PathBuf,
+        #[source]
+        source: SandboxError,
+    },
+    /// A file of the project cannot be read.
+    #[error("cannot {act} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Something that a stage reads changed while it ran, so its result is not what its key says.
+    #[error("what the stage reads changed while it ran: {0}")]
+    InputsChanged(String),
+    /// A path that is to be taken from another root file system is not there.
+    #[error("there is no `{path}` in `{rootfs}`")]
+    NothingToCopy {
+        /// The path.
+        path: String,
+        /// The other root file system.
+        rootfs: String,
+    },
+    /// `--locked`, and the lock does not cover an archive.
+    #[error("`ibuild.lock` says nothing about the archive `{archive}`")]
+    NotLocked {
+        /// The archive's name in the recipe.
+        archive: String,
+    },
+    /// The snapshot engine failed.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] CacheError),
+    /// The package view failed.
+    #[error(transparent)]
+    Packages(#[from] PackageError),
+    /// A download failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The disk engine failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+fn describe_status(status: i32) -> String {
+    match status {
+        0..=128 => format!("exited with status {status}"),
+        _ => format!("was killed by signal {}", status - 128),
+    }
+}
+
+impl StageError {
+    pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { act, path, source }
+    }
+
+    /// What the user can do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Failed { .. } => None,
+            Self::InputsChanged(_) => Some("build again once the file is as it should be".to_owned()),
+            Self::NotLocked { .. } => {
+                Some("build once without `--locked` to record it, and commit `ibuild.lock`".to_owned())
+            }
+            Self::Packages(error) => error.hint(),
+            Self::Fetch(error) => error.hint(),
+            Self::Disk(error) => error.hint(),
+            Self::Sandbox { source: SandboxError::TimedOut(_), .. } => {
+                Some("raise the step's `timeout`, or look at the log for what it waits for".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the user gave up.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Sandbox { source: SandboxError::Interrupted, .. })
+    }
+
+    /// Whether something outside the recipe is at fault: mirror, disk, permission, tool.
+    pub fn is_environment(&self) -> bool {
+        match self {
+            Self::Failed { .. }
+            | Self::NothingToCopy { .. }
+            | Self::InputsChanged(_)
+            | Self::NotLocked { .. } => false,
+            Self::Sandbox { source, .. } => {
+                matches!(source, SandboxError::Init { .. } | SandboxError::Killed)
+            }
+            _ => true,
+        }
+    }
+}

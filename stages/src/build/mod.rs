@@ -1,0 +1,27 @@
+//! From a recipe to a build: what the stages are, what describes them, and how each kind is made.
+//!
+//! In reading order: [`Project`] turns a recipe into a graph; [`Builder`] is the executor that describes and makes
+//! its stages; `steps` has a file for each kind of step and `image` the one for disks; `changeroot` runs any of them in
+//! a sandbox and captures what it did.
+
+mod archives;
+mod builder;
+mod changeroot;
+mod error;
+mod image;
+mod inputs;
+mod logs;
+mod output;
+mod project;
+mod publish;
+mod shell;
+mod steps;
+
+pub use archives::{Access, ArchiveOptions, Archives, Unlocked};
+pub use builder::{Builder, BuilderOptions, Nothing, StageObserver, Tracing};
+pub use error::StageError;
+pub use logs::{Logs, tail};
+pub use output::{Artifact, StageOutput};
+pub use project::{Job, Project, Target, TargetError};
+pub use publish::{Published, publish};
+pub use shell::{FailedState, ShellError};

@@ -1,0 +1,168 @@
+//! A recipe as a graph of stages.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use ibuild_graph::{GraphBuilder, StageGraph, StageId};
+
+use crate::recipe::{Image, ImageFormat, ImageName, Recipe, RootfsName, StageName, Step, StepKind};
+
+/// A name that one can ask for: an image in a format.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The image.
+    pub image: ImageName,
+    /// Its format.
+    pub format: ImageFormat,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.image, self.format)
+    }
+}
+
+/// A text that names no target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no target `{name}`")]
+pub struct TargetError {
+    name: String,
+    known: Vec<String>,
+}
+
+impl TargetError {
+    /// What there is instead.
+    pub fn hint(&self) -> String {
+        match self.known.as_slice() {
+            [] => "the recipe has no `[image.NAME]`".to_owned(),
+            known => format!("the targets are {}", known.join(", ")),
+        }
+    }
+}
+
+/// What a stage does.
+#[derive(Debug, Clone)]
+pub enum Job<'r> {
+    /// A step of a root file system.
+    Step {
+        /// Its name.
+        name: StageName,
+        /// What the recipe says.
+        step: &'r Step,
+    },
+    /// An image in a format.
+    Image {
+        /// Its name.
+        target: Target,
+        /// What the recipe says.
+        image: &'r Image,
+    },
+}
+
+/// A recipe and its graph. All stages are in it, whether or not a target needs them.
+pub struct Project<'r> {
+    /// The recipe.
+    pub recipe: &'r Recipe,
+    /// What depends on what.
+    pub graph: StageGraph,
+    jobs: HashMap<StageId, Job<'r>>,
+    steps: HashMap<StageName, StageId>,
+    images: HashMap<Target, StageId>,
+}
+
+impl<'r> Project<'r> {
+    /// The graph of a recipe, which has been checked: its references resolve and it has no cycles.
+    pub fn new(recipe: &'r Recipe) -> Self {
+        let mut assembly = Assembly::default();
+        for rootfs in recipe.rootfses.keys() {
+            assembly.add_steps(recipe, rootfs);
+        }
+        for rootfs in recipe.rootfses.keys() {
+            assembly.connect_steps(recipe, rootfs);
+        }
+        for image in recipe.images.values() {
+            assembly.add_image(recipe, image);
+        }
+        let Assembly { builder, jobs, steps, images } = assembly;
+        let graph = builder.finish().expect("a checked recipe has no cycles");
+        Self { recipe, graph, jobs, steps, images }
+    }
+
+    /// What a stage does.
+    pub fn job(&self, stage: StageId) -> &Job<'r> {
+        &self.jobs[&stage]
+    }
+
+    /// The stage of a step.
+    pub fn step_stage(&self, name: &StageName) -> Option<StageId> {
+        self.steps.get(name).copied()
+    }
+
+    /// The stage that packs a target.
+    pub fn target_stage(&self, target: &Target) -> Option<StageId> {
+        self.images.get(target).copied()
+    }
+
+    /// The targets that a text names: `image.format` one of them, `image` all that its recipe lists.
+    pub fn targets(&self, text: &str) -> Result<Vec<Target>, TargetError> {
+        if let Some(image) = self.recipe.images.get(text) {
+            let target = |format: &ImageFormat| Target { image: image.name.clone(), format: *format };
+            return Ok(image.formats.iter().map(target).collect());
+        }
+        let found = self.images.keys().find(|target| target.to_string() == text);
+        found.map(|target| vec![target.clone()]).ok_or_else(|| {
+            let of = |image: &'r Image| image.formats.iter().map(|f| format!("{}.{f}", image.name));
+            TargetError { name: text.to_owned(), known: self.recipe.images.values().flat_map(of).collect() }
+        })
+    }
+}
+
+#[derive(Default)]
+struct Assembly<'r> {
+    builder: GraphBuilder,
+    jobs: HashMap<StageId, Job<'r>>,
+    steps: HashMap<StageName, StageId>,
+    images: HashMap<Target, StageId>,
+}
+
+impl<'r> Assembly<'r> {
+    fn stage(&mut self, name: String, job: Job<'r>) -> StageId {
+        let id = self.builder.stage(ibuild_graph::StageName::new(name)).expect("names of stages are unique");
+        self.jobs.insert(id, job);
+        id
+    }
+
+    fn add_steps(&mut self, recipe: &'r Recipe, rootfs: &RootfsName) {
+        for stage in recipe.chain(rootfs) {
+            if stage.name.rootfs == *rootfs {
+                let job = Job::Step { name: stage.name.clone(), step: stage.step };
+                let id = self.stage(stage.name.to_string(), job);
+                self.steps.insert(stage.name, id);
+            }
+        }
+    }
+
+    fn connect_steps(&mut self, recipe: &'r Recipe, rootfs: &RootfsName) {
+        let chain = recipe.chain(rootfs);
+        for pair in chain.windows(2).filter(|pair| pair[1].name.rootfs == *rootfs) {
+            self.builder.input(self.steps[&pair[1].name], self.steps[&pair[0].name]);
+        }
+        for stage in chain.iter().filter(|stage| stage.name.rootfs == *rootfs) {
+            if let StepKind::CopyFrom { rootfs: other, .. } = &stage.step.kind {
+                let last = recipe.last_stage(other).expect("the reference was checked");
+                self.builder.input(self.steps[&stage.name], self.steps[&last.name]);
+            }
+        }
+    }
+
+    /// Every format, also those that the recipe does not list: asking for one by name is enough.
+    fn add_image(&mut self, recipe: &'r Recipe, image: &'r Image) {
+        let last = recipe.last_stage(&image.rootfs).expect("the reference was checked");
+        for format in ImageFormat::ALL {
+            let target = Target { image: image.name.clone(), format };
+            let id = self.stage(target.to_string(), Job::Image { target: target.clone(), image });
+            self.builder.input(id, self.steps[&last.name]);
+            self.images.insert(target, id);
+        }
+    }
+}

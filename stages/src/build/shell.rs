@@ -1,0 +1,140 @@
+//! A look inside: a throw-away copy of what a stage made, or of what it had made when it failed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ibuild_cache::{LayerId, Layout, Store};
+use serde::{Deserialize, Serialize};
+
+use super::StageError;
+use super::builder::Builder;
+use super::changeroot::{environment, lower_names};
+use crate::recipe::Step;
+use crate::sandbox::{Ended, NetworkSpec, Payload, SandboxError, Spec, Stdio};
+use crate::snapshot::{LayerStore, Snapshot};
+
+/// What a failed stage had made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedState {
+    layers: Vec<LayerId>,
+    #[serde(skip)]
+    dir: PathBuf,
+}
+
+/// Why there is no look inside.
+#[derive(Debug, thiserror::Error)]
+pub enum ShellError {
+    /// The state could not be prepared.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The sandbox could not be made.
+    #[error("cannot open a shell")]
+    Sandbox(#[from] SandboxError),
+    /// There is no failure to look into.
+    #[error("`{0}` did not fail the last time it ran")]
+    NotFailed(String),
+}
+
+impl FailedState {
+    fn dir(store: &Store, project: &str, stage: &str) -> PathBuf {
+        store.layout().failed().join(project).join(stage.replace('/', "__"))
+    }
+
+    /// Keeps the upper directory of a failed stage, in place of that of its previous failure.
+    pub(super) fn keep(
+        store: &Store,
+        project: &str,
+        stage: &str,
+        upper: &Path,
+        layers: Vec<LayerId>,
+    ) -> Result<(), StageError> {
+        let dir = Self::dir(store, project, stage);
+        store.discard(&dir)?;
+        fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
+        let place = dir.join("upper");
+        fs::rename(upper, &place).map_err(StageError::io("keep", &place))?;
+        let state = serde_json::to_vec(&Self { layers, dir: PathBuf::new() }).expect("plain data");
+        let file = dir.join("state.json");
+        fs::write(&file, state).map_err(StageError::io("write", &file))
+    }
+
+    /// Forgets the failure of a stage that has succeeded.
+    pub(super) fn forget(store: &Store, project: &str, stage: &str) -> Result<(), StageError> {
+        Ok(store.discard(&Self::dir(store, project, stage))?)
+    }
+
+    /// What the stage had made when it failed.
+    pub fn find(store: &Store, project: &str, stage: &str) -> Option<Self> {
+        let dir = Self::dir(store, project, stage);
+        let state: Self = serde_json::from_slice(&fs::read(dir.join("state.json")).ok()?).ok()?;
+        Some(Self { dir, ..state })
+    }
+}
+
+impl Builder<'_> {
+    /// Runs `argv` on a terminal in a throw-away copy of a snapshot, in the environment of `step`. Nothing of what it
+    /// does is kept.
+    pub fn shell(
+        &self,
+        snapshot: &Snapshot,
+        step: &Step,
+        argv: Vec<String>,
+        terminal: Option<String>,
+    ) -> Result<Ended, ShellError> {
+        let lowers = lower_names(self, snapshot)?;
+        self.shell_over(lowers, Some(step), argv, terminal)
+    }
+
+    /// What a stage of the project had made when it failed, if it failed the last time it ran.
+    pub fn failed_state(&self, stage: &str) -> Option<FailedState> {
+        FailedState::find(self.store(), self.project_name(), stage)
+    }
+
+    /// The same over what the stage had made when it failed.
+    pub fn shell_into_failure(
+        &self,
+        failed: &FailedState,
+        step: Option<&Step>,
+        argv: Vec<String>,
+        terminal: Option<String>,
+    ) -> Result<Ended, ShellError> {
+        let layers = LayerStore::new(self.store());
+        for layer in &failed.layers {
+            layers.unpacked(layer).map_err(StageError::from)?;
+        }
+        let root = self.store().layout().root();
+        let upper = failed.dir.strip_prefix(root).unwrap_or(&failed.dir).join("upper");
+        let mut lowers = vec![format!("../{}", upper.display())];
+        lowers.extend(failed.layers.iter().rev().map(Layout::layer_name));
+        self.shell_over(lowers, step, argv, terminal)
+    }
+
+    fn shell_over(
+        &self,
+        lowers: Vec<String>,
+        step: Option<&Step>,
+        argv: Vec<String>,
+        terminal: Option<String>,
+    ) -> Result<Ended, ShellError> {
+        let run = self.store().run_dir().map_err(StageError::from)?;
+        let upper = run.path().join("upper");
+        fs::create_dir(&upper).map_err(StageError::io("create", &upper))?;
+        let declared = step.map(|step| step.env.clone()).unwrap_or_default();
+        let mut env = environment(self.epoch(), &declared);
+        env.extend(terminal.map(|terminal| ("TERM".to_owned(), terminal)));
+        let spec = Spec {
+            layers_dir: self.store().layout().layers(),
+            lowers,
+            run_dir: run.path().to_owned(),
+            binds: Vec::new(),
+            from: Vec::new(),
+            inject: Vec::new(),
+            network: NetworkSpec::Isolated,
+            env,
+            payload: Payload::Exec { argv },
+            stdio: Stdio::Terminal,
+            timeout: None,
+        };
+        Ok(self.supervisor().run(&spec, None, drop)?)
+    }
+}

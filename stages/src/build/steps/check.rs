@@ -1,0 +1,22 @@
+//! `check`: a text for `/bin/sh -e` that has to succeed. What it writes is thrown away.
+
+use ibuild_graph::Description;
+
+use super::StepContext;
+use super::run::run_command;
+use crate::build::StageError;
+use crate::snapshot::Snapshot;
+
+const IMPLEMENTATION: i64 = 1;
+
+pub(super) fn describe(command: &str) -> Description {
+    let mut description = Description::new("check", IMPLEMENTATION);
+    description.set("command", command);
+    description
+}
+
+/// The snapshot stays what it was: a check that changes lets everything after it be fresh.
+pub(super) fn run(context: &StepContext<'_, '_>, command: &str) -> Result<Snapshot, StageError> {
+    run_command(context, command, "check")?;
+    Ok(context.parent().expect("a check stands on something").clone())
+}

@@ -1,0 +1,111 @@
+//! The kinds of steps. Each file says what describes its kind and how it is made; adding a kind means adding a file.
+
+mod bootstrap;
+mod check;
+mod copy;
+mod copy_from;
+mod packages;
+mod run;
+mod script;
+
+use ibuild_graph::{Description, Value};
+
+use super::StageError;
+use super::builder::Builder;
+use super::changeroot::{environment, reachable};
+use crate::recipe::{Network, StageName, Step, StepKind};
+use crate::snapshot::Snapshot;
+
+/// A step of one build.
+pub(super) struct StepContext<'a, 'b> {
+    pub builder: &'a Builder<'b>,
+    pub name: &'a StageName,
+    pub step: &'a Step,
+    /// What the step stands on, and then what it copies from.
+    pub inputs: &'a [&'a Snapshot],
+}
+
+impl StepContext<'_, '_> {
+    fn parent(&self) -> Option<&Snapshot> {
+        self.inputs.first().copied()
+    }
+}
+
+/// Everything that can change what a step makes.
+///
+/// | field | of |
+/// |---|---|
+/// | kind, implementation | the step's kind and the version of its code |
+/// | epoch | the project: the latest time of any file |
+/// | parent | the tree that it stands on |
+/// | env | the whole environment, for steps that run a program |
+/// | archive | suites, components and locked state, for steps that may install |
+/// | inputs | files it may read |
+/// | volatile | paths scrubbed afterwards |
+///
+/// and the kind's own. Left out on purpose: the time-out, which can only make it fail, and everything about the machine
+/// that builds.
+pub(super) fn describe(
+    builder: &Builder<'_>,
+    name: &StageName,
+    step: &Step,
+    inputs: &[&Snapshot],
+) -> Result<Description, StageError> {
+    let context = StepContext { builder, name, step, inputs };
+    let mut description = match &step.kind {
+        StepKind::Bootstrap { variant, include, .. } => bootstrap::describe(*variant, include),
+        StepKind::Packages { names, recommends } => packages::describe(names, *recommends),
+        StepKind::Copy(rules) => copy::describe(&context, rules)?,
+        StepKind::Script { path } => script::describe(&context, path)?,
+        StepKind::Run { command } => run::describe(command),
+        StepKind::CopyFrom { rootfs, paths } => copy_from::describe(&context, rootfs, paths)?,
+        StepKind::Check { command } => check::describe(command),
+    };
+    describe_surroundings(&context, &mut description)?;
+    Ok(description)
+}
+
+fn describe_surroundings(context: &StepContext<'_, '_>, into: &mut Description) -> Result<(), StageError> {
+    let StepContext { builder, name, step, .. } = context;
+    into.set("epoch", builder.epoch());
+    into.set("volatile", Value::texts(&step.volatile));
+    into.set("parent", Value::option(context.parent().map(|p| Value::Digest(*p.tree.as_bytes()))));
+    if !matches!(step.kind, StepKind::Copy(_) | StepKind::CopyFrom { .. }) {
+        let env = environment(builder.epoch(), &step.env);
+        into.set("env", Value::map(env.into_iter().map(|(name, value)| (name, value.into()))));
+    }
+    if step.network == Network::Packages {
+        into.set("archive", builder.archives().describe(builder.archive_of(name))?);
+    }
+    let mut inputs = Vec::new();
+    for path in &step.inputs {
+        let value = builder.inputs().describe(&builder.project_dir().join(path))?;
+        inputs.push((path.display().to_string(), value));
+    }
+    into.set("inputs", Value::map(inputs));
+    Ok(())
+}
+
+/// Makes a step.
+pub(super) fn run(
+    builder: &Builder<'_>,
+    name: &StageName,
+    step: &Step,
+    inputs: &[&Snapshot],
+) -> Result<Snapshot, StageError> {
+    let context = StepContext { builder, name, step, inputs };
+    match &step.kind {
+        StepKind::Bootstrap { archive, include, .. } => bootstrap::run(&context, archive, include),
+        StepKind::Packages { names, recommends } => packages::run(&context, names, *recommends),
+        StepKind::Copy(rules) => copy::run(&context, rules),
+        StepKind::Script { path } => script::run(&context, path),
+        StepKind::Run { command } => run::run(&context, command),
+        StepKind::CopyFrom { paths, .. } => copy_from::run(&context, paths),
+        StepKind::Check { command } => check::run(&context, command),
+    }
+}
+
+/// The archive that the step may install from, if it may.
+fn archive_for<'a>(context: &StepContext<'_, 'a>) -> Option<&'a crate::recipe::ArchiveName> {
+    reachable(context.step, context.builder.archive_of(context.name))
+}
