@@ -16,14 +16,50 @@ pub struct Change {
     pub new: Option<Value>,
 }
 
+/// One line for people. Long texts are shown by the first line that differs, long values by their beginning; all of it is
+/// in the fields.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.join(" ");
         match (&self.old, &self.new) {
-            (Some(old), Some(new)) => write!(f, "{path}: {old} -> {new}"),
-            (Some(old), None) => write!(f, "{path}: gone (was {old})"),
-            (None, Some(new)) => write!(f, "{path}: new ({new})"),
+            (Some(Value::Text(old)), Some(Value::Text(new))) if old.contains('\n') || new.contains('\n') => {
+                let (number, old, new) = first_difference(old, new);
+                write!(f, "{path} line {number}: {} -> {}", quoted(old), quoted(new))
+            }
+            (Some(old), Some(new)) => write!(f, "{path}: {} -> {}", short(old), short(new)),
+            (Some(old), None) => write!(f, "{path}: gone (was {})", short(old)),
+            (None, Some(new)) => write!(f, "{path}: new ({})", short(new)),
             (None, None) => write!(f, "{path}: unchanged"),
+        }
+    }
+}
+
+/// The longest value that is shown whole, in characters.
+const SHOWN: usize = 60;
+
+fn short(value: &Value) -> String {
+    cut(&value.to_string())
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn quoted(line: Option<&str>) -> String {
+    line.map_or_else(|| "nothing".to_owned(), |line| format!("`{}`", cut(line.trim())))
+}
+
+/// The first line, counted from one, that two texts do not share.
+fn first_difference<'t>(old: &'t str, new: &'t str) -> (usize, Option<&'t str>, Option<&'t str>) {
+    let (mut old, mut new) = (old.lines(), new.lines());
+    let mut number = 1;
+    loop {
+        match (old.next(), new.next()) {
+            (Some(a), Some(b)) if a == b => number += 1,
+            (a, b) => return (number, a, b),
         }
     }
 }
@@ -122,6 +158,17 @@ mod tests {
             ]
         );
         assert_eq!(changes(&new, &new), []);
+    }
+
+    #[test]
+    fn long_texts_are_shown_by_what_differs() {
+        let text = |text: &str| Some(Value::from(text));
+        let change = |old: &str, new: &str| {
+            Change { path: vec!["script".to_owned()], old: text(old), new: text(new) }.to_string()
+        };
+        assert_eq!(change("a\nb\nc\n", "a\nx\nc\n"), "script line 2: `b` -> `x`");
+        assert_eq!(change("a\n", "a\nb\n"), "script line 2: nothing -> `b`");
+        assert_eq!(change(&"x".repeat(99), "y"), format!("script: `{}... -> `y`", "x".repeat(59)));
     }
 
     #[test]

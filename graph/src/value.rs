@@ -111,6 +111,7 @@ impl fmt::Display for Value {
             Self::Text(text) => write!(f, "`{}`", text.escape_debug()),
             Self::Bytes(bytes) => write!(f, "`{}`", String::from_utf8_lossy(bytes).escape_debug()),
             Self::Digest(digest) => digest[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            Self::List(values) if values.len() == 1 => write!(f, "{}", values[0]),
             Self::List(values) => {
                 f.write_str("[")?;
                 for (n, value) in values.iter().enumerate() {

@@ -58,7 +58,7 @@ impl Voice for Fancy {
             Outcome::Ran { same_output: true, .. } => "  made the same as before",
             _ => "",
         };
-        if report.outcome != Outcome::Hit {
+        if !matches!(report.outcome, Outcome::Hit | Outcome::Skipped) {
             let said = format!("{:<7} {stage}  {}{note}", word(&report.outcome), seconds(report.elapsed));
             // Only fails when the terminal is gone, and then there is nobody to tell.
             let _ = self.lines.println(said);

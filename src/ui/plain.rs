@@ -46,7 +46,7 @@ impl Voice for Plain {
         self.settled += 1;
         let unchanged = matches!(report.outcome, Outcome::Ran { same_output: true, .. });
         let note = if unchanged { "  made the same as before" } else { "" };
-        if report.outcome != Outcome::Hit {
+        if !matches!(report.outcome, Outcome::Hit | Outcome::Skipped) {
             let (settled, total, word) = (self.settled, self.total, word(&report.outcome));
             self.say(&format!("{word:<7} {stage}  {}  [{settled}/{total}]{note}", seconds(report.elapsed)));
         }

@@ -13,7 +13,9 @@ use super::shell::FailedState;
 use super::{StageError, logs};
 use crate::packages::{APT_CONF_PATH, apt_conf};
 use crate::recipe::{ArchiveName, EnvName, Network, Step};
-use crate::sandbox::{Access, Bind, Ended, Inject, NetworkSpec, PROXY_PORT, Payload, Spec, Stdio};
+use crate::sandbox::{
+    Access, Bind, Ended, Inject, NetworkSpec, PROXY_PORT, Payload, SandboxError, Spec, Stdio,
+};
 use crate::snapshot::capture::{CaptureContext, capture};
 use crate::snapshot::volatile::VolatileList;
 use crate::snapshot::{LayerStore, Snapshot, TreeStore, copy_xattrs};
@@ -87,12 +89,11 @@ impl Changeroot {
         let spec = self.spec(builder, &work)?;
         let view = work.archive.map(|archive| builder.archives().view(archive)).transpose()?;
         let proxy = view.is_some().then(|| builder.archives().proxy()).transpose()?;
-        let serve = |listener| {
-            let served = proxy.as_ref().zip(view.clone()).map(|(p, view)| p.serve(listener, stage, view));
-            served.and_then(Result::ok)
+        let serve = |listener| match proxy.as_ref().zip(view.clone()) {
+            Some((proxy, view)) => proxy.serve(listener, stage, view).map(Some).map_err(SandboxError::serve),
+            None => Ok(None),
         };
-        let ended = builder.supervisor().run(&spec, Some(&log), serve);
-        match ended {
+        match builder.supervisor().run(&spec, Some(&log), serve) {
             Ok(Ended { status: 0, survivors }) => {
                 builder.report_survivors(stage, &survivors);
                 FailedState::forget(builder.store(), builder.project_name(), stage)?;
@@ -104,7 +105,9 @@ impl Changeroot {
                 Err(StageError::Failed { program, status, tail, log: log_path })
             }
             Err(source) => {
-                self.keep_failed(builder, stage)?;
+                if !matches!(source, SandboxError::Interrupted) {
+                    self.keep_failed(builder, stage)?;
+                }
                 Err(StageError::Sandbox { program, log: log_path, source })
             }
         }

@@ -135,6 +135,6 @@ impl Builder<'_> {
             stdio: Stdio::Terminal,
             timeout: None,
         };
-        Ok(self.supervisor().run(&spec, None, drop)?)
+        Ok(self.supervisor().run(&spec, None, |_| Ok(()))?)
     }
 }

@@ -16,6 +16,9 @@ pub enum SandboxError {
     /// Init could not set the sandbox up.
     #[error("cannot set up the sandbox: {0}")]
     Setup(String),
+    /// The listener that init handed out could not be served.
+    #[error("cannot serve packages to the stage")]
+    Serve(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Init ended without a word: it was killed, for example for lack of memory.
     #[error("the stage's init was killed")]
     Killed,
@@ -28,6 +31,11 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
+    /// For what goes wrong with a listener, which is the caller's.
+    pub fn serve(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Serve(Box::new(source))
+    }
+
     pub(super) fn init(act: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Init { act, source }
     }

@@ -74,7 +74,7 @@ impl Supervisor {
         &self,
         spec: &Spec,
         log: Option<&File>,
-        serve: impl FnOnce(TcpListener) -> Guard,
+        serve: impl FnOnce(TcpListener) -> Result<Guard, SandboxError>,
     ) -> Result<Ended, SandboxError> {
         let deadline = spec.timeout.map(|timeout| (Instant::now() + timeout, timeout));
         let mut running = self.start(spec, log)?;
@@ -153,7 +153,8 @@ impl Supervisor {
     }
 }
 
-/// An init and the socket to it. Dropped before its end, it is killed, and the sandbox with it.
+/// An init and the socket to it. Dropped before its end, it is told to stop: init kills the sandbox, waits until the last
+/// process is gone, and ends. Killing init itself would leave that to the kernel, a few milliseconds after this returns.
 struct Running {
     child: Child,
     control: UnixStream,
@@ -168,10 +169,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        let _ = self.child.kill();
+        // An init that has ended does not hear this, and has nothing left to stop.
+        let _ = self.control.shutdown(std::net::Shutdown::Both);
         self.reap();
     }
 }

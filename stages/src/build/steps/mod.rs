@@ -16,6 +16,10 @@ use super::changeroot::{environment, reachable};
 use crate::recipe::{Network, StageName, Step, StepKind};
 use crate::snapshot::Snapshot;
 
+/// Raised when a change to the sandbox, to what is injected into it, or to the capture makes the same step give another
+/// tree.
+const SANDBOX: i64 = 1;
+
 /// A step of one build.
 pub(super) struct StepContext<'a, 'b> {
     pub builder: &'a Builder<'b>,
@@ -37,7 +41,8 @@ impl StepContext<'_, '_> {
 /// |---|---|
 /// | kind, implementation | the step's kind and the version of its code |
 /// | epoch | the project: the latest time of any file |
-/// | parent | the tree that it stands on |
+/// | sandbox | the version of what every stage sees and of what is scrubbed and clamped afterwards |
+/// | parent tree | the tree that it stands on |
 /// | env | the whole environment, for steps that run a program |
 /// | archive | suites, components and locked state, for steps that may install |
 /// | inputs | files it may read |
@@ -67,9 +72,10 @@ pub(super) fn describe(
 
 fn describe_surroundings(context: &StepContext<'_, '_>, into: &mut Description) -> Result<(), StageError> {
     let StepContext { builder, name, step, .. } = context;
+    into.set("sandbox", SANDBOX);
     into.set("epoch", builder.epoch());
     into.set("volatile", Value::texts(&step.volatile));
-    into.set("parent", Value::option(context.parent().map(|p| Value::Digest(*p.tree.as_bytes()))));
+    into.set("parent tree", Value::option(context.parent().map(|p| Value::Digest(*p.tree.as_bytes()))));
     if !matches!(step.kind, StepKind::Copy(_) | StepKind::CopyFrom { .. }) {
         let env = environment(builder.epoch(), &step.env);
         into.set("env", Value::map(env.into_iter().map(|(name, value)| (name, value.into()))));

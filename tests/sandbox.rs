@@ -1,0 +1,353 @@
+//! Real sandboxes over a root file system that is one busybox. They need root, overlayfs and namespaces.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ibuild::stages::sandbox::{
+    Access, BUILD_MACHINE_ID, Bind, Cancel, CopyItem, CopyStyle, Ended, InitProgram, Inject, NetworkSpec,
+    PROXY_PORT, Payload, SandboxError, Spec, Stdio, Supervisor,
+};
+
+const BUSYBOX: &str = "/bin/busybox";
+
+struct Lab {
+    root: tempfile::TempDir,
+    spec: Spec,
+}
+
+impl Lab {
+    fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "sandboxes need root");
+        assert!(Path::new(BUSYBOX).exists(), "install `busybox-static`");
+        let root = tempfile::tempdir_in("/var/tmp").unwrap();
+        let layers = root.path().join("layers");
+        make_base(&layers.join("base"));
+        fs::create_dir_all(root.path().join("run/upper")).unwrap();
+        let spec = Spec {
+            layers_dir: layers,
+            lowers: vec!["base".to_owned()],
+            run_dir: root.path().join("run"),
+            binds: Vec::new(),
+            from: Vec::new(),
+            inject: Vec::new(),
+            network: NetworkSpec::Isolated,
+            env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
+            payload: Payload::Exec { argv: Vec::new() },
+            stdio: Stdio::Log,
+            timeout: Some(Duration::from_secs(60)),
+        };
+        Self { root, spec }
+    }
+
+    fn upper(&self, path: &str) -> PathBuf {
+        self.root.path().join("run/upper").join(path)
+    }
+
+    fn script(&mut self, script: &str) -> &mut Self {
+        let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+        self.spec.payload = Payload::Exec { argv };
+        self
+    }
+
+    fn supervisor(&self) -> (Supervisor, Cancel) {
+        let init = InitProgram {
+            program: env!("CARGO_BIN_EXE_ibuild").into(),
+            arguments: vec!["__stage-init".to_owned()],
+        };
+        let cancel = Cancel::default();
+        (Supervisor::new(init, cancel.clone()), cancel)
+    }
+
+    fn run(&self) -> (Result<Ended, SandboxError>, String) {
+        let log = self.root.path().join("log");
+        let file = fs::File::create(&log).unwrap();
+        let ended = self.supervisor().0.run(&self.spec, Some(&file), |_| Ok(()));
+        (ended, fs::read_to_string(&log).unwrap())
+    }
+
+    /// What a script says that succeeds.
+    #[track_caller]
+    fn output(&self) -> String {
+        let (ended, output) = self.run();
+        assert_eq!(ended.expect("a sandbox").status, 0, "{output}");
+        output
+    }
+}
+
+fn make_base(base: &Path) {
+    for dir in ["bin", "etc", "usr/lib", "usr/sbin", "var/lib/dbus", "proc", "sys", "dev", "run", "tmp"] {
+        fs::create_dir_all(base.join(dir)).unwrap();
+    }
+    fs::copy(BUSYBOX, base.join("bin/busybox")).unwrap();
+    let applets = std::process::Command::new(BUSYBOX).arg("--list").output().unwrap().stdout;
+    for applet in String::from_utf8(applets).unwrap().lines().filter(|applet| *applet != "busybox") {
+        symlink("busybox", base.join("bin").join(applet)).unwrap();
+    }
+    symlink("usr/lib", base.join("lib")).unwrap();
+    fs::write(base.join("etc/passwd"), "root:x:0:0::/:/bin/sh\ntor:x:107:115::/:/bin/false\n").unwrap();
+    fs::write(base.join("etc/group"), "root:x:0:\ntor:x:115:\n").unwrap();
+}
+
+#[test]
+fn the_environment_is_what_was_declared() {
+    let mut lab = Lab::new();
+    lab.spec.env.insert("LANG".to_owned(), "C.UTF-8".to_owned());
+    lab.spec.payload = Payload::Exec { argv: vec!["/bin/env".to_owned()] };
+    let said = lab.output();
+    let mut lines: Vec<_> = said.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["LANG=C.UTF-8", "PATH=/bin"]);
+}
+
+#[test]
+fn nothing_of_the_host_is_seen() {
+    let mut lab = Lab::new();
+    lab.script(
+        "hostname; ls /sys | wc -l; ls -d /proc/[0-9]* | wc -l; grep -c : /proc/net/dev; umask; \
+         ls /run /tmp; cat /proc/kmsg; echo kmsg $?; echo 1 > /proc/sys/kernel/panic; echo sysctl $?",
+    );
+    let said = lab.output();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[0], "localhost");
+    assert_eq!(lines[1], "0", "the host's devices are in /sys: {said}");
+    assert!(lines[2].parse::<u32>().unwrap() <= 4, "foreign processes: {said}");
+    assert_eq!(lines[3], "1", "there is more than a loopback interface: {said}");
+    assert_eq!(lines[4], "0022");
+    assert!(said.contains("kmsg 0") && said.contains("sysctl 1"), "{said}");
+}
+
+#[test]
+fn only_changes_are_in_the_upper_directory() {
+    let mut lab = Lab::new();
+    lab.script("echo new > /etc/new; echo x > /tmp/x; echo x > /run/x; rm /etc/group; echo x > /dev/shm/x");
+    lab.output();
+    let etc: Vec<_> = fs::read_dir(lab.upper("etc")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(etc.contains(&"new".into()) && etc.contains(&"group".into()));
+    assert_eq!(fs::symlink_metadata(lab.upper("etc/group")).unwrap().rdev(), 0);
+    for absent in ["tmp/x", "run/x", "dev/shm"] {
+        assert!(!lab.upper(absent).exists(), "{absent}");
+    }
+}
+
+#[test]
+fn status_and_signals_are_told() {
+    let mut lab = Lab::new();
+    lab.script("exit 7");
+    assert_eq!(lab.run().0.unwrap().status, 7);
+    let mut lab = Lab::new();
+    lab.script("kill -KILL $$");
+    assert_eq!(lab.run().0.unwrap().status, 128 + 9);
+}
+
+#[test]
+fn a_missing_program_is_explained() {
+    let mut lab = Lab::new();
+    lab.spec.payload = Payload::Exec { argv: vec!["/usr/bin/python3".to_owned()] };
+    let error = lab.run().0.unwrap_err().to_string();
+    assert!(error.contains("`/usr/bin/python3`") && error.contains("not in the image"), "{error}");
+}
+
+#[test]
+fn what_is_left_running_is_killed_and_named() {
+    let mut lab = Lab::new();
+    lab.script("trap '' TERM HUP; setsid sleep 4711 & setsid sh -c 'trap \"\" TERM; sleep 4711' & sleep 0.2");
+    let ended = lab.run().0.unwrap();
+    assert!(ended.survivors.contains(&"sleep".to_owned()), "{:?}", ended.survivors);
+    assert!(!host_has("4711"), "a process outlived its sandbox");
+}
+
+/// Whether any process of the host has this argument.
+fn host_has(argument: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    let mine = format!("\0{argument}\0").into_bytes();
+    lines.into_iter().any(|line| line.windows(mine.len()).any(|window| window == mine))
+}
+
+#[test]
+fn time_out_and_cancel_kill_everything() {
+    let mut lab = Lab::new();
+    lab.spec.timeout = Some(Duration::from_millis(300));
+    lab.script("trap '' TERM; sleep 4712");
+    assert!(matches!(lab.run().0, Err(SandboxError::TimedOut(_))));
+    assert!(!host_has("4712"));
+    let mut lab = Lab::new();
+    lab.script("sleep 4713");
+    let (supervisor, cancel) = lab.supervisor();
+    let ended = std::thread::scope(|scope| {
+        let run = scope.spawn(|| supervisor.run(&lab.spec, None, |_| Ok(())));
+        std::thread::sleep(Duration::from_millis(300));
+        cancel.cancel();
+        run.join().unwrap()
+    });
+    assert!(matches!(ended, Err(SandboxError::Interrupted)));
+    assert!(!host_has("4713"));
+}
+
+#[test]
+fn the_hosts_mounts_stay_as_they_were() {
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = mounts();
+    let mut lab = Lab::new();
+    lab.script("mkdir /m && mount -t tmpfs none /m && mount --bind /etc /m; exit 3");
+    assert_eq!(lab.run().0.unwrap().status, 3);
+    assert_eq!(mounts(), before);
+}
+
+#[test]
+fn sync_is_free_and_dangerous_rights_are_gone() {
+    let mut lab = Lab::new();
+    lab.script("grep -E '^(Seccomp|CapBnd):' /proc/self/status; sync; echo synced");
+    let said = lab.output();
+    assert!(said.contains("Seccomp:\t2") && said.contains("synced"), "{said}");
+    let bounding = said.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).unwrap();
+    let bounding = u64::from_str_radix(bounding, 16).unwrap();
+    for (bit, name) in
+        [(16, "sys_module"), (17, "sys_rawio"), (22, "sys_boot"), (25, "sys_time"), (34, "syslog")]
+    {
+        assert_eq!(bounding >> bit & 1, 0, "{name} is left");
+    }
+}
+
+#[test]
+fn the_proxy_is_the_only_way_out() {
+    let mut lab = Lab::new();
+    lab.spec.network = NetworkSpec::Proxy;
+    lab.script(&format!(
+        "echo hello | nc 127.0.0.1 {PROXY_PORT}; nc -w 1 192.0.2.1 80 < /dev/null; echo outside $?"
+    ));
+    let log = lab.root.path().join("log");
+    let file = fs::File::create(&log).unwrap();
+    let serve = |listener: std::net::TcpListener| {
+        Ok(std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heard = [0; 6];
+            stream.read_exact(&mut heard).unwrap();
+            stream.write_all(b"heard ").unwrap();
+            stream.write_all(&heard).unwrap();
+        }))
+    };
+    lab.supervisor().0.run(&lab.spec, Some(&file), serve).unwrap();
+    let said = fs::read_to_string(&log).unwrap();
+    assert!(said.contains("heard hello") && said.contains("outside 1"), "{said}");
+    assert!(said.contains("unreachable"), "{said}");
+}
+
+#[test]
+fn what_is_injected_is_gone_unless_it_was_changed() {
+    let inject = |path: &str| Inject { path: path.into(), content: "ours".to_owned(), mode: 0o755 };
+    let mut lab = Lab::new();
+    lab.spec.inject = vec![
+        inject("/usr/sbin/policy-rc.d"),
+        inject("/etc/changed"),
+        inject("/etc/removed"),
+        inject("/etc/passwd"),
+        inject("/no/such/directory"),
+    ];
+    lab.script(
+        "cat /usr/sbin/policy-rc.d /etc/changed; echo theirs > /etc/changed; rm /etc/removed; cat /etc/machine-id; \
+         cp /etc/machine-id /var/lib/dbus/machine-id; head -1 /etc/passwd",
+    );
+    let said = lab.output();
+    assert!(said.starts_with("oursours") && said.contains(BUILD_MACHINE_ID), "{said}");
+    assert!(said.contains("root:x:0:0"), "a file of the image was replaced: {said}");
+    assert!(!lab.upper("usr/sbin/policy-rc.d").exists());
+    assert!(!lab.upper("etc/removed").exists());
+    assert_eq!(fs::read_to_string(lab.upper("etc/changed")).unwrap(), "theirs\n");
+    assert_eq!(fs::read_to_string(lab.upper("etc/machine-id")).unwrap(), "");
+    assert_eq!(fs::read_link(lab.upper("var/lib/dbus/machine-id")).unwrap(), Path::new("/etc/machine-id"));
+}
+
+#[test]
+fn a_machine_id_that_a_script_sets_stays() {
+    let mut lab = Lab::new();
+    lab.script("echo b08dfa6083e7567a1921a715000001fb > /etc/machine-id");
+    lab.output();
+    let kept = fs::read_to_string(lab.upper("etc/machine-id")).unwrap();
+    assert_eq!(kept.trim(), "b08dfa6083e7567a1921a715000001fb");
+}
+
+fn copy_lab(rules: &[(&str, &str, CopyStyle)]) -> Lab {
+    let mut lab = Lab::new();
+    let source = lab.root.path().join("source");
+    fs::create_dir_all(source.join("tree/etc/sub")).unwrap();
+    fs::create_dir_all(source.join("tree/lib")).unwrap();
+    fs::write(source.join("tree/etc/plain"), "plain").unwrap();
+    fs::set_permissions(source.join("tree/etc/plain"), fs::Permissions::from_mode(0o660)).unwrap();
+    fs::write(source.join("tree/etc/sub/tool"), "tool").unwrap();
+    fs::set_permissions(source.join("tree/etc/sub/tool"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(source.join("tree/lib/linked"), "through a link").unwrap();
+    symlink("../target", source.join("tree/etc/link")).unwrap();
+    fs::write(source.join("single"), "single").unwrap();
+    let mut items = Vec::new();
+    for (number, (from, to, style)) in rules.iter().enumerate() {
+        let target = PathBuf::from(format!("copy/{number}"));
+        let bind = Bind { source: source.join(from), target: target.clone(), access: Access::ReadOnly };
+        lab.spec.binds.push(bind);
+        let from = Path::new("/run/ibuild").join(target);
+        items.push(CopyItem { from, to: to.into(), style: style.clone() });
+    }
+    lab.spec.payload = Payload::Copy(items);
+    lab
+}
+
+fn from_host() -> CopyStyle {
+    CopyStyle::FromHost { owner: None, group: None, mode: None, dirs: None }
+}
+
+#[test]
+fn copies_belong_to_root_and_have_plain_modes() {
+    let lab = copy_lab(&[("tree", "/", from_host())]);
+    lab.output();
+    let mode = |path: &str| fs::symlink_metadata(lab.upper(path)).unwrap().mode() & 0o7777;
+    assert_eq!(mode("etc/plain"), 0o644);
+    assert_eq!(mode("etc/sub/tool"), 0o755);
+    assert_eq!(mode("etc/sub"), 0o755);
+    assert_eq!(fs::metadata(lab.upper("etc/plain")).unwrap().uid(), 0);
+    assert_eq!(fs::read_link(lab.upper("etc/link")).unwrap(), Path::new("../target"));
+    // `/lib` is a link in the image, and stays one.
+    assert_eq!(fs::read_to_string(lab.upper("usr/lib/linked")).unwrap(), "through a link");
+    assert!(!lab.upper("lib").exists());
+}
+
+#[test]
+fn owners_are_those_of_the_image_and_later_copies_win() {
+    let style = CopyStyle::FromHost {
+        owner: Some("tor".to_owned()),
+        group: Some("115".to_owned()),
+        mode: Some(0o440),
+        dirs: Some(0o2750),
+    };
+    let lab = copy_lab(&[
+        ("single", "/etc/plain", from_host()),
+        ("tree/etc", "/var/new/dir", style.clone()),
+        ("tree/etc/plain", "/etc/plain", style),
+    ]);
+    lab.output();
+    let meta = fs::metadata(lab.upper("var/new/dir/plain")).unwrap();
+    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (107, 115, 0o440));
+    assert_eq!(fs::metadata(lab.upper("var/new/dir/sub")).unwrap().mode() & 0o7777, 0o2750);
+    assert_eq!(fs::read_to_string(lab.upper("etc/plain")).unwrap(), "plain");
+}
+
+#[test]
+fn an_unknown_owner_is_an_error() {
+    let owner = Some("nobody-here".to_owned());
+    let style = CopyStyle::FromHost { owner, group: None, mode: None, dirs: None };
+    let lab = copy_lab(&[("single", "/etc/x", style)]);
+    let error = lab.run().0.unwrap_err().to_string();
+    assert!(error.contains("there is no `nobody-here` in the image's `/etc/passwd`"), "{error}");
+}
+
+#[test]
+fn a_chain_that_is_too_long_is_refused_and_not_cut() {
+    let mut lab = Lab::new();
+    lab.spec.lowers = (0..400).map(|n| format!("layer-with-a-name-{n:04}")).collect();
+    lab.script("true");
+    let error = lab.run().0.unwrap_err().to_string();
+    assert!(error.contains("400 layers"), "{error}");
+}
