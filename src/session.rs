@@ -96,6 +96,15 @@ impl How {
     }
 }
 
+/// Refuses what only root can do yet, before any work.
+pub fn require_root(what: &str) -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    Err(anyhow::Error::from(denied).context(format!("{what} needs root: run it with `sudo`")))
+}
+
 /// The directory that the command works in.
 pub fn project_dir(global: &Global) -> Result<PathBuf> {
     let dir = global.directory.clone().unwrap_or_else(|| PathBuf::from("."));

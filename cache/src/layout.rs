@@ -12,7 +12,7 @@ use crate::{ActionKey, LayerId};
 /// packages/ab/..    content by SHA-256: .debs and the archives' indices
 /// index/            facts (RocksDB)
 /// index.lock        held while facts are written
-/// layers/NAME/      unpacked layers, a cache over the tarballs
+/// layers/BOOT/NAME/ unpacked layers, a cache over the tarballs
 /// locks/KEY         held by the process that builds that action
 /// logs/             output of stages
 /// failed/           what a failed stage had made, for `ibuild shell --failed`
@@ -23,6 +23,7 @@ use crate::{ActionKey, LayerId};
 #[derive(Debug, Clone)]
 pub struct Layout {
     root: PathBuf,
+    boot: String,
 }
 
 impl Layout {
@@ -30,7 +31,7 @@ impl Layout {
     pub const FORMAT: u32 = 1;
 
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), boot: boot_id() }
     }
 
     /// The store's own directory.
@@ -60,8 +61,14 @@ impl Layout {
         self.root.join("index.lock")
     }
 
-    /// The directory of the unpacked layers.
+    /// The directory of the unpacked layers. Nobody makes them durable, because they can be made again; so those from
+    /// before the machine was last started may be half written, and have another directory, which is never read.
     pub fn layers(&self) -> PathBuf {
+        self.all_layers().join(&self.boot)
+    }
+
+    /// The directories of unpacked layers, this start's and those of earlier ones.
+    pub(crate) fn all_layers(&self) -> PathBuf {
         self.root.join("layers")
     }
 
@@ -124,6 +131,13 @@ impl Layout {
             self.trash(),
         ]
     }
+}
+
+/// Names the time since the machine was started. Without such a name nothing unpacked by another process is believed.
+fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let id: String = id.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+    if id.is_empty() { format!("process-{}", std::process::id()) } else { id }
 }
 
 #[cfg(test)]

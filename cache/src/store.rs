@@ -29,6 +29,8 @@ impl Store {
             fs::write(&format, format!("{}\n", Layout::FORMAT)).map_err(CacheError::io("create", &format))?;
         }
         check_format(&layout)?;
+        let layers = layout.layers();
+        fs::create_dir_all(&layers).map_err(CacheError::io("create", &layers))?;
         let index = Arc::new(index(&layout));
         Ok(Self { layout, index })
     }
@@ -64,12 +66,17 @@ impl Store {
     }
 
     /// Removes what processes that were killed have left: work directories whose lock nobody holds, unnamed
-    /// files, and the trash. Safe beside running builds.
+    /// files, layers that were unpacked before the machine was started, and the trash. Safe beside running builds.
     pub fn sweep(&self) -> Result<(), CacheError> {
         for run in list(&self.layout.runs())? {
             let lock_file = run.join("lock");
             if lock_file.exists() && FileLock::take(&lock_file, LockMode::Try)?.is_some() {
                 discard(&run, &self.layout.trash())?;
+            }
+        }
+        for layers in list(&self.layout.all_layers())? {
+            if layers != self.layout.layers() {
+                discard(&layers, &self.layout.trash())?;
             }
         }
         for file in list(&self.layout.tmp())? {
@@ -191,6 +198,17 @@ mod tests {
         store.sweep().unwrap();
         assert!(run.path().exists());
         assert!(!stale.exists());
+    }
+
+    #[test]
+    fn layers_from_before_the_machine_was_started_are_not_believed() {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path());
+        let old = root.path().join("layers/anotherstart");
+        fs::create_dir_all(old.join("layer")).unwrap();
+        assert!(!store.layout().layers().starts_with(&old));
+        store.sweep().unwrap();
+        assert!(!old.exists() && store.layout().layers().exists());
     }
 
     #[test]

@@ -13,10 +13,11 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::cli::{Global, ShellArgs};
 use crate::failure::UsageError;
-use crate::session::{How, Session, find_stage};
+use crate::session::{How, Session, find_stage, require_root};
 
 pub fn run(global: &Global, args: &ShellArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
+    require_root("a shell in a stage")?;
     let project = Project::new(&session.recipe);
     let builder = session.builder(
         &project,

@@ -10,6 +10,7 @@ use super::StageError;
 use super::builder::Builder;
 use super::changeroot::{environment, lower_names};
 use crate::recipe::Step;
+use crate::sandbox::lower_name;
 use crate::sandbox::{Ended, NetworkSpec, Payload, SandboxError, Spec, Stdio};
 use crate::snapshot::{LayerStore, Snapshot};
 
@@ -102,9 +103,7 @@ impl Builder<'_> {
         for layer in &failed.layers {
             layers.unpacked(layer).map_err(StageError::from)?;
         }
-        let root = self.store().layout().root();
-        let upper = failed.dir.strip_prefix(root).unwrap_or(&failed.dir).join("upper");
-        let mut lowers = vec![format!("../{}", upper.display())];
+        let mut lowers = vec![lower_name(&self.store().layout().layers(), &failed.dir.join("upper"))];
         lowers.extend(failed.layers.iter().rev().map(Layout::layer_name));
         self.shell_over(lowers, step, argv, terminal)
     }

@@ -19,6 +19,7 @@ mod supervise;
 
 pub use error::SandboxError;
 pub use init::init_main;
+pub use mounts::lower_name;
 pub use spec::{Access, Bind, CopyItem, CopyStyle, Inject, NetworkSpec, Payload, Spec, Stdio};
 pub use supervise::{Cancel, Ended, InitProgram, Supervisor};
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::pivot_root;
@@ -64,13 +64,13 @@ fn overlay(spec: &Spec) -> SetupResult<PathBuf> {
     let upper = spec.run_dir.join("upper");
     let mut lowers = spec.lowers.clone();
     if lowers.is_empty() {
-        lowers.push(relative(&spec.layers_dir, &empty));
+        lowers.push(lower_name(&spec.layers_dir, &empty));
     }
     let options = format!(
         "lowerdir={},upperdir={},workdir={},volatile,redirect_dir=off,metacopy=off,index=off",
         lowers.join(":"),
-        relative(&spec.layers_dir, &upper),
-        relative(&spec.layers_dir, &work),
+        lower_name(&spec.layers_dir, &upper),
+        lower_name(&spec.layers_dir, &work),
     );
     mount_overlay(spec, &root, &options)?;
     Ok(root)
@@ -87,13 +87,12 @@ fn mount_overlay(spec: &Spec, target: &Path, options: &str) -> SetupResult {
         .map_err(failed("mount the overlay"))
 }
 
-/// Both are in one store: the way from one to the other goes over it.
-fn relative(from: &Path, to: &Path) -> String {
-    let store = from.parent().unwrap_or(from);
-    match to.strip_prefix(store) {
-        Ok(below) => format!("../{}", below.display()),
-        Err(_) => to.display().to_string(),
-    }
+/// How an overlay names a directory that is not among the layers: the way from their directory, both absolute. What they share is left out: it may hold characters that mean
+/// something among an overlay's options, and takes room.
+pub fn lower_name(from: &Path, to: &Path) -> String {
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(to.components().skip(shared)).collect::<PathBuf>().display().to_string()
 }
 
 fn memory(root: &Path, name: &str, options: &str) -> SetupResult {
@@ -185,7 +184,7 @@ fn other_root(spec: &Spec, root: &Path) -> SetupResult {
     }
     let target = root.join(RUN_DIR.trim_start_matches('/')).join("from");
     make_dir(&target)?;
-    let empty = relative(&spec.layers_dir, &spec.run_dir.join("empty"));
+    let empty = lower_name(&spec.layers_dir, &spec.run_dir.join("empty"));
     let options = format!("lowerdir={}:{empty},redirect_dir=off,metacopy=off,index=off", spec.from.join(":"));
     mount_overlay(spec, &target, &options)
 }
@@ -196,4 +195,17 @@ fn pivot(root: &Path) -> SetupResult {
     pivot_root(".", ".").map_err(failed("change the root"))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(failed("let go of the old root"))?;
     std::env::set_current_dir("/").map_err(failed("enter the new root"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_goes_over_what_is_shared() {
+        let way = |from: &str, to: &str| lower_name(Path::new(from), Path::new(to));
+        assert_eq!(way("/s/layers/boot", "/s/runs/1/upper"), "../../runs/1/upper");
+        assert_eq!(way("/a:b/layers", "/a:b/runs/x"), "../runs/x");
+        assert_eq!(way("/a", "/a/b"), "b");
+    }
 }
