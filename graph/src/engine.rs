@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ibuild_cache::{ActionKey, CacheError};
 
 use crate::{
-    Description, DirtyReason, Executor, LastRun, RunMemory, StageGraph, StageId, StageName, changes,
+    Description, DirtyReason, Executor, LastRun, Made, RunMemory, StageGraph, StageId, StageName, changes,
 };
 
 /// Why a build did not succeed.
@@ -327,12 +327,12 @@ impl<'a, E: Executor> Engine<'a, E> {
         let name = self.graph.name(stage);
         let before = self.last_output(stage)?;
         let start = Instant::now();
-        let output = self
+        let Made { output, facts } = self
             .executor
             .run(stage, &inputs.iter().collect::<Vec<_>>())
             .map_err(|source| self.stage_error(stage, source))?;
         let millis = start.elapsed().as_millis() as u64;
-        self.memory.remember_run(name, &description, &output, reason.to_string(), millis)?;
+        self.memory.remember_run(name, &description, &output, facts, reason.to_string(), millis)?;
         let same_output = before.as_ref() == Some(&output);
         Ok((output, Outcome::Ran { reason, same_output }))
     }

@@ -24,7 +24,16 @@ pub use plan::{Plan, PlannedStage, Verdict, plan};
 pub use stage::{GraphBuilder, GraphError, StageGraph, StageId, StageName};
 pub use value::Value;
 
-use ibuild_cache::Record;
+use ibuild_cache::{Batch, Record};
+
+/// What a stage made, with the facts that have to be known for it to be found again. They become visible together with
+/// the result, in one step: before it nobody needs them, after it nobody finds it without them.
+pub struct Made<O> {
+    /// What was made.
+    pub output: O,
+    /// What the index has to know.
+    pub facts: Batch,
+}
 
 /// What makes stages. Implemented by the real thing, and by fakes in tests.
 pub trait Executor: Sync {
@@ -41,7 +50,7 @@ pub trait Executor: Sync {
     fn is_available(&self, output: &Self::Output) -> Result<bool, Self::Error>;
 
     /// Makes the stage.
-    fn run(&self, stage: StageId, inputs: &[&Self::Output]) -> Result<Self::Output, Self::Error>;
+    fn run(&self, stage: StageId, inputs: &[&Self::Output]) -> Result<Made<Self::Output>, Self::Error>;
 
     /// Takes the lock that keeps other processes from making the same action at the same time. It is held until
     /// the returned value is dropped.

@@ -83,17 +83,18 @@ impl<'s> RunMemory<'s> {
         self.store.index().refresh();
     }
 
-    /// Remembers what an action made, and that it was this stage's last run, at once.
+    /// Remembers what an action made with the facts that belong to it, and that it was this stage's last run, at once.
     pub fn remember_run(
         &self,
         stage: &StageName,
         description: &Description,
         output: &impl Record,
+        facts: Batch,
         reason: String,
         millis: u64,
     ) -> Result<(), CacheError> {
         let key = description.key();
-        let mut batch = Batch::default();
+        let mut batch = facts;
         batch.put_record(Table::Actions, key.as_bytes(), &ActionResult { output: output.to_bytes(), millis });
         let description = description.to_bytes();
         let last = LastRun { key, description, reason: Some(reason), millis, time: now() };

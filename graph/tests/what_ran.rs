@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ibuild_cache::{ActionKey, MemoryIndex, Record, Store};
+use ibuild_cache::{ActionKey, Batch, MemoryIndex, Record, Store};
 use ibuild_graph::{
-    Description, DirtyReason, Engine, EngineOptions, Event, Executor, GraphBuilder, Observer, OnFailure,
-    Outcome, RunMemory, StageGraph, StageId, StageName, Value, Verdict, plan,
+    Description, DirtyReason, Engine, EngineOptions, Event, Executor, GraphBuilder, Made, Observer,
+    OnFailure, Outcome, RunMemory, StageGraph, StageId, StageName, Value, Verdict, plan,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,7 @@ impl Executor for Fake<'_> {
     }
 
     /// A script's comment, from `#` on, makes no difference to what it makes.
-    fn run(&self, stage: StageId, inputs: &[&Text]) -> Result<Text, Broken> {
+    fn run(&self, stage: StageId, inputs: &[&Text]) -> Result<Made<Text>, Broken> {
         let name = self.names.name(stage).as_str();
         self.ran.lock().unwrap().push(name.to_owned());
         let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
@@ -76,7 +76,8 @@ impl Executor for Fake<'_> {
         }
         let effect = fake.script.split('#').next().unwrap_or_default();
         let inputs: Vec<_> = inputs.iter().map(|text| text.0.as_str()).collect();
-        Ok(Text(format!("{}({effect}{:?}{:?})", inputs.join("+"), fake.files, fake.env)))
+        let output = Text(format!("{}({effect}{:?}{:?})", inputs.join("+"), fake.files, fake.env));
+        Ok(Made { output, facts: Batch::default() })
     }
 
     fn lock(&self, _: StageId, _: &ActionKey) -> Result<Box<dyn Send>, Broken> {

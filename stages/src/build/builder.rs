@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ibuild_cache::{ActionKey, FileLock, LockMode, Store};
-use ibuild_graph::{Description, Executor, StageId};
+use ibuild_cache::{ActionKey, Batch, FileLock, LockMode, Store};
+use ibuild_graph::{Description, Executor, Made, StageId};
 
 use super::archives::{ArchiveOptions, Archives};
 use super::inputs::Inputs;
@@ -186,20 +186,22 @@ impl Executor for Builder<'_> {
         }
     }
 
-    fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> Result<StageOutput, StageError> {
+    fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> Result<Made<StageOutput>, StageError> {
         let before = self.describe(stage, inputs)?;
-        let output = match self.project.job(stage) {
+        let made = match self.project.job(stage) {
             Job::Step { name, step } => {
-                StageOutput::Snapshot(steps::run(self, name, step, &snapshots(inputs))?)
+                let Made { output, facts } = steps::run(self, name, step, &snapshots(inputs))?;
+                Made { output: StageOutput::Snapshot(output), facts }
             }
             Job::Image { target, image } => {
-                StageOutput::Artifact(image::run(self, target, image, &snapshots(inputs))?)
+                let artifact = image::run(self, target, image, &snapshots(inputs))?;
+                Made { output: StageOutput::Artifact(artifact), facts: Batch::default() }
             }
         };
         // A file that was edited while the stage read it would otherwise be remembered under the wrong key.
         let after = self.describe(stage, inputs)?;
         match ibuild_graph::changes(&before, &after).first() {
-            None => Ok(output),
+            None => Ok(made),
             Some(change) => Err(StageError::InputsChanged(change.to_string())),
         }
     }

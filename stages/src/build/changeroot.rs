@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ibuild_cache::{Batch, Layout, RunDir};
+use ibuild_graph::Made;
 
 use super::builder::Builder;
 use super::shell::FailedState;
@@ -132,20 +133,19 @@ impl Changeroot {
     }
 
     /// Captures what was changed as a new layer.
-    pub(super) fn capture(self, builder: &Builder<'_>, step: &Step) -> Result<Snapshot, StageError> {
+    pub(super) fn capture(self, builder: &Builder<'_>, step: &Step) -> Result<Made<Snapshot>, StageError> {
         let trees = TreeStore::new(builder.store());
         let volatile = VolatileList::with(&step.volatile);
         let context = CaptureContext { trees: &trees, epoch: builder.epoch(), volatile };
         let upper = self.upper();
         let captured = capture(&context, &upper, self.parent.as_ref().map(|parent| parent.tree))?;
         let mut layers = self.parent.map(|parent| parent.layers).unwrap_or_default();
-        let mut batch = Batch::default();
+        let mut facts = Batch::default();
         if !captured.changes.is_empty() {
-            layers.push(LayerStore::new(builder.store()).publish(&upper, &captured.changes, &mut batch)?.id);
+            layers.push(LayerStore::new(builder.store()).publish(&upper, &captured.changes, &mut facts)?.id);
         }
-        trees.flush(&mut batch);
-        builder.store().index().commit(batch)?;
-        Ok(Snapshot { tree: captured.tree, layers })
+        trees.flush(&mut facts);
+        Ok(Made { output: Snapshot { tree: captured.tree, layers }, facts })
     }
 
     fn keep_failed(self, builder: &Builder<'_>, stage: &str) -> Result<(), StageError> {

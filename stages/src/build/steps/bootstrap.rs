@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use ibuild_graph::{Description, Value};
+use ibuild_graph::{Description, Made, Value};
 
 use super::StepContext;
 use crate::build::StageError;
@@ -35,7 +35,7 @@ pub(super) fn run(
     context: &StepContext<'_, '_>,
     archive: &ArchiveName,
     include: &[PackageName],
-) -> Result<Snapshot, StageError> {
+) -> Result<Made<Snapshot>, StageError> {
     let debs = resolve(context, archive, include)?;
     let root = Changeroot::over(context.builder, None)?;
     skeleton(&root.upper(), &context.builder.archives().sources(archive))?;

@@ -1,6 +1,7 @@
 //! `check`: a text for `/bin/sh -e` that has to succeed. What it writes is thrown away.
 
-use ibuild_graph::Description;
+use ibuild_cache::Batch;
+use ibuild_graph::{Description, Made};
 
 use super::StepContext;
 use super::run::run_command;
@@ -16,7 +17,8 @@ pub(super) fn describe(command: &str) -> Description {
 }
 
 /// The snapshot stays what it was: a check that changes lets everything after it be fresh.
-pub(super) fn run(context: &StepContext<'_, '_>, command: &str) -> Result<Snapshot, StageError> {
+pub(super) fn run(context: &StepContext<'_, '_>, command: &str) -> Result<Made<Snapshot>, StageError> {
     run_command(context, command, "check")?;
-    Ok(context.parent().expect("a check stands on something").clone())
+    let output = context.parent().expect("a check stands on something").clone();
+    Ok(Made { output, facts: Batch::default() })
 }

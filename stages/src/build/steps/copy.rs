@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ibuild_graph::{Description, Value};
+use ibuild_graph::{Description, Made, Value};
 
 use super::StepContext;
 use crate::build::StageError;
@@ -39,7 +39,7 @@ fn describe_rule(context: &StepContext<'_, '_>, rule: &CopyRule) -> Result<Value
     ]))
 }
 
-pub(super) fn run(context: &StepContext<'_, '_>, rules: &[CopyRule]) -> Result<Snapshot, StageError> {
+pub(super) fn run(context: &StepContext<'_, '_>, rules: &[CopyRule]) -> Result<Made<Snapshot>, StageError> {
     let root = Changeroot::over(context.builder, context.parent())?;
     let mut binds = Vec::new();
     let mut items = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ibuild_graph::{Description, Value};
+use ibuild_graph::{Description, Made, Value};
 
 use super::StepContext;
 use crate::build::StageError;
@@ -36,7 +36,7 @@ fn other<'a>(context: &StepContext<'a, '_>) -> &'a Snapshot {
     context.inputs.get(1).copied().expect("the other root file system is the second input")
 }
 
-pub(super) fn run(context: &StepContext<'_, '_>, paths: &[String]) -> Result<Snapshot, StageError> {
+pub(super) fn run(context: &StepContext<'_, '_>, paths: &[String]) -> Result<Made<Snapshot>, StageError> {
     let root = Changeroot::over(context.builder, context.parent())?;
     let item = |path: &String| CopyItem {
         from: Path::new(RUN_DIR).join("from").join(path.trim_start_matches('/')),

@@ -8,7 +8,7 @@ mod packages;
 mod run;
 mod script;
 
-use ibuild_graph::{Description, Value};
+use ibuild_graph::{Description, Made, Value};
 
 use super::StageError;
 use super::builder::Builder;
@@ -98,7 +98,7 @@ pub(super) fn run(
     name: &StageName,
     step: &Step,
     inputs: &[&Snapshot],
-) -> Result<Snapshot, StageError> {
+) -> Result<Made<Snapshot>, StageError> {
     let context = StepContext { builder, name, step, inputs };
     match &step.kind {
         StepKind::Bootstrap { archive, include, .. } => bootstrap::run(&context, archive, include),

@@ -1,6 +1,6 @@
 //! `packages`: installs packages from the frozen archive, with the image's own apt.
 
-use ibuild_graph::{Description, Value};
+use ibuild_graph::{Description, Made, Value};
 
 use super::StepContext;
 use super::script::run_file;
@@ -22,7 +22,7 @@ pub(super) fn run(
     context: &StepContext<'_, '_>,
     names: &[PackageName],
     recommends: Recommends,
-) -> Result<Snapshot, StageError> {
+) -> Result<Made<Snapshot>, StageError> {
     let root = Changeroot::over(context.builder, context.parent())?;
     let script = root.side_file("packages", &install_script(names, recommends))?;
     let program = format!("`apt-get install {}`", shortened(names));

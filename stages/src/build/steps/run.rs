@@ -1,6 +1,6 @@
 //! `run`: a text for `/bin/sh -e`.
 
-use ibuild_graph::Description;
+use ibuild_graph::{Description, Made};
 
 use super::StepContext;
 use super::script::run_file;
@@ -16,7 +16,7 @@ pub(super) fn describe(command: &str) -> Description {
     description
 }
 
-pub(super) fn run(context: &StepContext<'_, '_>, command: &str) -> Result<Snapshot, StageError> {
+pub(super) fn run(context: &StepContext<'_, '_>, command: &str) -> Result<Made<Snapshot>, StageError> {
     run_command(context, command, "run")?.capture(context.builder, context.step)
 }
 

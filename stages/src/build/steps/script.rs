@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ibuild_graph::{Description, Value};
+use ibuild_graph::{Description, Made, Value};
 
 use super::{StepContext, archive_for};
 use crate::build::StageError;
@@ -28,7 +28,7 @@ fn text_or_bytes(bytes: Vec<u8>) -> Value {
     String::from_utf8(bytes).map_or_else(|e| Value::Bytes(e.into_bytes()), Value::Text)
 }
 
-pub(super) fn run(context: &StepContext<'_, '_>, path: &Path) -> Result<Snapshot, StageError> {
+pub(super) fn run(context: &StepContext<'_, '_>, path: &Path) -> Result<Made<Snapshot>, StageError> {
     let source = context.builder.project_dir().join(path);
     let root = Changeroot::over(context.builder, context.parent())?;
     run_file(context, root, source, format!("`{}`", path.display()))?.capture(context.builder, context.step)
