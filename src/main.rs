@@ -1,5 +1,13 @@
 //! The program: takes the command line apart, does one command, gives an exit status.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "what libraries leave to the program: to speak, to listen and to stop"
+)]
+
 mod cli;
 mod commands;
 mod failure;

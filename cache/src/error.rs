@@ -13,6 +13,7 @@ pub enum CacheError {
         act: &'static str,
         /// On which file or directory.
         path: PathBuf,
+        /// Why.
         #[source]
         source: io::Error,
     },

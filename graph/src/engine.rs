@@ -22,6 +22,7 @@ pub enum BuildError<E: std::error::Error + 'static> {
     Stage {
         /// Which one.
         stage: StageName,
+        /// Why.
         #[source]
         source: E,
     },

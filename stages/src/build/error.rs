@@ -32,6 +32,7 @@ pub enum StageError {
         program: String,
         /// Where its output is.
         log: PathBuf,
+        /// Why.
         #[source]
         source: SandboxError,
     },
@@ -42,6 +43,7 @@ pub enum StageError {
         act: &'static str,
         /// On what.
         path: PathBuf,
+        /// Why.
         #[source]
         source: io::Error,
     },

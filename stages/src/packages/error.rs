@@ -32,6 +32,7 @@ pub enum PackageError {
         act: &'static str,
         /// On what.
         path: PathBuf,
+        /// Why.
         #[source]
         source: io::Error,
     },
@@ -55,6 +56,7 @@ pub enum PackageError {
     Verify {
         /// The suite.
         suite: Name,
+        /// Why.
         #[source]
         source: VerifyError,
     },
@@ -63,6 +65,7 @@ pub enum PackageError {
     Release {
         /// The suite.
         suite: Name,
+        /// Why.
         #[source]
         source: ReleaseError,
     },
@@ -87,6 +90,7 @@ pub enum PackageError {
     Index {
         /// The index.
         path: String,
+        /// Why.
         #[source]
         source: IndexError,
     },

@@ -31,6 +31,7 @@ pub enum VerifyError {
     NoKeyring {
         /// Its path.
         path: PathBuf,
+        /// Why.
         #[source]
         source: io::Error,
     },

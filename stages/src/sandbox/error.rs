@@ -10,6 +10,7 @@ pub enum SandboxError {
     Init {
         /// What was tried, as a verb.
         act: &'static str,
+        /// Why.
         #[source]
         source: io::Error,
     },

@@ -7,9 +7,14 @@
 
 mod copy;
 mod error;
+#[expect(clippy::exit, reason = "runs in the stage's init only, a process of its own with one thread")]
 mod init;
 mod inject;
 mod limits;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "runs in the stage's init only, a process of its own with one thread"
+)]
 mod mounts;
 mod network;
 mod process;

@@ -15,6 +15,7 @@ pub enum SnapshotError {
         act: &'static str,
         /// On what.
         path: PathBuf,
+        /// Why.
         #[source]
         source: io::Error,
     },
