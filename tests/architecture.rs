@@ -1,0 +1,196 @@
+//! What ARCHITECTURE.md promises and a program can check, from the sources themselves: the one direction between the
+//! crates, the one file that names a library, and what no file may have.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The crates from left to right: each may use those to its right, none to its left.
+const CRATES: [(&str, &str); 4] =
+    [("ibuild", "."), ("ibuild-stages", "stages"), ("ibuild-graph", "graph"), ("ibuild-cache", "cache")];
+
+/// More than one idea fits into more lines.
+const LONGEST_FILE: usize = 700;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read `{}`: {error}", path.display()))
+}
+
+fn files_under(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap_or_else(|error| panic!("cannot read `{}`: {error}", dir.display()))
+    {
+        let path = entry.expect("entry of a directory").path();
+        if path.is_dir() {
+            files_under(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// All Rust files of a crate by their path in the repository; this one, which names everything it forbids, is not
+/// among them.
+fn sources_of(folder: &str) -> BTreeMap<String, String> {
+    let mut files = Vec::new();
+    for part in ["src", "tests", "benches"] {
+        let dir = root().join(folder).join(part);
+        if dir.is_dir() {
+            files_under(&dir, &mut files);
+        }
+    }
+    let this = root().join("tests/architecture.rs");
+    let name = |path: &Path| path.strip_prefix(root()).expect("under the root").display().to_string();
+    let name = |path: &Path| name(path).trim_start_matches("./").to_owned();
+    files.retain(|path| name(path) != name(&this));
+    files.iter().map(|path| (name(path), read(path))).collect()
+}
+
+fn all_sources() -> BTreeMap<String, String> {
+    let sources: BTreeMap<_, _> = CRATES.iter().flat_map(|(_, folder)| sources_of(folder)).collect();
+    assert!(sources.len() > 20, "the sources are not where this test looks");
+    sources
+}
+
+/// The code of a line, without its comment.
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or_default()
+}
+
+/// Whether `word` stands in `text` as a whole identifier.
+fn has_word(text: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(start, _)| {
+        !text[..start].chars().next_back().is_some_and(part)
+            && !text[start + word.len()..].chars().next().is_some_and(part)
+    })
+}
+
+/// Whether a line of code uses a crate: `name::` or `use name`. A feature or a variable of that name is no use.
+fn uses(line: &str, name: &str) -> bool {
+    let path = format!("{name}::");
+    code(line).match_indices(&path).any(|(start, _)| has_word(&code(line)[..start + name.len()], name))
+        || has_word(code(line), &format!("use {name}"))
+}
+
+/// `file:line` of every line for which `wrong` holds.
+fn lines_where(wrong: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for (file, text) in all_sources() {
+        for (number, line) in text.lines().enumerate() {
+            if wrong(line) {
+                found.push(format!("{file}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn assert_none(found: &[String], rule: &str) {
+    assert!(found.is_empty(), "{rule}, but:\n{}", found.join("\n"));
+}
+
+#[test]
+fn crates_use_only_what_is_to_their_right() {
+    let mut wrong = Vec::new();
+    for (place, (name, folder)) in CRATES.iter().enumerate() {
+        let manifest: toml::Table =
+            read(&root().join(folder).join("Cargo.toml")).parse().expect("a manifest");
+        let left: Vec<&str> = CRATES[..place].iter().map(|(name, _)| *name).collect();
+        for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let Some(table) = manifest.get(kind).and_then(toml::Value::as_table) else { continue };
+            let used = left.iter().filter(|left| table.contains_key(**left));
+            wrong.extend(used.map(|left| format!("{name}: [{kind}] has {left}")));
+        }
+        for (file, text) in sources_of(folder) {
+            let used =
+                left.iter().filter(|left| text.lines().any(|line| uses(line, &left.replace('-', "_"))));
+            wrong.extend(used.map(|left| format!("{file} uses {left}")));
+        }
+    }
+    assert_none(&wrong, "ibuild -> stages -> graph -> cache is the one direction");
+}
+
+#[track_caller]
+fn assert_used_only_in(library: &str, file: &str) {
+    let files: Vec<_> = all_sources()
+        .into_iter()
+        .filter(|(_, text)| text.lines().any(|line| uses(line, library)))
+        .map(|(file, _)| file)
+        .collect();
+    assert_eq!(files, [file], "{library} is to be named in one file");
+}
+
+#[test]
+fn rocksdb_is_named_in_one_file() {
+    assert_used_only_in("rocksdb", "cache/src/rocks.rs");
+}
+
+#[test]
+fn petgraph_is_named_in_one_file() {
+    assert_used_only_in("petgraph", "graph/src/stage.rs");
+}
+
+#[test]
+fn no_file_holds_more_than_one_idea() {
+    let long: Vec<_> = all_sources()
+        .into_iter()
+        .map(|(file, text)| (file, text.lines().count()))
+        .filter(|(_, lines)| *lines > LONGEST_FILE)
+        .map(|(file, lines)| format!("{file} has {lines} lines"))
+        .collect();
+    assert_none(&long, "a file has at most 700 lines");
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    let found = lines_where(|line| {
+        ["todo!", "unimplemented!"].iter().any(|word| code(line).contains(word))
+            || ["TODO", "FIXME", "XXX"].iter().any(|word| has_word(line, word))
+    });
+    assert_none(&found, "what is left to do is an issue, not a line");
+}
+
+#[test]
+fn no_source_knows_whose_machine_it_was_written_on() {
+    // `/root` alone is a home in every Debian; something under it is somebody's.
+    let found = lines_where(|line| ["/home/", "/root/"].iter().any(|home| starts_path(line, home)));
+    assert_none(&found, "a source names no home directory");
+}
+
+/// Whether a path that begins with `home` stands in `line`; `snapshot/root/x` and `ROOT/home/x` are others.
+fn starts_path(line: &str, home: &str) -> bool {
+    line.match_indices(home).any(|(start, _)| {
+        !line[..start]
+            .chars()
+            .next_back()
+            .is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '}' | '/'))
+    })
+}
+
+#[test]
+fn every_crate_obeys_the_lints_of_the_workspace() {
+    for (name, folder) in CRATES {
+        let manifest: toml::Table =
+            read(&root().join(folder).join("Cargo.toml")).parse().expect("a manifest");
+        let obeys =
+            manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool);
+        assert_eq!(obeys, Some(true), "{name} has no `lints.workspace = true`");
+    }
+}
+
+#[test]
+fn the_rules_see_what_they_are_for() {
+    assert!(uses("use rocksdb;", "rocksdb"));
+    assert!(uses("    pub use rocksdb::{DB, Options};", "rocksdb"));
+    assert!(uses("let db = rocksdb::DB::open(path);", "rocksdb"));
+    assert!(!uses("let db = my_rocksdb::DB::open(path); // not rocksdb::DB", "rocksdb"));
+    assert!(!uses("#[cfg(feature = \"rocksdb\")]", "rocksdb"));
+    assert!(!uses("use ibuild_graph::Plan;", "ibuild"));
+    assert!(starts_path("open(\"/home/somebody\")", "/home/"));
+    assert!(!starts_path("layer/root/file and ROOT/home/x", "/home/"));
+}
