@@ -32,6 +32,11 @@ impl<D: Digest> BlobStore<D> {
         Self { dir, tmp, digest: PhantomData }
     }
 
+    /// The directory of the blobs.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where the blob is, or would be.
     pub fn path(&self, digest: &D) -> PathBuf {
         let hex = digest.to_hex();
@@ -131,6 +136,36 @@ impl<D: Digest> BlobStore<D> {
         let mut hashing = Hashing::<D>(D::Hasher::default());
         copy_all(&mut file, &mut hashing).map_err(CacheError::io("read", &self.path(digest)))?;
         Ok(Some(D::finish(hashing.0) == *digest))
+    }
+}
+
+/// What came of reading everything again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scrubbed<D> {
+    /// How many blobs were read.
+    pub count: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those that did not have their name any more, and were removed.
+    pub damaged: Vec<Stored<D>>,
+}
+
+impl<D: Digest> BlobStore<D> {
+    /// Reads every blob again and removes those that do not have their name any more: a blob that is not here is made
+    /// again when it is needed, a wrong one would be believed.
+    pub fn scrub(&self) -> Result<Scrubbed<D>, CacheError> {
+        let mut found = Scrubbed { count: 0, bytes: 0, damaged: Vec::new() };
+        for stored in self.list()? {
+            // A blob that went away in the meantime was removed by somebody who may.
+            let Some(is_whole) = self.verify(&stored.digest)? else { continue };
+            found.count += 1;
+            found.bytes += stored.size;
+            if !is_whole {
+                self.remove(&stored.digest)?;
+                found.damaged.push(stored);
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -298,5 +333,10 @@ mod tests {
         fs::write(&path, b"hellp").unwrap();
         assert_eq!(store.verify(&digest).unwrap(), Some(false));
         assert_eq!(store.read(&digest).unwrap(), None);
+        let whole = store.put(b"whole").unwrap();
+        let scrubbed = store.scrub().unwrap();
+        assert_eq!((scrubbed.count, scrubbed.bytes), (2, 10));
+        assert_eq!(scrubbed.damaged, [Stored { digest, size: 5 }]);
+        assert_eq!(store.list().unwrap(), [whole]);
     }
 }

@@ -17,8 +17,9 @@ mod record;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod store;
+mod usage;
 
-pub use blobs::{BlobStore, BlobWriter, Stored};
+pub use blobs::{BlobStore, BlobWriter, Scrubbed, Stored};
 pub use canon::{DecodeError, Decoder, Encoder, Item};
 pub use digest::{ActionKey, BlobId, Digest, LayerId, ParseDigestError, Sha256, TreeId};
 pub use error::CacheError;
@@ -30,3 +31,4 @@ pub use record::Record;
 #[cfg(feature = "rocksdb")]
 pub use rocks::RocksIndex;
 pub use store::{RunDir, Store};
+pub use usage::Usage;

@@ -65,6 +65,19 @@ impl Store {
         Ok(RunDir { path, trash: self.layout.trash(), _lock: lock })
     }
 
+    /// The process that works in this store, if one does; the lowest if there are several.
+    pub fn worker(&self) -> Result<Option<u32>, CacheError> {
+        let mut workers = Vec::new();
+        for dir in list(&self.layout.runs())? {
+            let lock = dir.join("lock");
+            if lock.exists() && FileLock::take(&lock, LockMode::Try)?.is_none() {
+                let name = dir.file_name().unwrap_or_default().to_string_lossy();
+                workers.extend(name.split('-').next().and_then(|pid| pid.parse::<u32>().ok()));
+            }
+        }
+        Ok(workers.into_iter().min())
+    }
+
     /// Removes what processes that were killed have left: work directories whose lock nobody holds, unnamed
     /// files, layers that were unpacked before the machine was started, and the trash. Safe beside running builds.
     pub fn sweep(&self) -> Result<(), CacheError> {
@@ -195,6 +208,7 @@ mod tests {
         let stale = store.layout().runs().join("1-0");
         fs::create_dir(&stale).unwrap();
         fs::write(stale.join("lock"), "1").unwrap();
+        assert_eq!(store.worker().unwrap(), Some(std::process::id()));
         store.sweep().unwrap();
         assert!(run.path().exists());
         assert!(!stale.exists());

@@ -22,9 +22,8 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.join(" ");
         match (&self.old, &self.new) {
-            (Some(Value::Text(old)), Some(Value::Text(new))) if old.contains('\n') || new.contains('\n') => {
-                let (number, old, new) = first_difference(old, new);
-                write!(f, "{path} line {number}: {} -> {}", quoted(old), quoted(new))
+            (Some(Value::Text(old)), Some(Value::Text(new))) if old.contains('\n') && new.contains('\n') => {
+                fmt_lines(f, &path, old, new)
             }
             (Some(old), Some(new)) => write!(f, "{path}: {} -> {}", short(old), short(new)),
             (Some(old), None) => write!(f, "{path}: gone (was {})", short(old)),
@@ -48,19 +47,18 @@ fn cut(text: &str) -> String {
     }
 }
 
-fn quoted(line: Option<&str>) -> String {
-    line.map_or_else(|| "nothing".to_owned(), |line| format!("`{}`", cut(line.trim())))
-}
-
-/// The first line, counted from one, that two texts do not share.
-fn first_difference<'t>(old: &'t str, new: &'t str) -> (usize, Option<&'t str>, Option<&'t str>) {
-    let (mut old, mut new) = (old.lines(), new.lines());
-    let mut number = 1;
-    loop {
-        match (old.next(), new.next()) {
-            (Some(a), Some(b)) if a == b => number += 1,
-            (a, b) => return (number, a, b),
+/// Of texts with many lines only the first difference, because a reason is one line.
+fn fmt_lines(f: &mut fmt::Formatter<'_>, path: &str, old: &str, new: &str) -> fmt::Result {
+    let same = old.lines().zip(new.lines()).take_while(|(old, new)| old == new).count();
+    let number = same + 1;
+    let line = |text: &str| cut(&text.escape_debug().to_string());
+    match (old.lines().nth(same), new.lines().nth(same)) {
+        (Some(old), Some(new)) => {
+            write!(f, "{path} line {number}: `{}` -> `{}`", line(old), line(new))
         }
+        (Some(old), None) => write!(f, "{path} line {number}: gone (was `{}`)", line(old)),
+        (None, Some(new)) => write!(f, "{path} line {number}: new (`{}`)", line(new)),
+        (None, None) => write!(f, "{path}: the ends of lines"),
     }
 }
 
@@ -161,14 +159,17 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_shown_by_what_differs() {
-        let text = |text: &str| Some(Value::from(text));
-        let change = |old: &str, new: &str| {
-            Change { path: vec!["script".to_owned()], old: text(old), new: text(new) }.to_string()
+    fn of_long_texts_the_first_difference_is_told() {
+        let said = |old: &str, new: &str| {
+            let change =
+                Change { path: vec!["script".to_owned()], old: Some(old.into()), new: Some(new.into()) };
+            change.to_string()
         };
-        assert_eq!(change("a\nb\nc\n", "a\nx\nc\n"), "script line 2: `b` -> `x`");
-        assert_eq!(change("a\n", "a\nb\n"), "script line 2: nothing -> `b`");
-        assert_eq!(change(&"x".repeat(99), "y"), format!("script: `{}... -> `y`", "x".repeat(59)));
+        assert_eq!(said("a\nb\nc\n", "a\nx\nc\n"), "script line 2: `b` -> `x`");
+        assert_eq!(said("a\n", "a\nb\n"), "script line 2: new (`b`)");
+        assert_eq!(said("a\nb\n", "a\n"), "script line 2: gone (was `b`)");
+        assert_eq!(said("a\r\n", "a\n"), "script: the ends of lines");
+        assert_eq!(said(&"x".repeat(99), "y"), format!("script: `{}... -> `y`", "x".repeat(59)));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use engine::{
     StageReport,
 };
 pub use explain::{Change, DirtyReason, changes};
-pub use memory::{ActionResult, LastRun, RunMemory};
+pub use memory::{ActionResult, LastRun, RememberedStage, RunMemory};
 pub use plan::{Plan, PlannedStage, Verdict, plan};
 pub use stage::{GraphBuilder, GraphError, StageGraph, StageId, StageName};
 pub use value::Value;

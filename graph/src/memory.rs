@@ -51,6 +51,46 @@ impl LastRun {
     }
 }
 
+/// A stage of some project, and its last run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RememberedStage {
+    /// The project's name.
+    pub project: String,
+    /// The stage's name.
+    pub stage: StageName,
+    /// Its last run.
+    pub last: LastRun,
+}
+
+impl RememberedStage {
+    /// Everything that a store remembers of stages, sorted by project and name.
+    pub fn all(store: &Store) -> Result<Vec<Self>, CacheError> {
+        let rows = store.index().scan(Table::Stages, &[])?;
+        let mut stages: Vec<_> = rows.iter().filter_map(|(key, value)| Self::read(key, value)).collect();
+        stages.sort_by(|a, b| (&a.project, &a.stage).cmp(&(&b.project, &b.stage)));
+        Ok(stages)
+    }
+
+    /// A row that another version wrote is a miss.
+    fn read(key: &[u8], value: &[u8]) -> Option<Self> {
+        let (project, stage) = std::str::from_utf8(key).ok()?.split_once('\0')?;
+        let last = LastRun::from_bytes(value)?;
+        Some(Self { project: project.to_owned(), stage: StageName::new(stage), last })
+    }
+}
+
+impl ActionResult {
+    /// The result of every action that a store knows.
+    pub fn all(store: &Store) -> Result<Vec<(ActionKey, Self)>, CacheError> {
+        let rows = store.index().scan(Table::Actions, &[])?;
+        let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
+            let key = <[u8; 32]>::try_from(key.as_slice()).ok()?;
+            Some((ActionKey::from_bytes(key), Self::from_bytes(value)?))
+        };
+        Ok(rows.iter().filter_map(read).collect())
+    }
+}
+
 /// The action cache and the stages' last runs, in a store's index. Stages are remembered by project, because two
 /// projects may both have a `base/bootstrap`.
 pub struct RunMemory<'s> {
@@ -76,6 +116,12 @@ impl<'s> RunMemory<'s> {
     /// A stage's last run.
     pub fn last_run(&self, stage: &StageName) -> Result<Option<LastRun>, CacheError> {
         self.store.index().record(Table::Stages, &self.stage_key(stage))
+    }
+
+    /// Adds to a batch that a stage's last run and what that made are forgotten.
+    pub fn forget(&self, stage: &StageName, last: &LastRun, batch: &mut Batch) {
+        batch.delete(Table::Actions, last.key.as_bytes());
+        batch.delete(Table::Stages, &self.stage_key(stage));
     }
 
     /// Sees what other processes remembered in the meantime.
@@ -117,4 +163,48 @@ impl<'s> RunMemory<'s> {
 fn now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use ibuild_cache::MemoryIndex;
+
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Made(u8);
+
+    impl Record for Made {
+        const SCHEMA: u16 = 1;
+    }
+
+    fn remember(store: &Store, project: &str, stage: &str) {
+        let (stage, mut description) = (StageName::new(stage), Description::new("run", 1));
+        description.set("command", format!("{project} {stage}"));
+        let memory = RunMemory::new(store, project);
+        memory.remember_run(&stage, &description, &Made(7), "never built".to_owned(), 5).unwrap();
+    }
+
+    fn names(store: &Store) -> Vec<String> {
+        let all = RememberedStage::all(store).unwrap();
+        all.iter().map(|r| format!("{} {}", r.project, r.stage)).collect()
+    }
+
+    #[test]
+    fn stages_of_all_projects_are_found_and_forgotten_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        for (project, stage) in [("b", "x/1"), ("a", "x/2"), ("a", "x.ova")] {
+            remember(&store, project, stage);
+        }
+        assert_eq!(names(&store), ["a x.ova", "a x/2", "b x/1"]);
+        let (memory, stage) = (RunMemory::new(&store, "a"), StageName::new("x/2"));
+        let last = memory.last_run(&stage).unwrap().unwrap();
+        let mut batch = Batch::default();
+        memory.forget(&stage, &last, &mut batch);
+        store.index().commit(batch).unwrap();
+        assert_eq!(names(&store), ["a x.ova", "b x/1"]);
+        assert_eq!(ActionResult::all(&store).unwrap().len(), 2);
+        assert_eq!(memory.result(&last.key).unwrap(), None);
+    }
 }

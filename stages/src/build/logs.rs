@@ -25,6 +25,13 @@ impl Logs {
         self.dir.join(format!("{stage}.log"))
     }
 
+    /// The one of these stages that ran last, whether or not it succeeded; `None` if none ever ran.
+    pub fn latest<'n>(&self, stages: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+        let written = |stage: &&str| fs::metadata(self.path(stage)).and_then(|meta| meta.modified()).ok();
+        let logged = stages.into_iter().filter_map(|stage| Some((written(&stage)?, stage)));
+        logged.max().map(|(_, stage)| stage)
+    }
+
     /// Starts a stage's log anew.
     pub(super) fn create(&self, stage: &str) -> Result<(File, PathBuf), StageError> {
         let path = self.path(stage);
@@ -53,7 +60,7 @@ pub fn tail(path: &Path, count: usize) -> Vec<String> {
 }
 
 /// What a terminal would show of a line: the part after the last carriage return, without control characters.
-fn printable(line: &str) -> String {
+pub fn printable(line: &str) -> String {
     let shown = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
     shown.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect()
 }

@@ -7,7 +7,9 @@
 mod archives;
 mod builder;
 mod changeroot;
+mod contents;
 mod error;
+mod forget;
 mod image;
 mod inputs;
 mod logs;
@@ -19,8 +21,10 @@ mod steps;
 
 pub use archives::{Access, ArchiveOptions, Archives, Unlocked};
 pub use builder::{Builder, BuilderOptions, Nothing, StageObserver, Tracing};
+pub use contents::{Contents, Weight};
 pub use error::StageError;
-pub use logs::{Logs, tail};
+pub use forget::{Forgotten, forget_everything, forget_stage};
+pub use logs::{Logs, printable, tail};
 pub use output::{Artifact, StageOutput};
 pub use project::{Job, Project, Target, TargetError};
 pub use publish::{Published, publish};

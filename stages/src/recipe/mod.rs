@@ -24,7 +24,7 @@ mod resolve;
 mod show;
 mod source;
 mod step;
-mod suggest;
+pub mod suggest;
 mod units;
 mod values;
 mod vars;

@@ -1,7 +1,7 @@
 //! Finds the name that was probably meant.
 
 /// A hint for `found`, which is none of `known`: the nearest of them, else all if they are few.
-pub(super) fn hint<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn hint<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let mut known: Vec<&str> = known.into_iter().collect();
     known.sort_unstable();
     known.dedup();
@@ -33,7 +33,7 @@ fn tolerance(found: &str, candidate: &str) -> usize {
 }
 
 /// `a`, `b` and `c`.
-pub(super) fn list(names: &[&str]) -> String {
+pub fn list(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match quoted.as_slice() {
         [] => String::new(),

@@ -71,6 +71,27 @@ impl<'s> LayerStore<'s> {
         Ok((size == Some(found.blob_size)).then_some(found))
     }
 
+    /// Every layer that the index knows, whether or not its tarball is still there.
+    pub fn all(&self) -> Result<Vec<Layer>, SnapshotError> {
+        let rows = self.store.index().scan(Table::Layers, &[])?;
+        Ok(rows.iter().filter_map(|(_, value)| Layer::from_bytes(value)).collect())
+    }
+
+    /// Whether the layer is unpacked, ready to be mounted.
+    pub fn is_unpacked(&self, layer: &LayerId) -> bool {
+        self.unpacked_path(layer).exists()
+    }
+
+    /// Forgets a layer, then removes its tarball and its directory: a crash in between leaves files that nobody
+    /// knows. What is gone already is no error.
+    pub fn remove(&self, layer: &Layer) -> Result<(), SnapshotError> {
+        let mut batch = Batch::default();
+        batch.delete(Table::Layers, layer.id.as_bytes());
+        self.store.index().commit(batch)?;
+        self.store.blobs().remove(&layer.blob)?;
+        Ok(self.store.discard(&self.unpacked_path(&layer.id))?)
+    }
+
     /// Makes a layer of a captured directory: writes the tarball, then moves the directory to where overlays find
     /// it. The fact goes into `batch`; until that is committed nobody knows the layer.
     pub fn publish(
