@@ -57,6 +57,20 @@ pub enum MachineError {
         /// The end of QEMU's complaints, if it had any.
         stderr: String,
     },
+    /// The machine ended, but not as if it had been switched off.
+    #[error("the machine ended ({status}): {stderr}")]
+    Crashed {
+        /// How QEMU ended.
+        status: String,
+        /// The end of QEMU's complaints, if it had any.
+        stderr: String,
+    },
+    /// The machine did not end in time.
+    #[error("the machine still ran after {} s", limit.as_secs())]
+    StillRunning {
+        /// How long it was given.
+        limit: Duration,
+    },
     /// The sink asked for an end.
     #[error("interrupted while the machine was running")]
     Interrupted,
@@ -73,7 +87,15 @@ pub enum MachineError {
 impl MachineError {
     /// Whether the machine ran and did not do what was expected, as opposed to: could not be run.
     pub fn is_verdict(&self) -> bool {
-        matches!(self, Self::Timeout { .. } | Self::Ended { .. })
+        matches!(
+            self,
+            Self::Timeout { .. } | Self::Ended { .. } | Self::Crashed { .. } | Self::StillRunning { .. }
+        )
+    }
+
+    /// Whether the user gave up.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Interrupted)
     }
 
     /// What the user can do about it, where something is known.

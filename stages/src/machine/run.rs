@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Stdio};
@@ -97,6 +98,48 @@ impl Machine {
         write.map_err(MachineError::io("write to the console of", self.scratch.path()))
     }
 
+    /// Passes the console on until the machine ends by itself, or `limit` is over.
+    pub fn follow(
+        &mut self,
+        limit: Option<Duration>,
+        sink: &mut dyn ConsoleSink,
+    ) -> Result<(), MachineError> {
+        let start = Instant::now();
+        loop {
+            if let Some(limit) = limit.filter(|limit| start.elapsed() >= *limit) {
+                return Err(MachineError::StillRunning { limit });
+            }
+            if !sink.keep_going() {
+                return Err(MachineError::Interrupted);
+            }
+            match self.console.recv_timeout(TICK) {
+                // Nobody asks about lines here, so none are kept.
+                Ok(bytes) => sink.raw(&bytes),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.exit(),
+            }
+        }
+    }
+
+    fn exit(&mut self) -> Result<(), MachineError> {
+        let status =
+            self.child.wait().map_err(MachineError::io("wait for the machine in", self.scratch.path()))?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(MachineError::Crashed { status: status.to_string(), stderr: self.complaints() }),
+        }
+    }
+
+    fn complaints(&self) -> String {
+        last_lines(&fs::read(self.scratch.path().join(STDERR)).unwrap_or_default())
+    }
+
+    /// A keyboard of the console for another thread: bytes written there are typed as they are.
+    pub fn keyboard(&self) -> Result<impl Write + Send + 'static, MachineError> {
+        let keyboard = self.stdin.as_fd().try_clone_to_owned();
+        keyboard.map(File::from).map_err(MachineError::io("write to the console of", self.scratch.path()))
+    }
+
     /// Writes a picture of the screen to `path` as PNG.
     pub fn screenshot(&mut self, path: &Path) -> Result<(), MachineError> {
         const PICTURE: &str = "screen.png";
@@ -130,8 +173,7 @@ impl Machine {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        let stderr = fs::read(self.scratch.path().join(STDERR)).unwrap_or_default();
-        MachineError::Ended { pattern: pattern.to_string(), status, stderr: last_lines(&stderr) }
+        MachineError::Ended { pattern: pattern.to_string(), status, stderr: self.complaints() }
     }
 }
 
@@ -188,6 +230,8 @@ fn spawn(qemu: &Qemu, arguments: &[String], scratch: &Path) -> Result<Child, Mac
         .args(arguments)
         .current_dir(scratch)
         .env("TMPDIR", scratch)
+        // Ctrl-C is for us: we end the machine, and know then why it ended.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(stderr);
