@@ -210,9 +210,9 @@ pub struct BootArgs {
     /// Succeed as soon as a line of the console matches; without it the console is yours until the machine stops
     #[arg(long, value_name = "REGEX")]
     pub until: Option<String>,
-    /// Give up after so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 240)]
-    pub timeout: u64,
+    /// Give up after so many seconds [default: 240 with `--until`, else never]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
     /// What starts the machine
     #[arg(long, default_value = "bios")]
     pub firmware: FirmwareChoice,
@@ -239,13 +239,7 @@ pub enum CacheCommand {
     /// List what stages have made
     Ls(JsonArgs),
     /// Show all that is known of a stage or an action
-    Show {
-        /// `rootfs/step`, `rootfs`, a target, or the first digits of an action key
-        name: String,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Show(ShowArgs),
     /// Count what is there
     Stats(JsonArgs),
     /// Read everything again; what is damaged is removed, and made again when needed
@@ -259,6 +253,15 @@ pub enum CacheCommand {
         #[arg(long, conflicts_with = "stage")]
         stages: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// `rootfs/step`, `rootfs`, a target, or the first digits of an action key
+    pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -53,6 +53,14 @@ impl UsageError {
     }
 }
 
+/// Something outside that keeps a command from doing its work.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct EnvironmentError {
+    pub message: String,
+    pub hint: String,
+}
+
 /// Something that was looked at and found wanting; the command has said all about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -94,12 +102,16 @@ fn find<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> 
 
 fn is_interrupt(error: &anyhow::Error) -> bool {
     find::<StageError>(error).is_some_and(StageError::is_interrupt)
+        || find::<MachineError>(error).is_some_and(MachineError::is_interrupt)
 }
 
 fn hints(error: &anyhow::Error) -> Vec<String> {
     let mut hints = Vec::new();
     if let Some(error) = find::<UsageError>(error) {
         hints.extend(error.hint.clone());
+    }
+    if let Some(error) = find::<EnvironmentError>(error) {
+        hints.push(error.hint.clone());
     }
     if let Some(error) = find::<TargetError>(error) {
         hints.push(error.hint());
@@ -136,6 +148,7 @@ fn status(error: &anyhow::Error) -> Status {
     is(find::<UsageError>(error).is_some(), Status::Usage)
         .or(is(find::<TargetError>(error).is_some(), Status::Usage))
         .or(is(find::<FindStageError>(error).is_some(), Status::Usage))
+        .or(is(find::<EnvironmentError>(error).is_some(), Status::Environment))
         .or(is(find::<CheckFailed>(error).is_some(), Status::Failed))
         .or(find::<MachineError>(error).map(machine_status))
         .or(is(find::<ShellError>(error).is_some(), Status::Environment))

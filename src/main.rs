@@ -10,10 +10,12 @@
 
 mod cli;
 mod commands;
+mod described;
 mod failure;
 mod interrupt;
 mod session;
 mod settings;
+mod table;
 mod terminal;
 mod ui;
 

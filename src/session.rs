@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ibuild::cache::{RocksIndex, Store};
-use ibuild::graph::{RunMemory, StageId};
+use ibuild::graph::{RunMemory, StageId, StageName};
 use ibuild::stages::build::{
-    Access, ArchiveOptions, Builder, BuilderOptions, Project, StageObserver, Tracing, Unlocked,
+    Access, ArchiveOptions, Builder, BuilderOptions, Job, Nothing, Project, StageObserver, Tracing, Unlocked,
 };
-use ibuild::stages::packages::{FetchObserver, MirrorOverride};
-use ibuild::stages::recipe::{Overrides, Recipe};
+use ibuild::stages::packages::{FetchObserver, MirrorOverride, Unobserved};
+use ibuild::stages::recipe::{Overrides, Recipe, suggest};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 
 use crate::STAGE_INIT;
@@ -33,7 +33,7 @@ impl Session {
     /// Reads the recipe and opens the store.
     pub fn open(global: &Global, vars: &[String]) -> Result<Self> {
         let dir = project_dir(global)?;
-        let recipe = Recipe::load(&dir, &overrides(vars)?)?;
+        let recipe = load_recipe(&dir, vars)?;
         let settings = Settings::read(&dir)?;
         let store = open_store(global, &settings)?;
         Ok(Self { recipe, store, settings, dir })
@@ -41,7 +41,18 @@ impl Session {
 
     /// Where targets go.
     pub fn output_dir(&self, chosen: Option<&Path>) -> PathBuf {
-        chosen.map_or_else(|| self.dir.join("out"), Path::to_owned)
+        output_dir(&self.dir, chosen)
+    }
+
+    /// Where the lock is.
+    pub fn lock_path(&self) -> PathBuf {
+        self.dir.join(LOCK_FILE)
+    }
+
+    /// A builder that only looks: it reports to nobody.
+    pub fn quiet_builder<'s>(&'s self, project: &'s Project<'s>) -> Result<Builder<'s>> {
+        let (cancel, observer) = (Cancel::default(), Arc::new(Nothing));
+        self.builder(project, How::default(), cancel, observer, Arc::new(Unobserved))
     }
 
     /// What is remembered of this project.
@@ -62,7 +73,7 @@ impl Session {
         let init = InitProgram { program, arguments: vec![STAGE_INIT.to_owned()] };
         let options = BuilderOptions {
             archives: ArchiveOptions {
-                lock: self.dir.join(LOCK_FILE),
+                lock: self.lock_path(),
                 mirrors: MirrorOverride {
                     main: self.settings.mirror.clone(),
                     security: self.settings.security_mirror.clone(),
@@ -105,10 +116,20 @@ pub fn require_root(what: &str) -> Result<()> {
     Err(anyhow::Error::from(denied).context(format!("{what} needs root: run it with `sudo`")))
 }
 
+/// Where the targets of the project in `dir` go.
+pub fn output_dir(dir: &Path, chosen: Option<&Path>) -> PathBuf {
+    chosen.map_or_else(|| dir.join("out"), Path::to_owned)
+}
+
 /// The directory that the command works in.
 pub fn project_dir(global: &Global) -> Result<PathBuf> {
     let dir = global.directory.clone().unwrap_or_else(|| PathBuf::from("."));
     std::path::absolute(&dir).with_context(|| format!("cannot find `{}`", dir.display()))
+}
+
+/// The recipe in the directory that the command works in.
+pub fn load_recipe(dir: &Path, vars: &[String]) -> Result<Recipe> {
+    Ok(Recipe::load(dir, &overrides(vars)?)?)
 }
 
 fn overrides(vars: &[String]) -> Result<Overrides> {
@@ -128,7 +149,8 @@ pub fn open_store(global: &Global, settings: &Settings) -> Result<Store> {
     Ok(Store::open(&dir, RocksIndex::new)?)
 }
 
-fn store_dir(global: &Global, settings: &Settings) -> Result<PathBuf> {
+/// Where the store is, or would be.
+pub fn store_dir(global: &Global, settings: &Settings) -> Result<PathBuf> {
     if let Some(dir) = global.cache_dir.as_ref().or(settings.cache_dir.as_ref()) {
         return std::path::absolute(dir).with_context(|| format!("cannot find `{}`", dir.display()));
     }
@@ -146,11 +168,43 @@ fn store_dir(global: &Global, settings: &Settings) -> Result<PathBuf> {
         })
 }
 
-/// The stages that texts on the command line name: stages or targets.
+/// The stage that a text on the command line names: a stage, a rootfs, or a target.
 pub fn find_stage(project: &Project<'_>, text: &str) -> Result<StageId> {
-    if let Some(id) = project.graph.find(&ibuild::graph::StageName::new(text)) {
+    if let Some(id) = project.graph.find(&StageName::new(text)) {
         return Ok(id);
     }
-    let name = project.recipe.find_stage(text)?;
-    Ok(project.step_stage(&name).expect("every step has a stage"))
+    match project.recipe.find_stage(text) {
+        Ok(name) => Ok(project.step_stage(&name).expect("every step has a stage")),
+        Err(error) if text.contains('/') => Err(error.into()),
+        Err(_) => Err(unknown_name(project, text).into()),
+    }
+}
+
+/// The stages that a text names: as [`find_stage`], and an image means its listed formats.
+pub fn find_stages(project: &Project<'_>, text: &str) -> Result<Vec<StageId>> {
+    let image = project.recipe.images.get(text).filter(|_| !project.recipe.rootfses.contains_key(text));
+    if image.is_none() {
+        return Ok(vec![find_stage(project, text)?]);
+    }
+    let targets = project.targets(text)?;
+    Ok(targets.iter().filter_map(|target| project.target_stage(target)).collect())
+}
+
+fn unknown_name(project: &Project<'_>, text: &str) -> UsageError {
+    let rootfses = project.recipe.rootfses.keys().map(|name| name.as_str());
+    let images = project.recipe.images.keys().map(|name| name.as_str());
+    let listed = listed_stages(project);
+    let stages = listed.iter().map(|stage| project.graph.name(*stage).as_str());
+    let error = UsageError::new(format!("there is no stage or target `{text}`"));
+    let hint = suggest::hint(text, rootfses.chain(images).chain(stages));
+    error.hint(hint.unwrap_or_else(|| "`ibuild graph` draws what there is".to_owned()))
+}
+
+/// All stages of a project in build order, images only in the formats that the recipe lists.
+pub fn listed_stages(project: &Project<'_>) -> Vec<StageId> {
+    let is_listed = |stage: &StageId| match project.job(*stage) {
+        Job::Step { .. } => true,
+        Job::Image { target, image } => image.formats.contains(&target.format),
+    };
+    project.graph.in_build_order().filter(is_listed).collect()
 }

@@ -1,7 +1,8 @@
 //! What the terminal can do and what the user wants of it.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::ColorChoice;
@@ -36,6 +37,43 @@ pub fn paint(style: Style, code: &str, text: &str) -> String {
     match style {
         Style::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
         Style::Plain => text.to_owned(),
+    }
+}
+
+/// Writes data to standard output. A reader that has gone away, as `head` does, has seen what it wanted.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Writes a document for programs to standard output. Every one has the version of its meaning.
+pub fn print_json(mut document: serde_json::Value) -> io::Result<()> {
+    document["v"] = serde_json::json!(1);
+    print(&format!("{document:#}\n"))
+}
+
+/// A terminal that passes every key on as it is. Dropped, it is as it was.
+#[must_use = "the terminal is raw only as long as this value lives"]
+pub struct RawTerminal(Termios);
+
+impl RawTerminal {
+    /// Switches the terminal on standard input.
+    pub fn enter() -> nix::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // Only fails when the terminal is gone.
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
     }
 }
 

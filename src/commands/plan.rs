@@ -1,19 +1,16 @@
 //! `ibuild plan`: what a build would do, why, and for how long.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use ibuild::graph::{Plan, PlannedStage, StageId, Verdict, plan};
-use ibuild::stages::build::{Nothing, Project};
-use ibuild::stages::packages::Unobserved;
-use ibuild::stages::sandbox::Cancel;
+use ibuild::stages::build::Project;
 use serde_json::{Value, json};
 
 use crate::cli::{Global, PlanArgs};
 use crate::failure::UsageError;
-use crate::session::{How, Session};
+use crate::session::Session;
 use crate::ui::seconds;
 
 pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
@@ -37,13 +34,7 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
 
 /// Plans a build of `stages`.
 pub fn make(session: &Session, project: &Project<'_>, stages: &[StageId]) -> Result<Plan> {
-    let builder = session.builder(
-        project,
-        How::default(),
-        Cancel::default(),
-        Arc::new(Nothing),
-        Arc::new(Unobserved),
-    )?;
+    let builder = session.quiet_builder(project)?;
     let made = plan(&project.graph, &session.memory(), &builder, stages)?;
     builder.finish()?;
     Ok(made)
@@ -77,17 +68,21 @@ fn sentence(project: &Project<'_>, planned: &PlannedStage) -> (&'static str, Str
     }
 }
 
+/// A verdict as the word that programs know it by.
+pub fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Fresh => "fresh",
+        Verdict::Dirty(_) => "dirty",
+        Verdict::Pending(_) => "pending",
+    }
+}
+
 fn as_json(project: &Project<'_>, plan: &Plan, targets: &[String]) -> Value {
     let stages = plan.stages.iter().map(|planned| {
-        let (word, why) = sentence(project, planned);
-        let verdict = match word {
-            "run" => "dirty",
-            "maybe" => "pending",
-            other => other,
-        };
+        let (_, why) = sentence(project, planned);
         json!({
             "stage": project.graph.name(planned.stage).as_str(),
-            "verdict": verdict,
+            "verdict": word(&planned.verdict),
             "reason": why,
             "seconds": planned.millis.map(|millis| millis as f64 / 1000.0),
         })

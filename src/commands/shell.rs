@@ -1,31 +1,23 @@
 //! `ibuild shell`: a throw-away copy of what a stage made, or of what it had made when it failed.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Result;
 use ibuild::graph::RunMemory;
-use ibuild::stages::build::{Builder, FailedState, Job, Nothing, Project, ShellError, StageOutput};
-use ibuild::stages::packages::Unobserved;
+use ibuild::stages::build::{Builder, FailedState, Job, Project, ShellError, StageOutput};
 use ibuild::stages::recipe::{StageName, Step};
-use ibuild::stages::sandbox::{Cancel, Ended};
+use ibuild::stages::sandbox::Ended;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::cli::{Global, ShellArgs};
 use crate::failure::UsageError;
-use crate::session::{How, Session, find_stage, require_root};
+use crate::session::{Session, find_stage, require_root};
 
 pub fn run(global: &Global, args: &ShellArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
     require_root("a shell in a stage")?;
     let project = Project::new(&session.recipe);
-    let builder = session.builder(
-        &project,
-        How::default(),
-        Cancel::default(),
-        Arc::new(Nothing),
-        Arc::new(Unobserved),
-    )?;
+    let builder = session.quiet_builder(&project)?;
     let stage = find_stage(&project, &args.stage)?;
     let name = project.graph.name(stage).to_string();
     if args.failed {

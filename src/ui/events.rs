@@ -49,5 +49,9 @@ impl Voice for Events {
         emit(json!({ "event": "note", "stage": stage, "text": text }));
     }
 
-    fn end(&mut self) {}
+    fn end(&mut self, fetched: u64) {
+        if fetched > 0 {
+            emit(json!({ "event": "fetched", "bytes": fetched }));
+        }
+    }
 }

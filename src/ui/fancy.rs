@@ -90,7 +90,10 @@ impl Voice for Fancy {
         let _ = self.lines.println(format!("note    {stage}  {text}"));
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, fetched: u64) {
+        if fetched > 0 {
+            let _ = self.lines.println(format!("{} fetched", bytes(fetched)));
+        }
         self.total.finish_and_clear();
         let _ = self.lines.clear();
     }

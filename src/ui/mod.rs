@@ -29,8 +29,8 @@ pub trait Voice: Send {
     fn downloads(&mut self, running: usize, bytes: u64);
     /// Something to know.
     fn note(&mut self, stage: &str, text: &str);
-    /// The last words: nothing moves any more.
-    fn end(&mut self);
+    /// The last words: nothing moves any more, and so many bytes were fetched.
+    fn end(&mut self, fetched: u64);
 }
 
 /// How much is said.
@@ -83,7 +83,8 @@ impl Ui {
     }
 
     pub fn end(&self) {
-        self.say(|voice| voice.end());
+        let fetched = self.downloads.lock().expect("no panic while held").1;
+        self.say(|voice| voice.end(fetched));
     }
 }
 
@@ -134,11 +135,6 @@ impl Ui {
             *downloads
         };
         self.say(|voice| voice.downloads(running, total));
-    }
-
-    /// Bytes that were fetched during the build.
-    pub fn downloaded(&self) -> u64 {
-        self.downloads.lock().expect("no panic while held").1
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ibuild::graph::{DirtyReason, Outcome, StageReport};
 
-use super::{Voice, seconds, word};
+use super::{Voice, bytes, seconds, word};
 
 /// How much is said.
 enum Volume {
@@ -60,5 +60,9 @@ impl Voice for Plain {
         eprintln!("note    {stage}  {text}");
     }
 
-    fn end(&mut self) {}
+    fn end(&mut self, fetched: u64) {
+        if fetched > 0 {
+            self.say(&format!("{} fetched", bytes(fetched)));
+        }
+    }
 }
