@@ -1,7 +1,9 @@
 //! One file for each command.
 
 mod build;
+mod explain;
 mod plan;
+mod recipe;
 mod shell;
 
 use std::process::ExitCode;
@@ -16,7 +18,9 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Build(args) => build::run(global, args),
         Command::Plan(args) => plan::run(global, args),
+        Command::Explain(args) => explain::run(global, args),
         Command::Shell(args) => shell::run(global, args),
+        Command::Recipe { command } => recipe::run(global, command),
         _ => todo!(),
     }
 }

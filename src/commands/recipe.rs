@@ -1,0 +1,34 @@
+//! `ibuild recipe`: whether the recipe is right, and what it says with everything filled in.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use ibuild::stages::recipe::Recipe;
+
+use crate::cli::{Global, JsonArgs, RecipeCommand};
+use crate::session::{load_recipe, project_dir};
+use crate::terminal::{print, print_json};
+
+pub fn run(global: &Global, command: &RecipeCommand) -> Result<ExitCode> {
+    let recipe = load_recipe(&project_dir(global)?, &[])?;
+    recipe.notices.iter().for_each(|notice| eprintln!("note    {notice}"));
+    match command {
+        RecipeCommand::Check => print(&format!("ok: {}\n", summary(&recipe)))?,
+        RecipeCommand::Show(JsonArgs { json: false }) => print(&recipe.show().to_string())?,
+        RecipeCommand::Show(JsonArgs { json: true }) => print_json(serde_json::to_value(&recipe)?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn summary(recipe: &Recipe) -> String {
+    let stages = recipe.rootfses.values().map(|rootfs| rootfs.steps.len()).sum();
+    let rootfses = counted(recipe.rootfses.len(), "rootfs", "rootfses");
+    let stages = counted(stages, "stage", "stages");
+    let images = counted(recipe.images.len(), "image", "images");
+    format!("{rootfses}, {stages}, {images}")
+}
+
+/// A number with the word for what is counted.
+pub fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
