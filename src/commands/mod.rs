@@ -2,6 +2,7 @@
 
 mod build;
 mod explain;
+mod graph;
 mod plan;
 mod recipe;
 mod shell;
@@ -19,6 +20,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Build(args) => build::run(global, args),
         Command::Plan(args) => plan::run(global, args),
         Command::Explain(args) => explain::run(global, args),
+        Command::Graph(args) => graph::run(global, args),
         Command::Shell(args) => shell::run(global, args),
         Command::Recipe { command } => recipe::run(global, command),
         _ => todo!(),
