@@ -3,9 +3,11 @@
 mod build;
 mod explain;
 mod graph;
+mod log;
 mod plan;
 mod recipe;
 mod shell;
+mod update;
 
 use std::process::ExitCode;
 
@@ -22,6 +24,8 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Explain(args) => explain::run(global, args),
         Command::Graph(args) => graph::run(global, args),
         Command::Shell(args) => shell::run(global, args),
+        Command::Log(args) => log::run(global, args),
+        Command::Update(args) => update::run(global, args),
         Command::Recipe { command } => recipe::run(global, command),
         _ => todo!(),
     }

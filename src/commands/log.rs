@@ -1,0 +1,58 @@
+//! `ibuild log`: what a stage said the last time it ran, whether or not it succeeded.
+
+use std::fs;
+use std::io::{ErrorKind, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use ibuild::stages::build::{Logs, Project, printable};
+
+use crate::cli::{Global, LogArgs};
+use crate::failure::UsageError;
+use crate::session::{Session, find_stage};
+use crate::terminal::print;
+
+pub fn run(global: &Global, args: &LogArgs) -> Result<ExitCode> {
+    let session = Session::open(global, &[])?;
+    let project = Project::new(&session.recipe);
+    let logs = Logs::new(session.store.layout(), session.recipe.project.name.as_str());
+    let name = match &args.stage {
+        Some(text) => project.graph.name(find_stage(&project, text)?).to_string(),
+        None => latest(&project, &logs)?,
+    };
+    show(&logs.path(&name), &name)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn latest(project: &Project<'_>, logs: &Logs) -> Result<String> {
+    let names = project.graph.in_build_order().map(|stage| project.graph.name(stage).as_str());
+    let nothing = || {
+        UsageError::new("no stage of this project has run yet").hint("`ibuild build --target ...` runs them")
+    };
+    let name = logs.latest(names).ok_or_else(nothing)?;
+    eprintln!("log of `{name}`");
+    Ok(name.to_owned())
+}
+
+fn show(path: &Path, name: &str) -> Result<()> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(never_ran(name).into()),
+        Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", path.display())),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    if !std::io::stdout().is_terminal() {
+        return Ok(print(&text)?);
+    }
+    // What a stage says is not to be trusted with a terminal.
+    Ok(text.lines().try_for_each(|line| print(&format!("{}\n", printable(line))))?)
+}
+
+fn never_ran(name: &str) -> UsageError {
+    let hint = match name.contains('/') {
+        true => format!("`ibuild build --until {name}` runs it, unless its result is there already"),
+        false => format!("`ibuild build --target {name}` makes it"),
+    };
+    UsageError::new(format!("`{name}` has no log: it never ran here")).hint(hint)
+}
