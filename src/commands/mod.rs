@@ -1,6 +1,7 @@
 //! One file for each command.
 
 mod build;
+mod cache;
 mod explain;
 mod graph;
 mod log;
@@ -26,6 +27,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Shell(args) => shell::run(global, args),
         Command::Log(args) => log::run(global, args),
         Command::Update(args) => update::run(global, args),
+        Command::Cache { command } => cache::run(global, command),
         Command::Recipe { command } => recipe::run(global, command),
         _ => todo!(),
     }

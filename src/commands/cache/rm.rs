@@ -1,0 +1,63 @@
+//! `ibuild cache rm`: forgets what stages made. It is made again when it is needed.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use ibuild::cache::Store;
+use ibuild::graph::RememberedStage;
+use ibuild::stages::build::{Forgotten, Project, forget_everything, forget_stage};
+
+use crate::cli::Global;
+use crate::commands::recipe::counted;
+use crate::failure::{EnvironmentError, UsageError};
+use crate::session::{Session, find_stage};
+use crate::terminal::print;
+use crate::ui::bytes;
+
+pub fn stage(global: &Global, text: &str) -> Result<ExitCode> {
+    let session = Session::open(global, &[])?;
+    refuse_during_builds(&session.store)?;
+    let found = find(&session, text)?;
+    tell(forget_stage(&session.store, &found)?)
+}
+
+pub fn all_stages(store: &Store) -> Result<ExitCode> {
+    refuse_during_builds(store)?;
+    tell(forget_everything(store)?)
+}
+
+/// A stage by the name under which it is remembered, even one that the recipe no longer has.
+fn find(session: &Session, text: &str) -> Result<RememberedStage> {
+    let of_project = |stage: &RememberedStage| stage.project == session.recipe.project.name.as_str();
+    let stages: Vec<_> = RememberedStage::all(&session.store)?.into_iter().filter(of_project).collect();
+    let named = |name: &str| stages.iter().find(|stage| stage.stage.as_str() == name).cloned();
+    if let Some(found) = named(text) {
+        return Ok(found);
+    }
+    let project = Project::new(&session.recipe);
+    let name = project.graph.name(find_stage(&project, text)?);
+    let unknown =
+        || UsageError::new(format!("nothing is remembered of `{name}`")).hint("see `ibuild cache ls`");
+    Ok(named(name.as_str()).ok_or_else(unknown)?)
+}
+
+/// What a running build has mounted must not go away under it.
+fn refuse_during_builds(store: &Store) -> Result<()> {
+    match store.worker()? {
+        None => Ok(()),
+        Some(pid) => Err(EnvironmentError {
+            message: format!("process {pid} is building in this store"),
+            hint: "try again when it is done".to_owned(),
+        }
+        .into()),
+    }
+}
+
+fn tell(gone: Forgotten) -> Result<ExitCode> {
+    let Forgotten { stages, layers, artifacts, bytes: freed } = gone;
+    let stages = counted(stages, "stage", "stages");
+    let layers = counted(layers, "layer", "layers");
+    let artifacts = counted(artifacts, "artifact", "artifacts");
+    print(&format!("forgot {stages}, removed {layers} and {artifacts}, freed {}\n", bytes(freed)))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,211 @@
+//! `ibuild cache show`: all that is known of a stage or of an action.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use ibuild::cache::{ActionKey, LayerId, Store};
+use ibuild::graph::{Description, RememberedStage};
+use ibuild::stages::build::{Contents, Project, StageOutput};
+use ibuild::stages::packages::Timestamp;
+use ibuild::stages::snapshot::{Layer, LayerStore};
+use serde_json::{Value, json};
+
+use crate::cli::{Global, ShowArgs};
+use crate::described;
+use crate::failure::UsageError;
+use crate::session::{Session, find_stage, project_dir};
+use crate::terminal::{print, print_json};
+use crate::ui::{bytes, seconds};
+
+/// Fewer digits name half a store.
+const SHORTEST_PREFIX: usize = 4;
+
+pub fn run(global: &Global, args: &ShowArgs) -> Result<ExitCode> {
+    let (store, key) = resolve(global, &args.name)?;
+    let shown = Shown::of(&store, key)?;
+    if args.json {
+        print_json(shown.as_json())?;
+    } else {
+        print(&shown.as_text())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A prefix of a key needs no recipe; anything else is looked up in it.
+fn resolve(global: &Global, name: &str) -> Result<(Store, ActionKey)> {
+    let digits = name.strip_prefix("b3:").unwrap_or(name);
+    // What starts with `b3:` cannot be a name.
+    let is_prefix = (digits.len() >= SHORTEST_PREFIX || digits.len() < name.len())
+        && digits.len() <= 64
+        && digits.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
+    let has_recipe = project_dir(global)?.join(ibuild::stages::recipe::RECIPE_FILE).exists();
+    if has_recipe {
+        let session = Session::open(global, &[])?;
+        match last_key(&session, name) {
+            Err(_) if is_prefix => {}
+            found => return Ok((session.store.clone(), found?)),
+        }
+    } else if !is_prefix {
+        let hint = format!(
+            "a key is at least {SHORTEST_PREFIX} of the digits 0-9 and a-f; for a stage, use `-C DIR`"
+        );
+        return Err(UsageError::new(format!("`{name}` is no action key, and there is no recipe"))
+            .hint(hint)
+            .into());
+    }
+    let store = super::store(global)?;
+    let key = by_prefix(&Contents::of(&store)?, digits)?;
+    Ok((store, key))
+}
+
+fn last_key(session: &Session, name: &str) -> Result<ActionKey> {
+    let project = Project::new(&session.recipe);
+    let stage = project.graph.name(find_stage(&project, name)?);
+    let never = || UsageError::new(format!("`{stage}` was never built")).hint("see `ibuild plan`");
+    Ok(session.memory().last_run(stage)?.ok_or_else(never)?.key)
+}
+
+fn by_prefix(contents: &Contents<'_>, digits: &str) -> Result<ActionKey> {
+    match contents.keys_starting_with(digits).as_slice() {
+        [key] => Ok(*key),
+        [] => {
+            let error = UsageError::new(format!("no action key starts with `{digits}`"));
+            Err(error.hint("`ibuild cache ls` shows the keys that there are").into())
+        }
+        several => {
+            let keys: Vec<_> =
+                several.iter().take(8).map(|key| key.hex()[..digits.len() + 8].to_owned()).collect();
+            let error = UsageError::new(format!("{} action keys start with `{digits}`", several.len()));
+            Err(error.hint(format!("give more digits: {}", keys.join(", "))).into())
+        }
+    }
+}
+
+/// An action with everything around it.
+struct Shown {
+    key: ActionKey,
+    /// The stages whose last run it was.
+    stages: Vec<RememberedStage>,
+    output: Option<StageOutput>,
+    millis: Option<u64>,
+    layers: Vec<ShownLayer>,
+}
+
+struct ShownLayer {
+    id: LayerId,
+    /// `None` if its tarball is gone.
+    found: Option<Layer>,
+    is_unpacked: bool,
+}
+
+impl Shown {
+    fn of(store: &Store, key: ActionKey) -> Result<Self> {
+        let contents = Contents::of(store)?;
+        let stages = RememberedStage::all(store)?.into_iter().filter(|stage| stage.last.key == key).collect();
+        let output = contents.output(&key);
+        let layers = LayerStore::new(store);
+        let ids = output.as_ref().and_then(StageOutput::snapshot).map(|snapshot| snapshot.layers.clone());
+        let mut shown = Vec::new();
+        for id in ids.unwrap_or_default() {
+            shown.push(ShownLayer { id, found: layers.find(&id)?, is_unpacked: layers.is_unpacked(&id) });
+        }
+        Ok(Self { key, stages, output, millis: contents.millis(&key), layers: shown })
+    }
+
+    /// What the action was. It is kept with a stage's last run only.
+    fn description(&self) -> Option<Description> {
+        self.stages.iter().find_map(|stage| stage.last.description())
+    }
+
+    fn as_text(&self) -> String {
+        let mut lines = vec![format!("action: {}", self.key)];
+        for stage in &self.stages {
+            let time = Timestamp(stage.last.time);
+            lines.push(format!("stage: {} of {}, {time}", stage.stage, stage.project));
+            lines.extend(stage.last.reason.as_ref().map(|reason| format!("  ran because: {reason}")));
+        }
+        lines.extend(self.millis.map(|millis| format!("took: {}", seconds(Duration::from_millis(millis)))));
+        lines.extend(self.output_lines());
+        match self.description() {
+            Some(description) => {
+                lines.push("description:".to_owned());
+                let fields =
+                    description.fields().iter().flat_map(|(name, value)| described::lines(name, value));
+                lines.extend(fields.map(|line| format!("  {line}")).collect::<Vec<_>>());
+            }
+            None => {
+                lines.push("description: not kept, because it is no stage's last run any more".to_owned())
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+
+    fn output_lines(&self) -> Vec<String> {
+        match &self.output {
+            None => vec!["result: not known any more".to_owned()],
+            Some(StageOutput::Artifact(artifact)) => {
+                vec![format!("artifact: {}  {}  {}", artifact.blob, artifact.sha256, bytes(artifact.size))]
+            }
+            Some(StageOutput::Snapshot(snapshot)) => {
+                let first = vec![format!("tree: {}", snapshot.tree), "layers:".to_owned()];
+                first
+                    .into_iter()
+                    .chain(self.layers.iter().map(|layer| format!("  {}", layer.as_line())))
+                    .collect()
+            }
+        }
+    }
+
+    fn as_json(&self) -> Value {
+        let stages = self.stages.iter().map(|stage| {
+            json!({
+                "project": stage.project,
+                "stage": stage.stage.as_str(),
+                "time": Timestamp(stage.last.time).to_string(),
+                "reason": stage.last.reason,
+            })
+        });
+        let fields = self.description().map(|description| {
+            let field = |(name, value): (&String, _)| (name.clone(), described::as_json(value));
+            Value::Object(description.fields().iter().map(field).collect())
+        });
+        let snapshot = self.output.as_ref().and_then(StageOutput::snapshot);
+        let artifact = self.output.as_ref().and_then(StageOutput::artifact).map(|artifact| {
+            json!({ "blake3": artifact.blob.hex(), "sha256": artifact.sha256.hex(), "size": artifact.size })
+        });
+        json!({
+            "key": self.key.hex(),
+            "stages": stages.collect::<Vec<_>>(),
+            "seconds": self.millis.map(|millis| millis as f64 / 1000.0),
+            "description": fields,
+            "tree": snapshot.map(|snapshot| snapshot.tree.hex()),
+            "layers": self.layers.iter().map(ShownLayer::as_json).collect::<Vec<_>>(),
+            "artifact": artifact,
+        })
+    }
+}
+
+impl ShownLayer {
+    fn as_line(&self) -> String {
+        let unpacked = if self.is_unpacked { "unpacked" } else { "packed" };
+        match &self.found {
+            None => format!("{}  gone", self.id),
+            Some(layer) => {
+                let (packed, raw) = (bytes(layer.blob_size), bytes(layer.raw_size));
+                format!("{}  {packed} ({raw} raw)  {} changes  {unpacked}", self.id, layer.changes)
+            }
+        }
+    }
+
+    fn as_json(&self) -> Value {
+        json!({
+            "layer": self.id.hex(),
+            "blob": self.found.as_ref().map(|layer| layer.blob.hex()),
+            "size": self.found.as_ref().map(|layer| layer.blob_size),
+            "raw_size": self.found.as_ref().map(|layer| layer.raw_size),
+            "changes": self.found.as_ref().map(|layer| layer.changes),
+            "unpacked": self.is_unpacked,
+        })
+    }
+}
