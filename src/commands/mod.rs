@@ -2,6 +2,8 @@
 
 mod build;
 mod cache;
+mod clean;
+mod doctor;
 mod explain;
 mod graph;
 mod log;
@@ -28,6 +30,8 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Log(args) => log::run(global, args),
         Command::Update(args) => update::run(global, args),
         Command::Cache { command } => cache::run(global, command),
+        Command::Clean(args) => clean::run(global, args),
+        Command::Doctor(args) => doctor::run(global, args),
         Command::Recipe { command } => recipe::run(global, command),
         _ => todo!(),
     }
