@@ -3,9 +3,11 @@
 mod build;
 mod cache;
 mod clean;
+mod completions;
 mod doctor;
 mod explain;
 mod graph;
+mod init;
 mod log;
 mod plan;
 mod recipe;
@@ -22,6 +24,7 @@ use crate::cli::{Cli, Command};
 pub fn run(cli: &Cli) -> Result<ExitCode> {
     let global = &cli.global;
     match &cli.command {
+        Command::Init(args) => init::run(global, args),
         Command::Build(args) => build::run(global, args),
         Command::Plan(args) => plan::run(global, args),
         Command::Explain(args) => explain::run(global, args),
@@ -33,6 +36,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Clean(args) => clean::run(global, args),
         Command::Doctor(args) => doctor::run(global, args),
         Command::Recipe { command } => recipe::run(global, command),
+        Command::Completions { shell } => completions::run(*shell),
         _ => todo!(),
     }
 }
