@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod boot;
 mod build;
 mod cache;
 mod clean;
@@ -31,12 +32,12 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Graph(args) => graph::run(global, args),
         Command::Shell(args) => shell::run(global, args),
         Command::Log(args) => log::run(global, args),
+        Command::Boot(args) => boot::run(global, args),
         Command::Update(args) => update::run(global, args),
         Command::Cache { command } => cache::run(global, command),
         Command::Clean(args) => clean::run(global, args),
         Command::Doctor(args) => doctor::run(global, args),
         Command::Recipe { command } => recipe::run(global, command),
         Command::Completions { shell } => completions::run(*shell),
-        _ => todo!(),
     }
 }
