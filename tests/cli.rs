@@ -1,0 +1,288 @@
+//! The real binary in a sealed box: a cleared environment, its own home, cache and project. No test here needs the
+//! network or root.
+
+mod harness;
+
+use harness::Sandbox;
+
+#[test]
+fn help_names_every_command() {
+    let help = Sandbox::empty().run(&["--help"]).succeeds();
+    let commands = [
+        "init",
+        "build",
+        "plan",
+        "explain",
+        "graph",
+        "shell",
+        "log",
+        "boot",
+        "update",
+        "cache",
+        "clean",
+        "doctor",
+        "recipe",
+        "completions",
+    ];
+    for command in commands {
+        assert!(
+            help.lines().any(|line| line.trim_start().starts_with(command)),
+            "{command} is not in\n{help}"
+        );
+    }
+}
+
+#[test]
+fn a_new_project_is_right_and_is_not_overwritten() {
+    let sandbox = Sandbox::empty();
+    let made = sandbox.run(&["init", "hello", "demo"]);
+    assert!(made.stderr.starts_with("made the project `demo` in `[ROOT]/project/demo`; next:\n  cd demo\n"));
+    made.succeeds();
+    let check = sandbox.run(&["-C", "demo", "recipe", "check"]).succeeds();
+    assert_eq!(check, "ok: 1 rootfs, 10 stages, 1 image\n");
+    assert!(sandbox.is_executable("demo/scripts/30-user") && !sandbox.is_executable("demo/files/etc/fstab"));
+    sandbox.run(&["init", "hello", "demo"]).fails(
+        2,
+        "error: `[ROOT]/project/demo/ibuild.toml` is there already\n\
+         hint: give another directory: `ibuild init TEMPLATE DIR`\n",
+    );
+}
+
+#[test]
+fn an_unknown_template_has_a_neighbour() {
+    Sandbox::empty().run(&["init", "helo"]).fails(
+        2,
+        "error: there is no template `helo`\n\
+         hint: did you mean `hello`?; a directory comes second: `ibuild init hello helo`\n",
+    );
+}
+
+#[test]
+fn a_recipe_is_shown_as_a_recipe() {
+    let sandbox = Sandbox::with_project();
+    let shown = sandbox.run(&["recipe", "show"]).succeeds();
+    assert!(shown.contains("[project]\nname = \"project\"\n"), "{shown}");
+    sandbox.write("ibuild.toml", &shown);
+    assert_eq!(sandbox.run(&["recipe", "show"]).succeeds(), shown);
+    let json = sandbox.run(&["recipe", "show", "--json"]).json();
+    assert_eq!((&json["v"], &json["project"]["name"]), (&1.into(), &"project".into()));
+}
+
+#[test]
+fn a_wrong_recipe_says_where_and_what_was_meant() {
+    let sandbox = Sandbox::with_project();
+    sandbox.edit("ibuild.toml", "rootfs = \"hello\"", "rootfs = \"helo\"");
+    let failed = sandbox.run(&["recipe", "check"]);
+    for needle in ["ibuild.toml:30:10", "hint: did you mean `hello`?"] {
+        assert!(failed.stderr.contains(needle), "{needle} is not in\n{}", failed.stderr);
+    }
+    assert_eq!((failed.status, failed.stdout.as_str()), (2, ""));
+}
+
+#[test]
+fn no_recipe_is_a_clear_error() {
+    let failed = Sandbox::empty().run(&["plan", "-t", "hello.ova"]);
+    assert_eq!(failed.status, 2);
+    assert!(failed.stderr.contains("ibuild.toml"), "{}", failed.stderr);
+}
+
+#[test]
+fn unknown_names_have_hints() {
+    let sandbox = Sandbox::with_project();
+    let target = "error: there is no target `hello.ovo`\nhint: the targets are hello.ova\n";
+    sandbox.run(&["build", "--target", "hello.ovo"]).fails(2, target);
+    sandbox.run(&["plan", "--target", "hello.ovo"]).fails(2, target);
+    let name = "error: there is no stage or target `hello.ovo`\nhint: did you mean `hello.ova`?\n";
+    sandbox.run(&["explain", "hello.ovo"]).fails(2, name);
+    let stage = "error: there is no stage `hello/kernal`\nhint: did you mean `hello/kernel`?\n";
+    for command in ["explain", "log", "shell"] {
+        sandbox.run(&[command, "hello/kernal"]).fails(2, stage);
+    }
+    sandbox
+        .run(&["update", "debain"])
+        .fails(2, "error: there is no archive `debain`\nhint: did you mean `debian`?\n");
+}
+
+#[test]
+fn a_plan_needs_no_lock() {
+    let sandbox = Sandbox::with_project();
+    let plan = sandbox.run(&["plan", "--target", "hello.ova"]).succeeds();
+    assert!(plan.starts_with("run     hello/bootstrap    never built\nmaybe   hello/kernel "), "{plan}");
+    assert!(plan.ends_with("11 of 11 stages, at most 0 ms by their last runs\n"), "{plan}");
+    assert!(!sandbox.exists("ibuild.lock"));
+}
+
+#[test]
+fn a_graph_in_every_format() {
+    let sandbox = Sandbox::with_project();
+    let draw = |format: &str| sandbox.run(&["graph", "--format", format]).succeeds();
+    let dot = draw("dot");
+    assert!(dot.starts_with("digraph \"project\" {\n") && dot.ends_with("}\n"), "{dot}");
+    assert!(dot.contains("  \"hello/sane\" -> \"hello.ova\"\n"), "{dot}");
+    assert!(!dot.contains("hello.qcow2"), "a format that the recipe does not list was drawn");
+    let mermaid = draw("mermaid");
+    assert!(mermaid.starts_with("flowchart LR\n  s0(\"● hello/bootstrap\"):::dirty\n"), "{mermaid}");
+    assert!(mermaid.contains("[[\"? hello.ova\"]]:::pending"), "{mermaid}");
+    for format in ["svg", "html"] {
+        let page = draw(format);
+        harness::assert_balanced(page.trim_start_matches("<!DOCTYPE html>"));
+        assert_eq!(page.matches("<rect ").count(), 11);
+        assert_eq!(page.matches("<path ").count(), 10);
+    }
+    let json = sandbox.run(&["graph", "--format", "json"]).json();
+    assert_eq!(json["stages"].as_array().unwrap().len(), 11);
+    assert_eq!(json["stages"][10]["inputs"], serde_json::json!(["hello/sane"]));
+}
+
+#[test]
+fn explaining_what_was_never_built() {
+    let sandbox = Sandbox::with_project();
+    assert_eq!(
+        sandbox.run(&["explain", "hello/bootstrap"]).succeeds(),
+        "hello/bootstrap is dirty: it would run\n\
+         cause  hello/bootstrap\n  never built\n\
+         1 cause, 0 consequences\n"
+    );
+    let target = sandbox.run(&["explain", "hello.ova"]).succeeds();
+    assert!(target.contains("consequence  hello/kernel  waits for `hello/bootstrap`\n"), "{target}");
+    assert!(target.ends_with("1 cause, 10 consequences\n"), "{target}");
+    let json = sandbox.run(&["explain", "--json", "hello/kernel"]).json();
+    assert_eq!(json["stages"][0]["verdict"], "pending");
+    assert_eq!(json["causes"][0]["kind"], "never-built");
+    assert_eq!(json["consequences"][0]["waits_for"][0], "hello/bootstrap");
+}
+
+#[test]
+fn an_empty_store() {
+    let sandbox = Sandbox::empty();
+    assert_eq!(sandbox.run(&["cache", "ls"]).succeeds(), "");
+    assert_eq!(sandbox.run(&["cache", "ls", "--json"]).json()["stages"], serde_json::json!([]));
+    let verified = sandbox.run(&["cache", "verify"]).succeeds();
+    assert_eq!(verified, "blobs: 0 read, 0 B, 0 damaged\npackages: 0 read, 0 B, 0 damaged\n");
+    let stats = sandbox.run(&["cache", "stats", "--json"]).json();
+    assert_eq!(stats["layers"], serde_json::json!({ "count": 0, "bytes": 0 }));
+    let removed = sandbox.run(&["cache", "rm", "--stages"]).succeeds();
+    assert_eq!(removed, "forgot 0 stages, removed 0 layers and 0 artifacts, freed 0 B\n");
+    sandbox.run(&["cache", "show", "0123abcd"]).fails(
+        2,
+        "error: no action key starts with `0123abcd`\n\
+         hint: `ibuild cache ls` shows the keys that there are\n",
+    );
+    assert_eq!(sandbox.run(&["cache", "show", "hello/sane"]).status, 2);
+}
+
+#[test]
+fn a_stage_that_was_never_built_is_not_in_the_cache() {
+    let sandbox = Sandbox::with_project();
+    let show = sandbox.run(&["cache", "show", "hello/sane"]);
+    show.fails(2, "error: `hello/sane` was never built\nhint: see `ibuild plan`\n");
+    let rm = sandbox.run(&["cache", "rm", "hello/sane"]);
+    rm.fails(2, "error: nothing is remembered of `hello/sane`\nhint: see `ibuild cache ls`\n");
+}
+
+#[test]
+fn a_damaged_package_is_found_and_removed() {
+    let sandbox = Sandbox::empty();
+    sandbox.run(&["cache", "ls"]).succeeds();
+    let name = "00".to_owned() + "/" + &"0".repeat(62);
+    sandbox.write(&format!("../cache/packages/{name}"), "not what it says");
+    let verified = sandbox.run(&["cache", "verify"]);
+    assert!(verified.stdout.contains("\ndamaged  packages  sha256:0000"), "{}", verified.stdout);
+    assert_eq!(
+        (verified.status, verified.stderr.as_str()),
+        (1, "error: a damaged file was found and removed\n")
+    );
+    sandbox.run(&["cache", "verify"]).succeeds();
+}
+
+#[test]
+fn the_doctor_speaks_json() {
+    let sandbox = Sandbox::empty();
+    let found = sandbox.run(&["doctor", "--json"]);
+    assert!([0, 3].contains(&found.status), "{}", found.stderr);
+    let json = found.json();
+    let checks = json["checks"].as_array().unwrap();
+    let lacks = |check: &serde_json::Value| {
+        check["needed"] == true && ["missing", "too old"].contains(&check["state"].as_str().unwrap())
+    };
+    assert_eq!(found.status == 3, checks.iter().any(lacks));
+    assert!(checks.iter().all(|check| (check["state"] == "ok") == check["remedy"].is_null()), "{json}");
+    assert!(!sandbox.exists("../cache"), "the doctor changed something");
+}
+
+#[test]
+fn nothing_has_run_yet() {
+    let sandbox = Sandbox::with_project();
+    sandbox.run(&["log"]).fails(
+        2,
+        "error: no stage of this project has run yet\nhint: `ibuild build --target ...` runs them\n",
+    );
+    sandbox.run(&["log", "hello.ova"]).fails(
+        2,
+        "error: `hello.ova` has no log: it never ran here\nhint: `ibuild build --target hello.ova` makes it\n",
+    );
+}
+
+#[test]
+fn the_log_of_what_ran_last() {
+    let sandbox = Sandbox::with_project();
+    sandbox.write("../cache/logs/project/hello/kernel.log", "Unpacking linux\n");
+    let shown = sandbox.run(&["log"]);
+    assert_eq!(
+        (shown.stdout.as_str(), shown.stderr.as_str()),
+        ("Unpacking linux\n", "log of `hello/kernel`\n")
+    );
+    assert_eq!(sandbox.run(&["log", "hello/kernel"]).succeeds(), "Unpacking linux\n");
+}
+
+#[test]
+fn cleaning_removes_only_what_ibuild_made() {
+    let sandbox = Sandbox::with_project();
+    assert_eq!(sandbox.run(&["clean"]).stderr, "nothing to remove\n");
+    let manifest = |target: &str| format!("{{ \"v\": 1, \"target\": \"{target}\", \"blake3\": \"00\" }}");
+    for target in ["hello.ova", "hello.raw", "other.ova"] {
+        sandbox.write(&format!("out/{target}"), "image");
+        sandbox.write(&format!("out/{target}.manifest.json"), &manifest(target));
+    }
+    sandbox.write("out/mine.ova", "mine");
+    sandbox.write("out/mine.ova.manifest.json", "not ibuild's");
+    assert_eq!(
+        sandbox.run(&["clean", "hello"]).succeeds(),
+        "removed hello.ova  5 B\nremoved hello.raw  5 B\n"
+    );
+    assert!(sandbox.exists("out/other.ova"));
+    assert_eq!(sandbox.run(&["clean", "hello"]).stderr, "nothing to remove\n");
+    let failed = "error: there is no target `helo`\nhint: the targets are hello.ova\n";
+    assert!(sandbox.run(&["clean", "helo"]).stderr.contains(failed));
+    assert_eq!(sandbox.run(&["clean"]).succeeds(), "removed other.ova  5 B\n");
+    assert!(sandbox.exists("out/mine.ova") && sandbox.exists("out/mine.ova.manifest.json"));
+}
+
+#[test]
+fn what_is_not_built_cannot_be_booted() {
+    let sandbox = Sandbox::with_project();
+    sandbox.run(&["boot", "hello.ova"]).fails(
+        2,
+        "error: `hello.ova` is not in `[ROOT]/project/out`\n\
+         hint: `ibuild build --target hello.ova` puts it there\n",
+    );
+    let bad = sandbox.run(&["boot", "hello.ova", "--until", "("]);
+    assert_eq!(bad.status, 2);
+    assert!(bad.stderr.starts_with("error: `--until (` is no regular expression"), "{}", bad.stderr);
+}
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = Sandbox::empty().run(&["completions", shell]).succeeds();
+        assert!(script.contains("ibuild") && script.contains("explain"), "{shell}");
+    }
+}
+
+#[test]
+fn usage_errors_have_status_2() {
+    let sandbox = Sandbox::with_project();
+    for arguments in [&["frobnicate"][..], &["build", "--jobs", "0"], &["plan"], &["cache", "rm"]] {
+        assert_eq!(sandbox.run(arguments).status, 2, "{arguments:?}");
+    }
+}
