@@ -182,7 +182,9 @@ mod tests {
         let (stage, mut description) = (StageName::new(stage), Description::new("run", 1));
         description.set("command", format!("{project} {stage}"));
         let memory = RunMemory::new(store, project);
-        memory.remember_run(&stage, &description, &Made(7), Batch::default(), "never built".to_owned(), 5).unwrap();
+        memory
+            .remember_run(&stage, &description, &Made(7), Batch::default(), "never built".to_owned(), 5)
+            .unwrap();
     }
 
     fn names(store: &Store) -> Vec<String> {
