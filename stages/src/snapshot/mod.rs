@@ -1,6 +1,6 @@
 //! Snapshots of a root file system: a tree and the layers that make it.
 //!
-//! A stage leaves an overlay's upper directory behind. [`capture`](capture::capture) turns it into a [`Layer`](layer)
+//! A stage leaves an overlay's upper directory behind. [`capture`](capture::capture) turns it into a [`Layer`]
 //! and the [`TreeId`](ibuild_cache::TreeId) of the whole file system, at the cost of what the stage changed.
 
 pub mod capture;
