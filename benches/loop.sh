@@ -24,7 +24,7 @@ best_of() {
         eval "$prepare"
         start=$(now)
         "$ibuild" -q build --target hello.ova >>"$work/log"
-        took=$(((($(now) - start)) / 1000000))
+        took=$((($(now) - start) / 1000000))
         if ((best == 0 || took < best)); then best=$took; fi
     done
     echo "$best"
