@@ -3,6 +3,8 @@
 //! The story is one test because each chapter stands on what the one before has built. It needs root, a Debian mirror, and
 //! the tools that `ibuild doctor` lists; what is missing makes it fail, never pass.
 
+#![expect(clippy::print_stderr, reason = "the story tells its chapters and what they measured")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -109,7 +109,9 @@ mod tests {
         let tree = TreeId::from_bytes([tree; 32]);
         let output = StageOutput::Snapshot(Snapshot { tree, layers: layers.to_vec() });
         let stage = StageName::new(stage);
-        RunMemory::new(store, "lab").remember_run(&stage, &description, &output, String::new(), 1).unwrap();
+        RunMemory::new(store, "lab")
+            .remember_run(&stage, &description, &output, Batch::default(), String::new(), 1)
+            .unwrap();
     }
 
     #[test]

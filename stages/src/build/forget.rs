@@ -164,7 +164,7 @@ mod tests {
             description.set("command", stage);
             let memory = RunMemory::new(&self.store, "lab");
             let stage = StageName::new(stage);
-            memory.remember_run(&stage, &description, output, String::new(), 1).unwrap();
+            memory.remember_run(&stage, &description, output, Batch::default(), String::new(), 1).unwrap();
         }
 
         fn snapshot(&self, stage: &str, layers: &[LayerId]) {
