@@ -1,6 +1,6 @@
 //! The executor: describes stages, finds out whether what they made is still there, and makes them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ibuild_cache::{ActionKey, Batch, FileLock, LockMode, Store};
 use ibuild_graph::{Description, Executor, Made, StageId};
@@ -11,6 +11,7 @@ use super::logs::Logs;
 use super::output::StageOutput;
 use super::project::{Job, Project};
 use super::{StageError, image, steps};
+use crate::disk::{DiskError, Mke2fs, MkfsTool};
 use crate::packages::FetchObserver;
 use crate::recipe::{ArchiveName, StepKind};
 use crate::sandbox::Supervisor;
@@ -65,6 +66,8 @@ pub struct Builder<'a> {
     inputs: Inputs<'a>,
     logs: Logs,
     tracing: Tracing,
+    /// Looking for the tool tries it out, which a build of several formats needs once.
+    filesystem_writer: OnceLock<Mke2fs>,
 }
 
 impl<'a> Builder<'a> {
@@ -80,7 +83,17 @@ impl<'a> Builder<'a> {
         let archives = Archives::new(store, &project.recipe.archives, options.archives, fetches);
         let logs = Logs::new(store.layout(), project.recipe.project.name.as_str());
         let inputs = Inputs::new(store);
-        Self { project, store, supervisor, observer, archives, inputs, logs, tracing: options.tracing }
+        Self {
+            project,
+            store,
+            supervisor,
+            observer,
+            archives,
+            inputs,
+            logs,
+            tracing: options.tracing,
+            filesystem_writer: OnceLock::new(),
+        }
     }
 
     /// The content store and index.
@@ -108,6 +121,15 @@ impl<'a> Builder<'a> {
     /// The logs of the project.
     pub fn logs(&self) -> &Logs {
         &self.logs
+    }
+
+    /// What writes the file systems of disks.
+    pub(super) fn filesystem_writer(&self) -> Result<&Mke2fs, StageError> {
+        if let Some(writer) = self.filesystem_writer.get() {
+            return Ok(writer);
+        }
+        let writer = Mke2fs::new(MkfsTool::find().map_err(DiskError::from)?);
+        Ok(self.filesystem_writer.get_or_init(|| writer))
     }
 
     pub(super) fn tracing(&self) -> Tracing {

@@ -17,7 +17,7 @@ use super::output::Artifact;
 use super::project::Target;
 use crate::disk::{
     BootFiles, DiskSpec, FilesystemWriter, Firmware, FirmwareSet, Format, GrubPlan, Identity, MIB,
-    MachineDisk, Mke2fs, MkfsTool, Nic, RawDisk, Source, VmSpec, assemble_raw, pack, packer_identity,
+    MachineDisk, Nic, RawDisk, Source, VmSpec, assemble_raw, pack, packer_identity,
 };
 use crate::recipe::{self, Image, ImageFormat};
 use crate::sandbox::{Access, Bind, Payload};
@@ -68,7 +68,7 @@ fn describe_disk(builder: &Builder<'_>, image: &Image, into: &mut Description) -
             ("cmdline", disk.cmdline.as_str().into()),
         ]),
     );
-    into.set("file system", filesystem_writer()?.identity());
+    into.set("file system", builder.filesystem_writer()?.identity());
     into.set("boot loader", i64::from(GrubPlan::VERSION));
     Ok(())
 }
@@ -132,10 +132,6 @@ fn nic(nic: &recipe::Nic) -> Nic {
     }
 }
 
-fn filesystem_writer() -> Result<Mke2fs, StageError> {
-    Ok(Mke2fs::new(MkfsTool::find().map_err(crate::disk::DiskError::from)?))
-}
-
 /// Makes the image and puts it into the content store.
 pub(super) fn run(
     builder: &Builder<'_>,
@@ -190,7 +186,11 @@ impl Packing<'_, '_> {
     fn raw_disk(&self, disk: &DiskSpec, tar: &Path) -> Result<PathBuf, StageError> {
         let boot = self.boot_files(disk)?;
         let raw = self.scratch.join("disk.raw");
-        assemble_raw(&RawDisk { spec: disk, boot: &boot, root_tar: tar }, &filesystem_writer()?, &raw)?;
+        assemble_raw(
+            &RawDisk { spec: disk, boot: &boot, root_tar: tar },
+            self.builder.filesystem_writer()?,
+            &raw,
+        )?;
         Ok(raw)
     }
 
