@@ -7,6 +7,8 @@ pub mod capture;
 pub mod diff;
 mod error;
 pub mod flat;
+#[cfg(test)]
+mod golden;
 pub mod layers;
 mod tarball;
 #[cfg(test)]
