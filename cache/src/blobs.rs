@@ -46,7 +46,7 @@ impl<D: Digest> BlobStore<D> {
     /// Starts a blob whose name is not known yet.
     pub fn writer(&self) -> Result<BlobWriter<D>, CacheError> {
         let temp = NamedTempFile::new_in(&self.tmp).map_err(CacheError::io("create a file in", &self.tmp))?;
-        Ok(BlobWriter { store: self.clone(), temp, hasher: D::Hasher::default(), size: 0 })
+        Ok(BlobWriter { store: self.clone(), temp, hasher: D::Hasher::default(), size: 0, on_its_way: 0 })
     }
 
     /// Stores bytes that are already in memory.
@@ -211,9 +211,24 @@ pub struct BlobWriter<D: Digest> {
     temp: NamedTempFile,
     hasher: D::Hasher,
     size: u64,
+    /// How many of the bytes the disk was asked to write already.
+    on_its_way: u64,
 }
 
+/// How many bytes may wait in memory before the disk is asked to write them.
+const LAZY: u64 = 8 << 20;
+
 impl<D: Digest> BlobWriter<D> {
+    /// Lets the disk write while more is made, so that little is left to wait for when the blob is made durable. That
+    /// it does is only hoped for: the flush at the end is what counts.
+    fn hurry(&mut self) {
+        let length = self.size - self.on_its_way;
+        if length >= LAZY {
+            start_writing(self.temp.as_file(), self.on_its_way, length);
+            self.on_its_way = self.size;
+        }
+    }
+
     /// The number of bytes written so far.
     pub fn size(&self) -> u64 {
         self.size
@@ -256,6 +271,14 @@ impl<D: Digest> BlobWriter<D> {
     }
 }
 
+fn start_writing(file: &File, offset: u64, length: u64) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: one system call on an open descriptor, without memory.
+    let _ = unsafe {
+        libc::sync_file_range(file.as_raw_fd(), offset as i64, length as i64, libc::SYNC_FILE_RANGE_WRITE)
+    };
+}
+
 fn make_read_only(temp: &NamedTempFile) -> Result<(), CacheError> {
     use std::os::unix::fs::PermissionsExt;
     let mode = fs::Permissions::from_mode(0o444);
@@ -272,6 +295,7 @@ impl<D: Digest> Write for BlobWriter<D> {
         let written = self.temp.as_file_mut().write(bytes)?;
         D::update(&mut self.hasher, &bytes[..written]);
         self.size += written as u64;
+        self.hurry();
         Ok(written)
     }
 
