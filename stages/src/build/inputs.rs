@@ -15,7 +15,7 @@ use ibuild_cache::{Batch, BlobId, FileStamp, MemoEntry, Store, Table};
 use ibuild_graph::Value;
 
 use super::StageError;
-use crate::snapshot::capture::hash_file;
+use crate::snapshot::hash_file;
 
 /// Reads input files, and remembers digests of files that have not changed.
 pub(super) struct Inputs<'s> {

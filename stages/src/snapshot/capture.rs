@@ -5,15 +5,16 @@
 //! unpacked from its tarball.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirEntry, File};
-use std::io::{self, Read};
+use std::fs::{self, DirEntry};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{BlobId, Digest, TreeId};
+use ibuild_cache::TreeId;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, major, minor, utimensat};
 
+use super::contents::Contents;
 use super::tree::{Entry, Kind, Listing, Metadata, TreeStore};
 use super::volatile::VolatileList;
 use super::{SnapshotError, xattr};
@@ -57,7 +58,9 @@ pub fn capture(
     parent: Option<TreeId>,
 ) -> Result<Captured, SnapshotError> {
     let base = parent.map(|tree| context.trees.root(tree)).transpose()?;
-    let mut walk = Walk { context, upper, changes: Vec::new(), dropped: Vec::new(), links: BTreeMap::new() };
+    let contents = Contents::below(upper, &context.volatile)?;
+    let (changes, dropped, links) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let mut walk = Walk { context, upper, contents, changes, dropped, links };
     let root = walk.directory(b"", base.as_ref())?;
     Ok(Captured { tree: context.trees.add_root(&root), changes: walk.changes, dropped: walk.dropped })
 }
@@ -65,6 +68,7 @@ pub fn capture(
 struct Walk<'a> {
     context: &'a CaptureContext<'a>,
     upper: &'a Path,
+    contents: Contents,
     changes: Vec<(Vec<u8>, Change)>,
     dropped: Vec<PathBuf>,
     /// Inode of a file with several names -> the first of them.
@@ -203,7 +207,7 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<Kind, SnapshotError> {
-        let content = hash_file(disk)?;
+        let content = self.contents.of(disk, meta)?;
         let link =
             (meta.nlink() > 1).then(|| self.links.entry(meta.ino()).or_insert_with(|| path.to_vec()).clone());
         Ok(Kind::File { content, size: meta.len(), link })
@@ -245,24 +249,4 @@ fn remove_from_disk(disk: &Path) -> Result<(), SnapshotError> {
     let meta = fs::symlink_metadata(disk).map_err(SnapshotError::io("look at", disk))?;
     let removed = if meta.is_dir() { fs::remove_dir_all(disk) } else { fs::remove_file(disk) };
     removed.map_err(SnapshotError::io("remove", disk))
-}
-
-/// The digest of a regular file's bytes.
-pub(crate) fn hash_file(path: &Path) -> Result<BlobId, SnapshotError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = fs::OpenOptions::new();
-    let open = options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path);
-    let mut file = open.map_err(SnapshotError::io("open", path))?;
-    hash_open_file(&mut file).map_err(SnapshotError::io("read", path))
-}
-
-fn hash_open_file(file: &mut File) -> io::Result<BlobId> {
-    let mut hasher = <BlobId as Digest>::Hasher::default();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(BlobId::finish(hasher)),
-            length => BlobId::update(&mut hasher, &buffer[..length]),
-        }
-    }
 }

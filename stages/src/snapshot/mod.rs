@@ -4,6 +4,7 @@
 //! and the [`TreeId`](ibuild_cache::TreeId) of the whole file system, at the cost of what the stage changed.
 
 pub mod capture;
+mod contents;
 pub mod diff;
 mod error;
 pub mod flat;
@@ -18,6 +19,7 @@ pub mod unpack;
 pub mod volatile;
 mod xattr;
 
+pub(crate) use contents::hash_file;
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore, Snapshot};
 pub use tree::{Entry, Kind, Listing, Metadata, TreeStore};

@@ -1,0 +1,75 @@
+//! The digests of what files hold, found by several threads before one of them walks the tree.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ibuild_cache::{BlobId, Digest};
+use rayon::prelude::*;
+
+use super::SnapshotError;
+use super::capture::join;
+use super::volatile::VolatileList;
+
+/// The digests by inode, so that a file with several names is read once.
+pub(super) struct Contents(HashMap<u64, BlobId>);
+
+impl Contents {
+    /// Reads all files below `dir` but those that will not be kept.
+    pub(super) fn below(dir: &Path, volatile: &VolatileList) -> Result<Self, SnapshotError> {
+        let mut files = HashMap::new();
+        collect(dir, b"", volatile, &mut files)?;
+        // A file that cannot be read is asked for again, by somebody who needs it and can tell.
+        let hashed = files.into_par_iter().filter_map(|(inode, path)| Some((inode, hash_file(&path).ok()?)));
+        Ok(Self(hashed.collect()))
+    }
+
+    /// The digest of a file.
+    pub(super) fn of(&self, disk: &Path, meta: &fs::Metadata) -> Result<BlobId, SnapshotError> {
+        self.0.get(&meta.ino()).map_or_else(|| hash_file(disk), |content| Ok(*content))
+    }
+}
+
+fn collect(
+    dir: &Path,
+    path: &[u8],
+    volatile: &VolatileList,
+    files: &mut HashMap<u64, PathBuf>,
+) -> Result<(), SnapshotError> {
+    let error = || SnapshotError::io("read", dir);
+    for entry in fs::read_dir(dir).map_err(error())? {
+        let entry = entry.map_err(error())?;
+        let kind = entry.file_type().map_err(error())?;
+        let path = join(path, &entry.file_name().into_vec());
+        if kind.is_dir() {
+            collect(&entry.path(), &path, volatile, files)?;
+        } else if kind.is_file() && !volatile.contains(&path) {
+            files.insert(entry.ino(), entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The digest of a regular file's bytes.
+pub(crate) fn hash_file(path: &Path) -> Result<BlobId, SnapshotError> {
+    let mut options = fs::OpenOptions::new();
+    let open = options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path);
+    let mut file = open.map_err(SnapshotError::io("open", path))?;
+    hash_open_file(&mut file).map_err(SnapshotError::io("read", path))
+}
+
+/// With a buffer no larger than the file, because most files are small and fresh memory costs more than they do.
+fn hash_open_file(file: &mut File) -> io::Result<BlobId> {
+    const MOST: u64 = 256 << 10;
+    let mut hasher = <BlobId as Digest>::Hasher::default();
+    let mut buffer = vec![0; (file.metadata()?.len() + 1).min(MOST) as usize];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(BlobId::finish(hasher)),
+            length => BlobId::update(&mut hasher, &buffer[..length]),
+        }
+    }
+}
