@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ibuild_cache::{Batch, Layout, RunDir};
+use ibuild_cache::{Batch, RunDir};
 use ibuild_graph::Made;
 
 use super::builder::Builder;
@@ -156,11 +156,7 @@ impl Changeroot {
 
 /// The directories of a snapshot's layers, topmost first, all of them unpacked.
 pub(super) fn lower_names(builder: &Builder<'_>, snapshot: &Snapshot) -> Result<Vec<String>, StageError> {
-    let layers = LayerStore::new(builder.store());
-    for layer in &snapshot.layers {
-        layers.unpacked(layer)?;
-    }
-    Ok(snapshot.layers.iter().rev().map(Layout::layer_name).collect())
+    Ok(LayerStore::new(builder.store()).lowers(&snapshot.layers)?)
 }
 
 /// An overlay's root looks like its upper directory: that has to look like the root below.

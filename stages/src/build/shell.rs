@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{LayerId, Layout, Store};
+use ibuild_cache::{LayerId, Store};
 use serde::{Deserialize, Serialize};
 
 use super::StageError;
@@ -99,12 +99,9 @@ impl Builder<'_> {
         argv: Vec<String>,
         terminal: Option<String>,
     ) -> Result<Ended, ShellError> {
-        let layers = LayerStore::new(self.store());
-        for layer in &failed.layers {
-            layers.unpacked(layer).map_err(StageError::from)?;
-        }
+        let below = LayerStore::new(self.store()).lowers(&failed.layers).map_err(StageError::from)?;
         let mut lowers = vec![lower_name(&self.store().layout().layers(), &failed.dir.join("upper"))];
-        lowers.extend(failed.layers.iter().rev().map(Layout::layer_name));
+        lowers.extend(below);
         self.shell_over(lowers, step, argv, terminal)
     }
 

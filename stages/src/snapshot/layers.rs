@@ -6,10 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ibuild_cache::{Batch, BlobId, BlobWriter, Digest, LayerId, Layout, Record, Store, Table, TreeId};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::SnapshotError;
+use super::ahead::read_ahead;
 use super::capture::{Change, join};
+use super::merged::{self, Merged};
 use super::tarball::{TarWriter, segments};
 use super::tree::{Entry, Kind};
 use super::unpack::{Dialect, unpack};
@@ -89,6 +92,7 @@ impl<'s> LayerStore<'s> {
         batch.delete(Table::Layers, layer.id.as_bytes());
         self.store.index().commit(batch)?;
         self.store.blobs().remove(&layer.blob)?;
+        merged::discard_with(self.store, &layer.id)?;
         Ok(self.store.discard(&self.unpacked_path(&layer.id))?)
     }
 
@@ -133,17 +137,37 @@ impl<'s> LayerStore<'s> {
         Ok(place)
     }
 
+    /// The names of the directories that make a file system for an overlay, topmost first, all of them there. Of a long
+    /// chain, lower layers are merged, so that they are few.
+    pub fn lowers(&self, layers: &[LayerId]) -> Result<Vec<String>, SnapshotError> {
+        let (groups, single) = merged::split(layers);
+        let names = groups.map(|group| self.merged(group)).collect::<Result<Vec<_>, _>>()?;
+        single.par_iter().try_for_each(|layer| self.unpacked(layer).map(drop))?;
+        Ok(names.into_iter().chain(single.iter().map(Layout::layer_name)).rev().collect())
+    }
+
+    /// The name of the directory that does what the layers of `group` do one upon the other; made now if it is not there.
+    fn merged(&self, group: &[LayerId]) -> Result<String, SnapshotError> {
+        let merged = Merged::of(group);
+        let place = self.store.layout().layers().join(merged.name());
+        if !place.exists() {
+            let dirs = group.par_iter().map(|layer| self.unpacked(layer)).collect::<Result<Vec<_>, _>>()?;
+            let work = self.store.run_dir()?;
+            merged.make(&dirs, &work.path().join("merged"), &place)?;
+        }
+        Ok(merged.name().to_owned())
+    }
+
     /// Unpacks a tarball, and checks that it is the layer's before anybody uses it.
     fn restore(&self, layer: &LayerId, dir: &Path) -> Result<(), SnapshotError> {
         let missing = || SnapshotError::MissingLayer(*layer);
         let found = self.find(layer)?.ok_or_else(missing)?;
         let blob = self.store.blobs().open(&found.blob)?.ok_or_else(missing)?;
         let decoder = zstd::Decoder::new(blob).map_err(SnapshotError::io("unpack", dir))?;
-        let mut reader = HashingReader { inner: decoder, hasher: <LayerId as Digest>::Hasher::default() };
-        let unpacked = unpack(&mut reader, dir, Dialect::Layer);
+        let reader = HashingReader { inner: decoder, hasher: <LayerId as Digest>::Hasher::default() };
+        let (unpacked, reader) = read_ahead(reader, |bytes| unpack(bytes, dir, Dialect::Layer));
         // A damaged tarball usually does not even parse; its digest is the better reason.
-        let drained = io::copy(&mut reader, &mut io::sink());
-        if drained.is_err() || LayerId::finish(reader.hasher) != *layer {
+        if reader.map(|reader| LayerId::finish(reader.hasher)).ok() != Some(*layer) {
             return Err(missing());
         }
         unpacked

@@ -3,6 +3,7 @@
 //! A stage leaves an overlay's upper directory behind. [`capture`](capture::capture) turns it into a [`Layer`]
 //! and the [`TreeId`](ibuild_cache::TreeId) of the whole file system, at the cost of what the stage changed.
 
+mod ahead;
 pub mod capture;
 mod contents;
 pub mod diff;
@@ -11,6 +12,7 @@ pub mod flat;
 #[cfg(test)]
 mod golden;
 pub mod layers;
+mod merged;
 mod tarball;
 #[cfg(test)]
 mod tests;

@@ -9,10 +9,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, chownat, fchmod, linkat,
-    makedev, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, chownat, fchmod, fchown,
+    futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -35,7 +36,9 @@ pub enum Dialect {
 pub fn unpack(tarball: impl Read, root: &Path, dialect: Dialect) -> Result<(), SnapshotError> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(root, flags, Mode::empty()).map_err(SnapshotError::io("open", root))?;
-    let mut unpacker = Unpacker { root, fd, dialect, directories: Vec::new() };
+    let fd = Rc::new(fd);
+    let buffer = vec![0; 256 << 10];
+    let mut unpacker = Unpacker { root, fd, dialect, parent: None, buffer, directories: Vec::new() };
     read_members(tarball, |member, bytes| unpacker.member(&member, bytes).map_err(Failure::Member)).map_err(
         |failure| match failure {
             Failure::Member(error) => error,
@@ -61,16 +64,20 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Whether a member's owner, mode and times are to be set.
+/// Whether a member's owner, mode and times are still to be set.
 enum Created {
     Anew,
+    Dressed,
     Before,
 }
 
 struct Unpacker<'a> {
     root: &'a Path,
-    fd: OwnedFd,
+    fd: Rc<OwnedFd>,
     dialect: Dialect,
+    /// The directory of the last member, which usually is that of the next.
+    parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    buffer: Vec<u8>,
     /// Their times and attributes are set last: making a file in a directory changes the directory's time, and
     /// a default ACL would be inherited by the files.
     directories: Vec<(Vec<u8>, Metadata)>,
@@ -93,7 +100,7 @@ impl Unpacker<'_> {
             return self.root_itself(&member.meta);
         }
         let (parent, name) = split(&member.path);
-        let dir = self.open_dir(parent)?;
+        let dir = self.parent_dir(parent)?;
         if self.dialect == Dialect::Layer
             && let Some(hidden) = name.strip_prefix(b".wh.")
         {
@@ -103,20 +110,34 @@ impl Unpacker<'_> {
         let error = SnapshotError::io("extract", &place.disk);
         match self.create(&place, member, bytes).map_err(error)? {
             Created::Anew => self.dress(&place, member),
-            Created::Before => Ok(()),
+            Created::Dressed | Created::Before => Ok(()),
         }
     }
 
     fn root_itself(&mut self, meta: &Metadata) -> Result<(), SnapshotError> {
-        let fd = self.fd.try_clone().map_err(SnapshotError::io("open", self.root))?;
+        let fd = self.fd.clone();
         let place = Place { dir: fd.as_fd(), name: b".", disk: self.root.to_owned() };
         let kind = MemberKind::Directory;
         self.dress(&place, &Member { path: Vec::new(), meta: meta.clone(), kind })
     }
 
-    fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, SnapshotError> {
+    /// In a layer no member can put something else in a directory's place, so one that was opened stays what its
+    /// path names. A package may replace a link on the way.
+    fn parent_dir(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>, SnapshotError> {
+        if let Some((last, dir)) = &self.parent
+            && last == path
+            && self.dialect == Dialect::Layer
+        {
+            return Ok(dir.clone());
+        }
+        let dir = self.open_dir(path)?;
+        self.parent = Some((path.to_vec(), dir.clone()));
+        Ok(dir)
+    }
+
+    fn open_dir(&self, path: &[u8]) -> Result<Rc<OwnedFd>, SnapshotError> {
         if path.is_empty() {
-            return self.fd.try_clone().map_err(SnapshotError::io("open", self.root));
+            return Ok(self.fd.clone());
         }
         match self.resolve(path) {
             Err(Errno::NOENT) => {
@@ -125,12 +146,13 @@ impl Unpacker<'_> {
                 let dir = self.open_dir(parent)?;
                 mkdirat(&dir, name, Mode::from(0o755))
                     .and_then(|()| self.resolve(path))
+                    .map(Rc::new)
                     .map_err(SnapshotError::io("create", &self.on_disk(path)))
             }
             Err(Errno::LOOP | Errno::NOTDIR | Errno::XDEV) => {
                 Err(self.refuse(path, "something on its way is not a directory"))
             }
-            opened => opened.map_err(SnapshotError::io("open", &self.on_disk(path))),
+            opened => opened.map(Rc::new).map_err(SnapshotError::io("open", &self.on_disk(path))),
         }
     }
 
@@ -142,7 +164,7 @@ impl Unpacker<'_> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         loop {
             // A rename elsewhere can disturb the kernel's check of `..`; it then asks to be called again.
-            match openat2(&self.fd, path, flags, Mode::empty(), links | ResolveFlags::NO_MAGICLINKS) {
+            match openat2(&*self.fd, path, flags, Mode::empty(), links | ResolveFlags::NO_MAGICLINKS) {
                 Err(Errno::AGAIN) => {}
                 opened => return opened,
             }
@@ -160,7 +182,7 @@ impl Unpacker<'_> {
     }
 
     /// Makes the file itself. What is there already is replaced, but a directory by a directory is kept.
-    fn create(&self, place: &Place<'_>, member: &Member, bytes: &mut dyn Read) -> io::Result<Created> {
+    fn create(&mut self, place: &Place<'_>, member: &Member, bytes: &mut dyn Read) -> io::Result<Created> {
         if member.kind == MemberKind::Directory {
             return place.directory(self.dialect);
         }
@@ -169,7 +191,10 @@ impl Unpacker<'_> {
         let node = |kind, device| Ok(mknodat(dir, name, kind, Mode::from(0o600), device)?);
         let made: io::Result<()> = match &member.kind {
             MemberKind::Directory => Ok(()),
-            MemberKind::File { size, segments } => place.file(*size, segments, bytes),
+            MemberKind::File { size, segments } => {
+                let file = place.file(*size, segments, bytes, &mut self.buffer)?;
+                return place.dress_file(&file, &member.meta);
+            }
             MemberKind::Symlink(target) => Ok(symlinkat(target.as_slice(), dir, name)?),
             MemberKind::HardLink(target) => self.hard_link(place, target),
             MemberKind::Char(major, minor) => node(FileType::CharacterDevice, makedev(*major, *minor)),
@@ -254,17 +279,38 @@ impl Place<'_> {
         }
     }
 
-    fn file(&self, size: u64, segments: &[Segment], bytes: &mut dyn Read) -> io::Result<()> {
+    fn file(
+        &self,
+        size: u64,
+        segments: &[Segment],
+        bytes: &mut dyn Read,
+        buffer: &mut [u8],
+    ) -> io::Result<File> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(self.dir, self.name, flags, Mode::from(0o600))?);
+        let mut end = 0;
         for segment in segments {
-            file.seek(SeekFrom::Start(segment.offset))?;
-            if io::copy(&mut bytes.take(segment.length), &mut file)? != segment.length {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            if segment.offset != end {
+                file.seek(SeekFrom::Start(segment.offset))?;
             }
+            copy_exactly(bytes, &mut file, segment.length, buffer)?;
+            end = segment.offset + segment.length;
         }
-        file.flush()?;
-        file.set_len(size)
+        // An empty segment at the end, as sparse maps have it, writes nothing and so does not make the file longer.
+        if end != size || segments.last().is_some_and(|last| last.length == 0) {
+            file.set_len(size)?;
+        }
+        Ok(file)
+    }
+
+    /// The same as [`Unpacker::dress`], in the same order, through a descriptor that is open anyway.
+    fn dress_file(&self, file: &File, meta: &Metadata) -> io::Result<Created> {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(meta.uid), rustix::fs::Gid::from_raw(meta.gid));
+        fchown(file, Some(uid), Some(gid))?;
+        fchmod(file, Mode::from(meta.mode))?;
+        self.set_xattrs(meta).map_err(io::Error::other)?;
+        futimens(file, &times(meta.mtime))?;
+        Ok(Created::Dressed)
     }
 
     fn set_mode(&self, mode: u32) -> io::Result<()> {
@@ -289,8 +335,26 @@ impl Place<'_> {
     }
 
     fn set_mtime(&self, mtime: i64) -> io::Result<()> {
-        let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
-        let times = Timestamps { last_access: time, last_modification: time };
-        Ok(utimensat(self.dir, self.name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+        Ok(utimensat(self.dir, self.name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?)
     }
+}
+
+fn times(mtime: i64) -> Timestamps {
+    let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+/// Like `io::copy` of so many bytes, in pieces that are worth a system call.
+fn copy_exactly(from: &mut dyn Read, to: &mut File, mut left: u64, buffer: &mut [u8]) -> io::Result<()> {
+    while left > 0 {
+        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        match from.read(&mut buffer[..most])? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            length => {
+                to.write_all(&buffer[..length])?;
+                left -= length as u64;
+            }
+        }
+    }
+    Ok(())
 }

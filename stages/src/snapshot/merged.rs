@@ -1,0 +1,222 @@
+//! Long chains: some layers as one directory that does what they do one upon the other.
+//!
+//! An overlay takes a page of names, and looks in each of its directories for a name that is in none. So a chain of more
+//! than [`MOST`] layers is cut into groups of [`GROUP`], lowest first, and each whole group is mounted as one directory.
+//! Its files are hard links to those of the layers, which is safe because nobody writes to a layer: an overlay copies what
+//! is to be changed. What the group hides of the layers below it, it still hides: removals and opaque directories stay.
+//!
+//! The one difference that a stage could observe is the number of links of a file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
+use std::path::{Path, PathBuf};
+
+use ibuild_cache::{Encoder, LayerId, Layout, Store};
+
+use super::unpack::make_whiteout;
+use super::{SnapshotError, xattr};
+
+/// The longest chain that is mounted as it is.
+const MOST: usize = 100;
+/// Layers that become one directory.
+const GROUP: usize = 64;
+/// What is appended to a merged directory's name for the file that tells its layers.
+const LIST: &str = ".layers";
+
+/// The groups of a chain that are to be merged, lowest first, and the layers above them, of which there always is one.
+pub(super) fn split(layers: &[LayerId]) -> (std::slice::ChunksExact<'_, LayerId>, &[LayerId]) {
+    let whole = if layers.len() > MOST { (layers.len() - 1) / GROUP * GROUP } else { 0 };
+    let (low, high) = layers.split_at(whole);
+    (low.chunks_exact(GROUP), high)
+}
+
+/// A group of layers, lowest first.
+pub(super) struct Merged<'a> {
+    layers: &'a [LayerId],
+    name: String,
+}
+
+impl<'a> Merged<'a> {
+    /// A name that no layer has, because it is one character longer.
+    pub(super) fn of(layers: &'a [LayerId]) -> Self {
+        let mut out = Encoder::new("ibuild merged layers v1");
+        out.sequence(layers.len());
+        layers.iter().for_each(|layer| out.digest(layer.as_bytes()));
+        let name = format!("m{}", Layout::layer_name(&LayerId::from_bytes(out.hash())));
+        Self { layers, name }
+    }
+
+    /// The directory's name among the unpacked layers.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes the directory in `work`, of the layers' own, lowest first, and renames it to `place`. The list of layers
+    /// comes first: a list without a directory does no harm, a directory without a list would outlive its layers.
+    pub(super) fn make(&self, dirs: &[PathBuf], work: &Path, place: &Path) -> Result<(), SnapshotError> {
+        let mut root = Directory { like: work.to_owned(), cover: Cover::Open, children: BTreeMap::new() };
+        for dir in dirs {
+            root.put_upon(dir)?;
+        }
+        root.write(work)?;
+        let list = place.with_file_name(format!("{}{LIST}", self.name));
+        let lines: String = self.layers.iter().map(|layer| format!("{}\n", layer.hex())).collect();
+        fs::write(&list, lines).map_err(SnapshotError::io("write", &list))?;
+        match fs::rename(work, place) {
+            Err(_) if place.exists() => Ok(()),
+            renamed => renamed.map_err(SnapshotError::io("create", place)),
+        }
+    }
+}
+
+/// Removes every merged directory that has the layer in it.
+pub(super) fn discard_with(store: &Store, layer: &LayerId) -> Result<(), SnapshotError> {
+    let layers = store.layout().layers();
+    let error = || SnapshotError::io("read", &layers);
+    for entry in fs::read_dir(&layers).map_err(error())? {
+        let list = entry.map_err(error())?.path();
+        let name = list.file_name().unwrap_or_default().to_string_lossy();
+        let Some(name) = name.strip_suffix(LIST) else { continue };
+        // Whoever removed it in the meantime has removed the directory before.
+        let is_in = fs::read_to_string(&list).is_ok_and(|lines| lines.lines().any(|l| l == layer.hex()));
+        if is_in {
+            store.discard(&layers.join(name))?;
+            store.discard(&list)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the merged directory is to have at some place.
+enum Node {
+    Directory(Directory),
+    Whiteout,
+    /// Anything else: another name of the layer's own.
+    Link(PathBuf),
+}
+
+struct Directory {
+    /// Whose owner, mode, times and attributes it gets.
+    like: PathBuf,
+    cover: Cover,
+    children: BTreeMap<Vec<u8>, Node>,
+}
+
+/// Whether what lies below the group is seen through a directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cover {
+    Open,
+    Opaque,
+}
+
+impl Directory {
+    /// A layer's directory with nothing of the group below it.
+    fn read(dir: &Path, cover: Cover) -> Result<Self, SnapshotError> {
+        let mut read = Self { like: dir.to_owned(), cover, children: BTreeMap::new() };
+        read.put_children(dir)?;
+        Ok(read)
+    }
+
+    /// Puts a layer's directory upon this one, as an overlay would.
+    fn put_upon(&mut self, dir: &Path) -> Result<(), SnapshotError> {
+        if xattr::is_opaque(dir) {
+            *self = Self::read(dir, Cover::Opaque)?;
+            return Ok(());
+        }
+        dir.clone_into(&mut self.like);
+        self.put_children(dir)
+    }
+
+    fn put_children(&mut self, dir: &Path) -> Result<(), SnapshotError> {
+        let error = || SnapshotError::io("read", dir);
+        for entry in fs::read_dir(dir).map_err(error())? {
+            let entry = entry.map_err(error())?;
+            let kind = entry.file_type().map_err(error())?;
+            debug_assert!(!kind.is_socket(), "a capture drops sockets");
+            self.put_child(entry.file_name().into_vec(), entry.path(), kind)?;
+        }
+        Ok(())
+    }
+
+    fn put_child(&mut self, name: Vec<u8>, path: PathBuf, kind: fs::FileType) -> Result<(), SnapshotError> {
+        if !kind.is_dir() {
+            let node =
+                if kind.is_char_device() && is_whiteout(&path)? { Node::Whiteout } else { Node::Link(path) };
+            self.children.insert(name, node);
+            return Ok(());
+        }
+        let cover = match self.children.get_mut(&name) {
+            Some(Node::Directory(below)) => return below.put_upon(&path),
+            // What the group has below it, a whiteout among them, hides what is below the group.
+            Some(_) => Cover::Opaque,
+            None if xattr::is_opaque(&path) => Cover::Opaque,
+            None => Cover::Open,
+        };
+        self.children.insert(name, Node::Directory(Self::read(&path, cover)?));
+        Ok(())
+    }
+
+    /// Makes it on disk. It is dressed after its children, because a default ACL would be inherited by them and its time
+    /// would change.
+    fn write(&self, path: &Path) -> Result<(), SnapshotError> {
+        fs::create_dir(path).map_err(SnapshotError::io("create", path))?;
+        for (name, child) in &self.children {
+            let place = path.join(std::ffi::OsStr::from_bytes(name));
+            match child {
+                Node::Directory(directory) => directory.write(&place)?,
+                // Not a link: the kernel makes all whiteouts of a stage one file, and an inode's links are limited.
+                Node::Whiteout => make_whiteout(&place)?,
+                Node::Link(file) => fs::hard_link(file, &place).map_err(SnapshotError::io("link", &place))?,
+            }
+        }
+        if self.cover == Cover::Opaque {
+            xattr::set_opaque(path)?;
+        }
+        dress(path, &self.like)
+    }
+}
+
+fn is_whiteout(path: &Path) -> Result<bool, SnapshotError> {
+    let meta = fs::symlink_metadata(path).map_err(SnapshotError::io("look at", path))?;
+    Ok(meta.rdev() == 0)
+}
+
+/// Owner, mode, attributes and times of another directory, in the order in which they do not undo each other.
+fn dress(path: &Path, like: &Path) -> Result<(), SnapshotError> {
+    let error = || SnapshotError::io("prepare", path);
+    let meta = fs::symlink_metadata(like).map_err(SnapshotError::io("look at", like))?;
+    chown(path, Some(meta.uid()), Some(meta.gid())).map_err(error())?;
+    fs::set_permissions(path, meta.permissions()).map_err(error())?;
+    xattr::copy_xattrs(like, path).map_err(error())?;
+    xattr::copy_times(&meta, path).map_err(error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_chains_stay_and_long_ones_keep_their_top() {
+        let chain: Vec<_> =
+            (0..1000_u32).map(|n| LayerId::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())).collect();
+        let lengths = |length: usize| {
+            let (groups, single) = split(&chain[..length]);
+            (groups.len(), single.len())
+        };
+        assert_eq!(lengths(0), (0, 0));
+        assert_eq!(lengths(100), (0, 100));
+        assert_eq!(lengths(101), (1, 37));
+        assert_eq!(lengths(128), (1, 64));
+        assert_eq!(lengths(129), (2, 1));
+        assert_eq!(lengths(1000), (15, 40));
+    }
+
+    #[test]
+    fn the_order_of_layers_counts() {
+        let (a, b) = (LayerId::from_bytes([1; 32]), LayerId::from_bytes([2; 32]));
+        assert_ne!(Merged::of(&[a, b]).name(), Merged::of(&[b, a]).name());
+        assert_ne!(Merged::of(&[a]).name(), Merged::of(&[a, a]).name());
+    }
+}
