@@ -100,8 +100,9 @@ impl Walk<'_> {
         Ok(entry)
     }
 
-    /// Puts a directory's own change in front of those of its children, or drops all of them if together they
-    /// change nothing.
+    /// Puts a directory's own entry in front of the changes of its children, or drops all of them if together they
+    /// change nothing. An overlay shows the topmost layer's owner and mode of a directory, so a layer has to tell those
+    /// of every directory on the way to a change, also where they are the parent's.
     fn place_directory(
         &mut self,
         path: &[u8],
@@ -113,11 +114,6 @@ impl Walk<'_> {
         let unchanged = base == Some(entry);
         if unchanged {
             self.changes.truncate(place);
-            return;
-        }
-        let same_itself = base
-            .is_some_and(|base| matches!(base.kind, Kind::Directory(_)) && base.meta == entry.meta && !hides);
-        if same_itself {
             return;
         }
         let mut own = vec![(path.to_vec(), Change::Set(entry.clone()))];

@@ -199,9 +199,9 @@ fn removals_hide_and_opaque_directories_hide_all() {
     let captured = lab.capture(&second, Some(base.tree));
     let names: Vec<_> =
         captured.changes.iter().map(|(p, _)| String::from_utf8_lossy(p).into_owned()).collect();
-    assert_eq!(names, ["d", "d", "d/new", "gone"]);
-    assert_eq!(captured.changes[1].1, Change::Opaque);
-    assert_eq!(captured.changes[3].1, Change::Removed);
+    assert_eq!(names, ["", "d", "d", "d/new", "gone"]);
+    assert_eq!(captured.changes[2].1, Change::Opaque);
+    assert_eq!(captured.changes[4].1, Change::Removed);
     let snapshot = lab.stage(&second, Some(&base));
     let out = lab.upper("out");
     unpack(&lab.flat(&snapshot)[..], &out, Dialect::Layer).unwrap();
@@ -213,6 +213,29 @@ fn removals_hide_and_opaque_directories_hide_all() {
     let cold = layers.unpacked(&snapshot.layers[1]).unwrap();
     assert!(xattr::is_opaque(&cold.join("d")));
     assert_eq!(fs::symlink_metadata(cold.join("gone")).unwrap().rdev(), 0);
+}
+
+/// A regression: the directories on the way to a change were not in the tarball, so they came back as anybody's.
+#[test]
+fn directories_on_the_way_to_a_change_come_back_as_they_were() {
+    let lab = Lab::new();
+    let make = |name: &str| {
+        let upper = lab.upper(name);
+        fs::create_dir_all(upper.join("private/deep")).unwrap();
+        fs::set_permissions(upper.join("private"), fs::Permissions::from_mode(0o2700)).unwrap();
+        chown(upper.join("private"), Some(7), Some(8)).unwrap();
+        fs::set_permissions(upper.join("private"), fs::Permissions::from_mode(0o2700)).unwrap();
+        fs::write(upper.join("private/deep/file"), name).unwrap();
+        upper
+    };
+    let base = lab.stage(&make("first"), None);
+    let snapshot = lab.stage(&make("second"), Some(&base));
+    let layers = LayerStore::new(&lab.store);
+    lab.store.discard(&layers.unpacked_path(&snapshot.layers[1])).unwrap();
+    let cold = layers.unpacked(&snapshot.layers[1]).unwrap();
+    let meta = fs::metadata(cold.join("private")).unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.mtime()), (0o2700, 7, 8, EPOCH));
+    assert_eq!(fs::metadata(&cold).unwrap().mtime(), EPOCH);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::snapshot::Snapshot;
 
 /// Raised when a change to the sandbox, to what is injected into it, or to the capture makes the same step give another
 /// tree.
-const SANDBOX: i64 = 1;
+const SANDBOX: i64 = 2;
 
 /// A step of one build.
 pub(super) struct StepContext<'a, 'b> {
