@@ -246,7 +246,8 @@ impl<D: Digest> BlobWriter<D> {
     pub fn finish(self) -> Result<Stored<D>, CacheError> {
         let digest = D::finish(self.hasher);
         let path = self.store.path(&digest);
-        if path.exists() {
+        // A file of another size is damaged: it is replaced, or its stage would run again for ever.
+        if fs::metadata(&path).is_ok_and(|there| there.len() == self.size) {
             return Ok(Stored { digest, size: self.size });
         }
         self.temp.as_file().sync_data().map_err(CacheError::io("flush", self.temp.path()))?;
@@ -346,6 +347,17 @@ mod tests {
         writer.write_all(b"wrong").unwrap();
         assert!(matches!(writer.finish_expecting(&expected), Err(CacheError::WrongDigest { .. })));
         assert_eq!(store.list().unwrap(), []);
+    }
+
+    #[test]
+    fn a_truncated_blob_is_replaced_by_the_next_that_is_whole() {
+        let (_dir, store) = store::<BlobId>();
+        let digest = store.put(b"hello").unwrap().digest;
+        let path = store.path(&digest);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"hel").unwrap();
+        store.put(b"hello").unwrap();
+        assert_eq!(store.verify(&digest).unwrap(), Some(true));
     }
 
     #[test]

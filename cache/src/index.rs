@@ -23,6 +23,25 @@ pub enum Table {
     Packages = 6,
     /// Layer -> its tarball.
     Layers = 7,
+    /// Project and stage -> what was pinned of it.
+    Pins = 8,
+    /// Project and targets -> the number of their last build.
+    Heads = 9,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Actions,
+        Self::Stages,
+        Self::Trees,
+        Self::Builds,
+        Self::Memo,
+        Self::Packages,
+        Self::Layers,
+        Self::Pins,
+        Self::Heads,
+    ];
 }
 
 /// Changes that become visible together, or not at all.
@@ -47,6 +66,11 @@ impl Batch {
         self.changes.push((table, key.to_vec(), None));
     }
 
+    /// Adds the changes of another batch.
+    pub fn append(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
@@ -69,6 +93,11 @@ pub trait Index: Send + Sync {
 
     /// Makes facts visible that other processes wrote in the meantime.
     fn refresh(&self) {}
+
+    /// Gives back the space of facts that are forgotten.
+    fn compact(&self) -> Result<(), CacheError> {
+        Ok(())
+    }
 }
 
 impl dyn Index + '_ {

@@ -12,6 +12,9 @@ use crate::{ActionKey, LayerId};
 /// packages/ab/..    content by SHA-256: .debs and the archives' indices
 /// index/            facts (RocksDB)
 /// index.lock        held while facts are written
+/// index.broken-N/   an index that could not be read, put aside by `cache fsck`
+/// results/ab/cdef.. the facts of each result once more, by action key
+/// gc.lock           shared by builds, taken alone by what removes things
 /// layers/BOOT/NAME/ unpacked layers, a cache over the tarballs
 /// locks/KEY         held by the process that builds that action
 /// logs/             output of stages
@@ -61,6 +64,15 @@ impl Layout {
         self.root.join("index.lock")
     }
 
+    /// The lock that builds share, and that is taken alone by what removes things that builds may be using.
+    pub fn gc_lock(&self) -> PathBuf {
+        self.root.join("gc.lock")
+    }
+
+    pub(crate) fn results(&self) -> PathBuf {
+        self.root.join("results")
+    }
+
     /// The directory of the unpacked layers. Nobody makes them durable, because they can be made again; so those from
     /// before the machine was last started may be half written, and have another directory, which is never read.
     pub fn layers(&self) -> PathBuf {
@@ -90,7 +102,8 @@ impl Layout {
         self.locks().join(key.hex())
     }
 
-    pub(crate) fn locks(&self) -> PathBuf {
+    /// The directory of the actions' locks.
+    pub fn locks(&self) -> PathBuf {
         self.root.join("locks")
     }
 

@@ -14,6 +14,7 @@ mod layout;
 mod lock;
 mod memo;
 mod record;
+mod results;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod store;
@@ -28,6 +29,7 @@ pub use layout::Layout;
 pub use lock::{FileLock, LockMode};
 pub use memo::{FileStamp, MemoEntry};
 pub use record::Record;
+pub use results::ResultFiles;
 #[cfg(feature = "rocksdb")]
 pub use rocks::RocksIndex;
 pub use store::{RunDir, Store};

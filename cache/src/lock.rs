@@ -15,7 +15,7 @@ pub enum LockMode {
     Try,
 }
 
-/// An exclusive lock on a file, held until dropped.
+/// A lock on a file, held until dropped.
 #[must_use = "the lock is held only as long as this value lives"]
 #[derive(Debug)]
 pub struct FileLock {
@@ -26,13 +26,7 @@ impl FileLock {
     /// Takes the lock; `None` if it is held and `mode` is [`LockMode::Try`]. The file keeps the holder's process
     /// id, for messages.
     pub fn take(path: &Path, mode: LockMode) -> Result<Option<Self>, CacheError> {
-        let mut options = OpenOptions::new();
-        let file = options
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(CacheError::io("open", path))?;
+        let file = open(path)?;
         match mode {
             LockMode::Wait => file.lock().map_err(CacheError::io("lock", path))?,
             LockMode::Try => match file.try_lock() {
@@ -46,10 +40,30 @@ impl FileLock {
         Ok(Some(Self { _file: file }))
     }
 
+    /// Takes the lock together with all others who share it, so that nobody can take it alone; `None` if somebody
+    /// has and `mode` is [`LockMode::Try`].
+    pub fn share(path: &Path, mode: LockMode) -> Result<Option<Self>, CacheError> {
+        let file = open(path)?;
+        match mode {
+            LockMode::Wait => file.lock_shared().map_err(CacheError::io("lock", path))?,
+            LockMode::Try => match file.try_lock_shared() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(e)) => return Err(CacheError::io("lock", path)(e)),
+            },
+        }
+        Ok(Some(Self { _file: file }))
+    }
+
     /// The process that holds the lock, as far as its file tells.
     pub fn holder(path: &Path) -> Option<u32> {
         std::fs::read_to_string(path).ok()?.trim().parse().ok()
     }
+}
+
+fn open(path: &Path) -> Result<File, CacheError> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).open(path).map_err(CacheError::io("open", path))
 }
 
 #[cfg(test)]
@@ -66,5 +80,16 @@ mod tests {
         assert_eq!(FileLock::holder(&path), Some(std::process::id()));
         drop(held);
         assert!(FileLock::take(&path, LockMode::Wait).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_shared_lock_keeps_away_who_wants_it_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let shared = [(); 2].map(|()| FileLock::share(&path, LockMode::Try).unwrap().unwrap());
+        assert!(FileLock::take(&path, LockMode::Try).unwrap().is_none());
+        drop(shared);
+        let alone = FileLock::take(&path, LockMode::Try).unwrap();
+        assert!(alone.is_some() && FileLock::share(&path, LockMode::Try).unwrap().is_none());
     }
 }

@@ -8,7 +8,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use rocksdb::{DB, Direction, IteratorMode, LogLevel, Options, WriteBatch, WriteOptions};
+use rocksdb::{
+    BottommostLevelCompaction, CompactOptions, DB, Direction, IteratorMode, LogLevel, Options, WriteBatch,
+    WriteOptions,
+};
 
 use crate::index::Rows;
 use crate::{Batch, CacheError, FileLock, Index, Layout, LockMode, Table};
@@ -105,6 +108,21 @@ impl Index for RocksIndex {
         Ok(())
     }
 
+    fn compact(&self) -> Result<(), CacheError> {
+        if !self.path.join("CURRENT").exists() {
+            return Ok(());
+        }
+        let _lock = FileLock::take(&self.lock, LockMode::Wait)?;
+        let db = DB::open(&options(), &self.path).map_err(self.error("open"))?;
+        let mut all = CompactOptions::default();
+        // A file that nothing was removed from since it was written would else be left as it is.
+        all.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &all);
+        drop(db);
+        self.refresh();
+        Ok(())
+    }
+
     fn refresh(&self) {
         *self.reader.lock().expect("no panic while held") = None;
     }
@@ -153,6 +171,31 @@ mod tests {
             reader.refresh();
             assert_eq!(reader.get(Table::Actions, b"k").unwrap(), Some(vec![n]));
         }
+    }
+
+    #[test]
+    fn forgotten_facts_take_no_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let index = RocksIndex::new(&layout);
+        index.compact().unwrap();
+        let size = || crate::Usage::of(&layout.index()).unwrap().bytes;
+        let mut state = 1_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u8
+        };
+        let (mut puts, mut deletes) = (Batch::default(), Batch::default());
+        for n in 0..200_u8 {
+            puts.put(Table::Trees, &[n], (0..10_000).map(|_| noise()).collect());
+            deletes.delete(Table::Trees, &[n]);
+        }
+        index.commit(puts).unwrap();
+        let full = size();
+        index.commit(deletes).unwrap();
+        index.compact().unwrap();
+        assert!(size() < full / 4, "{full} became {}", size());
+        assert_eq!(index.scan(Table::Trees, &[]).unwrap(), []);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::{BlobId, BlobStore, CacheError, FileLock, Index, Layout, LockMode, Sha256};
+use crate::{BlobId, BlobStore, CacheError, FileLock, Index, Layout, LockMode, ResultFiles, Sha256};
 
 /// A directory that holds everything ibuild remembers. Cheap to clone; any number of processes may have it open.
 #[derive(Clone)]
@@ -53,6 +53,37 @@ impl Store {
     /// Content by SHA-256, the name that Debian's indices give it.
     pub fn packages(&self) -> BlobStore<Sha256> {
         BlobStore::new(self.layout.packages(), self.layout.tmp())
+    }
+
+    /// The facts of results, beside the index.
+    pub fn results(&self) -> ResultFiles {
+        ResultFiles::new(self.layout.results(), self.layout.tmp())
+    }
+
+    /// Says that what is in the store is in use, as long as the value lives. Everything that looks results up in order
+    /// to work on them does so, builds above all; nothing is removed meanwhile. `None` if something is being removed
+    /// now and `mode` is [`LockMode::Try`].
+    pub fn share(&self, mode: LockMode) -> Result<Option<FileLock>, CacheError> {
+        FileLock::share(&self.layout.gc_lock(), mode)
+    }
+
+    /// Has the store alone, for what removes things; `None` if it is in use and `mode` is [`LockMode::Try`].
+    pub fn take_alone(&self, mode: LockMode) -> Result<Option<FileLock>, CacheError> {
+        FileLock::take(&self.layout.gc_lock(), mode)
+    }
+
+    /// Puts an index that cannot be read aside, so that a new one is begun; says where it is now.
+    pub fn set_index_aside(&self) -> Result<PathBuf, CacheError> {
+        let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let seconds = seconds.map_or(0, |since| since.as_secs());
+        let index = self.layout.index();
+        let place = |time: u64| self.layout.root().join(format!("index.broken-{time}"));
+        let free = (seconds..).map(place).find(|place| !place.exists());
+        let aside = free.expect("some second has no broken index");
+        let _lock = FileLock::take(&self.layout.index_lock(), LockMode::Wait)?;
+        fs::rename(&index, &aside).map_err(CacheError::io("put aside", &index))?;
+        self.index.refresh();
+        Ok(aside)
     }
 
     /// A fresh directory for a piece of work, on the same file system as everything else.

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ibuild_cache::{ActionKey, CacheError};
+use ibuild_cache::{ActionKey, CacheError, Record};
 
 use crate::{
-    Description, DirtyReason, Executor, LastRun, Made, RunMemory, StageGraph, StageId, StageName, changes,
+    Build, BuiltStage, Description, DirtyReason, Executor, LastRun, Made, RunMemory, StageGraph, StageId,
+    StageName, changes,
 };
 
 /// Why a build did not succeed.
@@ -62,6 +63,9 @@ pub type BuildResult<T, E> = Result<T, BuildError<<E as Executor>::Error>>;
 
 /// What a build with an executor did.
 pub type BuildReport<E> = Report<<E as Executor>::Output, BuildError<<E as Executor>::Error>>;
+
+/// Each time something damaged is out of the way, so this is reached only where a disk damages faster than one builds.
+const MOST_REPAIRS: usize = 16;
 
 /// What an action made, and how long that took, in milliseconds.
 pub(crate) type Found<E> = Option<(<E as Executor>::Output, u64)>;
@@ -130,6 +134,13 @@ pub enum Event<'a> {
     },
     /// A stage came to its end.
     Finished(&'a StageReport),
+    /// A stage could not be made because what an input made is damaged; that is made again, then the stage.
+    Again {
+        /// Which one.
+        stage: StageId,
+        /// How many stages are looked at once more.
+        stages: usize,
+    },
 }
 
 /// Listens to a build.
@@ -182,6 +193,8 @@ struct Progress<O, E: std::error::Error + 'static> {
     running: usize,
     settled: BTreeSet<StageId>,
     hits: Vec<(StageName, Description, u64)>,
+    keys: BTreeMap<StageId, ActionKey>,
+    repairs: usize,
     report: Report<O, BuildError<E>>,
 }
 
@@ -199,6 +212,7 @@ impl<'a, E: Executor> Engine<'a, E> {
 
     /// Builds `targets` and everything that they need.
     pub fn build(&self, targets: &[StageId]) -> BuildResult<BuildReport<E>, E> {
+        let start = Instant::now();
         let report = Report { stages: Vec::new(), outputs: BTreeMap::new(), failures: Vec::new() };
         let mut progress = Progress {
             waiting: self.graph.needed_for(targets),
@@ -206,6 +220,8 @@ impl<'a, E: Executor> Engine<'a, E> {
             running: 0,
             settled: BTreeSet::new(),
             hits: Vec::new(),
+            keys: BTreeMap::new(),
+            repairs: 0,
             report,
         };
         std::thread::scope(|scope| {
@@ -222,8 +238,41 @@ impl<'a, E: Executor> Engine<'a, E> {
             }
             BuildResult::<_, E>::Ok(())
         })?;
-        self.memory.remember_hits(&progress.hits)?;
+        let succeeded = progress.report.failures.is_empty();
+        let build = succeeded.then(|| self.record(targets, &progress, start.elapsed()));
+        self.memory.remember_end(&progress.hits, build)?;
         Ok(progress.report)
+    }
+
+    /// What was built. Its project and its time are the memory's business.
+    fn record(
+        &self,
+        targets: &[StageId],
+        progress: &Progress<E::Output, E::Error>,
+        elapsed: Duration,
+    ) -> Build {
+        let mut targets = targets.to_vec();
+        targets.sort_by_key(|target| self.graph.name(*target).as_str());
+        targets.dedup();
+        let report = &progress.report;
+        let is_run = |s: &&StageReport| matches!(s.outcome, Outcome::Ran { .. });
+        let ran: BTreeSet<_> = report.stages.iter().filter(is_run).map(|s| s.stage).collect();
+        let needed = self.graph.needed_for(&targets);
+        let places: BTreeMap<_, _> = (0..).zip(&needed).map(|(at, stage)| (*stage, at)).collect();
+        let stages = needed.iter().map(|stage| BuiltStage {
+            stage: self.graph.name(*stage).to_string(),
+            key: progress.keys[stage],
+            inputs: self.graph.inputs(*stage).iter().map(|input| places[input]).collect(),
+            ran: ran.contains(stage),
+        });
+        Build {
+            project: String::new(),
+            targets: targets.iter().map(|target| self.graph.name(*target).to_string()).collect(),
+            time: 0,
+            millis: elapsed.as_millis() as u64,
+            stages: stages.collect(),
+            made: targets.iter().map(|target| report.outputs[target].to_bytes()).collect(),
+        }
     }
 
     /// Decides about the waiting stages whose inputs are settled. Says whether there were any.
@@ -257,6 +306,7 @@ impl<'a, E: Executor> Engine<'a, E> {
                 return Ok(());
             }
         };
+        progress.keys.insert(stage, description.key());
         let forced = self.options.forced.contains(&stage);
         let found = if forced { None } else { self.look_up(stage, &description.key())? };
         let last = self.memory.last_run(self.graph.name(stage))?;
@@ -350,12 +400,30 @@ impl<'a, E: Executor> Engine<'a, E> {
                 progress.report.outputs.insert(done.stage, output);
                 outcome
             }
+            Err(BuildError::Stage { source, .. })
+                if progress.repairs < MOST_REPAIRS && self.executor.lacks_input(&source) =>
+            {
+                return self.reconsider(done.stage, progress);
+            }
             Err(error) => {
                 progress.report.failures.push((done.stage, error));
                 Outcome::Failed
             }
         };
         self.conclude(done.stage, outcome, done.elapsed, progress);
+    }
+
+    /// Lets a stage and everything that it needs wait again, because something of what it needs is gone.
+    fn reconsider(&self, stage: StageId, progress: &mut Progress<E::Output, E::Error>) {
+        progress.repairs += 1;
+        let mut again = self.graph.needed_for(&[stage]);
+        // Those that are not settled wait or run already, on account of another stage with the same trouble.
+        again.retain(|input| progress.settled.remove(input));
+        again.iter().for_each(|input| drop(progress.report.outputs.remove(input)));
+        progress.report.stages.retain(|report| !again.contains(&report.stage));
+        self.observer.event(Event::Again { stage, stages: again.len() });
+        progress.waiting.extend(again);
+        progress.waiting.push(stage);
     }
 
     /// The only place where a stage becomes settled.

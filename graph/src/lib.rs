@@ -8,7 +8,9 @@
 mod describe;
 mod engine;
 mod explain;
+mod history;
 mod memory;
+mod pins;
 mod plan;
 mod stage;
 mod value;
@@ -19,7 +21,9 @@ pub use engine::{
     StageReport,
 };
 pub use explain::{Change, DirtyReason, changes};
+pub use history::{Build, BuiltStage};
 pub use memory::{ActionResult, LastRun, RememberedStage, RunMemory};
+pub use pins::Pin;
 pub use plan::{Plan, PlannedStage, Verdict, plan};
 pub use stage::{GraphBuilder, GraphError, StageGraph, StageId, StageName};
 pub use value::Value;
@@ -51,6 +55,12 @@ pub trait Executor: Sync {
 
     /// Makes the stage.
     fn run(&self, stage: StageId, inputs: &[&Self::Output]) -> Result<Made<Self::Output>, Self::Error>;
+
+    /// Whether a stage could not be made only because what one of its inputs made turned out to be damaged or gone. By
+    /// then [`Executor::is_available`] has to say so of that output: the input is made again, then the stage.
+    fn lacks_input(&self, _error: &Self::Error) -> bool {
+        false
+    }
 
     /// Takes the lock that keeps other processes from making the same action at the same time. It is held until
     /// the returned value is dropped.

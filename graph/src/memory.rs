@@ -3,7 +3,7 @@
 use ibuild_cache::{ActionKey, Batch, CacheError, Record, Store, Table};
 use serde::{Deserialize, Serialize};
 
-use crate::{Description, StageName};
+use crate::{Build, Description, StageName};
 
 /// What an action made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +118,11 @@ impl<'s> RunMemory<'s> {
         self.store.index().record(Table::Stages, &self.stage_key(stage))
     }
 
+    /// Adds to a batch that a stage's last run is forgotten, but not what it made.
+    pub fn forget_last_run(&self, stage: &StageName, batch: &mut Batch) {
+        batch.delete(Table::Stages, &self.stage_key(stage));
+    }
+
     /// Adds to a batch that a stage's last run and what that made are forgotten.
     pub fn forget(&self, stage: &StageName, last: &LastRun, batch: &mut Batch) {
         batch.delete(Table::Actions, last.key.as_bytes());
@@ -142,21 +147,33 @@ impl<'s> RunMemory<'s> {
         let key = description.key();
         let mut batch = facts;
         batch.put_record(Table::Actions, key.as_bytes(), &ActionResult { output: output.to_bytes(), millis });
+        // First the file: if it is never needed, it was no more than a waste; without it an index could not be made again.
+        self.store.results().write(&key, &batch)?;
         let description = description.to_bytes();
         let last = LastRun { key, description, reason: Some(reason), millis, time: now() };
         batch.put_record(Table::Stages, &self.stage_key(stage), &last);
         self.store.index().commit(batch)
     }
 
-    /// Remembers that stages were hits, so that the next change is explained against what is there now.
-    pub fn remember_hits(&self, hits: &[(StageName, Description, u64)]) -> Result<(), CacheError> {
+    /// Remembers that stages were hits, so that the next change is explained against what is there now, and what was
+    /// built, if all of it could be.
+    pub(crate) fn remember_end(
+        &self,
+        hits: &[(StageName, Description, u64)],
+        build: Option<Build>,
+    ) -> Result<(), CacheError> {
         let mut batch = Batch::default();
         for (stage, description, millis) in hits {
             let (key, description) = (description.key(), description.to_bytes());
             let last = LastRun { key, description, reason: None, millis: *millis, time: now() };
             batch.put_record(Table::Stages, &self.stage_key(stage), &last);
         }
-        self.store.index().commit(batch)
+        match build {
+            Some(build) => {
+                Build { project: self.project.clone(), time: now(), ..build }.remember(self.store, batch)
+            }
+            None => self.store.index().commit(batch),
+        }
     }
 }
 

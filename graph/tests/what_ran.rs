@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ibuild_cache::{ActionKey, Batch, MemoryIndex, Record, Store};
 use ibuild_graph::{
-    Description, DirtyReason, Engine, EngineOptions, Event, Executor, GraphBuilder, Made, Observer,
+    Build, Description, DirtyReason, Engine, EngineOptions, Event, Executor, GraphBuilder, Made, Observer,
     OnFailure, Outcome, RunMemory, StageGraph, StageId, StageName, Value, Verdict, plan,
 };
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,8 @@ struct Fake<'a> {
     stages: BTreeMap<String, FakeStage>,
     ran: Mutex<Vec<String>>,
     missing: BTreeSet<String>,
+    /// Outputs that are damaged, and whether that was noticed yet.
+    damaged: Mutex<BTreeMap<String, bool>>,
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
 }
@@ -59,12 +61,18 @@ impl Executor for Fake<'_> {
     }
 
     fn is_available(&self, output: &Text) -> Result<bool, Broken> {
-        Ok(!self.missing.contains(&output.0))
+        Ok(!self.missing.contains(&output.0) && self.damaged.lock().unwrap().get(&output.0) != Some(&true))
     }
 
     /// A script's comment, from `#` on, makes no difference to what it makes.
     fn run(&self, stage: StageId, inputs: &[&Text]) -> Result<Made<Text>, Broken> {
         let name = self.names.name(stage).as_str();
+        for input in inputs {
+            if let Some(noticed) = self.damaged.lock().unwrap().get_mut(&input.0) {
+                *noticed = true;
+                return Err(Broken("damaged".to_owned()));
+            }
+        }
         self.ran.lock().unwrap().push(name.to_owned());
         let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(now, Ordering::SeqCst);
@@ -77,7 +85,12 @@ impl Executor for Fake<'_> {
         let effect = fake.script.split('#').next().unwrap_or_default();
         let inputs: Vec<_> = inputs.iter().map(|text| text.0.as_str()).collect();
         let output = Text(format!("{}({effect}{:?}{:?})", inputs.join("+"), fake.files, fake.env));
+        self.damaged.lock().unwrap().remove(&output.0);
         Ok(Made { output, facts: Batch::default() })
+    }
+
+    fn lacks_input(&self, error: &Broken) -> bool {
+        error.0 == "damaged"
     }
 
     fn lock(&self, _: StageId, _: &ActionKey) -> Result<Box<dyn Send>, Broken> {
@@ -98,6 +111,7 @@ struct FakeBuild {
     graph: StageGraph,
     stages: BTreeMap<String, FakeStage>,
     missing: BTreeSet<String>,
+    damaged: BTreeSet<String>,
     options: EngineOptions,
 }
 
@@ -130,8 +144,8 @@ impl FakeBuild {
         let stage = |name: &String| FakeStage { script: format!("make {name}"), ..FakeStage::default() };
         let stages = ids.keys().map(|name| (name.clone(), stage(name))).collect();
         let graph = builder.finish().unwrap();
-        let (missing, options) = (BTreeSet::new(), EngineOptions::default());
-        Self { _root: root, store, graph, stages, missing, options }
+        let (missing, damaged, options) = (BTreeSet::new(), BTreeSet::new(), EngineOptions::default());
+        Self { _root: root, store, graph, stages, missing, damaged, options }
     }
 
     fn edit(&mut self, stage: &str, edit: impl FnOnce(&mut FakeStage)) -> &mut Self {
@@ -153,6 +167,7 @@ impl FakeBuild {
             stages: self.stages.clone(),
             ran: Mutex::default(),
             missing: self.missing.clone(),
+            damaged: Mutex::new(self.damaged.iter().map(|output| (output.clone(), false)).collect()),
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
         }
@@ -175,6 +190,13 @@ impl FakeBuild {
         }
         let most_at_once = fake.most_at_once.into_inner();
         Ran { names: fake.ran.into_inner().unwrap(), reasons, outcomes, most_at_once }
+    }
+
+    /// What a stage made the last time.
+    fn output(&self, name: &str) -> String {
+        let memory = RunMemory::new(&self.store, "test");
+        let last = memory.last_run(&StageName::new(name)).unwrap().unwrap();
+        memory.result(&last.key).unwrap().unwrap().output::<Text>().unwrap().0
     }
 
     /// One letter a stage: fresh, dirty, pending.
@@ -273,6 +295,40 @@ fn a_changed_variable_is_named() {
     build.run(&["2"]);
     build.edit("1", |fake| drop(fake.env.insert("A".to_owned(), "2".to_owned())));
     build.run(&["2"]).assert_ran(["1", "2"]).because("1", "env A: `1` -> `2`");
+}
+
+#[test]
+fn what_turns_out_to_be_damaged_is_made_again_in_the_same_build() {
+    let mut build = FakeBuild::new("base -> tools -> a -> a.ova; tools -> b -> b.ova; base -> other");
+    build.options.jobs = 2;
+    build.run(&["a.ova", "b.ova", "other"]);
+    let output = build.output("tools");
+    build.damaged.insert(output);
+    build.script("a", "edited").script("b", "edited");
+    let ran = build.run(&["a.ova", "b.ova", "other"]);
+    let count = |name: &str| ran.names.iter().filter(|other| *other == name).count();
+    assert_eq!((count("base"), count("tools"), count("a"), count("b")), (0, 1, 1, 1), "{:?}", ran.names);
+    assert_eq!(ran.reasons["tools"], DirtyReason::OutputMissing);
+    assert_eq!(ran.outcomes.len(), 7);
+    assert!(ran.outcomes.values().all(|outcome| !matches!(outcome, Outcome::Failed | Outcome::Skipped)));
+}
+
+#[test]
+fn builds_are_remembered_once() {
+    let mut build = FakeBuild::new("base -> a; base -> b");
+    build.run(&["a"]);
+    build.run(&["a"]);
+    build.run(&["b", "a"]);
+    build.script("a", "exit 1");
+    build.run(&["a"]);
+    let history = Build::all(&build.store).unwrap();
+    let targets: Vec<_> = history.iter().map(|(number, build)| (*number, build.targets.join(" "))).collect();
+    assert_eq!(targets, [(1, "a".to_owned()), (2, "a b".to_owned())]);
+    let last = &history[1].1;
+    let stages: Vec<_> = last.stages.iter().map(|stage| (stage.stage.as_str(), stage.ran)).collect();
+    assert_eq!(stages, [("base", false), ("b", true), ("a", false)]);
+    assert_eq!(last.stages[2].inputs, [0]);
+    assert_eq!((last.project.as_str(), last.made.len()), ("test", 2));
 }
 
 #[test]

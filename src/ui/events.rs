@@ -37,6 +37,8 @@ impl Voice for Events {
         emit(event);
     }
 
+    fn again(&mut self, _: usize) {}
+
     fn progress(&mut self, stage: &str, done: u64, total: u64) {
         if done == total {
             emit(json!({ "event": "progress", "stage": stage, "done": done, "total": total }));

@@ -65,6 +65,10 @@ impl Voice for Fancy {
         }
     }
 
+    fn again(&mut self, stages: usize) {
+        self.total.inc_length(stages as u64);
+    }
+
     fn progress(&mut self, stage: &str, done: u64, total: u64) {
         if let Some(line) = self.running.get(stage) {
             line.set_message(format!("{} of {}", bytes(done), bytes(total)));

@@ -52,6 +52,10 @@ impl Voice for Plain {
         }
     }
 
+    fn again(&mut self, stages: usize) {
+        self.total += stages;
+    }
+
     fn progress(&mut self, _: &str, _: u64, _: u64) {}
 
     fn downloads(&mut self, _: usize, _: u64) {}

@@ -1,0 +1,203 @@
+//! The facts of each result a second time, as a file beside the index, so that a lost index can be made again.
+//!
+//! A file is not flushed to the disk: it is needed only after an accident, and one that an accident hit itself does
+//! not have its check sum any more and counts as absent. Then its stage runs again.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::{ActionKey, Batch, CacheError, Table};
+
+/// Stands first in every file, with the version of what follows.
+const MAGIC: &[u8] = b"ibuild result 1\n";
+
+/// Rows are text-like and many; this is fast and makes them a fifth.
+const ZSTD_LEVEL: i32 = 1;
+
+/// The facts of results as files, named by action keys.
+#[derive(Debug, Clone)]
+pub struct ResultFiles {
+    dir: PathBuf,
+    tmp: PathBuf,
+}
+
+impl ResultFiles {
+    /// `tmp` has to be on the same file system as `dir`.
+    pub(crate) fn new(dir: PathBuf, tmp: PathBuf) -> Self {
+        Self { dir, tmp }
+    }
+
+    /// Where the facts of an action's result are, or would be.
+    pub fn path(&self, key: &ActionKey) -> PathBuf {
+        let hex = key.hex();
+        self.dir.join(&hex[..2]).join(&hex[2..])
+    }
+
+    /// Writes down the facts that `batch` sets, in place of what an earlier run of the action had.
+    pub fn write(&self, key: &ActionKey, batch: &Batch) -> Result<(), CacheError> {
+        let path = self.path(key);
+        let parent = path.parent().unwrap_or(&self.dir);
+        fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
+        let packed = zstd::encode_all(encode(batch).as_slice(), ZSTD_LEVEL);
+        let packed = packed.map_err(CacheError::io("compress", &path))?;
+        let mut temp =
+            NamedTempFile::new_in(&self.tmp).map_err(CacheError::io("create a file in", &self.tmp))?;
+        let sum = blake3::hash(&packed);
+        let pieces = [MAGIC, key.as_bytes(), sum.as_bytes(), &packed];
+        let written = pieces.iter().try_for_each(|piece| temp.write_all(piece));
+        written.map_err(CacheError::io("write", temp.path()))?;
+        temp.persist(&path).map_err(|e| CacheError::io("create", &path)(e.error))?;
+        Ok(())
+    }
+
+    /// The facts of an action's result; `None` if they are not here, or are damaged.
+    pub fn read(&self, key: &ActionKey) -> Result<Option<Batch>, CacheError> {
+        let path = self.path(key);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(CacheError::io("read", &path)(e)),
+        };
+        Ok(unpack(&bytes, key).and_then(|rows| decode(&rows)))
+    }
+
+    /// The actions that have a file here, in the order of their keys.
+    pub fn list(&self) -> Result<Vec<ActionKey>, CacheError> {
+        let mut found = Vec::new();
+        for prefix in names(&self.dir)? {
+            for rest in names(&self.dir.join(&prefix))? {
+                found.extend(format!("{prefix}{rest}").parse::<ActionKey>());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Removes an action's file; one that is not here is no error.
+    pub fn remove(&self, key: &ActionKey) -> Result<(), CacheError> {
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CacheError::io("remove", &path)(e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, CacheError> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(CacheError::io("read", dir))?,
+    };
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    entries.map(name).collect::<io::Result<_>>().map_err(CacheError::io("read", dir))
+}
+
+/// The rows of a file, if it is whole and this action's.
+fn unpack(bytes: &[u8], key: &ActionKey) -> Option<Vec<u8>> {
+    let rest = bytes.strip_prefix(MAGIC)?.strip_prefix(key.as_bytes())?;
+    let (sum, packed) = rest.split_at_checked(32)?;
+    if blake3::hash(packed).as_bytes() != sum {
+        return None;
+    }
+    let mut rows = Vec::new();
+    zstd::Decoder::new(packed).ok()?.read_to_end(&mut rows).ok()?;
+    Some(rows)
+}
+
+/// For each row its table, the lengths of key and value, key and value.
+fn encode(batch: &Batch) -> Vec<u8> {
+    let mut rows = Vec::new();
+    for (table, key, value) in &batch.changes {
+        let Some(value) = value else { continue };
+        rows.push(*table as u8);
+        for length in [key.len(), value.len()] {
+            rows.extend_from_slice(&(length as u64).to_le_bytes());
+        }
+        rows.extend_from_slice(key);
+        rows.extend_from_slice(value);
+    }
+    rows
+}
+
+fn decode(mut rows: &[u8]) -> Option<Batch> {
+    let mut batch = Batch::default();
+    while let Some((table, rest)) = rows.split_first() {
+        let table = [Table::Actions, Table::Trees, Table::Layers].into_iter().find(|t| *t as u8 == *table)?;
+        let (key_length, rest) = length(rest)?;
+        let (value_length, rest) = length(rest)?;
+        let (key, rest) = rest.split_at_checked(key_length)?;
+        let (value, rest) = rest.split_at_checked(value_length)?;
+        batch.put(table, key, value.to_vec());
+        rows = rest;
+    }
+    Some(batch)
+}
+
+fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    Some((usize::try_from(u64::from_le_bytes(*length)).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u8) -> ActionKey {
+        ActionKey::from_bytes([number; 32])
+    }
+
+    fn lab() -> (tempfile::TempDir, ResultFiles) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("tmp")).unwrap();
+        let files = ResultFiles::new(dir.path().join("results"), dir.path().join("tmp"));
+        (dir, files)
+    }
+
+    fn facts() -> Batch {
+        let mut batch = Batch::default();
+        batch.put(Table::Actions, &[1; 32], b"made".to_vec());
+        batch.put(Table::Trees, b"", vec![]);
+        batch.put(Table::Layers, &[2; 32], vec![7; 1000]);
+        batch
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let (_dir, files) = lab();
+        assert_eq!(files.list().unwrap(), []);
+        assert!(files.read(&key(1)).unwrap().is_none());
+        files.write(&key(1), &facts()).unwrap();
+        assert_eq!(files.read(&key(1)).unwrap().unwrap().changes, facts().changes);
+        assert_eq!(files.list().unwrap(), [key(1)]);
+        files.remove(&key(1)).unwrap();
+        files.remove(&key(1)).unwrap();
+        assert_eq!(files.list().unwrap(), []);
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_absent_one() {
+        let (_dir, files) = lab();
+        files.write(&key(1), &facts()).unwrap();
+        let whole = fs::read(files.path(&key(1))).unwrap();
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            fs::write(files.path(&key(1)), &flipped).unwrap();
+            assert!(files.read(&key(1)).unwrap().is_none(), "a flipped bit in byte {at}");
+            fs::write(files.path(&key(1)), &whole[..at]).unwrap();
+            assert!(files.read(&key(1)).unwrap().is_none(), "cut after {at} bytes");
+        }
+    }
+
+    #[test]
+    fn a_file_is_only_believed_under_its_own_name() {
+        let (_dir, files) = lab();
+        files.write(&key(1), &facts()).unwrap();
+        files.write(&key(2), &facts()).unwrap();
+        fs::copy(files.path(&key(1)), files.path(&key(2))).unwrap();
+        assert!(files.read(&key(2)).unwrap().is_none());
+    }
+}
