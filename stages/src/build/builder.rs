@@ -15,7 +15,7 @@ use crate::disk::{DiskError, Mke2fs, MkfsTool};
 use crate::packages::FetchObserver;
 use crate::recipe::{ArchiveName, StepKind};
 use crate::sandbox::Supervisor;
-use crate::snapshot::{LayerStore, Snapshot};
+use crate::snapshot::{LayerStore, Snapshot, SnapshotError};
 
 /// Whether scripts say what they do. Never part of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -226,6 +226,10 @@ impl Executor for Builder<'_> {
             None => Ok(made),
             Some(change) => Err(StageError::InputsChanged(change.to_string())),
         }
+    }
+
+    fn lacks_input(&self, error: &StageError) -> bool {
+        matches!(error, StageError::Snapshot(SnapshotError::MissingLayer(_)))
     }
 
     fn lock(&self, stage: StageId, key: &ActionKey) -> Result<Box<dyn Send>, StageError> {

@@ -108,6 +108,13 @@ impl StageError {
             Self::Sandbox { source: SandboxError::TimedOut(_), .. } => {
                 Some("raise the step's `timeout`, or look at the log for what it waits for".to_owned())
             }
+            Self::Store(CacheError::Index { .. })
+            | Self::Snapshot(SnapshotError::Store(CacheError::Index { .. })) => {
+                Some("`ibuild cache fsck` puts a broken index aside and begins a new one".to_owned())
+            }
+            Self::Snapshot(SnapshotError::MissingLayer(_) | SnapshotError::UnknownTree(_)) => {
+                Some("`ibuild cache fsck` forgets what is damaged; then it is made again".to_owned())
+            }
             _ => None,
         }
     }

@@ -34,6 +34,7 @@ pub fn forget_stage(store: &Store, stage: &RememberedStage) -> Result<Forgotten,
     let mut batch = Batch::default();
     memory.forget(&stage.stage, &stage.last, &mut batch);
     store.index().commit(batch)?;
+    store.results().remove(&key)?;
     FailedState::forget(store, &stage.project, stage.stage.as_str())?;
     let mut gone = Forgotten { stages: 1, ..Forgotten::default() };
     let needed = Needed::of(store)?;
@@ -102,6 +103,9 @@ pub fn forget_everything(store: &Store) -> Result<Forgotten, StageError> {
         }
     }
     store.index().commit(batch)?;
+    for key in store.results().list()? {
+        store.results().remove(&key)?;
+    }
     let (mut bytes, mut artifacts) = (0, 0);
     let tarballs: BTreeSet<_> = layers.iter().map(|layer| layer.blob).collect();
     for blob in store.blobs().list()? {
@@ -220,6 +224,7 @@ mod tests {
         lab.store.packages().put(b"deb").unwrap();
         let gone = forget_everything(&lab.store).unwrap();
         assert_eq!((gone.stages, gone.layers, gone.artifacts), (2, 1, 1));
+        assert_eq!(lab.store.results().list().unwrap(), []);
         assert_eq!(lab.store.blobs().list().unwrap(), []);
         assert_eq!(lab.store.packages().list().unwrap().len(), 1);
         for table in [Table::Stages, Table::Actions, Table::Layers, Table::Trees] {

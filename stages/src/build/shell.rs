@@ -59,6 +59,11 @@ impl FailedState {
         fs::write(&file, state).map_err(StageError::io("write", &file))
     }
 
+    /// The layers that the stage stood on.
+    pub(super) fn into_layers(self) -> Vec<LayerId> {
+        self.layers
+    }
+
     /// Forgets the failure of a stage that has succeeded.
     pub(super) fn forget(store: &Store, project: &str, stage: &str) -> Result<(), StageError> {
         Ok(store.discard(&Self::dir(store, project, stage))?)

@@ -158,7 +158,7 @@ impl<'s> LayerStore<'s> {
         Ok(merged.name().to_owned())
     }
 
-    /// Unpacks a tarball, and checks that it is the layer's before anybody uses it.
+    /// Unpacks a tarball, and checks that it is the layer's before anybody uses it. A damaged one is removed.
     fn restore(&self, layer: &LayerId, dir: &Path) -> Result<(), SnapshotError> {
         let missing = || SnapshotError::MissingLayer(*layer);
         let found = self.find(layer)?.ok_or_else(missing)?;
@@ -167,10 +167,18 @@ impl<'s> LayerStore<'s> {
         let reader = HashingReader { inner: decoder, hasher: <LayerId as Digest>::Hasher::default() };
         let (unpacked, reader) = read_ahead(reader, |bytes| unpack(bytes, dir, Dialect::Layer));
         // A damaged tarball usually does not even parse; its digest is the better reason.
-        if reader.map(|reader| LayerId::finish(reader.hasher)).ok() != Some(*layer) {
-            return Err(missing());
+        let is_whole = match reader {
+            Ok(reader) => LayerId::finish(reader.hasher) == *layer,
+            // The disk did not give the bytes; nothing is known of them.
+            Err(e) if e.raw_os_error().is_some() => return Err(SnapshotError::io("unpack", dir)(e)),
+            Err(_) => false,
+        };
+        if is_whole {
+            return unpacked;
         }
-        unpacked
+        // As long as the tarball is there, results that stand on it would be hits, and nobody would make it again.
+        self.store.blobs().remove(&found.blob)?;
+        Err(missing())
     }
 
     /// Whether everything that the snapshot needs is in the store.

@@ -257,6 +257,19 @@ impl<'s> TreeStore<'s> {
         }
     }
 
+    /// Every directory that the index knows, root directories included, with those directly in it. A row that is
+    /// damaged, or that another version wrote, is a missing one.
+    pub fn all_children(&self) -> Result<BTreeMap<TreeId, Vec<TreeId>>, SnapshotError> {
+        let mut found = BTreeMap::new();
+        for (key, value) in self.store.index().scan(Table::Trees, &[])? {
+            let Ok(id) = <[u8; 32]>::try_from(key.as_slice()) else { continue };
+            if *blake3::hash(&value).as_bytes() == id {
+                found.extend(children(&value).map(|children| (TreeId::from_bytes(id), children)));
+            }
+        }
+        Ok(found)
+    }
+
     /// The entry at `path`, relative to the root, following no symbolic link; `None` if there is none.
     pub fn find(&self, tree: TreeId, path: &[u8]) -> Result<Option<Entry>, SnapshotError> {
         let mut entry = self.root(tree)?;
@@ -269,6 +282,19 @@ impl<'s> TreeStore<'s> {
         }
         Ok(Some(entry))
     }
+}
+
+/// The directories that a listing or a root directory names.
+fn children(bytes: &[u8]) -> Option<Vec<TreeId>> {
+    let directory = |entry: Entry| match entry.kind {
+        Kind::Directory(listing) => Some(listing),
+        _ => None,
+    };
+    if let Ok(listing) = Listing::decode(bytes) {
+        return Some(listing.entries.into_values().filter_map(directory).collect());
+    }
+    let root = Entry::decode(&mut Decoder::new(bytes, ROOT_DOMAIN).ok()?).ok()?;
+    Some(directory(root).into_iter().collect())
 }
 
 #[cfg(test)]
