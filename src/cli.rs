@@ -244,6 +244,14 @@ pub enum CacheCommand {
     Stats(JsonArgs),
     /// Read everything again; what is damaged is removed, and made again when needed
     Verify(JsonArgs),
+    /// Check that all facts are true, and repair what is not
+    Fsck(JsonArgs),
+    /// Remove what is not needed any more
+    Gc(GcArgs),
+    /// Keep what a stage made, whatever else goes
+    Pin(PinArgs),
+    /// Take a pin away
+    Unpin(PinArgs),
     /// Forget what a stage made
     Rm {
         /// `rootfs/step`, `rootfs` or a target
@@ -253,6 +261,34 @@ pub enum CacheCommand {
         #[arg(long, conflicts_with = "stage")]
         stages: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Remove also what is needed, the cheapest to make again first, until the store takes no more than SIZE
+    #[arg(long, value_name = "SIZE")]
+    pub budget: Option<ibuild::stages::recipe::ByteSize>,
+    /// Keep the last N builds of each target
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub keep: std::num::NonZeroUsize,
+    /// Let packages go too, if the budget cannot be met otherwise; a locked build then needs a mirror that has them
+    #[arg(long, requires = "budget")]
+    pub packages: bool,
+    /// Only say what would go
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Wait for running builds
+    #[arg(long)]
+    pub wait: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// `rootfs/step`, `rootfs`, a target, or an image in all its formats
+    pub name: String,
 }
 
 #[derive(Debug, Args)]

@@ -113,6 +113,9 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(error) = find::<EnvironmentError>(error) {
         hints.push(error.hint.clone());
     }
+    if let Some(CacheError::Index { .. }) = find(error) {
+        hints.push("`ibuild cache fsck` puts a broken index aside and begins a new one".to_owned());
+    }
     if let Some(error) = find::<TargetError>(error) {
         hints.push(error.hint());
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use ibuild::cache::{RocksIndex, Store};
+use ibuild::cache::{FileLock, LockMode, RocksIndex, Store};
 use ibuild::graph::{RunMemory, StageId, StageName};
 use ibuild::stages::build::{
     Access, ArchiveOptions, Builder, BuilderOptions, Job, Nothing, Project, StageObserver, Tracing, Unlocked,
@@ -47,6 +47,17 @@ impl Session {
     /// Where the lock is.
     pub fn lock_path(&self) -> PathBuf {
         self.dir.join(LOCK_FILE)
+    }
+
+    /// Keeps what is in the store there as long as the value lives. Waits for who removes things, and says so.
+    pub fn share_store(&self) -> Result<FileLock> {
+        if let Some(lock) = self.store.share(LockMode::Try)? {
+            return Ok(lock);
+        }
+        let holder = FileLock::holder(&self.store.layout().gc_lock());
+        let who = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
+        eprintln!("note    waits for another ibuild that cleans the store up{who}");
+        Ok(self.store.share(LockMode::Wait)?.expect("waiting ends with the lock"))
     }
 
     /// A builder that only looks: it reports to nobody.

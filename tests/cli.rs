@@ -172,6 +172,73 @@ fn an_empty_store() {
 }
 
 #[test]
+fn garbage_is_planned_then_removed() {
+    let sandbox = Sandbox::empty();
+    sandbox.run(&["cache", "ls"]).succeeds();
+    let blob = format!("../cache/blobs/00/{}", "0".repeat(62));
+    sandbox.write(&blob, &"nobody knows it ".repeat(1000));
+    sandbox.write("../cache/layers/before/layer/file", "from before the machine was started");
+    let planned = sandbox.run(&["cache", "gc", "--dry-run"]).succeeds();
+    assert!(planned.contains("unknown blobs      1  16 KiB        no root needs it\n"), "{planned}");
+    assert!(planned.contains("would free ") && sandbox.exists(&blob));
+    let json = sandbox.run(&["cache", "gc", "--dry-run", "--json"]).json();
+    assert_eq!((&json["applied"], &json["after"]), (&false.into(), &serde_json::Value::Null));
+    let removed = sandbox.run(&["cache", "gc"]).succeeds();
+    assert!(removed.contains("\nfreed ") && !sandbox.exists(&blob), "{removed}");
+    assert!(sandbox.run(&["cache", "gc"]).succeeds().starts_with("freed 0 B of "));
+    let missed = sandbox.run(&["cache", "gc", "--budget", "1 kB", "--json"]);
+    assert!(missed.stderr.starts_with("note    the budget is missed by "), "{}", missed.stderr);
+    assert!(missed.json()["over_budget"].as_u64().unwrap() > 0);
+    assert_eq!(sandbox.run(&["cache", "gc", "--budget", "much"]).status, 2);
+}
+
+#[test]
+fn nothing_is_removed_beside_a_running_build() {
+    let sandbox = Sandbox::empty();
+    sandbox.run(&["cache", "ls"]).succeeds();
+    let build = sandbox.file("../cache/gc.lock");
+    build.lock_shared().unwrap();
+    for command in [&["gc"][..], &["fsck"], &["rm", "--stages"]] {
+        sandbox.run(&[&["cache"], command].concat()).fails(
+            3,
+            "error: another process is building in this store, or looking into it\n\
+             hint: try again when it is done\n",
+        );
+    }
+    sandbox.run(&["cache", "gc", "--dry-run"]).succeeds();
+    drop(build);
+    sandbox.run(&["cache", "gc"]).succeeds();
+}
+
+#[test]
+fn a_broken_index_is_put_aside() {
+    let sandbox = Sandbox::empty();
+    assert_eq!(sandbox.run(&["cache", "fsck"]).succeeds(), "0 results and 0 layers are whole; read 0 B\n");
+    sandbox.write("../cache/index/CURRENT", "MANIFEST-000005\n");
+    let failed = sandbox.run(&["cache", "ls"]);
+    assert_eq!(failed.status, 3);
+    assert!(
+        failed.stderr.contains("hint: `ibuild cache fsck` puts a broken index aside"),
+        "{}",
+        failed.stderr
+    );
+    let checked = sandbox.run(&["cache", "fsck"]);
+    assert!(checked.stdout.starts_with("broken   index, now at `[ROOT]/cache/index.broken-"), "{checked:?}");
+    assert_eq!((checked.status, checked.stderr.as_str()), (1, "error: 1 fault was found and put right\n"));
+    sandbox.run(&["cache", "fsck"]).succeeds();
+    assert_eq!(sandbox.run(&["cache", "ls"]).succeeds(), "");
+}
+
+#[test]
+fn what_was_never_built_cannot_be_pinned() {
+    let sandbox = Sandbox::with_project();
+    let pin = sandbox.run(&["cache", "pin", "hello/sane"]);
+    pin.fails(2, "error: `hello/sane` was never built\nhint: see `ibuild plan`\n");
+    let unpin = sandbox.run(&["cache", "unpin", "hello/sane"]);
+    unpin.fails(2, "error: nothing is pinned of `hello/sane`\nhint: `ibuild cache ls` shows pins\n");
+}
+
+#[test]
 fn a_stage_that_was_never_built_is_not_in_the_cache() {
     let sandbox = Sandbox::with_project();
     let show = sandbox.run(&["cache", "show", "hello/sane"]);

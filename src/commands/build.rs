@@ -31,6 +31,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     if args.nice {
         be_nice()?;
     }
+    let _shared = session.share_store()?;
     session.store.sweep()?;
     let cancel = interrupt::cancel_on_signals()?;
     let ui = Ui::new(mode(global, args), &project.graph);

@@ -18,6 +18,7 @@ pub fn run(global: &Global, args: &ShellArgs) -> Result<ExitCode> {
     require_root("a shell in a stage")?;
     let project = Project::new(&session.recipe);
     let builder = session.quiet_builder(&project)?;
+    let _shared = session.share_store()?;
     let stage = find_stage(&project, &args.stage)?;
     let name = project.graph.name(stage).to_string();
     if args.failed {

@@ -17,6 +17,7 @@ use crate::ui::{Mode, Ui};
 
 pub fn run(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
+    let _shared = session.share_store()?;
     let project = Project::new(&session.recipe);
     let names = chosen(&session.recipe, &args.archives)?;
     let ui = Ui::new(if global.quiet { Mode::Quiet } else { Mode::Normal }, &project.graph);

@@ -71,6 +71,11 @@ impl Sandbox {
         self.write(name, &text.replace(old, new));
     }
 
+    /// An open file, made if it is not there.
+    pub fn file(&self, name: &str) -> fs::File {
+        fs::File::options().create(true).append(true).open(self.path(name)).unwrap()
+    }
+
     pub fn exists(&self, name: &str) -> bool {
         self.path(name).exists()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ibuild::cache::Store;
-use ibuild::graph::RememberedStage;
+use ibuild::graph::{Pin, RememberedStage};
 use ibuild::stages::build::{Contents, Weight};
 use ibuild::stages::packages::Timestamp;
 use serde_json::{Value, json};
@@ -17,10 +17,12 @@ use crate::ui::{bytes, seconds};
 
 pub fn run(store: &Store, args: &JsonArgs) -> Result<ExitCode> {
     let contents = Contents::of(store)?;
+    let pins = Pin::all(store)?;
     let mut listed = Vec::new();
     for stage in RememberedStage::all(store)? {
         let weight = contents.weight(&stage)?;
-        listed.push((stage, weight));
+        let pin = pins.iter().find(|pin| pin.project == stage.project && pin.stage == stage.stage).cloned();
+        listed.push((stage, weight, pin));
     }
     if args.json {
         print_json(json!({ "stages": listed.iter().map(as_json).collect::<Vec<_>>() }))?;
@@ -32,12 +34,13 @@ pub fn run(store: &Store, args: &JsonArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-type Listed = (RememberedStage, Option<Weight>);
+type Listed = (RememberedStage, Option<Weight>, Option<Pin>);
 
 fn as_table(listed: &[Listed]) -> String {
     use Align::{Left, Right};
-    let head = ["PROJECT", "STAGE", "ACTION", "SIZE", "CHANGES", "LAST RUN", "TOOK"].map(str::to_owned);
-    let rows = listed.iter().map(|(stage, weight)| {
+    let head =
+        ["PROJECT", "STAGE", "ACTION", "SIZE", "CHANGES", "LAST RUN", "TOOK", "PINNED"].map(str::to_owned);
+    let rows = listed.iter().map(|(stage, weight, pin)| {
         let (size, changes) = match weight {
             Some(weight) => (bytes(weight.bytes), weight.changes.to_string()),
             None => ("gone".to_owned(), String::new()),
@@ -50,13 +53,14 @@ fn as_table(listed: &[Listed]) -> String {
             changes,
             Timestamp(stage.last.time).to_string(),
             seconds(Duration::from_millis(stage.last.millis)),
+            pin.as_ref().map_or_else(String::new, |pin| pin.key.short()),
         ]
     });
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-    table([Left, Left, Left, Right, Right, Left, Right], &rows)
+    table([Left, Left, Left, Right, Right, Left, Right, Left], &rows)
 }
 
-fn as_json((stage, weight): &Listed) -> Value {
+fn as_json((stage, weight, pin): &Listed) -> Value {
     json!({
         "project": stage.project,
         "stage": stage.stage.as_str(),
@@ -65,5 +69,6 @@ fn as_json((stage, weight): &Listed) -> Value {
         "changes": weight.map(|weight| weight.changes),
         "time": Timestamp(stage.last.time).to_string(),
         "seconds": stage.last.millis as f64 / 1000.0,
+        "pinned": pin.as_ref().map(|pin| pin.key.hex()),
     })
 }

@@ -3,26 +3,27 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use ibuild::cache::Store;
+use ibuild::cache::{LockMode, Store};
 use ibuild::graph::RememberedStage;
 use ibuild::stages::build::{Forgotten, Project, forget_everything, forget_stage};
 
+use super::take_alone;
 use crate::cli::Global;
 use crate::commands::recipe::counted;
-use crate::failure::{EnvironmentError, UsageError};
+use crate::failure::UsageError;
 use crate::session::{Session, find_stage};
 use crate::terminal::print;
 use crate::ui::bytes;
 
 pub fn stage(global: &Global, text: &str) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
-    refuse_during_builds(&session.store)?;
+    let _alone = take_alone(&session.store, LockMode::Try)?;
     let found = find(&session, text)?;
     tell(forget_stage(&session.store, &found)?)
 }
 
 pub fn all_stages(store: &Store) -> Result<ExitCode> {
-    refuse_during_builds(store)?;
+    let _alone = take_alone(store, LockMode::Try)?;
     tell(forget_everything(store)?)
 }
 
@@ -39,18 +40,6 @@ fn find(session: &Session, text: &str) -> Result<RememberedStage> {
     let unknown =
         || UsageError::new(format!("nothing is remembered of `{name}`")).hint("see `ibuild cache ls`");
     Ok(named(name.as_str()).ok_or_else(unknown)?)
-}
-
-/// What a running build has mounted must not go away under it.
-fn refuse_during_builds(store: &Store) -> Result<()> {
-    match store.worker()? {
-        None => Ok(()),
-        Some(pid) => Err(EnvironmentError {
-            message: format!("process {pid} is building in this store"),
-            hint: "try again when it is done".to_owned(),
-        }
-        .into()),
-    }
 }
 
 fn tell(gone: Forgotten) -> Result<ExitCode> {
