@@ -168,7 +168,7 @@ fn a_budget_takes_what_is_cheap_to_make_for_its_size() {
     let mut lab = Lab::default();
     lab.step(1, None, 1000, 100).step(2, Some(1), 9000, 100).image(3, 2, 1000, 500);
     lab.step(4, Some(1), 10, 100).built("x", &[3, 4]);
-    assert_eq!(lab.gone(3, Some(800)), []);
+    assert!(lab.gone(3, Some(800)).is_empty());
     assert_eq!(lab.gone(3, Some(799)), [4]);
     assert_eq!(lab.gone(3, Some(700)), [4]);
     assert_eq!(lab.gone(3, Some(699)), [3, 4]);
