@@ -32,7 +32,7 @@ pub struct Session {
 impl Session {
     /// Reads the recipe and opens the store.
     pub fn open(global: &Global, vars: &[String]) -> Result<Self> {
-        let dir = project_dir(global)?;
+        let dir = project_dir()?;
         let recipe = load_recipe(&dir, vars)?;
         let settings = Settings::read(&dir)?;
         let store = open_store(global, &settings)?;
@@ -132,10 +132,9 @@ pub fn output_dir(dir: &Path, chosen: Option<&Path>) -> PathBuf {
     chosen.map_or_else(|| dir.join("out"), Path::to_owned)
 }
 
-/// The directory that the command works in.
-pub fn project_dir(global: &Global) -> Result<PathBuf> {
-    let dir = global.directory.clone().unwrap_or_else(|| PathBuf::from("."));
-    std::path::absolute(&dir).with_context(|| format!("cannot find `{}`", dir.display()))
+/// The directory that the command works in, by now this process's own.
+pub fn project_dir() -> Result<PathBuf> {
+    std::env::current_dir().context("cannot find the directory that this was started in")
 }
 
 /// The recipe in the directory that the command works in.

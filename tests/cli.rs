@@ -49,6 +49,15 @@ fn a_new_project_is_right_and_is_not_overwritten() {
 }
 
 #[test]
+fn relative_paths_are_meant_from_the_directory_of_the_command() {
+    let sandbox = Sandbox::empty();
+    sandbox.run(&["init", "hello", "demo"]).succeeds();
+    sandbox.run(&["-C", "demo", "--cache-dir", "store", "cache", "stats"]).succeeds();
+    assert!(sandbox.exists("demo/store/format") && !sandbox.exists("store"));
+    sandbox.run(&["-C", "dmo", "graph"]).fails(2, "error: there is no directory `dmo`\n");
+}
+
+#[test]
 fn an_unknown_template_has_a_neighbour() {
     Sandbox::empty().run(&["init", "helo"]).fails(
         2,

@@ -9,15 +9,15 @@ use anyhow::{Context, Result};
 use ibuild::stages::build::Project;
 use ibuild::stages::recipe::ImageFormat;
 
-use crate::cli::{CleanArgs, Global};
+use crate::cli::CleanArgs;
 use crate::session::{load_recipe, output_dir, project_dir};
 use crate::terminal::print;
 use crate::ui::bytes;
 
 const MANIFEST: &str = ".manifest.json";
 
-pub fn run(global: &Global, args: &CleanArgs) -> Result<ExitCode> {
-    let dir = project_dir(global)?;
+pub fn run(args: &CleanArgs) -> Result<ExitCode> {
+    let dir = project_dir()?;
     let made = made_in(&output_dir(&dir, args.output.as_deref()))?;
     let wanted: Vec<_> = match &args.target {
         Some(text) => made.into_iter().filter(|made| made.is_meant_by(text)).collect(),

@@ -130,7 +130,7 @@ struct Host {
 impl Host {
     /// A recipe may name mirrors, but there need not be one.
     fn look(global: &Global) -> Result<Self> {
-        let dir = project_dir(global)?;
+        let dir = project_dir()?;
         let settings = Settings::read(&dir)?;
         let recipe = load_recipe(&dir, &[]).ok();
         let archives = || recipe.iter().flat_map(|recipe| recipe.archives.values());

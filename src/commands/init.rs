@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use ibuild::stages::recipe::{ProjectName, RECIPE_FILE, suggest};
 
-use crate::cli::{Global, InitArgs};
+use crate::cli::InitArgs;
 use crate::failure::UsageError;
 use crate::session::project_dir;
 
@@ -56,9 +56,9 @@ static TEMPLATES: [Template; 1] = [Template {
     ],
 }];
 
-pub fn run(global: &Global, args: &InitArgs) -> Result<ExitCode> {
+pub fn run(args: &InitArgs) -> Result<ExitCode> {
     let template = find(&args.template)?;
-    let dir = normal(&project_dir(global)?.join(&args.dir));
+    let dir = normal(&project_dir()?.join(&args.dir));
     refuse_to_overwrite(template, &dir)?;
     let name = project_name(&dir).unwrap_or_else(|| template.name.to_owned());
     for file in template.files {

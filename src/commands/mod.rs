@@ -15,17 +15,22 @@ mod recipe;
 mod shell;
 mod update;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cli::{Cli, Command};
+use crate::failure::UsageError;
 
 /// Does the command.
 pub fn run(cli: &Cli) -> Result<ExitCode> {
     let global = &cli.global;
+    if let Some(dir) = &global.directory {
+        work_in(dir)?;
+    }
     match &cli.command {
-        Command::Init(args) => init::run(global, args),
+        Command::Init(args) => init::run(args),
         Command::Build(args) => build::run(global, args),
         Command::Plan(args) => plan::run(global, args),
         Command::Explain(args) => explain::run(global, args),
@@ -35,9 +40,17 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Boot(args) => boot::run(global, args),
         Command::Update(args) => update::run(global, args),
         Command::Cache { command } => cache::run(global, command),
-        Command::Clean(args) => clean::run(global, args),
+        Command::Clean(args) => clean::run(args),
         Command::Doctor(args) => doctor::run(global, args),
-        Command::Recipe { command } => recipe::run(global, command),
+        Command::Recipe { command } => recipe::run(command),
         Command::Completions { shell } => completions::run(*shell),
     }
+}
+
+/// As in git, every relative path on the command line is meant from there.
+fn work_in(dir: &Path) -> Result<()> {
+    if !dir.is_dir() {
+        return Err(UsageError::new(format!("there is no directory `{}`", dir.display())).into());
+    }
+    std::env::set_current_dir(dir).with_context(|| format!("cannot work in `{}`", dir.display()))
 }

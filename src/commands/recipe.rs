@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use ibuild::stages::recipe::Recipe;
 
-use crate::cli::{Global, JsonArgs, RecipeCommand};
+use crate::cli::{JsonArgs, RecipeCommand};
 use crate::session::{load_recipe, project_dir};
 use crate::terminal::{print, print_json};
 
-pub fn run(global: &Global, command: &RecipeCommand) -> Result<ExitCode> {
-    let recipe = load_recipe(&project_dir(global)?, &[])?;
+pub fn run(command: &RecipeCommand) -> Result<ExitCode> {
+    let recipe = load_recipe(&project_dir()?, &[])?;
     recipe.notices.iter().for_each(|notice| eprintln!("note    {notice}"));
     match command {
         RecipeCommand::Check => print(&format!("ok: {}\n", summary(&recipe)))?,

@@ -36,7 +36,7 @@ pub fn run(global: &Global, command: &CacheCommand) -> Result<ExitCode> {
 
 /// The store that the directory's settings name, whether or not there is a recipe.
 fn store(global: &Global) -> Result<Store> {
-    open_store(global, &Settings::read(&project_dir(global)?)?)
+    open_store(global, &Settings::read(&project_dir()?)?)
 }
 
 /// Has the store alone, as what removes things must: what a running build uses must not go away under it.

@@ -39,7 +39,7 @@ fn resolve(global: &Global, name: &str) -> Result<(Store, ActionKey)> {
     let is_prefix = (digits.len() >= SHORTEST_PREFIX || digits.len() < name.len())
         && digits.len() <= 64
         && digits.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
-    let has_recipe = project_dir(global)?.join(ibuild::stages::recipe::RECIPE_FILE).exists();
+    let has_recipe = project_dir()?.join(ibuild::stages::recipe::RECIPE_FILE).exists();
     if has_recipe {
         let session = Session::open(global, &[])?;
         match last_key(&session, name) {
