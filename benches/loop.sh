@@ -21,7 +21,7 @@ now() { date +%s%N; }
 best_of() {
     local runs=$1 prepare=$2 best=0 start took
     for ((run = 0; run < runs; run++)); do
-        eval "$prepare"
+        eval "$prepare" >>"$work/log"
         start=$(now)
         "$ibuild" -q build --target hello.ova >>"$work/log"
         took=$((($(now) - start) / 1000000))
