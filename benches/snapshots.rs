@@ -66,18 +66,27 @@ impl Lab {
 
     /// Captures and publishes as a stage does, up to the committed facts.
     fn stage(&self, upper: &Path, parent: Option<&Snapshot>) -> Snapshot {
+        self.timed_stage(upper, parent).0
+    }
+
+    /// The same, and after how many seconds the next stage could start.
+    fn timed_stage(&self, upper: &Path, parent: Option<&Snapshot>) -> (Snapshot, f64) {
+        let start = Instant::now();
         let trees = TreeStore::new(&self.store);
         let context = CaptureContext { trees: &trees, epoch: EPOCH, volatile: VolatileList::with(&[]) };
         let captured = capture(&context, upper, parent.map(|parent| parent.tree)).unwrap();
         let mut layers = parent.map(|parent| parent.layers.clone()).unwrap_or_default();
         let mut batch = Batch::default();
-        if !captured.changes.is_empty() {
-            let store = LayerStore::new(&self.store);
-            layers.push(store.publish(upper, &captured.changes, &mut batch).unwrap().id);
+        let store = LayerStore::new(&self.store);
+        let is_changed = !captured.changes.is_empty();
+        layers.extend(is_changed.then(|| store.adopt(upper, &captured.changes).unwrap()));
+        let ready = start.elapsed().as_secs_f64();
+        if let Some(layer) = layers.last().filter(|_| is_changed) {
+            store.pack(layer, &captured.changes, &mut batch).unwrap();
         }
         trees.flush(&mut batch);
         self.store.index().commit(batch).unwrap();
-        Snapshot { tree: captured.tree, layers }
+        (Snapshot { tree: captured.tree, layers }, ready)
     }
 }
 
@@ -148,14 +157,16 @@ fn captures(lab: &Lab, what: &str, shape: Shape) -> Snapshot {
     let size = shape.bytes as f64 / MB;
     let beside = seconds(|| shell("tar c . | zstd -q -3 -T2 -f -o ../beside.zst", &upper));
     peak_memory();
-    let mut snapshot = None;
-    let took = seconds(|| snapshot = Some(lab.stage(&upper, None)));
+    let mut made = None;
+    let took = seconds(|| made = Some(lab.timed_stage(&upper, None)));
+    let (snapshot, ready) = made.unwrap();
     let peak = peak_memory();
     row(&format!("capture {what}, MB/s, `tar | zstd -3 -T2`"), &rate(size, took), &rate(size, beside));
     row("  as often as fast as that", &format!("{:.2}", beside / took), "");
+    row("  until the next stage can start, MB/s", &rate(size, ready), "");
     row("  most memory, MB", &format!("{peak:.0}"), "");
-    phases(lab, snapshot.as_ref().unwrap(), size);
-    snapshot.unwrap()
+    phases(lab, &snapshot, size);
+    snapshot
 }
 
 /// The walk alone, over what is published already.

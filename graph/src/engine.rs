@@ -5,14 +5,14 @@
 //! the inputs *made* and not what they *are*, a stage that ran again and made the same leaves all after it fresh.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use ibuild_cache::{ActionKey, CacheError, Record};
 
 use crate::{
-    Build, BuiltStage, Description, DirtyReason, Executor, LastRun, Made, RunMemory, StageGraph, StageId,
-    StageName, changes,
+    Build, BuiltStage, Description, DirtyReason, Executor, Keep, LastRun, Made, RunMemory, StageGraph,
+    StageId, StageName, changes,
 };
 
 /// Why a build did not succeed.
@@ -132,8 +132,14 @@ pub enum Event<'a> {
         /// Why.
         reason: &'a DirtyReason,
     },
-    /// A stage came to its end.
+    /// A stage came to its end: others may stand on what it made. Told a second time, as a failure, of a stage that ran
+    /// but could not be kept.
     Finished(&'a StageReport),
+    /// What a stage made is remembered, and durable: whatever happens now, it need not run again.
+    Kept {
+        /// Which one.
+        stage: StageId,
+    },
     /// A stage could not be made because what an input made is damaged; that is made again, then the stage.
     Again {
         /// Which one.
@@ -156,6 +162,8 @@ pub struct Engine<'a, E: Executor> {
     executor: &'a E,
     observer: &'a dyn Observer,
     options: EngineOptions,
+    /// Held by the worker that keeps something. One at a time: keeping is limited by processors and disk, and takes memory.
+    keeper: Mutex<()>,
 }
 
 /// Why the action of `description` is not the stage's last one. Asked only when there is no result to be had.
@@ -178,19 +186,45 @@ struct Job<O> {
     reason: DirtyReason,
 }
 
-/// What a worker tells the coordinator.
-struct Done<O, E: std::error::Error + 'static> {
+/// What a stage made, not remembered yet.
+struct Unkept<O, E> {
     stage: StageId,
-    result: Result<(O, Outcome), BuildError<E>>,
-    elapsed: Duration,
+    description: Description,
+    output: O,
+    keep: Keep<E>,
+    reason: DirtyReason,
+    millis: u64,
+    /// Whoever else wants the same waits until it can be found.
+    _lock: Box<dyn Send>,
+}
+
+/// How a worker came by a stage's output.
+enum Worked<O, E> {
+    /// Another process made it in the meantime.
+    Found(O),
+    /// By running it.
+    Ran {
+        /// Whether that is what its last run had made.
+        same_output: bool,
+        /// What it made.
+        made: Unkept<O, E>,
+    },
+}
+
+/// What a worker tells the coordinator. A stage that ran is kept, or fails to be, after it is done.
+enum News<O, E: std::error::Error + 'static> {
+    Done { stage: StageId, result: Result<(O, Outcome), BuildError<E>>, elapsed: Duration },
+    Kept { stage: StageId, result: Result<(), BuildError<E>> },
 }
 
 /// The coordinator's view of a build. Every stage is in exactly one of: `waiting`, `ready`, running (counted), or
-/// `settled` with its fate in the report.
+/// `settled` with its fate in the report; what a settled one made may still have to be kept (counted).
 struct Progress<O, E: std::error::Error + 'static> {
     waiting: Vec<StageId>,
     ready: Vec<Job<O>>,
     running: usize,
+    /// Workers that are done but for keeping what their stage made.
+    keeping: usize,
     settled: BTreeSet<StageId>,
     hits: Vec<(StageName, Description, u64)>,
     keys: BTreeMap<StageId, ActionKey>,
@@ -207,7 +241,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         observer: &'a dyn Observer,
         options: EngineOptions,
     ) -> Self {
-        Self { graph, memory, executor, observer, options }
+        Self { graph, memory, executor, observer, options, keeper: Mutex::default() }
     }
 
     /// Builds `targets` and everything that they need.
@@ -218,6 +252,7 @@ impl<'a, E: Executor> Engine<'a, E> {
             waiting: self.graph.needed_for(targets),
             ready: Vec::new(),
             running: 0,
+            keeping: 0,
             settled: BTreeSet::new(),
             hits: Vec::new(),
             keys: BTreeMap::new(),
@@ -230,11 +265,15 @@ impl<'a, E: Executor> Engine<'a, E> {
                 // Settle what needs no work, start what does, then wait for one worker.
                 while self.advance(&mut progress)? {}
                 self.start(scope, &sender, &mut progress);
-                if progress.running == 0 {
+                if progress.running + progress.keeping == 0 {
                     break;
                 }
-                let done = receiver.recv().expect("this thread holds a sender");
-                self.settle(done, &mut progress);
+                match receiver.recv().expect("this thread holds a sender") {
+                    News::Done { stage, result, elapsed } => {
+                        self.settle(stage, result, elapsed, &mut progress)
+                    }
+                    News::Kept { stage, result } => self.settle_kept(stage, result, &mut progress),
+                }
             }
             BuildResult::<_, E>::Ok(())
         })?;
@@ -340,7 +379,7 @@ impl<'a, E: Executor> Engine<'a, E> {
     fn start<'scope>(
         &'scope self,
         scope: &'scope std::thread::Scope<'scope, '_>,
-        sender: &mpsc::Sender<Done<E::Output, E::Error>>,
+        sender: &mpsc::Sender<News<E::Output, E::Error>>,
         progress: &mut Progress<E::Output, E::Error>,
     ) {
         let stopped = self.options.on_failure == OnFailure::Stop && !progress.report.failures.is_empty();
@@ -354,38 +393,55 @@ impl<'a, E: Executor> Engine<'a, E> {
             self.observer.event(Event::Started { stage: job.stage, reason: &job.reason });
             let sender = sender.clone();
             progress.running += 1;
-            scope.spawn(move || {
-                let start = Instant::now();
-                let stage = job.stage;
-                let result = self.work(job);
-                // The coordinator hears from every worker before it returns.
-                let _ = sender.send(Done { stage, result, elapsed: start.elapsed() });
-            });
+            scope.spawn(move || self.worker(job, &sender));
         }
     }
 
-    /// Runs in a worker.
-    fn work(&self, job: Job<E::Output>) -> BuildResult<(E::Output, Outcome), E> {
+    /// Makes a stage and tells; then keeps what it made, and tells that. The coordinator hears all of it before it
+    /// returns, so nothing is sent to nobody.
+    fn worker(&self, job: Job<E::Output>, sender: &mpsc::Sender<News<E::Output, E::Error>>) {
+        let (start, stage) = (Instant::now(), job.stage);
+        let (result, made) = match self.work(job) {
+            Ok(Worked::Found(output)) => (Ok((output, Outcome::Hit)), None),
+            Ok(Worked::Ran { same_output, made }) => {
+                let outcome = Outcome::Ran { reason: made.reason.clone(), same_output };
+                (Ok((made.output.clone(), outcome)), Some(made))
+            }
+            Err(error) => (Err(error), None),
+        };
+        let _ = sender.send(News::Done { stage, result, elapsed: start.elapsed() });
+        if let Some(made) = made {
+            let _ = sender.send(News::Kept { stage, result: self.keep(made) });
+        }
+    }
+
+    fn work(&self, job: Job<E::Output>) -> BuildResult<Worked<E::Output, E::Error>, E> {
         let Job { stage, description, inputs, reason } = job;
         let key = description.key();
-        let _lock = self.executor.lock(stage, &key).map_err(|e| self.stage_error(stage, e))?;
-        let forced = reason == DirtyReason::Forced;
+        let lock = self.executor.lock(stage, &key).map_err(|e| self.stage_error(stage, e))?;
         self.memory.refresh();
-        if !forced && let Some((output, _)) = self.look_up(stage, &key)? {
-            // Another process built it while this one waited for the lock.
-            return Ok((output, Outcome::Hit));
+        if reason != DirtyReason::Forced
+            && let Some((output, _)) = self.look_up(stage, &key)?
+        {
+            return Ok(Worked::Found(output));
         }
-        let name = self.graph.name(stage);
         let before = self.last_output(stage)?;
         let start = Instant::now();
-        let Made { output, facts } = self
+        let Made { output, keep } = self
             .executor
             .run(stage, &inputs.iter().collect::<Vec<_>>())
             .map_err(|source| self.stage_error(stage, source))?;
         let millis = start.elapsed().as_millis() as u64;
-        self.memory.remember_run(name, &description, &output, facts, reason.to_string(), millis)?;
         let same_output = before.as_ref() == Some(&output);
-        Ok((output, Outcome::Ran { reason, same_output }))
+        let made = Unkept { stage, description, output, keep, reason, millis, _lock: lock };
+        Ok(Worked::Ran { same_output, made })
+    }
+
+    fn keep(&self, made: Unkept<E::Output, E::Error>) -> BuildResult<(), E> {
+        let _turn = self.keeper.lock().expect("no panic while held");
+        let facts = (made.keep)().map_err(|source| self.stage_error(made.stage, source))?;
+        let (name, reason) = (self.graph.name(made.stage), made.reason.to_string());
+        Ok(self.memory.remember_run(name, &made.description, &made.output, facts, reason, made.millis)?)
     }
 
     fn last_output(&self, stage: StageId) -> BuildResult<Option<E::Output>, E> {
@@ -393,24 +449,51 @@ impl<'a, E: Executor> Engine<'a, E> {
         Ok(self.memory.result(&last.key)?.and_then(|result| result.output()))
     }
 
-    fn settle(&self, done: Done<E::Output, E::Error>, progress: &mut Progress<E::Output, E::Error>) {
+    fn settle(
+        &self,
+        stage: StageId,
+        result: BuildResult<(E::Output, Outcome), E>,
+        elapsed: Duration,
+        progress: &mut Progress<E::Output, E::Error>,
+    ) {
         progress.running -= 1;
-        let outcome = match done.result {
+        let outcome = match result {
             Ok((output, outcome)) => {
-                progress.report.outputs.insert(done.stage, output);
+                progress.report.outputs.insert(stage, output);
+                progress.keeping += usize::from(matches!(outcome, Outcome::Ran { .. }));
                 outcome
             }
             Err(BuildError::Stage { source, .. })
                 if progress.repairs < MOST_REPAIRS && self.executor.lacks_input(&source) =>
             {
-                return self.reconsider(done.stage, progress);
+                return self.reconsider(stage, progress);
             }
             Err(error) => {
-                progress.report.failures.push((done.stage, error));
+                progress.report.failures.push((stage, error));
                 Outcome::Failed
             }
         };
-        self.conclude(done.stage, outcome, done.elapsed, progress);
+        self.conclude(stage, outcome, elapsed, progress);
+    }
+
+    /// A stage whose output could not be kept failed after all. What stands on it already comes to its end.
+    fn settle_kept(
+        &self,
+        stage: StageId,
+        result: BuildResult<(), E>,
+        progress: &mut Progress<E::Output, E::Error>,
+    ) {
+        progress.keeping -= 1;
+        let Err(error) = result else {
+            return self.observer.event(Event::Kept { stage });
+        };
+        progress.report.failures.push((stage, error));
+        progress.report.outputs.remove(&stage);
+        let elapsed = match progress.report.stages.iter().position(|report| report.stage == stage) {
+            Some(place) => progress.report.stages.remove(place).elapsed,
+            None => Duration::ZERO,
+        };
+        self.conclude(stage, Outcome::Failed, elapsed, progress);
     }
 
     /// Lets a stage and everything that it needs wait again, because something of what it needs is gone.

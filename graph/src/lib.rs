@@ -30,14 +30,28 @@ pub use value::Value;
 
 use ibuild_cache::{Batch, Record};
 
-/// What a stage made, with the facts that have to be known for it to be found again. They become visible together with
-/// the result, in one step: before it nobody needs them, after it nobody finds it without them.
-pub struct Made<O> {
+/// The rest of the work on what a stage made, which nothing that stands on it has to wait for: makes it durable, and gives
+/// the facts that have to be known for it to be found again. They become visible together with the result, in one step:
+/// before it nobody needs them, after it nobody finds it without them.
+pub type Keep<E> = Box<dyn FnOnce() -> Result<Batch, E> + Send>;
+
+/// What a stage made. Other stages of the same build may stand on it at once; it is remembered when it is kept.
+pub struct Made<O, E> {
     /// What was made.
     pub output: O,
-    /// What the index has to know.
-    pub facts: Batch,
+    /// What is left to do before it may be remembered.
+    pub keep: Keep<E>,
 }
+
+impl<O, E> Made<O, E> {
+    /// What was made, with nothing left to do.
+    pub fn whole(output: O) -> Self {
+        Self { output, keep: Box::new(|| Ok(Batch::default())) }
+    }
+}
+
+/// What came of making a stage.
+pub type MadeResult<O, E> = Result<Made<O, E>, E>;
 
 /// What makes stages. Implemented by the real thing, and by fakes in tests.
 pub trait Executor: Sync {
@@ -53,8 +67,8 @@ pub trait Executor: Sync {
     /// Whether what was made is still there.
     fn is_available(&self, output: &Self::Output) -> Result<bool, Self::Error>;
 
-    /// Makes the stage.
-    fn run(&self, stage: StageId, inputs: &[&Self::Output]) -> Result<Made<Self::Output>, Self::Error>;
+    /// Makes the stage. What inputs made may not be kept yet.
+    fn run(&self, stage: StageId, inputs: &[&Self::Output]) -> MadeResult<Self::Output, Self::Error>;
 
     /// Whether a stage could not be made only because what one of its inputs made turned out to be damaged or gone. By
     /// then [`Executor::is_available`] has to say so of that output: the input is made again, then the stage.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use fastrand::Rng;
-use ibuild_cache::{ActionKey, Batch, MemoryIndex, Record, Store};
+use ibuild_cache::{ActionKey, MemoryIndex, Record, Store};
 use ibuild_graph::{
     Description, Engine, EngineOptions, Event, Executor, GraphBuilder, Made, Observer, RunMemory, StageGraph,
     StageId, StageName, Value, Verdict, plan,
@@ -62,9 +62,9 @@ impl Executor for Fake<'_> {
         Ok(!self.lost.contains(output))
     }
 
-    fn run(&self, stage: StageId, inputs: &[&Tree]) -> Result<Made<Tree>, Never> {
+    fn run(&self, stage: StageId, inputs: &[&Tree]) -> Result<Made<Tree, Never>, Never> {
         self.ran.lock().unwrap().push(stage);
-        Ok(Made { output: self.output(stage, inputs), facts: Batch::default() })
+        Ok(Made::whole(self.output(stage, inputs)))
     }
 
     fn lock(&self, _: StageId, _: &ActionKey) -> Result<Box<dyn Send>, Never> {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ibuild_cache::{ActionKey, Batch, MemoryIndex, Record, Store};
+use ibuild_cache::{ActionKey, MemoryIndex, Record, Store};
 use ibuild_graph::{
     Build, Description, DirtyReason, Engine, EngineOptions, Event, Executor, GraphBuilder, Made, Observer,
     OnFailure, Outcome, RunMemory, StageGraph, StageId, StageName, Value, Verdict, plan,
@@ -65,7 +65,7 @@ impl Executor for Fake<'_> {
     }
 
     /// A script's comment, from `#` on, makes no difference to what it makes.
-    fn run(&self, stage: StageId, inputs: &[&Text]) -> Result<Made<Text>, Broken> {
+    fn run(&self, stage: StageId, inputs: &[&Text]) -> Result<Made<Text, Broken>, Broken> {
         let name = self.names.name(stage).as_str();
         for input in inputs {
             if let Some(noticed) = self.damaged.lock().unwrap().get_mut(&input.0) {
@@ -86,7 +86,7 @@ impl Executor for Fake<'_> {
         let inputs: Vec<_> = inputs.iter().map(|text| text.0.as_str()).collect();
         let output = Text(format!("{}({effect}{:?}{:?})", inputs.join("+"), fake.files, fake.env));
         self.damaged.lock().unwrap().remove(&output.0);
-        Ok(Made { output, facts: Batch::default() })
+        Ok(Made::whole(output))
     }
 
     fn lacks_input(&self, error: &Broken) -> bool {

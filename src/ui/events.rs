@@ -37,6 +37,10 @@ impl Voice for Events {
         emit(event);
     }
 
+    fn kept(&mut self, stage: &str) {
+        emit(json!({ "event": "kept", "stage": stage }));
+    }
+
     fn again(&mut self, _: usize) {}
 
     fn progress(&mut self, stage: &str, done: u64, total: u64) {

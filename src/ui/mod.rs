@@ -23,6 +23,8 @@ pub trait Voice: Send {
     fn started(&mut self, stage: &str, reason: &DirtyReason);
     /// A stage is settled.
     fn finished(&mut self, stage: &str, report: &StageReport);
+    /// What a stage made is remembered, and durable.
+    fn kept(&mut self, _stage: &str) {}
     /// So many stages that were settled are looked at once more.
     fn again(&mut self, stages: usize);
     /// A stage has done so many bytes of so many.
@@ -95,6 +97,7 @@ impl Observer for Ui {
         match event {
             Event::Started { stage, reason } => self.say(|voice| voice.started(self.name(stage), reason)),
             Event::Finished(report) => self.say(|voice| voice.finished(self.name(report.stage), report)),
+            Event::Kept { stage } => self.say(|voice| voice.kept(self.name(stage))),
             Event::Again { stage, stages } => {
                 self.note(self.name(stage), "what it stands on is damaged in the store, and is made again");
                 self.say(|voice| voice.again(stages));

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use ibuild_cache::{ActionKey, Batch, FileLock, LockMode, Store};
-use ibuild_graph::{Description, Executor, Made, StageId};
+use ibuild_cache::{ActionKey, FileLock, LockMode, Store};
+use ibuild_graph::{Description, Executor, Made, MadeResult, StageId};
 
 use super::archives::{ArchiveOptions, Archives};
 use super::inputs::Inputs;
@@ -15,7 +15,7 @@ use crate::disk::{DiskError, Mke2fs, MkfsTool};
 use crate::packages::FetchObserver;
 use crate::recipe::{ArchiveName, StepKind};
 use crate::sandbox::Supervisor;
-use crate::snapshot::{LayerStore, Snapshot, SnapshotError};
+use crate::snapshot::{LayerStore, RecentTrees, Snapshot, SnapshotError, TreeStore};
 
 /// Whether scripts say what they do. Never part of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,6 +66,8 @@ pub struct Builder<'a> {
     inputs: Inputs<'a>,
     logs: Logs,
     tracing: Tracing,
+    /// What this build captured and has not kept yet.
+    recent_trees: RecentTrees,
     /// Looking for the tool tries it out, which a build of several formats needs once.
     filesystem_writer: OnceLock<Mke2fs>,
 }
@@ -92,6 +94,7 @@ impl<'a> Builder<'a> {
             inputs,
             logs,
             tracing: options.tracing,
+            recent_trees: RecentTrees::default(),
             filesystem_writer: OnceLock::new(),
         }
     }
@@ -99,6 +102,11 @@ impl<'a> Builder<'a> {
     /// The content store and index.
     pub(super) fn store(&self) -> &'a Store {
         self.store
+    }
+
+    /// The trees of the store, and of this build.
+    pub(super) fn trees(&self) -> TreeStore<'_> {
+        TreeStore::beside(self.store, &self.recent_trees)
     }
 
     /// The archives of the project.
@@ -208,16 +216,15 @@ impl Executor for Builder<'_> {
         }
     }
 
-    fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> Result<Made<StageOutput>, StageError> {
+    fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> MadeResult<StageOutput, StageError> {
         let before = self.describe(stage, inputs)?;
         let made = match self.project.job(stage) {
             Job::Step { name, step } => {
-                let Made { output, facts } = steps::run(self, name, step, &snapshots(inputs))?;
-                Made { output: StageOutput::Snapshot(output), facts }
+                let Made { output, keep } = steps::run(self, name, step, &snapshots(inputs))?;
+                Made { output: StageOutput::Snapshot(output), keep }
             }
             Job::Image { target, image } => {
-                let artifact = image::run(self, target, image, &snapshots(inputs))?;
-                Made { output: StageOutput::Artifact(artifact), facts: Batch::default() }
+                Made::whole(StageOutput::Artifact(image::run(self, target, image, &snapshots(inputs))?))
             }
         };
         // A file that was edited while the stage read it would otherwise be remembered under the wrong key.

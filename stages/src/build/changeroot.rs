@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ibuild_cache::{Batch, RunDir};
-use ibuild_graph::Made;
+use ibuild_graph::{Made, MadeResult};
 
 use super::builder::Builder;
 use super::shell::FailedState;
@@ -19,10 +19,13 @@ use crate::sandbox::{
 };
 use crate::snapshot::capture::{CaptureContext, capture};
 use crate::snapshot::volatile::VolatileList;
-use crate::snapshot::{LayerStore, Snapshot, TreeStore, copy_xattrs};
+use crate::snapshot::{LayerStore, Snapshot, copy_xattrs};
 
 /// Lines of a failed stage's output that are shown at once.
 const TAIL: usize = 40;
+
+/// A snapshot that a step made, or why it did not.
+pub(super) type MadeSnapshot = MadeResult<Snapshot, StageError>;
 
 /// A work directory with an upper directory over a snapshot, ready for a sandbox.
 pub(super) struct Changeroot {
@@ -132,20 +135,30 @@ impl Changeroot {
         })
     }
 
-    /// Captures what was changed as a new layer.
-    pub(super) fn capture(self, builder: &Builder<'_>, step: &Step) -> Result<Made<Snapshot>, StageError> {
-        let trees = TreeStore::new(builder.store());
+    /// Captures what was changed as a new layer. Its tarball is left to be written while the next stage runs.
+    pub(super) fn capture(self, builder: &Builder<'_>, step: &Step) -> MadeSnapshot {
+        let trees = builder.trees();
         let volatile = VolatileList::with(&step.volatile);
         let context = CaptureContext { trees: &trees, epoch: builder.epoch(), volatile };
         let upper = self.upper();
         let captured = capture(&context, &upper, self.parent.as_ref().map(|parent| parent.tree))?;
         let mut layers = self.parent.map(|parent| parent.layers).unwrap_or_default();
         let mut facts = Batch::default();
-        if !captured.changes.is_empty() {
-            layers.push(LayerStore::new(builder.store()).publish(&upper, &captured.changes, &mut facts)?.id);
-        }
         trees.flush(&mut facts);
-        Ok(Made { output: Snapshot { tree: captured.tree, layers }, facts })
+        let changes = captured.changes;
+        let layer = match changes.is_empty() {
+            true => None,
+            false => Some(LayerStore::new(builder.store()).adopt(&upper, &changes)?),
+        };
+        layers.extend(layer);
+        let store = builder.store().clone();
+        let keep = move || {
+            if let Some(layer) = layer {
+                LayerStore::new(&store).pack(&layer, &changes, &mut facts)?;
+            }
+            Ok(facts)
+        };
+        Ok(Made { output: Snapshot { tree: captured.tree, layers }, keep: Box::new(keep) })
     }
 
     fn keep_failed(self, builder: &Builder<'_>, stage: &str) -> Result<(), StageError> {
@@ -167,7 +180,7 @@ fn inherit_root(
     upper: &Path,
 ) -> Result<(), StageError> {
     let Some(parent) = parent else { return Ok(()) };
-    let root = TreeStore::new(builder.store()).root(parent.tree)?.meta;
+    let root = builder.trees().root(parent.tree)?.meta;
     let error = || StageError::io("prepare", upper);
     std::os::unix::fs::chown(upper, Some(root.uid), Some(root.gid)).map_err(error())?;
     fs::set_permissions(upper, fs::Permissions::from_mode(root.mode)).map_err(error())?;

@@ -22,7 +22,7 @@ use crate::disk::{
 use crate::recipe::{self, Image, ImageFormat};
 use crate::sandbox::{Access, Bind, Payload};
 use crate::snapshot::flat::write_flat;
-use crate::snapshot::{LayerStore, Snapshot, TreeStore};
+use crate::snapshot::{LayerStore, Snapshot};
 
 const IMPLEMENTATION: i64 = 1;
 
@@ -178,7 +178,7 @@ impl Packing<'_, '_> {
     fn flat_tar(&self) -> Result<PathBuf, StageError> {
         let path = self.scratch.join("root.tar");
         let file = File::create(&path).map_err(StageError::io("create", &path))?;
-        let (trees, layers) = (TreeStore::new(self.builder.store()), LayerStore::new(self.builder.store()));
+        let (trees, layers) = (self.builder.trees(), LayerStore::new(self.builder.store()));
         write_flat(&trees, &layers, self.snapshot, BufWriter::with_capacity(1 << 20, file))?;
         Ok(path)
     }

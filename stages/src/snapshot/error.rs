@@ -28,6 +28,11 @@ pub enum SnapshotError {
     /// The store does not have a layer's tarball, or has it damaged.
     #[error("the layer {0} is not in the store, or is damaged")]
     MissingLayer(LayerId),
+    /// What was unpacked of a layer was not what the layer is. It is removed by now.
+    #[error(
+        "the unpacked layer {0} was changed by something else; it is removed, and made again by the next build"
+    )]
+    ChangedLayer(LayerId),
     /// A tarball holds something that must not be extracted.
     #[error("cannot extract `{}`: {reason}", path.display())]
     Refused {

@@ -96,26 +96,59 @@ impl<'s> LayerStore<'s> {
         Ok(self.store.discard(&self.unpacked_path(&layer.id))?)
     }
 
-    /// Makes a layer of a captured directory: writes the tarball, then moves the directory to where overlays find
-    /// it. The fact goes into `batch`; until that is committed nobody knows the layer.
+    /// Makes a layer of a captured directory: names it, moves it to where overlays find it, and writes the tarball. The
+    /// fact goes into `batch`; until that is committed nobody knows the layer.
     pub fn publish(
         &self,
         dir: &Path,
         changes: &[(Vec<u8>, Change)],
         batch: &mut Batch,
     ) -> Result<Layer, SnapshotError> {
-        let mut writer = Tee::new(self.store.blobs().writer()?);
-        write_layer(dir, changes, &mut writer).map_err(|(path, e)| SnapshotError::io("pack", &path)(e))?;
-        let (id, raw_size, blob) = writer.finish()?;
-        let layer =
-            Layer { id, blob: blob.digest, raw_size, blob_size: blob.size, changes: changes.len() as u64 };
-        self.adopt(dir, &id)?;
+        let id = self.adopt(dir, changes)?;
+        self.pack(&id, changes, batch)
+    }
+
+    /// The first half of [`LayerStore::publish`]: names a captured directory and moves it to where overlays find it, so
+    /// that the next stage can stand on it. If the place is taken, what is there is as good.
+    pub fn adopt(&self, dir: &Path, changes: &[(Vec<u8>, Change)]) -> Result<LayerId, SnapshotError> {
+        let mut named = Named::of(io::sink());
+        write_layer(dir, changes, &mut named)?;
+        let id = LayerId::finish(named.hasher);
+        self.move_in(dir, &id)?;
+        Ok(id)
+    }
+
+    /// The second half: writes the tarball of an adopted layer, unless the store has it.
+    pub fn pack(
+        &self,
+        id: &LayerId,
+        changes: &[(Vec<u8>, Change)],
+        batch: &mut Batch,
+    ) -> Result<Layer, SnapshotError> {
+        let layer = match self.find(id)? {
+            Some(known) => known,
+            None => self.write_tarball(id, changes)?,
+        };
         batch.put_record(Table::Layers, id.as_bytes(), &layer);
         Ok(layer)
     }
 
-    /// Renames a directory to the layer's place. If the place is taken, what is there is as good.
-    fn adopt(&self, dir: &Path, layer: &LayerId) -> Result<(), SnapshotError> {
+    fn write_tarball(&self, id: &LayerId, changes: &[(Vec<u8>, Change)]) -> Result<Layer, SnapshotError> {
+        let dir = self.unpacked_path(id);
+        let mut named = Named::of(compressor(self.store.blobs().writer()?));
+        write_layer(&dir, changes, &mut named)?;
+        let Named { inner, hasher, size: raw_size } = named;
+        if LayerId::finish(hasher) != *id {
+            // It would be taken for the layer again and again.
+            self.store.discard(&dir)?;
+            return Err(SnapshotError::ChangedLayer(*id));
+        }
+        let blob = inner.finish().map_err(SnapshotError::io("compress", &dir))?.finish()?;
+        let (blob, blob_size) = (blob.digest, blob.size);
+        Ok(Layer { id: *id, blob, raw_size, blob_size, changes: changes.len() as u64 })
+    }
+
+    fn move_in(&self, dir: &Path, layer: &LayerId) -> Result<(), SnapshotError> {
         let place = self.unpacked_path(layer);
         match fs::rename(dir, &place) {
             Err(_) if place.exists() => Ok(()),
@@ -133,7 +166,7 @@ impl<'s> LayerStore<'s> {
         let dir = work.path().join("layer");
         fs::create_dir(&dir).map_err(SnapshotError::io("create", &dir))?;
         self.restore(layer, &dir)?;
-        self.adopt(&dir, layer)?;
+        self.move_in(&dir, layer)?;
         Ok(place)
     }
 
@@ -192,10 +225,7 @@ impl<'s> LayerStore<'s> {
     }
 }
 
-/// The path that failed, and why.
-type PackError = (PathBuf, io::Error);
-
-fn write_layer(dir: &Path, changes: &[(Vec<u8>, Change)], out: &mut impl Write) -> Result<(), PackError> {
+fn write_layer(dir: &Path, changes: &[(Vec<u8>, Change)], out: &mut impl Write) -> Result<(), SnapshotError> {
     let mut tar = TarWriter::new(io::BufWriter::with_capacity(1 << 20, out));
     let mut written = std::collections::HashSet::new();
     for (path, change) in changes {
@@ -205,9 +235,9 @@ fn write_layer(dir: &Path, changes: &[(Vec<u8>, Change)], out: &mut impl Write) 
             Change::Removed => tar.marker(&whiteout(path)),
             Change::Opaque => tar.marker(&join(path, b".wh..wh..opq")),
         };
-        packed.map_err(|e| (disk, e))?;
+        packed.map_err(SnapshotError::io("pack", &disk))?;
     }
-    tar.finish().and_then(|mut out| out.flush()).map_err(|e| (dir.to_owned(), e))
+    tar.finish().and_then(|mut out| out.flush()).map_err(SnapshotError::io("pack", dir))
 }
 
 fn whiteout(path: &[u8]) -> Vec<u8> {
@@ -238,33 +268,31 @@ pub(super) fn write_entry<W: Write>(
     tar.file(path, &entry.meta, &mut file, *size, &segments)
 }
 
-/// Names the uncompressed bytes while it compresses them into a blob.
-struct Tee {
+fn compressor(blob: BlobWriter<BlobId>) -> zstd::Encoder<'static, BlobWriter<BlobId>> {
+    let encoder = zstd::Encoder::new(blob, ZSTD_LEVEL).and_then(|mut encoder| {
+        encoder.multithread(ZSTD_WORKERS)?;
+        encoder.include_checksum(true)?;
+        Ok(encoder)
+    });
+    encoder.expect("the parameters are constant and valid")
+}
+
+/// Names bytes on their way to another writer.
+struct Named<W> {
+    inner: W,
     hasher: <LayerId as Digest>::Hasher,
     size: u64,
-    zstd: zstd::Encoder<'static, BlobWriter<BlobId>>,
 }
 
-impl Tee {
-    fn new(blob: BlobWriter<BlobId>) -> Self {
-        let encoder = zstd::Encoder::new(blob, ZSTD_LEVEL).and_then(|mut encoder| {
-            encoder.multithread(ZSTD_WORKERS)?;
-            encoder.include_checksum(true)?;
-            Ok(encoder)
-        });
-        let zstd = encoder.expect("the parameters are constant and valid");
-        Self { hasher: <LayerId as Digest>::Hasher::default(), size: 0, zstd }
-    }
-
-    fn finish(self) -> Result<(LayerId, u64, ibuild_cache::Stored<BlobId>), SnapshotError> {
-        let blob = self.zstd.finish().map_err(SnapshotError::io("compress", Path::new("layer")))?;
-        Ok((LayerId::finish(self.hasher), self.size, blob.finish()?))
+impl<W> Named<W> {
+    fn of(inner: W) -> Self {
+        Self { inner, hasher: <LayerId as Digest>::Hasher::default(), size: 0 }
     }
 }
 
-impl Write for Tee {
+impl<W: Write> Write for Named<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.zstd.write(bytes)?;
+        let written = self.inner.write(bytes)?;
         LayerId::update(&mut self.hasher, &bytes[..written]);
         self.size += written as u64;
         Ok(written)

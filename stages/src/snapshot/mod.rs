@@ -24,5 +24,5 @@ mod xattr;
 pub(crate) use contents::hash_file;
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore, Snapshot};
-pub use tree::{Entry, Kind, Listing, Metadata, TreeStore};
+pub use tree::{Entry, Kind, Listing, Metadata, RecentTrees, TreeStore};
 pub(crate) use xattr::{copy_times, copy_xattrs};

@@ -294,6 +294,39 @@ fn a_damaged_tarball_is_never_unpacked() {
     }
 }
 
+/// The directory is what the next stage stands on while the tarball is written from it.
+#[test]
+fn a_layer_that_changes_before_it_is_packed_is_not_believed() {
+    let lab = Lab::new();
+    let upper = lab.upper("u");
+    fs::write(upper.join("file"), "as captured").unwrap();
+    let captured = lab.capture(&upper, None);
+    let (layers, mut batch) = (LayerStore::new(&lab.store), Batch::default());
+    let id = layers.adopt(&upper, &captured.changes).unwrap();
+    let file = layers.unpacked_path(&id).join("file");
+    fs::write(&file, "as changed ").unwrap();
+    let packed = layers.pack(&id, &captured.changes, &mut batch);
+    assert!(matches!(packed, Err(SnapshotError::ChangedLayer(layer)) if layer == id), "{packed:?}");
+    assert!(!layers.is_unpacked(&id));
+    assert_eq!(lab.store.blobs().list().unwrap(), []);
+}
+
+#[test]
+fn a_tarball_that_is_there_is_not_written_again() {
+    let lab = Lab::new();
+    let upper = lab.upper("u");
+    fs::write(upper.join("file"), "bytes").unwrap();
+    let captured = lab.capture(&upper, None);
+    let (layers, mut batch) = (LayerStore::new(&lab.store), Batch::default());
+    let first = layers.publish(&upper, &captured.changes, &mut batch).unwrap();
+    lab.store.index().commit(batch).unwrap();
+    let (blob, mut batch) = (lab.store.blobs().path(&first.blob), Batch::default());
+    let written = fs::metadata(&blob).unwrap().ino();
+    assert_eq!(layers.pack(&first.id, &captured.changes, &mut batch).unwrap(), first);
+    assert_eq!(fs::metadata(&blob).unwrap().ino(), written);
+    assert!(!batch.is_empty(), "the fact belongs to this result as well");
+}
+
 /// A tarball with one member, as an attacker would write it.
 fn hostile(path: &str, kind: tar::EntryType, target: &str) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();

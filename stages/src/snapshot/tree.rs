@@ -199,22 +199,34 @@ impl Listing {
     }
 }
 
+/// Directories of captures whose results are not kept yet, for what stands on them in the same process.
+#[derive(Default)]
+pub struct RecentTrees(Mutex<HashMap<TreeId, Vec<u8>>>);
+
 /// The directories of all trees, in the index. Those of a capture wait in memory until they are committed
 /// together with the result that needs them.
 pub struct TreeStore<'s> {
     store: &'s Store,
+    recent: Option<&'s RecentTrees>,
     pending: Mutex<HashMap<TreeId, Vec<u8>>>,
 }
 
 impl<'s> TreeStore<'s> {
     /// The trees of a store.
     pub fn new(store: &'s Store) -> Self {
-        Self { store, pending: Mutex::default() }
+        Self { store, recent: None, pending: Mutex::default() }
+    }
+
+    /// The trees of a store, and those that other values made with `recent` have flushed but not committed yet.
+    pub fn beside(store: &'s Store, recent: &'s RecentTrees) -> Self {
+        Self { store, recent: Some(recent), pending: Mutex::default() }
     }
 
     fn bytes(&self, id: TreeId) -> Result<Vec<u8>, SnapshotError> {
-        if let Some(bytes) = self.pending.lock().expect("no panic while held").get(&id) {
-            return Ok(bytes.clone());
+        let pending = self.pending.lock().expect("no panic while held").get(&id).cloned();
+        let recent = || self.recent?.0.lock().expect("no panic while held").get(&id).cloned();
+        if let Some(bytes) = pending.or_else(recent) {
+            return Ok(bytes);
         }
         let found = self.store.index().get(Table::Trees, id.as_bytes())?;
         // A digest is only trusted from the code that computes it, so a damaged row is a missing one.
@@ -252,7 +264,11 @@ impl<'s> TreeStore<'s> {
 
     /// Moves what was remembered into a batch.
     pub fn flush(&self, batch: &mut Batch) {
+        let mut recent = self.recent.map(|recent| recent.0.lock().expect("no panic while held"));
         for (id, bytes) in self.pending.lock().expect("no panic while held").drain() {
+            if let Some(recent) = &mut recent {
+                recent.insert(id, bytes.clone());
+            }
             batch.put(Table::Trees, id.as_bytes(), bytes);
         }
     }

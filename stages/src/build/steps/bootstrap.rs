@@ -7,15 +7,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use ibuild_graph::{Description, Made, Value};
+use ibuild_graph::{Description, Value};
 
 use super::StepContext;
 use crate::build::StageError;
-use crate::build::changeroot::{Changeroot, Work, environment, read_only};
+use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
 use crate::packages::{DebRef, Member, Name, minbase, open_deb};
 use crate::recipe::{ArchiveName, PackageName, Variant};
 use crate::sandbox::Payload;
-use crate::snapshot::Snapshot;
 use crate::snapshot::unpack::{Dialect, unpack};
 
 const IMPLEMENTATION: i64 = 1;
@@ -35,7 +34,7 @@ pub(super) fn run(
     context: &StepContext<'_, '_>,
     archive: &ArchiveName,
     include: &[PackageName],
-) -> Result<Made<Snapshot>, StageError> {
+) -> MadeSnapshot {
     let debs = resolve(context, archive, include)?;
     let root = Changeroot::over(context.builder, None)?;
     skeleton(&root.upper(), &context.builder.archives().sources(archive))?;

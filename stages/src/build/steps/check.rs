@@ -1,12 +1,10 @@
 //! `check`: a text for `/bin/sh -e` that has to succeed. What it writes is thrown away.
 
-use ibuild_cache::Batch;
 use ibuild_graph::{Description, Made};
 
 use super::StepContext;
 use super::run::run_command;
-use crate::build::StageError;
-use crate::snapshot::Snapshot;
+use crate::build::changeroot::MadeSnapshot;
 
 const IMPLEMENTATION: i64 = 1;
 
@@ -17,8 +15,8 @@ pub(super) fn describe(command: &str) -> Description {
 }
 
 /// The snapshot stays what it was: a check that changes lets everything after it be fresh.
-pub(super) fn run(context: &StepContext<'_, '_>, command: &str) -> Result<Made<Snapshot>, StageError> {
+pub(super) fn run(context: &StepContext<'_, '_>, command: &str) -> MadeSnapshot {
     run_command(context, command, "check")?;
     let output = context.parent().expect("a check stands on something").clone();
-    Ok(Made { output, facts: Batch::default() })
+    Ok(Made::whole(output))
 }

@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ibuild_graph::{Description, Made, Value};
+use ibuild_graph::{Description, Value};
 
 use super::StepContext;
 use crate::build::StageError;
-use crate::build::changeroot::{Changeroot, Work, environment, read_only};
+use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
 use crate::recipe::{Account, CopyRule};
 use crate::sandbox::{CopyItem, CopyStyle, Payload, RUN_DIR};
-use crate::snapshot::Snapshot;
 
 const IMPLEMENTATION: i64 = 1;
 
@@ -39,7 +38,7 @@ fn describe_rule(context: &StepContext<'_, '_>, rule: &CopyRule) -> Result<Value
     ]))
 }
 
-pub(super) fn run(context: &StepContext<'_, '_>, rules: &[CopyRule]) -> Result<Made<Snapshot>, StageError> {
+pub(super) fn run(context: &StepContext<'_, '_>, rules: &[CopyRule]) -> MadeSnapshot {
     let root = Changeroot::over(context.builder, context.parent())?;
     let mut binds = Vec::new();
     let mut items = Vec::new();

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use ibuild_graph::{Description, Made, Value};
+use ibuild_graph::{Description, Value};
 
 use super::StepContext;
 use crate::build::StageError;
-use crate::build::changeroot::{Changeroot, Work, environment};
+use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment};
 use crate::recipe::RootfsName;
 use crate::sandbox::{CopyItem, CopyStyle, Payload, RUN_DIR};
-use crate::snapshot::{Snapshot, TreeStore};
+use crate::snapshot::Snapshot;
 
 const IMPLEMENTATION: i64 = 1;
 
@@ -19,7 +19,7 @@ pub(super) fn describe(
     rootfs: &RootfsName,
     paths: &[String],
 ) -> Result<Description, StageError> {
-    let trees = TreeStore::new(context.builder.store());
+    let trees = context.builder.trees();
     let mut description = Description::new("copy-from", IMPLEMENTATION);
     let mut described = Vec::new();
     for path in paths {
@@ -36,7 +36,7 @@ fn other<'a>(context: &StepContext<'a, '_>) -> &'a Snapshot {
     context.inputs.get(1).copied().expect("the other root file system is the second input")
 }
 
-pub(super) fn run(context: &StepContext<'_, '_>, paths: &[String]) -> Result<Made<Snapshot>, StageError> {
+pub(super) fn run(context: &StepContext<'_, '_>, paths: &[String]) -> MadeSnapshot {
     let root = Changeroot::over(context.builder, context.parent())?;
     let item = |path: &String| CopyItem {
         from: Path::new(RUN_DIR).join("from").join(path.trim_start_matches('/')),

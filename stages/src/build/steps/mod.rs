@@ -8,11 +8,11 @@ mod packages;
 mod run;
 mod script;
 
-use ibuild_graph::{Description, Made, Value};
+use ibuild_graph::{Description, Value};
 
 use super::StageError;
 use super::builder::Builder;
-use super::changeroot::{environment, reachable};
+use super::changeroot::{MadeSnapshot, environment, reachable};
 use crate::recipe::{Network, StageName, Step, StepKind};
 use crate::snapshot::Snapshot;
 
@@ -98,7 +98,7 @@ pub(super) fn run(
     name: &StageName,
     step: &Step,
     inputs: &[&Snapshot],
-) -> Result<Made<Snapshot>, StageError> {
+) -> MadeSnapshot {
     let context = StepContext { builder, name, step, inputs };
     match &step.kind {
         StepKind::Bootstrap { archive, include, .. } => bootstrap::run(&context, archive, include),

@@ -1,13 +1,11 @@
 //! `packages`: installs packages from the frozen archive, with the image's own apt.
 
-use ibuild_graph::{Description, Made, Value};
+use ibuild_graph::{Description, Value};
 
 use super::StepContext;
 use super::script::run_file;
-use crate::build::StageError;
-use crate::build::changeroot::Changeroot;
+use crate::build::changeroot::{Changeroot, MadeSnapshot};
 use crate::recipe::{PackageName, Recommends};
-use crate::snapshot::Snapshot;
 
 const IMPLEMENTATION: i64 = 1;
 
@@ -22,7 +20,7 @@ pub(super) fn run(
     context: &StepContext<'_, '_>,
     names: &[PackageName],
     recommends: Recommends,
-) -> Result<Made<Snapshot>, StageError> {
+) -> MadeSnapshot {
     let root = Changeroot::over(context.builder, context.parent())?;
     let script = root.side_file("packages", &install_script(names, recommends))?;
     let program = format!("`apt-get install {}`", shortened(names));

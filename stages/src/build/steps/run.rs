@@ -1,12 +1,11 @@
 //! `run`: a text for `/bin/sh -e`.
 
-use ibuild_graph::{Description, Made};
+use ibuild_graph::Description;
 
 use super::StepContext;
 use super::script::run_file;
 use crate::build::StageError;
-use crate::build::changeroot::Changeroot;
-use crate::snapshot::Snapshot;
+use crate::build::changeroot::{Changeroot, MadeSnapshot};
 
 const IMPLEMENTATION: i64 = 1;
 
@@ -16,7 +15,7 @@ pub(super) fn describe(command: &str) -> Description {
     description
 }
 
-pub(super) fn run(context: &StepContext<'_, '_>, command: &str) -> Result<Made<Snapshot>, StageError> {
+pub(super) fn run(context: &StepContext<'_, '_>, command: &str) -> MadeSnapshot {
     run_command(context, command, "run")?.capture(context.builder, context.step)
 }
 

@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ibuild_graph::{Description, Made, Value};
+use ibuild_graph::{Description, Value};
 
 use super::{StepContext, archive_for};
 use crate::build::StageError;
 use crate::build::builder::Tracing;
-use crate::build::changeroot::{Changeroot, Work, environment, read_only};
+use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
 use crate::sandbox::{Bind, Payload, RUN_DIR};
-use crate::snapshot::Snapshot;
 
 const IMPLEMENTATION: i64 = 1;
 
@@ -28,7 +27,7 @@ fn text_or_bytes(bytes: Vec<u8>) -> Value {
     String::from_utf8(bytes).map_or_else(|e| Value::Bytes(e.into_bytes()), Value::Text)
 }
 
-pub(super) fn run(context: &StepContext<'_, '_>, path: &Path) -> Result<Made<Snapshot>, StageError> {
+pub(super) fn run(context: &StepContext<'_, '_>, path: &Path) -> MadeSnapshot {
     let source = context.builder.project_dir().join(path);
     let root = Changeroot::over(context.builder, context.parent())?;
     run_file(context, root, source, format!("`{}`", path.display()))?.capture(context.builder, context.step)
