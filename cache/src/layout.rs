@@ -19,8 +19,8 @@ use crate::{ActionKey, LayerId};
 /// locks/KEY         held by the process that builds that action
 /// logs/             output of stages
 /// failed/           what a failed stage had made, for `ibuild shell --failed`
-/// runs/PID-N/       work directories of running builds, each with a `lock` held while it is in use
-/// tmp/              files on their way to a name
+/// runs/PID-N/       work directories of running builds, each locked while it is in use
+/// tmp/              files on their way to a name, each locked while it is written
 /// trash/            what is being deleted
 /// ```
 #[derive(Debug, Clone)]

@@ -18,6 +18,7 @@ mod results;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod store;
+mod temp;
 mod usage;
 
 pub use blobs::{BlobStore, BlobWriter, Scrubbed, Stored};

@@ -1,7 +1,8 @@
 //! Locks between processes. The kernel lets go of them when their holder dies, however it dies.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::CacheError;
@@ -15,7 +16,18 @@ pub enum LockMode {
     Try,
 }
 
-/// A lock on a file, held until dropped.
+/// What became of trying to take the lock of a file that somebody may remove.
+#[derive(Debug)]
+pub(crate) enum Tried {
+    /// It was free, and is ours now.
+    Taken(FileLock),
+    /// Somebody holds it.
+    Held,
+    /// There is no such file.
+    Absent,
+}
+
+/// A lock on a file or directory, held until dropped.
 #[must_use = "the lock is held only as long as this value lives"]
 #[derive(Debug)]
 pub struct FileLock {
@@ -35,15 +47,42 @@ impl FileLock {
                 Err(TryLockError::Error(e)) => return Err(CacheError::io("lock", path)(e)),
             },
         }
-        file.set_len(0).map_err(CacheError::io("write", path))?;
-        write!(&file, "{}", std::process::id()).map_err(CacheError::io("write", path))?;
+        // Only for messages: on a full disk the lock has to do without.
+        let _ = file.set_len(0).and_then(|()| write!(&file, "{}", std::process::id()));
         Ok(Some(Self { _file: file }))
     }
 
+    /// Locks a directory that was just made; `None` if who cleans up has removed it before it was locked.
+    pub(crate) fn of_new_dir(dir: &Path) -> Result<Option<Self>, CacheError> {
+        let locked = File::open(dir).and_then(|file| file.lock().map(|()| file));
+        let there =
+            locked.and_then(|file| Ok((identity(&file.metadata()?), identity(&fs::metadata(dir)?), file)));
+        match there {
+            Ok((locked, named, file)) => Ok((locked == named).then_some(Self { _file: file })),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(CacheError::io("lock", dir)(e)),
+        }
+    }
+
+    /// Takes the lock of a file or directory if that is there and nobody holds it. Makes nothing.
+    pub(crate) fn try_existing(path: &Path) -> Result<Tried, CacheError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Tried::Absent),
+            Err(e) => return Err(CacheError::io("open", path)(e)),
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Tried::Taken(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(Tried::Held),
+            Err(TryLockError::Error(e)) => Err(CacheError::io("lock", path)(e)),
+        }
+    }
+
     /// Takes the lock together with all others who share it, so that nobody can take it alone; `None` if somebody
-    /// has and `mode` is [`LockMode::Try`].
+    /// has and `mode` is [`LockMode::Try`]. A lock that is there is only read, so that what cannot be written can be
+    /// shared.
     pub fn share(path: &Path, mode: LockMode) -> Result<Option<Self>, CacheError> {
-        let file = open(path)?;
+        let file = File::open(path).or_else(|_| open(path))?;
         match mode {
             LockMode::Wait => file.lock_shared().map_err(CacheError::io("lock", path))?,
             LockMode::Try => match file.try_lock_shared() {
@@ -59,6 +98,10 @@ impl FileLock {
     pub fn holder(path: &Path) -> Option<u32> {
         std::fs::read_to_string(path).ok()?.trim().parse().ok()
     }
+}
+
+fn identity(meta: &fs::Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
 }
 
 fn open(path: &Path) -> Result<File, CacheError> {

@@ -1,15 +1,13 @@
 //! The facts of each result a second time, as a file beside the index, so that a lost index can be made again.
 //!
-//! A file is not flushed to the disk: it is needed only after an accident, and one that an accident hit itself does
-//! not have its check sum any more and counts as absent. Then its stage runs again.
+//! A file that an accident hit itself does not have its check sum any more and counts as absent. Then its stage runs
+//! again.
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
-use crate::{ActionKey, Batch, CacheError, Table};
+use crate::{ActionKey, Batch, CacheError, Table, temp};
 
 /// Stands first in every file, with the version of what follows.
 const MAGIC: &[u8] = b"ibuild result 1\n";
@@ -43,11 +41,11 @@ impl ResultFiles {
         fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
         let packed = zstd::encode_all(encode(batch).as_slice(), ZSTD_LEVEL);
         let packed = packed.map_err(CacheError::io("compress", &path))?;
-        let mut temp =
-            NamedTempFile::new_in(&self.tmp).map_err(CacheError::io("create a file in", &self.tmp))?;
+        let mut temp = temp::create(&self.tmp)?;
         let sum = blake3::hash(&packed);
         let pieces = [MAGIC, key.as_bytes(), sum.as_bytes(), &packed];
         let written = pieces.iter().try_for_each(|piece| temp.write_all(piece));
+        let written = written.and_then(|()| temp.as_file().sync_data());
         written.map_err(CacheError::io("write", temp.path()))?;
         temp.persist(&path).map_err(|e| CacheError::io("create", &path)(e.error))?;
         Ok(())

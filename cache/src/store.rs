@@ -1,11 +1,14 @@
 //! The store: content, facts, and the places where work is done.
 
 use std::fs;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::{BlobId, BlobStore, CacheError, FileLock, Index, Layout, LockMode, ResultFiles, Sha256};
+use crate::blobs::sync_dir;
+use crate::lock::Tried;
+use crate::{BlobId, BlobStore, CacheError, FileLock, Index, Layout, LockMode, ResultFiles, Sha256, temp};
 
 /// A directory that holds everything ibuild remembers. Cheap to clone; any number of processes may have it open.
 #[derive(Clone)]
@@ -21,16 +24,17 @@ impl Store {
         index: impl FnOnce(&Layout) -> I,
     ) -> Result<Self, CacheError> {
         let layout = Layout::new(root);
-        if !layout.format().exists() {
-            for dir in layout.directories() {
-                fs::create_dir_all(&dir).map_err(CacheError::io("create", &dir))?;
-            }
-            let format = layout.format();
-            fs::write(&format, format!("{}\n", Layout::FORMAT)).map_err(CacheError::io("create", &format))?;
+        // Empty is what a crash leaves of a marker that was not made durable.
+        if fs::metadata(layout.format()).map_or(0, |meta| meta.len()) == 0 {
+            create(&layout)?;
         }
         check_format(&layout)?;
         let layers = layout.layers();
-        fs::create_dir_all(&layers).map_err(CacheError::io("create", &layers))?;
+        match fs::create_dir_all(&layers) {
+            // Such a store can still be looked at.
+            Err(e) if e.kind() == ErrorKind::ReadOnlyFilesystem => {}
+            made => made.map_err(CacheError::io("create", &layers))?,
+        }
         let index = Arc::new(index(&layout));
         Ok(Self { layout, index })
     }
@@ -72,6 +76,11 @@ impl Store {
         FileLock::take(&self.layout.gc_lock(), mode)
     }
 
+    /// Whether there is no index: none was ever written, or it was deleted.
+    pub fn lacks_index(&self) -> bool {
+        fs::read_dir(self.layout.index()).map_or(true, |mut files| files.next().is_none())
+    }
+
     /// Puts an index that cannot be read aside, so that a new one is begun; says where it is now.
     pub fn set_index_aside(&self) -> Result<PathBuf, CacheError> {
         let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -88,20 +97,19 @@ impl Store {
 
     /// A fresh directory for a piece of work, on the same file system as everything else.
     pub fn run_dir(&self) -> Result<RunDir, CacheError> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = self.layout.runs().join(&name);
-        fs::create_dir(&path).map_err(CacheError::io("create", &path))?;
-        let lock = FileLock::take(&path.join("lock"), LockMode::Wait)?;
-        Ok(RunDir { path, trash: self.layout.trash(), _lock: lock })
+        loop {
+            let path = unused(&self.layout.runs(), |path| fs::create_dir(path))?;
+            if let Some(lock) = FileLock::of_new_dir(&path)? {
+                return Ok(RunDir { path, trash: self.layout.trash(), _lock: lock });
+            }
+        }
     }
 
     /// The process that works in this store, if one does; the lowest if there are several.
     pub fn worker(&self) -> Result<Option<u32>, CacheError> {
         let mut workers = Vec::new();
         for dir in list(&self.layout.runs())? {
-            let lock = dir.join("lock");
-            if lock.exists() && FileLock::take(&lock, LockMode::Try)?.is_none() {
+            if let Tried::Held = FileLock::try_existing(&dir)? {
                 let name = dir.file_name().unwrap_or_default().to_string_lossy();
                 workers.extend(name.split('-').next().and_then(|pid| pid.parse::<u32>().ok()));
             }
@@ -113,8 +121,8 @@ impl Store {
     /// files, layers that were unpacked before the machine was started, and the trash. Safe beside running builds.
     pub fn sweep(&self) -> Result<(), CacheError> {
         for run in list(&self.layout.runs())? {
-            let lock_file = run.join("lock");
-            if lock_file.exists() && FileLock::take(&lock_file, LockMode::Try)?.is_some() {
+            // The lock is held until the directory is gone, so that nobody takes it for theirs.
+            if let Tried::Taken(_held) = FileLock::try_existing(&run)? {
                 discard(&run, &self.layout.trash())?;
             }
         }
@@ -124,9 +132,7 @@ impl Store {
             }
         }
         for file in list(&self.layout.tmp())? {
-            if is_old(&file) {
-                remove(&file)?;
-            }
+            temp::sweep(&file)?;
         }
         for dir in list(&self.layout.trash())? {
             remove(&dir)?;
@@ -138,6 +144,19 @@ impl Store {
     pub fn discard(&self, dir: &Path) -> Result<(), CacheError> {
         discard(dir, &self.layout.trash())
     }
+}
+
+/// The marker comes last and whole: until then there is no store, and the next who opens it begins again.
+fn create(layout: &Layout) -> Result<(), CacheError> {
+    for dir in layout.directories() {
+        fs::create_dir_all(&dir).map_err(CacheError::io("create", &dir))?;
+    }
+    let format = layout.format();
+    let mut marker = temp::create(&layout.tmp())?;
+    let written = writeln!(marker, "{}", Layout::FORMAT).and_then(|()| marker.as_file().sync_all());
+    written.map_err(CacheError::io("write", marker.path()))?;
+    marker.persist(&format).map_err(|e| CacheError::io("create", &format)(e.error))?;
+    sync_dir(layout.root())
 }
 
 fn check_format(layout: &Layout) -> Result<(), CacheError> {
@@ -156,21 +175,29 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, CacheError> {
     paths.collect::<Result<_, _>>().map_err(CacheError::io("read", dir))
 }
 
-/// A file in `tmp` has no lock of its own; one that nobody wrote to for a day has no writer any more.
-fn is_old(file: &Path) -> bool {
-    const DAY: u64 = 24 * 60 * 60;
-    let age = fs::metadata(file).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-    age.is_some_and(|age| age.as_secs() > DAY)
+fn discard(dir: &Path, trash: &Path) -> Result<(), CacheError> {
+    if !fs::exists(dir).map_err(CacheError::io("look at", dir))? {
+        return Ok(());
+    }
+    match unused(trash, |target| fs::rename(dir, target)) {
+        Ok(target) => remove(&target),
+        Err(e) if e.io_kind() == Some(ErrorKind::NotFound) => Ok(()),
+        Err(CacheError::Io { source, .. }) => Err(CacheError::io("remove", dir)(source)),
+        Err(e) => Err(e),
+    }
 }
 
-fn discard(dir: &Path, trash: &Path) -> Result<(), CacheError> {
+/// Makes something in `dir` under a name of this process that nobody has yet. A process that was killed, and one in
+/// another PID namespace, may have had the same number and have left something.
+fn unused(dir: &Path, make: impl Fn(&Path) -> io::Result<()>) -> Result<PathBuf, CacheError> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let target = trash.join(name);
-    match fs::rename(dir, &target) {
-        Ok(()) => remove(&target),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(CacheError::io("remove", dir)(e)),
+    loop {
+        let path = dir.join(format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        match make(&path) {
+            Ok(()) => return Ok(path),
+            Err(e) if matches!(e.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {}
+            Err(e) => return Err(CacheError::io("create", &path)(e)),
+        }
     }
 }
 
@@ -182,7 +209,7 @@ fn remove(path: &Path) -> Result<(), CacheError> {
         Err(e) => Err(e),
     };
     match removed {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(CacheError::io("remove", path)(e)),
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(CacheError::io("remove", path)(e)),
         _ => Ok(()),
     }
 }
@@ -193,7 +220,7 @@ fn remove(path: &Path) -> Result<(), CacheError> {
 pub struct RunDir {
     path: PathBuf,
     trash: PathBuf,
-    _lock: Option<FileLock>,
+    _lock: FileLock,
 }
 
 impl RunDir {
@@ -238,11 +265,37 @@ mod tests {
         let run = store.run_dir().unwrap();
         let stale = store.layout().runs().join("1-0");
         fs::create_dir(&stale).unwrap();
-        fs::write(stale.join("lock"), "1").unwrap();
         assert_eq!(store.worker().unwrap(), Some(std::process::id()));
         store.sweep().unwrap();
         assert!(run.path().exists());
         assert!(!stale.exists());
+    }
+
+    /// A regression: another process with the same number, killed or in a container, had left something of that name.
+    #[test]
+    fn names_that_are_taken_are_passed_over() {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path());
+        let taken = |dir: PathBuf| (0..200).map(move |n| dir.join(format!("{}-{n}", std::process::id())));
+        for dir in taken(store.layout().runs()).chain(taken(store.layout().trash())) {
+            fs::create_dir_all(dir.join("of another")).unwrap();
+        }
+        let run = store.run_dir().unwrap();
+        let path = run.path().to_owned();
+        drop(run);
+        assert!(!path.exists());
+        assert!(taken(store.layout().runs()).all(|dir| dir.join("of another").exists()));
+    }
+
+    /// A regression: a crash left an empty marker, and the store could never be opened again.
+    #[test]
+    fn a_store_is_there_once_it_is_complete() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("tmp")).unwrap();
+        fs::write(root.path().join("format"), "").unwrap();
+        let store = open(root.path());
+        assert_eq!(fs::read_to_string(store.layout().format()).unwrap(), "1\n");
+        assert_eq!(list(&store.layout().tmp()).unwrap(), [] as [PathBuf; 0]);
     }
 
     #[test]
