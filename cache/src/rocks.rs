@@ -5,6 +5,7 @@
 //! closes, so that it holds the lock for milliseconds and never over a stage.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -34,7 +35,13 @@ impl RocksIndex {
 
     fn error(&self, act: &'static str) -> impl Fn(rocksdb::Error) -> CacheError {
         let path = self.path.clone();
-        move |e| CacheError::Index { act, path: path.clone(), reason: e.into_string() }
+        move |e| {
+            let reason = e.into_string();
+            match refusal(&reason) {
+                Some(source) => CacheError::io(act, &path)(source),
+                None => CacheError::Index { act, path: path.clone(), reason },
+            }
+        }
     }
 
     /// A read-only handle, kept until the next commit or refresh; `None` as long as nothing was ever written.
@@ -128,6 +135,16 @@ impl Index for RocksIndex {
     }
 }
 
+/// What the file system answered, where that is at fault and not the index: a full disk must not look like a broken
+/// index. RocksDB tells it in words only, which are the system's own.
+fn refusal(reason: &str) -> Option<io::Error> {
+    let errors = [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::EACCES, libc::EMFILE];
+    errors.into_iter().map(io::Error::from_raw_os_error).find(|error| {
+        let words = error.to_string();
+        reason.contains(words.split(" (os error").next().unwrap_or(&words))
+    })
+}
+
 fn row(table: Table, key: &[u8]) -> Vec<u8> {
     let mut row = Vec::with_capacity(key.len() + 1);
     row.push(table as u8);
@@ -145,6 +162,9 @@ fn options() -> Options {
     options.set_max_background_jobs(1);
     options.set_write_buffer_size(4 << 20);
     options.set_max_open_files(64);
+    // What it would take of a disk in advance, at each opening, is many times what a commit writes.
+    options.set_max_total_wal_size(256 << 10);
+    options.set_manifest_preallocation_size(64 << 10);
     options
 }
 
@@ -171,6 +191,15 @@ mod tests {
             reader.refresh();
             assert_eq!(reader.get(Table::Actions, b"k").unwrap(), Some(vec![n]));
         }
+    }
+
+    #[test]
+    fn a_full_disk_is_no_broken_index() {
+        let kind = |reason| refusal(reason).map(|error| error.kind());
+        let full = "IO error: No space left on device: While appending to file: /x/000012.log";
+        assert_eq!(kind(full), Some(io::ErrorKind::StorageFull));
+        assert_eq!(kind("Corruption: block checksum mismatch"), None);
+        assert_eq!(kind("IO error: No such file or directory: /x/000012.sst"), None);
     }
 
     #[test]
