@@ -24,7 +24,7 @@ use crate::sandbox::{Access, Bind, Payload};
 use crate::snapshot::flat::write_flat;
 use crate::snapshot::{LayerStore, Snapshot};
 
-const IMPLEMENTATION: i64 = 1;
+const IMPLEMENTATION: i64 = 2;
 
 /// Longer than any `grub-mkimage` takes.
 const GRUB_TIMEOUT: Duration = Duration::from_secs(300);

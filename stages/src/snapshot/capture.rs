@@ -15,6 +15,7 @@ use ibuild_cache::TreeId;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, major, minor, utimensat};
 
 use super::contents::Contents;
+use super::layers::REMOVAL;
 use super::tree::{Entry, Kind, Listing, Metadata, TreeStore};
 use super::volatile::VolatileList;
 use super::{SnapshotError, xattr};
@@ -143,6 +144,9 @@ impl Walk<'_> {
         }
         if !kind.is_dir() && self.context.volatile.contains(&path) {
             return self.replace(path, &disk, name, listing);
+        }
+        if name.starts_with(REMOVAL) {
+            return Err(SnapshotError::ReservedName(PathBuf::from(std::ffi::OsString::from_vec(path))));
         }
         let base = listing.entries.get(name).cloned();
         let entry = if kind.is_dir() {

@@ -33,6 +33,9 @@ pub enum SnapshotError {
         "the unpacked layer {0} was changed by something else; it is removed, and made again by the next build"
     )]
     ChangedLayer(LayerId),
+    /// A file's name has another meaning in a layer.
+    #[error("cannot keep `{}`: in a layer a name that begins with `.wh.` stands for a removal", .0.display())]
+    ReservedName(PathBuf),
     /// A tarball holds something that must not be extracted.
     #[error("cannot extract `{}`: {reason}", path.display())]
     Refused {

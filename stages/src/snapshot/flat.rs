@@ -3,7 +3,7 @@
 //! Names and metadata come from the tree, bytes from the topmost layer that has the file: so the result is a function of
 //! the tree alone, and device nodes need no privilege.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use ibuild_cache::TreeId;
 
 use super::capture::join;
-use super::layers::write_entry;
+use super::layers::{Links, write_entry};
 use super::tarball::TarWriter;
 use super::tree::{Entry, Kind, TreeStore};
 use super::{LayerStore, Snapshot, SnapshotError};
@@ -26,7 +26,7 @@ pub fn write_flat(
     out: impl Write,
 ) -> Result<(), SnapshotError> {
     let sources = Sources::of(layers, snapshot)?;
-    let mut flat = Flat { trees, sources, tar: TarWriter::new(out), written: HashSet::new() };
+    let mut flat = Flat { trees, sources, tar: TarWriter::new(out), written: Links::default() };
     flat.entry(b"", &trees.root(snapshot.tree)?)?;
     flat.tar.finish().map_err(SnapshotError::io("write", Path::new("tarball")))?;
     Ok(())
@@ -71,7 +71,7 @@ struct Flat<'a, W> {
     trees: &'a TreeStore<'a>,
     sources: Sources,
     tar: TarWriter<W>,
-    written: HashSet<Vec<u8>>,
+    written: Links,
 }
 
 impl<W: Write> Flat<'_, W> {

@@ -1,5 +1,6 @@
 //! Layers: as tarballs in the content store, and unpacked for overlays.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -225,9 +226,12 @@ impl<'s> LayerStore<'s> {
     }
 }
 
+/// What the name of a removed file begins with in a layer's tarball, by the convention of OCI images.
+pub(super) const REMOVAL: &[u8] = b".wh.";
+
 fn write_layer(dir: &Path, changes: &[(Vec<u8>, Change)], out: &mut impl Write) -> Result<(), SnapshotError> {
     let mut tar = TarWriter::new(io::BufWriter::with_capacity(1 << 20, out));
-    let mut written = std::collections::HashSet::new();
+    let mut written = Links::default();
     for (path, change) in changes {
         let disk = dir.join(std::ffi::OsStr::from_bytes(path));
         let packed = match change {
@@ -242,26 +246,46 @@ fn write_layer(dir: &Path, changes: &[(Vec<u8>, Change)], out: &mut impl Write) 
 
 fn whiteout(path: &[u8]) -> Vec<u8> {
     let slash = path.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
-    [&path[..slash], b".wh.", &path[slash..]].concat()
+    [&path[..slash], REMOVAL, &path[slash..]].concat()
 }
 
-/// Writes one entry; a file whose first name is in the tarball already becomes a link to it.
+/// The files with several names that are in a tarball, by their first name.
+///
+/// A first name is that of a file in its layer. In a flat tarball it may stand for several files: a later layer can have
+/// another file of that name, and need not have the other names of the first.
+#[derive(Default)]
+pub(super) struct Links(HashMap<Vec<u8>, Vec<(Vec<u8>, Entry)>>);
+
+impl Links {
+    /// The name that a file has in the tarball already; if it has none, it gets this one.
+    fn find_or_add(&mut self, first: &[u8], path: &[u8], entry: &Entry) -> Option<&[u8]> {
+        let files = self.0.entry(first.to_vec()).or_default();
+        match files.iter().position(|(_, there)| there == entry) {
+            Some(at) => Some(&files[at].0),
+            None => {
+                files.push((path.to_vec(), entry.clone()));
+                None
+            }
+        }
+    }
+}
+
+/// Writes one entry; of a file that is in the tarball already only the name.
 pub(super) fn write_entry<W: Write>(
     tar: &mut TarWriter<W>,
     path: &[u8],
     entry: &Entry,
     disk: &Path,
-    written: &mut std::collections::HashSet<Vec<u8>>,
+    written: &mut Links,
 ) -> io::Result<()> {
     let path = if path.is_empty() { b"." } else { path };
     let Kind::File { size, link, .. } = &entry.kind else {
         return tar.special(path, &entry.meta, &entry.kind);
     };
-    if let Some(first) = link {
-        if first != path && written.contains(first) {
-            return tar.hard_link(path, &entry.meta, first);
-        }
-        written.insert(path.to_vec());
+    if let Some(first) = link
+        && let Some(there) = written.find_or_add(first, path, entry)
+    {
+        return tar.hard_link(path, &entry.meta, there);
     }
     let mut file = File::open(disk)?;
     let segments = segments(&file, *size)?;

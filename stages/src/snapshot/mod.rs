@@ -10,6 +10,8 @@ pub mod diff;
 mod error;
 pub mod flat;
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod golden;
 pub mod layers;
 mod merged;

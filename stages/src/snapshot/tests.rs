@@ -409,3 +409,41 @@ fn differences_name_the_paths() {
     assert_eq!(said, ["~d/changed", "-d/gone", "+d/new"]);
     assert!(matches!(trees.find(old, b"d/gone").unwrap().unwrap().kind, Kind::File { .. }));
 }
+
+/// A regression: unpacked anew, such a file hid another one.
+#[test]
+fn a_name_that_means_a_removal_cannot_be_kept() {
+    let lab = Lab::new();
+    let upper = lab.upper("u");
+    fs::create_dir(upper.join("d")).unwrap();
+    fs::write(upper.join("d/.wh.x"), "").unwrap();
+    let trees = TreeStore::new(&lab.store);
+    let context = |volatile: &[String]| CaptureContext {
+        trees: &trees,
+        epoch: EPOCH,
+        volatile: VolatileList::with(volatile),
+    };
+    let refused = capture(&context(&[]), &upper, None);
+    assert!(matches!(refused, Err(SnapshotError::ReservedName(path)) if path == Path::new("d/.wh.x")));
+    capture(&context(&["/d/.wh.x".to_owned()]), &upper, None).unwrap();
+}
+
+/// A regression: a name that shared its file in a lower layer was made a name of the file that has the first one's place.
+#[test]
+fn in_a_flat_tarball_files_of_different_layers_stay_apart() {
+    let lab = Lab::new();
+    let linked = |name: &str, content: &str, names: [&str; 2]| {
+        let upper = lab.upper(name);
+        fs::write(upper.join(names[0]), content).unwrap();
+        fs::hard_link(upper.join(names[0]), upper.join(names[1])).unwrap();
+        upper
+    };
+    let base = lab.stage(&linked("first", "old", ["a", "b"]), None);
+    let snapshot = lab.stage(&linked("second", "new", ["a", "c"]), Some(&base));
+    let out = lab.upper("out");
+    unpack(&lab.flat(&snapshot)[..], &out, Dialect::Layer).unwrap();
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    assert_eq!([read("a"), read("b"), read("c")], ["new", "old", "new"]);
+    let inode = |name: &str| fs::metadata(out.join(name)).unwrap().ino();
+    assert_eq!(inode("a"), inode("c"));
+}

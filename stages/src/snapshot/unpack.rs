@@ -17,6 +17,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::layers::REMOVAL;
 use super::tarball::{Member, MemberKind, Segment, read_members};
 use super::tree::Metadata;
 use super::{SnapshotError, xattr};
@@ -102,7 +103,7 @@ impl Unpacker<'_> {
         let (parent, name) = split(&member.path);
         let dir = self.parent_dir(parent)?;
         if self.dialect == Dialect::Layer
-            && let Some(hidden) = name.strip_prefix(b".wh.")
+            && let Some(hidden) = name.strip_prefix(REMOVAL)
         {
             return self.whiteout(&dir, parent, hidden);
         }
