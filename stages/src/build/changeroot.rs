@@ -11,6 +11,7 @@ use ibuild_graph::{Made, MadeResult};
 
 use super::builder::Builder;
 use super::shell::FailedState;
+use super::space::Watch;
 use super::{StageError, logs};
 use crate::packages::{APT_CONF_PATH, apt_conf};
 use crate::recipe::{ArchiveName, EnvName, Network, Step};
@@ -97,7 +98,15 @@ impl Changeroot {
             Some((proxy, view)) => proxy.serve(listener, stage, view).map(Some).map_err(SandboxError::serve),
             None => Ok(None),
         };
-        match builder.supervisor().run(&spec, Some(&log), serve) {
+        let watch = Watch::over(self.run.path());
+        let ended = builder.supervisor().run(&spec, Some(&log), serve);
+        let interrupted = matches!(ended, Err(SandboxError::Interrupted));
+        if let Some(left) = watch.end().filter(|_| !interrupted) {
+            // Whatever it said. What it had made is not kept, because that would keep the disk full.
+            let store = builder.store().layout().root().to_owned();
+            return Err(StageError::DiskFull { program, store, left });
+        }
+        match ended {
             Ok(Ended { status: 0, survivors }) => {
                 builder.report_survivors(stage, &survivors);
                 FailedState::forget(builder.store(), builder.project_name(), stage)?;
@@ -109,7 +118,7 @@ impl Changeroot {
                 Err(StageError::Failed { program, status, tail, log: log_path })
             }
             Err(source) => {
-                if !matches!(source, SandboxError::Interrupted) {
+                if !interrupted {
                     self.keep_failed(builder, stage)?;
                 }
                 Err(StageError::Sandbox { program, log: log_path, source })

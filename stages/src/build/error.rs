@@ -36,6 +36,16 @@ pub enum StageError {
         #[source]
         source: SandboxError,
     },
+    /// The store's file system had no room left while it ran, so a write of it may have been refused.
+    #[error("the disk got full while {program} ran: only {left} bytes were left for the store in `{}`", store.display())]
+    DiskFull {
+        /// What ran, as the recipe calls it.
+        program: String,
+        /// The store's directory.
+        store: PathBuf,
+        /// The bytes that were left.
+        left: u64,
+    },
     /// A file of the project cannot be read.
     #[error("cannot {act} `{}`", path.display())]
     Io {
@@ -98,6 +108,12 @@ impl StageError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Failed { .. } => None,
+            Self::Snapshot(SnapshotError::ReservedName(_)) => {
+                Some("remove it in the step, or list its path under the step's `volatile`".to_owned())
+            }
+            Self::DiskFull { .. } => {
+                Some("`ibuild cache gc` makes room, with `--budget SIZE` as much as you like".to_owned())
+            }
             Self::InputsChanged(_) => Some("build again once the file is as it should be".to_owned()),
             Self::NotLocked { .. } => {
                 Some("build once without `--locked` to record it, and commit `ibuild.lock`".to_owned())
@@ -128,6 +144,7 @@ impl StageError {
     pub fn is_environment(&self) -> bool {
         match self {
             Self::Failed { .. }
+            | Self::Snapshot(SnapshotError::ReservedName(_))
             | Self::NothingToCopy { .. }
             | Self::InputsChanged(_)
             | Self::NotLocked { .. } => false,

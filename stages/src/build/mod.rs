@@ -19,6 +19,7 @@ mod output;
 mod project;
 mod publish;
 mod shell;
+mod space;
 mod steps;
 
 pub use archives::{Access, ArchiveOptions, Archives, Unlocked};
