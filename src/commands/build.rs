@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use ibuild::cache::TreeId;
 use ibuild::graph::{
     BuildError, BuildReport, Engine, EngineOptions, OnFailure, Outcome, StageGraph, StageId,
 };
-use ibuild::stages::build::{Artifact, Builder, Project, StageError, Target, publish};
+use ibuild::stages::build::{Artifact, Builder, Project, StageError, Target, publish, recover};
 use ibuild::stages::sandbox::Cancel;
 use serde_json::json;
 
@@ -32,24 +33,50 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
         be_nice()?;
     }
     let _shared = session.share_store()?;
-    session.store.sweep()?;
     let cancel = interrupt::cancel_on_signals()?;
     let ui = Ui::new(mode(global, args), &project.graph);
+    prepare(&session, &ui)?;
     let observer = Arc::new(ui.clone());
     let builder = session.builder(&project, How::of(args), cancel.clone(), observer.clone(), observer)?;
     session.recipe.notices.iter().for_each(|notice| ui.note("recipe", &notice.to_string()));
-    let report = build(&session, &project, &builder, &goal, args, &ui);
-    ui.end();
-    builder.finish()?;
-    let report = report?;
     let shown = Shown { session: &session, project: &project, args, start };
-    for target in &goal.targets {
-        shown.target(target, &report)?;
-    }
+    let making = || build(&session, &project, &builder, &goal, args, &ui);
+    let report = making().and_then(|report| match shown.publish(&goal.targets, &report) {
+        Err(error) if is_damaged(&error) => {
+            ui.note("store", &format!("{error}, and is made again"));
+            let report = making()?;
+            Ok((shown.publish(&goal.targets, &report)?, report))
+        }
+        published => Ok((published?, report)),
+    });
+    ui.end();
+    // Digests that were learnt on the way only save time.
+    let _ = builder.finish();
+    let (published, report) = report?;
+    published.iter().for_each(|published| shown.target(published, &report));
     match first_failure(report) {
         None => Ok(ExitCode::SUCCESS),
         Some(error) => Err(after_failure(&project, &builder, args, &cancel, error)),
     }
+}
+
+/// Cleans up after builds that were killed, and brings back what is known of results if the index is lost.
+fn prepare(session: &Session, ui: &Ui) -> Result<()> {
+    if let Err(error) = session.store.sweep() {
+        ui.note("store", &format!("what killed builds have left stays there: {error}"));
+    }
+    if session.store.lacks_index() {
+        match recover(&session.store)? {
+            0 => {}
+            count => ui.note("store", &format!("the index was lost; {count} results were found beside it")),
+        }
+    }
+    Ok(())
+}
+
+/// An image that is damaged in the store is found when it is copied out, and gone from there then.
+fn is_damaged(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StageError::DamagedArtifact(_)))
 }
 
 /// What is to be built.
@@ -163,30 +190,56 @@ struct Shown<'a> {
     start: Instant,
 }
 
+/// A target in its place.
+struct InPlace<'t> {
+    target: &'t Target,
+    stage: StageId,
+    artifact: Artifact,
+    path: PathBuf,
+}
+
 impl Shown<'_> {
-    fn target(&self, target: &Target, report: &BuildReport<Builder<'static>>) -> Result<()> {
-        let stage = self.project.target_stage(target).expect("it was found before");
-        let Some(artifact) = report.outputs.get(&stage).and_then(|output| output.artifact()) else {
-            return Ok(());
-        };
+    /// Puts every target that was made into its place.
+    fn publish<'t>(
+        &self,
+        targets: &'t [Target],
+        report: &BuildReport<Builder<'static>>,
+    ) -> Result<Vec<InPlace<'t>>> {
+        let mut published = Vec::new();
+        for target in targets {
+            let stage = self.project.target_stage(target).expect("it was found before");
+            let Some(artifact) = report.outputs.get(&stage).and_then(|output| output.artifact()) else {
+                continue;
+            };
+            let trees = self.trees(stage, report);
+            let dir = self.session.output_dir(self.args.output.as_deref());
+            let place = publish(&self.session.store, &dir, &target.to_string(), artifact, &trees)?;
+            published.push(InPlace { target, stage, artifact: artifact.clone(), path: place.path });
+        }
+        Ok(published)
+    }
+
+    /// The stages that a target is made of, with what they made.
+    fn trees(&self, stage: StageId, report: &BuildReport<Builder<'static>>) -> Vec<(String, TreeId)> {
         let needed = self.project.graph.needed_for(&[stage]);
         let trees = needed.iter().filter_map(|stage| {
-            let tree: TreeId = report.outputs.get(stage)?.snapshot()?.tree;
+            let tree = report.outputs.get(stage)?.snapshot()?.tree;
             Some((self.project.graph.name(*stage).to_string(), tree))
         });
-        let trees: Vec<_> = trees.collect();
-        let dir = self.session.output_dir(self.args.output.as_deref());
-        let published = publish(&self.session.store, &dir, &target.to_string(), artifact, &trees)?;
+        trees.collect()
+    }
+
+    fn target(&self, published: &InPlace<'_>, report: &BuildReport<Builder<'static>>) {
+        let needed = self.project.graph.needed_for(&[published.stage]);
         let count = |wanted: fn(&Outcome) -> bool| {
             report.stages.iter().filter(|s| needed.contains(&s.stage) && wanted(&s.outcome)).count()
         };
         let ran = count(|outcome| matches!(outcome, Outcome::Ran { .. }));
         let cached = count(|outcome| *outcome == Outcome::Hit);
-        self.line(target, artifact, ran, cached, &published.path);
-        Ok(())
+        self.line(published.target, &published.artifact, ran, cached, &published.path);
     }
 
-    fn line(&self, target: &Target, artifact: &Artifact, ran: usize, cached: usize, path: &std::path::Path) {
+    fn line(&self, target: &Target, artifact: &Artifact, ran: usize, cached: usize, path: &Path) {
         let elapsed = self.start.elapsed();
         if self.args.json {
             return emit(json!({

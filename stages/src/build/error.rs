@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::CacheError;
+use ibuild_cache::{BlobId, CacheError};
 
 use crate::disk::DiskError;
 use crate::packages::{FetchError, PackageError};
@@ -46,6 +46,9 @@ pub enum StageError {
         /// The bytes that were left.
         left: u64,
     },
+    /// What is in the store of a finished image is not what it was. It was removed, so that the image is made again.
+    #[error("the image {0} was damaged in the store")]
+    DamagedArtifact(BlobId),
     /// A file of the project cannot be read.
     #[error("cannot {act} `{}`", path.display())]
     Io {
@@ -114,6 +117,7 @@ impl StageError {
             Self::DiskFull { .. } => {
                 Some("`ibuild cache gc` makes room, with `--budget SIZE` as much as you like".to_owned())
             }
+            Self::DamagedArtifact(_) => Some("build again: it is made anew".to_owned()),
             Self::InputsChanged(_) => Some("build again once the file is as it should be".to_owned()),
             Self::NotLocked { .. } => {
                 Some("build once without `--locked` to record it, and commit `ibuild.lock`".to_owned())

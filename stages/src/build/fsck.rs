@@ -74,6 +74,22 @@ pub fn fsck(store: &Store) -> Result<Checked, StageError> {
     Ok(done)
 }
 
+/// Brings back the facts of results that the index does not know but that have a file; says of how many. Nothing is
+/// believed for it: layers are checked when they are unpacked, directories of trees when they are read.
+pub fn recover(store: &Store) -> Result<usize, StageError> {
+    let (mut facts, mut count) = (Batch::default(), 0);
+    for key in store.results().list()? {
+        if store.index().get(Table::Actions, key.as_bytes())?.is_none()
+            && let Some(of_result) = store.results().read(&key)?
+        {
+            facts.append(of_result);
+            count += 1;
+        }
+    }
+    store.index().commit(facts)?;
+    Ok(count)
+}
+
 /// The directories of trees with those directly in them.
 type Trees = BTreeMap<TreeId, Vec<TreeId>>;
 
@@ -99,24 +115,9 @@ impl Check<'_> {
             }
             read => read?,
         }
-        if self.store.index().scan(Table::Actions, &[])?.is_empty() {
-            self.recover()?;
-        }
-        Ok(())
-    }
-
-    /// Everything that is recovered is checked like the rest afterwards.
-    fn recover(&mut self) -> Result<(), StageError> {
-        let (mut facts, mut count) = (Batch::default(), 0);
-        for key in self.store.results().list()? {
-            if let Some(of_result) = self.store.results().read(&key)? {
-                facts.append(of_result);
-                count += 1;
-            }
-        }
-        self.store.index().commit(facts)?;
-        if count > 0 {
-            self.found(Finding::Recovered(count));
+        match recover(self.store)? {
+            0 => {}
+            count => self.found(Finding::Recovered(count)),
         }
         Ok(())
     }

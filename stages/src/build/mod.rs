@@ -27,7 +27,7 @@ pub use builder::{Builder, BuilderOptions, Nothing, StageObserver, Tracing};
 pub use contents::{Contents, Weight};
 pub use error::StageError;
 pub use forget::{Forgotten, forget_everything, forget_stage};
-pub use fsck::{Checked, Finding, fsck};
+pub use fsck::{Checked, Finding, fsck, recover};
 pub use logs::{Logs, printable, tail};
 pub use output::{Artifact, StageOutput};
 pub use project::{Job, Project, Target, TargetError};

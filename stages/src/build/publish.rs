@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ibuild_cache::{Batch, FileStamp, MemoEntry, Store, Table};
 use serde::Serialize;
+use tempfile::NamedTempFile;
 
 use super::StageError;
 use super::output::Artifact;
@@ -38,6 +39,9 @@ struct ManifestStage<'a> {
 }
 
 /// Puts `artifact` into `dir` under the target's name. `stages` are the stages that it is made of, with their trees.
+///
+/// Both files are written whole and made durable before either gets its name: when there is no room for them, those of
+/// an earlier build stay as they are. What is put there has been compared with its digest.
 pub fn publish(
     store: &Store,
     dir: &Path,
@@ -48,9 +52,25 @@ pub fn publish(
     fs::create_dir_all(dir).map_err(StageError::io("create", dir))?;
     let path = dir.join(target);
     let manifest = dir.join(format!("{target}.manifest.json"));
-    if !is_in_place(store, &path, artifact)? {
-        place(store, &path, artifact)?;
+    let text = manifest_of(target, artifact, stages);
+    let image = if is_in_place(store, &path, artifact)? { None } else { Some(copy(store, &path, artifact)?) };
+    let is_said = fs::read_to_string(&manifest).is_ok_and(|there| there == text);
+    let said = if is_said { None } else { Some(write(&manifest, &text)?) };
+    if image.is_none() && said.is_none() {
+        return Ok(Published { path, manifest });
     }
+    if let Some(image) = image {
+        give_name(image, &path)?;
+        remember(store, &path, artifact)?;
+    }
+    if let Some(said) = said {
+        give_name(said, &manifest)?;
+    }
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(StageError::io("flush", dir))?;
+    Ok(Published { path, manifest })
+}
+
+fn manifest_of(target: &str, artifact: &Artifact, stages: &[(String, ibuild_cache::TreeId)]) -> String {
     let stages = stages.iter().map(|(stage, tree)| ManifestStage { stage, tree: tree.to_string() });
     let said = Manifest {
         v: 1,
@@ -60,15 +80,7 @@ pub fn publish(
         sha256: artifact.sha256.hex(),
         stages: stages.collect(),
     };
-    let mut text = serde_json::to_string_pretty(&said).expect("a manifest is plain data");
-    text.push('\n');
-    if fs::read_to_string(&manifest).is_ok_and(|there| there == text) {
-        return Ok(Published { path, manifest });
-    }
-    let temp = temp_beside(&manifest)?;
-    fs::write(temp.path(), text).map_err(StageError::io("write", &manifest))?;
-    finish(temp, &manifest)?;
-    Ok(Published { path, manifest })
+    serde_json::to_string_pretty(&said).expect("a manifest is plain data") + "\n"
 }
 
 /// Whether the file there is known to be the artifact: it looks as it did when it was put there.
@@ -79,29 +91,47 @@ fn is_in_place(store: &Store, path: &Path, artifact: &Artifact) -> Result<bool, 
     Ok(known.is_some_and(|known| known.stamp == stamp && known.digest == artifact.blob))
 }
 
-fn place(store: &Store, path: &Path, artifact: &Artifact) -> Result<(), StageError> {
+/// A copy of the artifact beside its place.
+fn copy(store: &Store, path: &Path, artifact: &Artifact) -> Result<NamedTempFile, StageError> {
     let temp = temp_beside(path)?;
-    let blob = store.blobs().path(&artifact.blob);
-    copy_sparsely(&blob, temp.path(), &|_, _| {})?;
-    finish(temp, path)?;
-    // Nobody else writes to a file that has just got its name, so its stamp is good although it is young.
-    let stamp = FileStamp::of(&fs::metadata(path).map_err(StageError::io("look at", path))?);
-    let mut batch = Batch::default();
-    batch.put_record(Table::Memo, &stamp.key(), &MemoEntry { stamp: stamp.clone(), digest: artifact.blob });
-    Ok(store.index().commit(batch)?)
+    copy_sparsely(&store.blobs().path(&artifact.blob), temp.path(), &|_, _| {})?;
+    if !store.blobs().is_copied(&artifact.blob, temp.path())? {
+        return Err(StageError::DamagedArtifact(artifact.blob));
+    }
+    flush(temp, path)
 }
 
-fn temp_beside(path: &Path) -> Result<tempfile::NamedTempFile, StageError> {
+/// A text beside its place.
+fn write(path: &Path, text: &str) -> Result<NamedTempFile, StageError> {
+    let temp = temp_beside(path)?;
+    fs::write(temp.path(), text).map_err(StageError::io("write", path))?;
+    flush(temp, path)
+}
+
+fn temp_beside(path: &Path) -> Result<NamedTempFile, StageError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     tempfile::Builder::new().prefix(".ibuild-").tempfile_in(dir).map_err(StageError::io("write into", dir))
 }
 
-/// Flush, then rename: a crash leaves the old file or the new one, and never half of it.
-fn finish(temp: tempfile::NamedTempFile, path: &Path) -> Result<(), StageError> {
+fn flush(temp: NamedTempFile, path: &Path) -> Result<NamedTempFile, StageError> {
     use std::os::unix::fs::PermissionsExt;
-    let error = || StageError::io("write", path);
-    File::open(temp.path()).and_then(|file| file.sync_data()).map_err(error())?;
-    fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o644)).map_err(error())?;
-    temp.persist(path).map_err(|e| error()(e.error))?;
+    let mode = fs::Permissions::from_mode(0o644);
+    let flushed = temp.as_file().set_permissions(mode).and_then(|()| temp.as_file().sync_data());
+    flushed.map_err(StageError::io("write", path))?;
+    Ok(temp)
+}
+
+fn give_name(temp: NamedTempFile, path: &Path) -> Result<(), StageError> {
+    temp.persist(path).map_err(|e| StageError::io("write", path)(e.error))?;
+    Ok(())
+}
+
+/// Nobody else writes to a file that has just got its name, so its stamp is good although it is young.
+fn remember(store: &Store, path: &Path, artifact: &Artifact) -> Result<(), StageError> {
+    let stamp = FileStamp::of(&fs::metadata(path).map_err(StageError::io("look at", path))?);
+    let mut batch = Batch::default();
+    batch.put_record(Table::Memo, &stamp.key(), &MemoEntry { stamp: stamp.clone(), digest: artifact.blob });
+    // It only saves time: an image that is in its place is there, whether or not the store can be written.
+    let _ = store.index().commit(batch);
     Ok(())
 }
