@@ -265,14 +265,15 @@ pub enum CacheCommand {
 
 #[derive(Debug, Args)]
 pub struct GcArgs {
-    /// Remove also what is needed, the cheapest to make again first, until the store takes no more than SIZE
+    /// Remove also what is needed, the cheapest to make again first, until the store takes no more than SIZE [default:
+    /// `cache-budget` in `ibuild.local.toml`, else no limit]
     #[arg(long, value_name = "SIZE")]
     pub budget: Option<ibuild::stages::recipe::ByteSize>,
     /// Keep the last N builds of each target
     #[arg(long, value_name = "N", default_value = "3")]
     pub keep: std::num::NonZeroUsize,
     /// Let packages go too, if the budget cannot be met otherwise; a locked build then needs a mirror that has them
-    #[arg(long, requires = "budget")]
+    #[arg(long)]
     pub packages: bool,
     /// Only say what would go
     #[arg(long)]

@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use ibuild::stages::recipe::{ByteSize, UnitError};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 /// The file's name, beside the recipe.
 pub const LOCAL_FILE: &str = "ibuild.local.toml";
@@ -21,6 +23,15 @@ pub struct Settings {
     pub jobs: Option<NonZeroUsize>,
     /// Where everything is remembered.
     pub cache_dir: Option<PathBuf>,
+    /// What `cache gc` leaves the store, unless it is told otherwise.
+    #[serde(deserialize_with = "size")]
+    pub cache_budget: Option<ByteSize>,
+}
+
+fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ByteSize>, D::Error> {
+    let text = String::deserialize(from)?;
+    let size = text.parse().map_err(|e: UnitError| D::Error::custom(format!("{e}: {}", e.examples())));
+    size.map(Some)
 }
 
 impl Settings {

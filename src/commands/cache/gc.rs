@@ -10,17 +10,21 @@ use ibuild::stages::build::gc::{GcPlan, Inventory, Packages, Policy, Removal, Th
 use serde_json::{Value, json};
 
 use super::take_alone;
-use crate::cli::GcArgs;
+use crate::cli::{GcArgs, Global};
 use crate::commands::recipe::counted;
 use crate::failure::EnvironmentError;
+use crate::session::{open_store, project_dir};
+use crate::settings::Settings;
 use crate::table::{Align, table};
 use crate::terminal::{print, print_json};
 use crate::ui::{bytes, seconds};
 
-pub fn run(store: &Store, args: &GcArgs) -> Result<ExitCode> {
+pub fn run(global: &Global, args: &GcArgs) -> Result<ExitCode> {
+    let settings = Settings::read(&project_dir()?)?;
+    let store = &open_store(global, &settings)?;
     let policy = Policy {
         keep: args.keep.get(),
-        budget: args.budget.map(|size| size.0),
+        budget: args.budget.or(settings.cache_budget).map(|size| size.0),
         packages: if args.packages { Packages::Evict } else { Packages::Keep },
     };
     if args.dry_run {

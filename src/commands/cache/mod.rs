@@ -26,7 +26,7 @@ pub fn run(global: &Global, command: &CacheCommand) -> Result<ExitCode> {
         CacheCommand::Stats(args) => stats::run(&store(global)?, args),
         CacheCommand::Verify(args) => verify::run(&store(global)?, args),
         CacheCommand::Fsck(args) => fsck::run(&store(global)?, args),
-        CacheCommand::Gc(args) => gc::run(&store(global)?, args),
+        CacheCommand::Gc(args) => gc::run(global, args),
         CacheCommand::Pin(args) => pin::set(global, args),
         CacheCommand::Unpin(args) => pin::remove(global, args),
         CacheCommand::Rm { stage: Some(stage), .. } => rm::stage(global, stage),

@@ -20,20 +20,30 @@ pub struct Collected {
 
 /// Removes what the plan says. The caller has the store alone, and made the plan since then.
 ///
-/// All facts go first and at once, then what they pointed at: a crash in between leaves files that nobody knows, which
-/// the next garbage collection finds. A result's own file goes before its content, because it could bring the facts back.
+/// What no fact points at goes first: on a disk that is full, the index needs the room to be written. Then all facts go at
+/// once, then what they pointed at: a crash in between leaves files that nobody knows, which the next garbage collection
+/// finds. A result's own file goes before its content, because it could bring the facts back.
 pub fn apply(store: &Store, plan: &GcPlan) -> Result<Collected, StageError> {
+    let (free, content): (Vec<_>, Vec<_>) = plan.removals.iter().partition(|removal| is_free(&removal.thing));
+    for removal in free {
+        remove_content(store, &removal.thing)?;
+    }
     store.index().commit(facts(store, plan)?)?;
     for removal in &plan.removals {
         if let Thing::Result(key) = &removal.thing {
             store.results().remove(key)?;
         }
     }
-    for removal in &plan.removals {
+    for removal in content {
         remove_content(store, &removal.thing)?;
     }
     store.index().compact()?;
     Ok(Collected { before: plan.before, after: Usage::of(store.layout().root())?.bytes })
+}
+
+/// Whether no fact says that it is there.
+fn is_free(thing: &Thing) -> bool {
+    matches!(thing, Thing::Blob(_) | Thing::Unpacked(_) | Thing::Failed(_) | Thing::Log(_) | Thing::Lock(_))
 }
 
 fn facts(store: &Store, plan: &GcPlan) -> Result<Batch, StageError> {
