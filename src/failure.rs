@@ -1,5 +1,6 @@
 //! Errors for people, and exit statuses for scripts.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use ibuild::cache::CacheError;
@@ -77,13 +78,13 @@ pub fn report(error: &anyhow::Error, style: Style) -> ExitCode {
         eprintln!("{}", paint(style, "1", "interrupted"));
         return Status::Interrupted.into();
     }
-    eprintln!("{} {error}", paint(style, "1;31", "error:"));
+    eprintln!("{} {}", paint(style, "1;31", "error:"), without_number(&error.to_string()));
     let mut said = error.to_string();
     for cause in error.chain().skip(1) {
         let text = cause.to_string();
         // A transparent error says what its cause says.
         if text != said {
-            eprintln!("  {} {text}", paint(style, "1", "caused by:"));
+            eprintln!("  {} {}", paint(style, "1", "caused by:"), without_number(&text));
         }
         said = text;
     }
@@ -94,6 +95,35 @@ pub fn report(error: &anyhow::Error, style: Style) -> ExitCode {
         eprintln!("{} {hint}", paint(style, "1;36", "hint:"));
     }
     status(error).into()
+}
+
+/// The system's words for an error say enough: its number, which Rust adds, is for nobody.
+fn without_number(text: &str) -> String {
+    let Some((before, rest)) = text.split_once(" (os error ") else { return text.to_owned() };
+    let after = rest.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix(')');
+    after.map_or_else(|| text.to_owned(), |after| format!("{before}{}", without_number(after)))
+}
+
+/// What the store answered, if it did. An error that is transparent hides it from the chain of causes.
+fn find_store_error(error: &anyhow::Error) -> Option<&CacheError> {
+    let in_build = find(error).and_then(|error: &BuildError<StageError>| match error {
+        BuildError::Store(error) => Some(error),
+        BuildError::Stage { .. } => None,
+    });
+    in_build.or_else(|| find(error))
+}
+
+/// What to do about what the system answered.
+fn system_hint(error: &anyhow::Error) -> Option<&'static str> {
+    match find::<std::io::Error>(error)?.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
+            "make room on that file system; for the store, `ibuild cache gc` does, with `--budget SIZE` if need be",
+        ),
+        ErrorKind::ReadOnlyFilesystem => {
+            Some("that file system is mounted read-only; `--cache-dir` and `--output` choose other places")
+        }
+        _ => None,
+    }
 }
 
 fn find<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&E> {
@@ -113,7 +143,8 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(error) = find::<EnvironmentError>(error) {
         hints.push(error.hint.clone());
     }
-    if let Some(CacheError::Index { .. }) = find(error) {
+    hints.extend(system_hint(error).map(str::to_owned));
+    if let Some(CacheError::Index { .. }) = find_store_error(error) {
         hints.push("`ibuild cache fsck` puts a broken index aside and begins a new one".to_owned());
     }
     if let Some(error) = find::<TargetError>(error) {
@@ -155,7 +186,7 @@ fn status(error: &anyhow::Error) -> Status {
         .or(is(find::<CheckFailed>(error).is_some(), Status::Failed))
         .or(find::<MachineError>(error).map(machine_status))
         .or(is(find::<ShellError>(error).is_some(), Status::Environment))
-        .or(is(find::<CacheError>(error).is_some(), Status::Environment))
+        .or(is(find_store_error(error).is_some(), Status::Environment))
         .or(is(find::<std::io::Error>(error).is_some(), Status::Environment))
         .unwrap_or(Status::Bug)
 }
@@ -163,4 +194,18 @@ fn status(error: &anyhow::Error) -> Status {
 /// A machine that was started and did not do what was expected has failed; one that could not be started lacks something.
 fn machine_status(error: &MachineError) -> Status {
     if error.is_verdict() { Status::Failed } else { Status::Environment }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_errors_are_not_shown() {
+        let check = |text: &str, shown: &str| assert_eq!(without_number(text), shown);
+        check("No space left on device (os error 28)", "No space left on device");
+        check("cannot copy: Broken (os error 5): twice (os error 28)", "cannot copy: Broken: twice");
+        check("(os error x)", "(os error x)");
+        check("plain", "plain");
+    }
 }

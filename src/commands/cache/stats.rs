@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -67,8 +68,12 @@ fn blobs(store: &Store) -> Result<(Usage, Usage)> {
 }
 
 fn directories_in(dir: &Path) -> Result<u64> {
-    let entries = fs::read_dir(dir).with_context(|| format!("cannot read `{}`", dir.display()))?;
-    Ok(entries.count() as u64)
+    match fs::read_dir(dir) {
+        Ok(entries) => Ok(entries.count() as u64),
+        // A store that cannot be written has no place for the layers of this start.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(0),
+        Err(e) => Err(e).with_context(|| format!("cannot read `{}`", dir.display())),
+    }
 }
 
 fn as_table(rows: &[Row]) -> String {
