@@ -12,11 +12,16 @@ use ibuild::stages::build::{
 use ibuild::stages::packages::{FetchObserver, MirrorOverride, Unobserved};
 use ibuild::stages::recipe::{Overrides, Recipe, suggest};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
+use ibuild::stages::snapshot::LayerStore;
 
 use crate::STAGE_INIT;
 use crate::cli::{BuildArgs, Global};
 use crate::failure::UsageError;
 use crate::settings::Settings;
+use crate::ui::bytes;
+
+/// What unpacked layers may take where the settings say nothing.
+const UNPACKED_BUDGET: u64 = 20 << 30;
 
 /// The lock's name, beside the recipe.
 const LOCK_FILE: &str = "ibuild.lock";
@@ -58,6 +63,21 @@ impl Session {
         let who = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
         eprintln!("note    waits for another ibuild that cleans the store up{who}");
         Ok(self.store.share(LockMode::Wait)?.expect("waiting ends with the lock"))
+    }
+
+    /// Keeps unpacked layers within their budget. Best effort: where another process uses the store, or the disk has its own
+    /// troubles, one of the next builds does it.
+    pub fn trim_unpacked(&self) {
+        let Ok(Some(_alone)) = self.store.take_alone(LockMode::Try) else { return };
+        let budget = self.settings.unpacked_budget.map_or(UNPACKED_BUDGET, |size| size.0);
+        let trimmed = LayerStore::new(&self.store).trim_unpacked(budget).unwrap_or_default();
+        if trimmed.layers > 0 {
+            eprintln!(
+                "note    removed {} unpacked layers: more than {} of them",
+                trimmed.layers,
+                bytes(budget)
+            );
+        }
     }
 
     /// A builder that only looks: it reports to nobody.

@@ -26,6 +26,9 @@ pub struct Settings {
     /// What `cache gc` leaves the store, unless it is told otherwise.
     #[serde(deserialize_with = "size")]
     pub cache_budget: Option<ByteSize>,
+    /// What unpacked layers may take after a build.
+    #[serde(deserialize_with = "size")]
+    pub unpacked_budget: Option<ByteSize>,
 }
 
 fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ByteSize>, D::Error> {

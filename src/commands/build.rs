@@ -32,7 +32,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     if args.nice {
         be_nice()?;
     }
-    let _shared = session.share_store()?;
+    let shared = session.share_store()?;
     let cancel = interrupt::cancel_on_signals()?;
     let ui = Ui::new(mode(global, args), &project.graph);
     prepare(&session, &ui)?;
@@ -54,6 +54,10 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     let _ = builder.finish();
     let (published, report) = report?;
     published.iter().for_each(|published| shown.target(published, &report));
+    drop(shared);
+    if report.ran() > 0 {
+        session.trim_unpacked();
+    }
     match first_failure(report) {
         None => Ok(ExitCode::SUCCESS),
         Some(error) => Err(after_failure(&project, &builder, args, &cancel, error)),

@@ -14,6 +14,7 @@ use super::SnapshotError;
 use super::ahead::read_ahead;
 use super::capture::{Change, join};
 use super::merged::{self, Merged};
+use super::room::mark_used;
 use super::tarball::{TarWriter, segments};
 use super::tree::{Entry, Kind};
 use super::unpack::{Dialect, unpack};
@@ -60,6 +61,10 @@ impl<'s> LayerStore<'s> {
     /// The layers of `store`.
     pub fn new(store: &'s Store) -> Self {
         Self { store }
+    }
+
+    pub(super) fn store(&self) -> &'s Store {
+        self.store
     }
 
     /// Where the layer is, or would be, unpacked.
@@ -161,6 +166,7 @@ impl<'s> LayerStore<'s> {
     pub fn unpacked(&self, layer: &LayerId) -> Result<PathBuf, SnapshotError> {
         let place = self.unpacked_path(layer);
         if place.exists() {
+            mark_used(&place);
             return Ok(place);
         }
         let work = self.store.run_dir()?;
@@ -184,7 +190,9 @@ impl<'s> LayerStore<'s> {
     fn merged(&self, group: &[LayerId]) -> Result<String, SnapshotError> {
         let merged = Merged::of(group);
         let place = self.store.layout().layers().join(merged.name());
-        if !place.exists() {
+        if place.exists() {
+            group.iter().for_each(|layer| mark_used(&self.unpacked_path(layer)));
+        } else {
             let dirs = group.par_iter().map(|layer| self.unpacked(layer)).collect::<Result<Vec<_>, _>>()?;
             let work = self.store.run_dir()?;
             merged.make(&dirs, &work.path().join("merged"), &place)?;

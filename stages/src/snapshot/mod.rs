@@ -15,6 +15,7 @@ mod generated;
 mod golden;
 pub mod layers;
 mod merged;
+mod room;
 mod tarball;
 #[cfg(test)]
 mod tests;
@@ -26,5 +27,6 @@ mod xattr;
 pub(crate) use contents::hash_file;
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore, Snapshot};
+pub use room::Trimmed;
 pub use tree::{Entry, Kind, Listing, Metadata, RecentTrees, TreeStore};
 pub(crate) use xattr::{copy_times, copy_xattrs};

@@ -14,7 +14,7 @@ use super::diff::{Difference, diff};
 use super::flat::write_flat;
 use super::unpack::{Dialect, make_whiteout, unpack};
 use super::volatile::VolatileList;
-use super::{Kind, LayerStore, Snapshot, SnapshotError, TreeStore, xattr};
+use super::{Kind, LayerStore, Snapshot, SnapshotError, TreeStore, Trimmed, xattr};
 
 const EPOCH: i64 = 1_700_000_000;
 
@@ -325,6 +325,28 @@ fn a_tarball_that_is_there_is_not_written_again() {
     assert_eq!(layers.pack(&first.id, &captured.changes, &mut batch).unwrap(), first);
     assert_eq!(fs::metadata(&blob).unwrap().ino(), written);
     assert!(!batch.is_empty(), "the fact belongs to this result as well");
+}
+
+#[test]
+fn unpacked_layers_make_room_and_come_back() {
+    let lab = Lab::new();
+    let mut below: Option<Snapshot> = None;
+    for name in ["low", "middle", "high"] {
+        let upper = lab.upper(name);
+        fs::write(upper.join(name), vec![7; 1_000_000]).unwrap();
+        below = Some(lab.stage(&upper, below.as_ref()));
+    }
+    let (snapshot, layers) = (below.unwrap(), LayerStore::new(&lab.store));
+    let [low, middle, high] = snapshot.layers[..] else { panic!("three layers: {snapshot:?}") };
+    let is_unpacked = || [low, middle, high].map(|layer| layers.is_unpacked(&layer));
+    assert_eq!(layers.trim_unpacked(4_000_000).unwrap(), Trimmed::default());
+    // Two of them are used once more, in another second than the one before.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    layers.unpacked(&low).unwrap();
+    layers.unpacked(&high).unwrap();
+    assert_eq!(layers.trim_unpacked(2_900_000).unwrap().layers, 1);
+    assert_eq!(is_unpacked(), [true, false, true]);
+    assert!(layers.unpacked(&middle).unwrap().join("middle").exists());
 }
 
 /// A tarball with one member, as an attacker would write it.
