@@ -131,6 +131,12 @@ impl Layout {
         self.root.join("trash")
     }
 
+    /// Those with files of images as they are there, programs that run as root among them: nobody but the store's owner
+    /// may come near.
+    pub(crate) fn private(&self) -> [PathBuf; 5] {
+        [self.all_layers(), self.failed(), self.runs(), self.tmp(), self.trash()]
+    }
+
     pub(crate) fn directories(&self) -> [PathBuf; 9] {
         [
             self.blobs(),

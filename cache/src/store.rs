@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +36,7 @@ impl Store {
             Err(e) if e.kind() == ErrorKind::ReadOnlyFilesystem => {}
             made => made.map_err(CacheError::io("create", &layers))?,
         }
+        layout.private().iter().try_for_each(|dir| keep_private(dir))?;
         let index = Arc::new(index(&layout));
         Ok(Self { layout, index })
     }
@@ -169,6 +171,21 @@ fn check_format(layout: &Layout) -> Result<(), CacheError> {
     Err(CacheError::Format { path, found: found.trim().to_owned(), expected: Layout::FORMAT })
 }
 
+/// Has its effect once. In a store of somebody else it is not for this process to say.
+fn keep_private(dir: &Path) -> Result<(), CacheError> {
+    const PRIVATE: u32 = 0o700;
+    let meta = fs::metadata(dir).map_err(CacheError::io("look at", dir))?;
+    if meta.permissions().mode() & 0o7777 == PRIVATE {
+        return Ok(());
+    }
+    match fs::set_permissions(dir, fs::Permissions::from_mode(PRIVATE)) {
+        Err(e) if !matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+            Err(CacheError::io("set the mode of", dir)(e))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn list(dir: &Path) -> Result<Vec<PathBuf>, CacheError> {
     let entries = fs::read_dir(dir).map_err(CacheError::io("read", dir))?;
     let paths = entries.map(|entry| entry.map(|e| e.path()));
@@ -256,6 +273,20 @@ mod tests {
         drop(run);
         assert!(!path.exists());
         assert_eq!(list(&store.layout().trash()).unwrap(), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn programs_of_an_image_are_out_of_reach_for_users_of_the_host() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = |dir: &Path| fs::metadata(dir).unwrap().permissions().mode() & 0o7777;
+        let store = open(root.path());
+        // A store from before this rule is made to follow it.
+        fs::set_permissions(store.layout().runs(), fs::Permissions::from_mode(0o755)).unwrap();
+        let store = open(root.path());
+        let layout = store.layout();
+        for dir in [layout.all_layers(), layout.failed(), layout.runs(), layout.tmp(), layout.trash()] {
+            assert_eq!(mode(&dir), 0o700, "{}", dir.display());
+        }
     }
 
     #[test]
