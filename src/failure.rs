@@ -10,7 +10,7 @@ use ibuild::stages::machine::MachineError;
 use ibuild::stages::packages::PackageError;
 use ibuild::stages::recipe::{FindStageError, RecipeErrors, Style as RecipeStyle};
 
-use crate::terminal::{Style, paint};
+use crate::terminal::{Style, harmless, paint};
 
 /// Exit statuses. Scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,13 +78,13 @@ pub fn report(error: &anyhow::Error, style: Style) -> ExitCode {
         eprintln!("{}", paint(style, "1", "interrupted"));
         return Status::Interrupted.into();
     }
-    eprintln!("{} {}", paint(style, "1;31", "error:"), without_number(&error.to_string()));
+    eprintln!("{} {}", paint(style, "1;31", "error:"), harmless(&without_number(&error.to_string())));
     let mut said = error.to_string();
     for cause in error.chain().skip(1) {
         let text = cause.to_string();
         // A transparent error says what its cause says.
         if text != said {
-            eprintln!("  {} {}", paint(style, "1", "caused by:"), without_number(&text));
+            eprintln!("  {} {}", paint(style, "1", "caused by:"), harmless(&without_number(&text)));
         }
         said = text;
     }
@@ -92,7 +92,7 @@ pub fn report(error: &anyhow::Error, style: Style) -> ExitCode {
         tail.iter().for_each(|line| eprintln!("  | {line}"));
     }
     for hint in hints(error) {
-        eprintln!("{} {hint}", paint(style, "1;36", "hint:"));
+        eprintln!("{} {}", paint(style, "1;36", "hint:"), harmless(&hint));
     }
     status(error).into()
 }

@@ -40,6 +40,11 @@ pub fn paint(style: Style, code: &str, text: &str) -> String {
     }
 }
 
+/// Text that may have names in it which somebody else chose, without what would make a terminal do things.
+pub fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
 /// Writes data to standard output. A reader that has gone away, as `head` does, has seen what it wanted.
 pub fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
@@ -86,4 +91,17 @@ pub fn start_log(verbose: u8) {
         _ => LevelFilter::TRACE,
     };
     tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_not_told_what_to_do() {
+        assert_eq!(
+            harmless("a\x1b]0;title\x07\r\nb\tc\u{9b}1m"),
+            "a\u{fffd}]0;title\u{fffd}\u{fffd}\nb\u{fffd}c\u{fffd}1m"
+        );
+    }
 }

@@ -83,7 +83,7 @@ impl Ui {
     }
 
     pub fn note(&self, stage: &str, text: &str) {
-        self.say(|voice| voice.note(stage, text));
+        self.say(|voice| voice.note(stage, &terminal::harmless(text)));
     }
 
     pub fn end(&self) {
