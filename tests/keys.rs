@@ -245,6 +245,8 @@ fn disks_and_machines() {
 #[test]
 fn what_makes_no_difference_is_in_no_key() {
     check(|lab| lab.edit("ibuild.toml", "timeout = \"60 s\"", "timeout = \"61 s\""), &[]);
+    check(|lab| lab.edit("ibuild.toml", "timeout =", "limits = { memory = \"1 GiB\" }, timeout ="), &[]);
+    check(|lab| lab.edit("ibuild.toml", "env = { LANG", "limits = { processes = 99 }\nenv = { LANG"), &[]);
     check(|lab| lab.edit("ibuild.toml", "schema = 1", "# a comment\nschema   =   1"), &[]);
     check(
         |lab| {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::image::{Image, MachineTest};
+use super::limits::Limits;
 use super::model::{Archive, Notice, Project};
 use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestName, VarName};
 use super::source::Span;
@@ -24,10 +25,11 @@ pub(super) struct Draft {
     pub(super) notices: Vec<Notice>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct DraftRootfs {
     pub(super) from: Option<At<RootfsName>>,
     pub(super) env: BTreeMap<EnvName, String>,
+    pub(super) limits: Limits,
     pub(super) steps: Vec<DraftStep>,
 }
 
@@ -48,6 +50,7 @@ pub(super) struct Settings {
     /// Filled in by whoever sees the text that is run, if the recipe does not say.
     pub(super) network: Option<Network>,
     pub(super) timeout: Option<Duration>,
+    pub(super) limits: Limits,
     pub(super) inputs: Vec<At<PathBuf>>,
     pub(super) volatile: Vec<String>,
 }

@@ -15,6 +15,7 @@ mod draft;
 mod files;
 mod graph;
 mod image;
+mod limits;
 mod model;
 mod names;
 mod network;
@@ -36,6 +37,7 @@ use std::path::Path;
 
 pub use graph::{FindStageError, StageRef};
 pub use image::{Disk, Firmware, Image, ImageFormat, MachineTest, Nic, Vm};
+pub use limits::Limits;
 pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs};
 pub use names::{
     Architecture, ArchiveName, EnvName, ImageName, MachineName, NameError, PackageName, ProjectName,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::image::{Image, MachineTest};
+use super::limits::Limits;
 use super::names::{
     Architecture, ArchiveName, EnvName, ImageName, ProjectName, RootfsName, TestName, VarName,
 };
@@ -83,6 +84,9 @@ pub struct Rootfs {
     pub from: Option<RootfsName>,
     /// The variables its own table gives to its steps and to those of rootfses made from it.
     pub env: BTreeMap<EnvName, String>,
+    /// How much of the machine its steps, and those of rootfses made from it, may take.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// Its own steps, in order; at least one.
     pub steps: Vec<Step>,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::draft::{Draft, DraftKind, DraftRootfs, DraftStep};
+use super::limits::Limits;
 use super::model::{Recipe, Rootfs};
 use super::names::{EnvName, RootfsName};
 use super::source::SourceMap;
@@ -40,11 +41,13 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn rootfs(&self, name: &RootfsName, draft: &DraftRootfs) -> Rootfs {
         let env = self.env(draft);
+        let limits = self.limits(draft);
         Rootfs {
             name: name.clone(),
             from: draft.from.as_ref().map(|from| from.value.clone()),
             env: draft.env.clone(),
-            steps: draft.steps.iter().map(|step| self.step(step, &env)).collect(),
+            limits: draft.limits,
+            steps: draft.steps.iter().map(|step| self.step(step, &env, limits)).collect(),
         }
     }
 
@@ -56,7 +59,13 @@ impl Resolver<'_> {
         env
     }
 
-    fn step(&self, draft: &DraftStep, env: &Env) -> Step {
+    /// Limits of the whole chain; those nearer to the step win.
+    fn limits(&self, rootfs: &DraftRootfs) -> Limits {
+        let below = rootfs.from.as_ref().map(|from| self.limits(&self.drafts[&from.value]));
+        rootfs.limits.or(below.unwrap_or_default())
+    }
+
+    fn step(&self, draft: &DraftStep, env: &Env, limits: Limits) -> Step {
         let Some(DraftKind::Step { kind, .. }) = &draft.kind else {
             unreachable!("scripts are expanded by now")
         };
@@ -69,6 +78,7 @@ impl Resolver<'_> {
             env,
             network: settings.network.unwrap_or(network_of(kind)),
             timeout: settings.timeout,
+            limits: if runs(kind) { settings.limits.or(limits) } else { Limits::default() },
             inputs: settings.inputs.into_iter().map(|input| input.value).collect(),
             volatile: settings.volatile,
             position: self.sources.position(&draft.at),
@@ -76,7 +86,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Whether a step can observe its environment. One that cannot must not run again when it changes.
+/// Whether a step runs a program of its own. One that does not must not run again when its environment changes.
 fn runs(kind: &StepKind) -> bool {
     !matches!(kind, StepKind::Copy(_) | StepKind::CopyFrom { .. })
 }

@@ -9,6 +9,7 @@ use std::fmt::{self, Display};
 use toml::Value;
 
 use super::image::{Image, MachineTest};
+use super::limits::Limits;
 use super::model::{Archive, Recipe, Rootfs};
 use super::names::EnvName;
 use super::step::{Account, CopyRule, Recommends, Step, StepKind};
@@ -95,7 +96,11 @@ fn archive(archive: &Archive) -> [Pair; 6] {
 
 fn rootfs(f: &mut fmt::Formatter<'_>, rootfs: &Rootfs) -> fmt::Result {
     let env = (!rootfs.env.is_empty()).then_some(&rootfs.env);
-    let pairs = [pair_if("from", rootfs.from.as_ref(), text), pair_if("env", env, environment)];
+    let pairs = [
+        pair_if("from", rootfs.from.as_ref(), text),
+        pair_if("env", env, environment),
+        pair_if("limits", said(&rootfs.limits), limits),
+    ];
     table(f, &format!("rootfs.{}", key(&rootfs.name)), pairs)?;
     writeln!(f, "steps = [")?;
     rootfs.steps.iter().try_for_each(|it| writeln!(f, "  {},", inline(step(it))))?;
@@ -104,6 +109,18 @@ fn rootfs(f: &mut fmt::Formatter<'_>, rootfs: &Rootfs) -> fmt::Result {
 
 fn environment(env: &BTreeMap<EnvName, String>) -> String {
     inline(env.iter().map(|(name, value)| pair(name.as_str(), text(value))))
+}
+
+fn said(limits: &Limits) -> Option<&Limits> {
+    Some(limits).filter(|limits| !limits.is_empty())
+}
+
+fn limits(limits: &Limits) -> String {
+    inline([
+        pair_if("memory", limits.memory, text),
+        pair_if("processes", limits.processes, |count| count.to_string()),
+        pair_if("disk", limits.disk, text),
+    ])
 }
 
 fn step(step: &Step) -> Vec<Pair> {
@@ -116,6 +133,7 @@ fn step(step: &Step) -> Vec<Pair> {
         pair_if("env", Some(&step.env).filter(|env| !env.is_empty()), environment),
         pair("network", text(step.network.word())).filter(|_| chooses),
         pair_if("timeout", step.timeout.as_ref(), |time| text(format!("{} s", time.as_secs()))),
+        pair_if("limits", said(&step.limits), limits),
         pair_if("inputs", Some(&inputs).filter(|inputs| !inputs.is_empty()), texts),
         pair_if("volatile", Some(&step.volatile).filter(|paths| !paths.is_empty()), texts),
     ]);

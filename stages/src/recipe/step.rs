@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::limits::Limits;
 use super::names::{ArchiveName, EnvName, PackageName, RootfsName, StepName};
 use super::source::Position;
 
@@ -27,6 +28,9 @@ pub struct Step {
     /// How long it may run.
     #[serde(rename = "timeout-seconds", serialize_with = "seconds", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// How much of the machine it may take: its own limits, then those of its rootfs and of the ones below.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// Files and directories it may read, relative to the recipe's directory.
     pub inputs: Vec<PathBuf>,
     /// Absolute paths in the machine that are scrubbed after it.

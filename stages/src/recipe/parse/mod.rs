@@ -1,6 +1,7 @@
 //! From text to a draft, without looking at the disk.
 
 mod image;
+mod limits;
 mod rootfs;
 mod sections;
 mod step;

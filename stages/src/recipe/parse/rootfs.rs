@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::limits::limits;
 use super::step;
 use crate::recipe::draft::DraftRootfs;
 use crate::recipe::names::{EnvName, RootfsName};
@@ -10,14 +11,15 @@ use crate::recipe::values::{At, Node};
 /// Always a draft, if an empty one: the name exists even if nothing about it is right.
 pub(super) fn rootfs(name: &RootfsName, node: Node<'_>) -> DraftRootfs {
     let what = format!("`[rootfs.{name}]`");
-    let Some(table) = node.table(&what, &["from", "env", "steps"]) else {
-        return DraftRootfs { from: None, env: BTreeMap::new(), steps: Vec::new() };
+    let Some(table) = node.table(&what, &["from", "env", "limits", "steps"]) else {
+        return DraftRootfs::default();
     };
     let steps = table.require(&what, "steps", "write `steps = [{ name = \"files\", copy = [...] }]`");
     let steps = steps.and_then(|node| node.filled_array("steps")).unwrap_or_default();
     DraftRootfs {
         from: table.get("from").and_then(Node::parsed),
         env: table.get("env").map(environment).unwrap_or_default(),
+        limits: table.get("limits").map(limits).unwrap_or_default(),
         steps: steps.into_iter().filter_map(step::step).collect(),
     }
 }

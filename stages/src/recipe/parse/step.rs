@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::limits::limits;
 use super::rootfs::environment;
 use super::{all, optional};
 use crate::recipe::draft::{DraftKind, DraftStep, Links, Settings};
@@ -20,10 +21,11 @@ const KINDS: [&str; 8] = ["bootstrap", "packages", "copy", "script", "scripts", 
 const PLANNED: [&str; 2] = ["fetch", "secrets"];
 
 /// The other keys, and the kinds of steps that they mean something to.
-const SETTINGS: [(&str, &[&str]); 7] = [
+const SETTINGS: [(&str, &[&str]); 8] = [
     ("env", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
     ("network", &["script", "scripts", "run", "check"]),
     ("timeout", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
+    ("limits", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
     ("inputs", &["script", "scripts", "run", "check"]),
     ("volatile", &["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from"]),
     ("recommends", &["packages"]),
@@ -128,6 +130,7 @@ fn settings(table: &Table<'_>) -> Settings {
         env: table.get("env").map(environment).unwrap_or_default(),
         network: table.get("network").and_then(|node| node.word("network", &NETWORKS)),
         timeout: table.get("timeout").and_then(|node| node.parsed_by(parse_duration)).map(|time| time.value),
+        limits: table.get("limits").map(limits).unwrap_or_default(),
         inputs: inputs.into_iter().filter_map(Node::inner_path).collect(),
         volatile: volatile.into_iter().filter_map(Node::machine_path).collect(),
     }

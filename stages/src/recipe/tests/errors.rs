@@ -203,6 +203,22 @@ fn kinds() {
         "`5 minutes` is not a time | times are written like `240 s`, `5 min` or `1 h`",
     );
     check_step(
+        "name = \"a\", run = \"true\", limits = { memory = \"lots\" }",
+        "`lots` is not a size | sizes are written like `100 GiB`, `768 MiB` or `512 MB`",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", limits = { processes = 0 }",
+        "`0` is not a number of processes | write a whole number above zero, such as `4096`",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", limits = { procesess = 9 }",
+        "unknown key `procesess` in `limits` | did you mean `processes`?",
+    );
+    check_step(
+        "name = \"a\", copy = [{ from = \"files\", to = \"/\" }], limits = { disk = \"1 GiB\" }",
+        "`limits` means nothing to a `copy` step | it belongs to `bootstrap`, `packages`, `script`, `scripts`, `run` or `check`",
+    );
+    check_step(
         "name = \"a\", run = \"true\", env = { \"A B\" = \"c\" }",
         "`A B` is not a valid environment variable | names of environment variables consist of letters, digits and `_`, and start with no digit",
     );

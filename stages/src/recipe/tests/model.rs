@@ -2,8 +2,8 @@
 
 use super::{BASE, Project};
 use crate::recipe::{
-    Account, ByteSize, CopyRule, ImageFormat, Network, Nic, Overrides, Recipe, RecipeErrors, RootfsName,
-    Step, StepKind,
+    Account, ByteSize, CopyRule, ImageFormat, Limits, Network, Nic, Overrides, Recipe, RecipeErrors,
+    RootfsName, Step, StepKind,
 };
 
 /// The example of the documentation, without what is planned.
@@ -21,6 +21,7 @@ security   = "{vars.suite}-security"
 components = ["main"]
 
 [rootfs.base]
+limits = { disk = "9 GiB", memory = "1 GiB" }
 steps = [
   { name = "bootstrap", bootstrap = { archive = "debian", variant = "minbase" } },
   { name = "kernel",    packages  = ["linux-image-amd64", "systemd-sysv", "grub-pc-bin"] },
@@ -33,13 +34,14 @@ steps = [{ name = "make", run = "mkdir -p /opt/tool" }]
 [rootfs.workstation]
 from  = "base"
 env   = { LANG = "C.UTF-8" }
+limits = { memory = "2 GiB", processes = 100 }
 steps = [
   { name = "tools",  packages = ["sudo", "nftables"], recommends = false },
   { name = "files",  copy     = [{ from = "files/shared", to = "/" }, { from = "files", to = "/srv", owner = "www-data", group = 33, mode = "0640", dirs = 0o750 }] },
   { name = "chroot", scripts  = "scripts/ws" },
   { name = "motd",   run      = "echo welcome > /etc/motd" },
   { name = "dist",   copy-from = { rootfs = "tools", paths = ["/opt/tool"] } },
-  { name = "sane",   check    = "dpkg --audit && visudo -c", timeout = "5 min", env = { LANG = "C" } },
+  { name = "sane",   check    = "dpkg --audit && visudo -c", timeout = "5 min", limits = { processes = 7 }, env = { LANG = "C" } },
 ]
 
 [image.workstation]
@@ -145,6 +147,20 @@ steps = [{ name = "s", run = "true", env = { C = "step" } }, { name = "copy", co
     assert_eq!(env.collect::<Vec<_>>(), ["A=a", "B=b", "C=step"]);
     assert!(step(&recipe, "base/bootstrap").env.is_empty());
     assert!(step(&recipe, "b/copy").env.is_empty(), "a copy cannot observe its environment");
+}
+
+#[test]
+fn limits_come_from_the_whole_chain_key_by_key() {
+    let recipe = Project::new(EXAMPLE).recipe();
+    let limits = |memory: u64, processes, disk: u64| Limits {
+        memory: Some(ByteSize(memory << 30)),
+        processes,
+        disk: Some(ByteSize(disk << 30)),
+    };
+    assert_eq!(step(&recipe, "base/kernel").limits, limits(1, None, 9));
+    assert_eq!(step(&recipe, "workstation/30-user").limits, limits(2, Some(100), 9));
+    assert_eq!(step(&recipe, "workstation/sane").limits, limits(2, Some(7), 9));
+    assert!(step(&recipe, "workstation/files").limits.is_empty());
 }
 
 #[test]
