@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ibuild::cache::{Batch, RocksIndex, Store, TreeId};
-use ibuild::stages::sandbox::{Cancel, InitProgram, NetworkSpec, Payload, Spec, Stdio, Supervisor};
+use ibuild::stages::sandbox::{Cancel, InitProgram, Limits, NetworkSpec, Payload, Spec, Stdio, Supervisor};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::volatile::VolatileList;
 use ibuild::stages::snapshot::{LayerStore, Snapshot, TreeStore};
@@ -311,5 +311,6 @@ fn spec(lab: &Lab, run_dir: &Path, lowers: Vec<String>) -> Spec {
         payload: Payload::Exec { argv: vec!["/bin/true".to_owned()] },
         stdio: Stdio::Log,
         timeout: Some(Duration::from_secs(60)),
+        limits: Limits::default(),
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ibuild::cache::{Batch, LayerId, MemoryIndex, Store};
-use ibuild::stages::sandbox::{Cancel, InitProgram, NetworkSpec, Payload, Spec, Stdio, Supervisor};
+use ibuild::stages::sandbox::{Cancel, InitProgram, Limits, NetworkSpec, Payload, Spec, Stdio, Supervisor};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::flat::write_flat;
 use ibuild::stages::snapshot::unpack::{Dialect, unpack};
@@ -67,6 +67,7 @@ impl Lab {
             payload: Payload::Exec { argv: ["/bin/sh", "-ec", script].map(str::to_owned).to_vec() },
             stdio: Stdio::Log,
             timeout: Some(Duration::from_secs(60)),
+            limits: Limits::default(),
         }
     }
 

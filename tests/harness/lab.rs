@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ibuild::stages::sandbox::{
-    Cancel, Ended, InitProgram, NetworkSpec, Payload, SandboxError, Spec, Stdio, Supervisor,
+    Cancel, Ended, InitProgram, Limits, NetworkSpec, Payload, SandboxError, Spec, Stdio, Supervisor,
 };
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -38,6 +38,7 @@ impl Lab {
             payload: Payload::Exec { argv: Vec::new() },
             stdio: Stdio::Log,
             timeout: Some(Duration::from_secs(60)),
+            limits: Limits::default(),
         };
         Self { root, spec }
     }

@@ -1,5 +1,6 @@
 //! The executor: describes stages, finds out whether what they made is still there, and makes them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use ibuild_cache::{ActionKey, FileLock, LockMode, Store};
@@ -70,6 +71,7 @@ pub struct Builder<'a> {
     recent_trees: RecentTrees,
     /// Looking for the tool tries it out, which a build of several formats needs once.
     filesystem_writer: OnceLock<Mke2fs>,
+    said_unlimited: OnceLock<()>,
 }
 
 impl<'a> Builder<'a> {
@@ -96,6 +98,7 @@ impl<'a> Builder<'a> {
             tracing: options.tracing,
             recent_trees: RecentTrees::default(),
             filesystem_writer: OnceLock::new(),
+            said_unlimited: OnceLock::new(),
         }
     }
 
@@ -158,8 +161,17 @@ impl<'a> Builder<'a> {
 
     pub(super) fn report_survivors(&self, stage: &str, survivors: &[String]) {
         if !survivors.is_empty() {
-            let names = survivors.join(", ");
+            let names = counted(survivors);
             self.observer.warning(stage, &format!("killed what it left running: {names}"));
+        }
+    }
+
+    /// Says once a build what this machine does not limit: it is the same for all stages.
+    pub(super) fn report_unlimited(&self, stage: &str, unlimited: &[&str]) {
+        if !unlimited.is_empty() && self.said_unlimited.set(()).is_ok() {
+            let what = unlimited.join(" and ");
+            let why = "no control group that this process may write to has the controllers";
+            self.observer.warning(stage, &format!("cannot limit {what} of stages here: {why}"));
         }
     }
 
@@ -189,6 +201,22 @@ impl<'a> Builder<'a> {
     pub fn finish(&self) -> Result<(), StageError> {
         self.inputs.flush()
     }
+}
+
+/// Names, each once and with how often it is there, and not too many of them.
+fn counted(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    let one = |(name, count): (&&str, &usize)| match count {
+        1 => (*name).to_owned(),
+        _ => format!("{name} ({count} times)"),
+    };
+    let shown: Vec<_> = counts.iter().take(SHOWN).map(one).collect();
+    let more = if counts.len() > SHOWN { ", ..." } else { "" };
+    format!("{}{more}", shown.join(", "))
 }
 
 /// The snapshots that a step's inputs made.
@@ -246,5 +274,18 @@ impl Executor for Builder<'_> {
         }
         self.observer.waiting(self.project.graph.name(stage).as_str(), FileLock::holder(&path));
         Ok(Box::new(FileLock::take(&path, LockMode::Wait)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_names_are_told_in_a_line() {
+        let names = ["sleep", "tor", "sleep"].map(str::to_owned);
+        assert_eq!(counted(&names), "sleep (2 times), tor");
+        let names: Vec<_> = (10..40).map(|n| n.to_string()).collect();
+        assert_eq!(counted(&names), "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, ...");
     }
 }

@@ -14,9 +14,9 @@ use super::shell::FailedState;
 use super::space::Watch;
 use super::{StageError, logs};
 use crate::packages::{APT_CONF_PATH, apt_conf};
-use crate::recipe::{ArchiveName, EnvName, Network, Step};
+use crate::recipe::{ArchiveName, EnvName, Limits, Network, Step};
 use crate::sandbox::{
-    Access, Bind, Ended, Inject, NetworkSpec, PROXY_PORT, Payload, SandboxError, Spec, Stdio,
+    self, Access, Bind, Ended, Inject, NetworkSpec, PROXY_PORT, Payload, SandboxError, Spec, Stdio,
 };
 use crate::snapshot::capture::{CaptureContext, capture};
 use crate::snapshot::volatile::VolatileList;
@@ -27,6 +27,12 @@ const TAIL: usize = 40;
 
 /// A snapshot that a step made, or why it did not.
 pub(super) type MadeSnapshot = MadeResult<Snapshot, StageError>;
+
+/// A stage that takes longer and may do so by the recipe waits for something that does not come.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// More processes than any build has, and fewer than a machine has numbers for.
+const MOST_PROCESSES: u32 = 16_384;
 
 /// A work directory with an upper directory over a snapshot, ready for a sandbox.
 pub(super) struct Changeroot {
@@ -49,8 +55,10 @@ pub(super) struct Work<'a> {
     pub archive: Option<&'a ArchiveName>,
     /// Its whole environment.
     pub env: BTreeMap<String, String>,
-    /// How long it may take.
+    /// How long it may take, if the recipe says.
     pub timeout: Option<Duration>,
+    /// How much of the machine it may take, as far as the recipe says.
+    pub limits: Limits,
 }
 
 impl Changeroot {
@@ -107,8 +115,9 @@ impl Changeroot {
             return Err(StageError::DiskFull { program, store, left });
         }
         match ended {
-            Ok(Ended { status: 0, survivors }) => {
+            Ok(Ended { status: 0, survivors, unlimited }) => {
                 builder.report_survivors(stage, &survivors);
+                builder.report_unlimited(stage, &unlimited);
                 FailedState::forget(builder.store(), builder.project_name(), stage)?;
                 Ok(self)
             }
@@ -140,7 +149,8 @@ impl Changeroot {
             env: work.env.clone(),
             payload: work.payload.clone(),
             stdio: Stdio::Log,
-            timeout: work.timeout,
+            timeout: Some(work.timeout.unwrap_or(LONGEST)),
+            limits: machine_limits(&work.limits),
         })
     }
 
@@ -194,6 +204,16 @@ fn inherit_root(
     std::os::unix::fs::chown(upper, Some(root.uid), Some(root.gid)).map_err(error())?;
     fs::set_permissions(upper, fs::Permissions::from_mode(root.mode)).map_err(error())?;
     copy_xattrs(&builder.store().layout().layers().join(top), upper).map_err(error())
+}
+
+/// What the recipe says, and against accidents a limit where it says nothing. Memory and disk have none: how much is too
+/// much depends on the machine.
+pub(super) fn machine_limits(limits: &Limits) -> sandbox::Limits {
+    sandbox::Limits {
+        memory: limits.memory.map(|size| size.0),
+        processes: Some(limits.processes.unwrap_or(MOST_PROCESSES)),
+        disk: limits.disk.map(|size| size.0),
+    }
 }
 
 /// What every stage sees and no snapshot has.

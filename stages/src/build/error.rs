@@ -26,7 +26,7 @@ pub enum StageError {
         log: PathBuf,
     },
     /// It could not be run to its end.
-    #[error("cannot run {program}")]
+    #[error("{}", describe_sandbox(program, source))]
     Sandbox {
         /// What was to run, as the recipe calls it.
         program: String,
@@ -101,6 +101,15 @@ fn describe_status(status: i32) -> String {
     }
 }
 
+fn describe_sandbox(program: &str, error: &SandboxError) -> String {
+    match error {
+        SandboxError::TimedOut(_) | SandboxError::Exceeded(_) | SandboxError::DiskFull(_) => {
+            format!("{program} was stopped")
+        }
+        _ => format!("cannot run {program}"),
+    }
+}
+
 impl StageError {
     pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
@@ -128,6 +137,12 @@ impl StageError {
             Self::Sandbox { source: SandboxError::TimedOut(_), .. } => {
                 Some("raise the step's `timeout`, or look at the log for what it waits for".to_owned())
             }
+            Self::Sandbox { source: SandboxError::Exceeded(exceeded), .. } => {
+                Some(format!("raise `{}` in the `limits` of the step or of its rootfs", exceeded.key()))
+            }
+            Self::Sandbox { source: SandboxError::DiskFull(_), .. } => {
+                Some("make room: `ibuild cache gc` removes what no build needs any more".to_owned())
+            }
             Self::Store(CacheError::Index { .. })
             | Self::Snapshot(SnapshotError::Store(CacheError::Index { .. })) => {
                 Some("`ibuild cache fsck` puts a broken index aside and begins a new one".to_owned())
@@ -153,9 +168,54 @@ impl StageError {
             | Self::InputsChanged(_)
             | Self::NotLocked { .. } => false,
             Self::Sandbox { source, .. } => {
-                matches!(source, SandboxError::Init { .. } | SandboxError::Killed)
+                matches!(source, SandboxError::Init { .. } | SandboxError::Killed | SandboxError::DiskFull(_))
             }
             _ => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Exceeded;
+
+    fn stopped(source: SandboxError) -> StageError {
+        StageError::Sandbox { program: "`scripts/hog`".to_owned(), log: PathBuf::new(), source }
+    }
+
+    #[track_caller]
+    fn check(source: SandboxError, cause: &str, hint: &str) {
+        let error = stopped(source);
+        assert_eq!(error.to_string(), "`scripts/hog` was stopped");
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
+        assert_eq!(error.hint().unwrap(), hint);
+    }
+
+    #[test]
+    fn a_limit_is_named_with_what_raises_it() {
+        let raise = |key| format!("raise `{key}` in the `limits` of the step or of its rootfs");
+        check(
+            SandboxError::Exceeded(Exceeded::Memory(2 << 30)),
+            "it needs more than 2 GiB of memory",
+            &raise("memory"),
+        );
+        check(
+            SandboxError::Exceeded(Exceeded::Processes(64)),
+            "it starts more than 64 processes and threads",
+            &raise("processes"),
+        );
+        check(SandboxError::Exceeded(Exceeded::Disk(1 << 30)), "it writes more than 1 GiB", &raise("disk"));
+        check(
+            SandboxError::DiskFull(1 << 30),
+            "less than 1 GiB is left on the disk of the store",
+            "make room: `ibuild cache gc` removes what no build needs any more",
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_the_machines_fault_and_a_limit_the_stages() {
+        assert!(stopped(SandboxError::DiskFull(1)).is_environment());
+        assert!(!stopped(SandboxError::Exceeded(Exceeded::Disk(1))).is_environment());
     }
 }

@@ -19,7 +19,7 @@ use crate::disk::{
     BootFiles, DiskSpec, FilesystemWriter, Firmware, FirmwareSet, Format, GrubPlan, Identity, MIB,
     MachineDisk, Nic, RawDisk, Source, VmSpec, assemble_raw, pack, packer_identity,
 };
-use crate::recipe::{self, Image, ImageFormat};
+use crate::recipe::{self, Image, ImageFormat, Limits};
 use crate::sandbox::{Access, Bind, Payload};
 use crate::snapshot::flat::write_flat;
 use crate::snapshot::{LayerStore, Snapshot};
@@ -211,6 +211,7 @@ impl Packing<'_, '_> {
             archive: None,
             env: BTreeMap::from([("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())]),
             timeout: Some(GRUB_TIMEOUT),
+            limits: Limits::default(),
         };
         let _done = root.run(self.builder, &self.target.to_string(), work)?;
         Ok(BootFiles::read(&out, disk.firmware)?)

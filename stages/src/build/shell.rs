@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StageError;
 use super::builder::Builder;
-use super::changeroot::{environment, lower_names};
+use super::changeroot::{environment, lower_names, machine_limits};
 use crate::recipe::Step;
 use crate::sandbox::lower_name;
 use crate::sandbox::{Ended, NetworkSpec, Payload, SandboxError, Spec, Stdio};
@@ -135,6 +135,7 @@ impl Builder<'_> {
             payload: Payload::Exec { argv },
             stdio: Stdio::Terminal,
             timeout: None,
+            limits: machine_limits(&step.map(|step| step.limits).unwrap_or_default()),
         };
         Ok(self.supervisor().run(&spec, None, |_| Ok(()))?)
     }

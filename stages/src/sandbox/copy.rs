@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
+use super::inject::text;
 use super::mounts::{SetupResult, failed};
 use super::spec::{CopyItem, CopyStyle};
 use crate::snapshot::{copy_times, copy_xattrs};
@@ -72,7 +73,7 @@ fn account(name: &str, table: &str) -> SetupResult<u32> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }
-    let text = fs::read_to_string(table).map_err(failed(format!("read `{table}` in the image")))?;
+    let text = text(Path::new(table)).map_err(failed(format!("read `{table}` in the image")))?;
     let line = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name);
     let number = line.and_then(|fields| fields.get(2)?.parse().ok());
     number.ok_or_else(|| format!("there is no `{name}` in the image's `{table}`"))

@@ -2,6 +2,9 @@
 
 use std::io;
 
+use super::limits::Exceeded;
+use crate::recipe::ByteSize;
+
 /// A failed sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
@@ -26,6 +29,12 @@ pub enum SandboxError {
     /// It took longer than the step allows.
     #[error("timed out after {} s", .0.as_secs())]
     TimedOut(std::time::Duration),
+    /// It came up against one of its limits.
+    #[error("{0}")]
+    Exceeded(Exceeded),
+    /// The file system of the store has too little room left for everybody else.
+    #[error("less than {} is left on the disk of the store", ByteSize(*.0))]
+    DiskFull(u64),
     /// The user gave up.
     #[error("interrupted")]
     Interrupted,

@@ -12,9 +12,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, sethostname};
 
 use super::mounts::{SetupResult, failed};
-use super::protocol::{Report, receive, send, send_with_fd};
-use super::spec::{NetworkSpec, Payload, Spec};
-use super::{HOST_NAME, copy, inject, mounts, network, process};
+use super::protocol::{Order, Report, receive, send, send_with_fd};
+use super::spec::{NetworkSpec, Payload};
+use super::{HOST_NAME, copy, fresh, inject, mounts, network, process};
 
 /// The descriptor on which init finds the builder.
 pub(super) const CONTROL_FD: RawFd = 3;
@@ -37,7 +37,8 @@ pub fn init_main() -> i32 {
 /// Outside the new PID namespace: makes it, and waits for its first process.
 fn outer(control: &mut UnixStream) -> SetupResult<i32> {
     die_with_parent()?;
-    let (spec, _) = receive::<Spec>(control)
+    fresh::close_inherited(CONTROL_FD as u32 + 1).map_err(failed("close what was inherited"))?;
+    let (order, _) = receive::<Order>(control)
         .map_err(failed("hear what to do"))?
         .ok_or_else(|| "the builder is gone".to_owned())?;
     close_on_exec(control)?;
@@ -51,7 +52,7 @@ fn outer(control: &mut UnixStream) -> SetupResult<i32> {
     // SAFETY: this process has one thread.
     match unsafe { fork() }.map_err(failed("fork"))? {
         ForkResult::Parent { child } => watch(control, child),
-        ForkResult::Child => std::process::exit(match inner(control, &spec) {
+        ForkResult::Child => std::process::exit(match inner(control, &order) {
             Ok(()) => 0,
             Err(reason) => {
                 let _ = send(control, &Report::Failed(reason));
@@ -100,10 +101,11 @@ fn watch(control: &UnixStream, child: Pid) -> SetupResult<i32> {
 }
 
 /// Inside: the first process of the namespace.
-fn inner(control: &mut UnixStream, spec: &Spec) -> SetupResult {
+fn inner(control: &mut UnixStream, Order { spec, devices }: &Order) -> SetupResult {
     die_with_parent()?;
     sethostname(HOST_NAME).map_err(failed("set the host name"))?;
-    mounts::enter(spec)?;
+    fresh::begin().map_err(failed("let go of what was inherited"))?;
+    mounts::enter(spec, *devices)?;
     network::loopback_up().map_err(failed("switch the loopback interface on"))?;
     if spec.network == NetworkSpec::Proxy {
         hand_out_listener(control).map_err(failed("hand the proxy's listener out"))?;

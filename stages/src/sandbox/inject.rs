@@ -4,7 +4,8 @@
 //! that still are what was put there go; what a script changed is its own.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::BUILD_MACHINE_ID;
@@ -18,6 +19,17 @@ const DBUS_MACHINE_ID: &str = "/var/lib/dbus/machine-id";
 #[must_use = "what was injected has to be withdrawn"]
 pub(super) struct Injected {
     files: Vec<(PathBuf, String)>,
+}
+
+/// The text of a regular file of moderate size. What a stage left in its place may be a pipe that never ends, or a device.
+pub(super) fn text(path: &Path) -> io::Result<String> {
+    const MOST: u64 = 1 << 20;
+    let file = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > MOST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    io::read_to_string(file.take(MOST))
 }
 
 /// Puts files into the sandbox, and a machine id if the tree has none of its own.
@@ -44,9 +56,9 @@ fn machine_id() -> String {
 }
 
 fn lacks_machine_id() -> bool {
-    match fs::read_to_string(MACHINE_ID) {
+    match text(Path::new(MACHINE_ID)) {
         Ok(text) => text.trim().is_empty() || text.trim() == "uninitialized",
-        Err(e) => e.kind() == std::io::ErrorKind::NotFound && !Path::new(MACHINE_ID).is_symlink(),
+        Err(e) => e.kind() == io::ErrorKind::NotFound && !Path::new(MACHINE_ID).is_symlink(),
     }
 }
 
@@ -55,11 +67,11 @@ impl Injected {
     /// each machine is to choose its own.
     pub(super) fn withdraw(self) -> SetupResult {
         for (path, content) in &self.files {
-            if fs::read_to_string(path).is_ok_and(|now| now == *content) {
+            if text(path).is_ok_and(|now| now == *content) {
                 fs::remove_file(path).map_err(failed(format!("remove `{}`", path.display())))?;
             }
         }
-        let is_ours = |path: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == BUILD_MACHINE_ID);
+        let is_ours = |path: &str| text(Path::new(path)).is_ok_and(|text| text.trim() == BUILD_MACHINE_ID);
         if !Path::new(DBUS_MACHINE_ID).is_symlink() && is_ours(DBUS_MACHINE_ID) {
             fs::remove_file(DBUS_MACHINE_ID).map_err(failed("remove D-Bus's machine id"))?;
             symlink(MACHINE_ID, DBUS_MACHINE_ID).map_err(failed("link D-Bus's machine id"))?;

@@ -5,8 +5,13 @@
 //! Everything hangs on its life: when the builder dies, even by `kill -9`, the kernel kills init, and with it every
 //! process of its PID namespace and every mount of its mount namespace. No clean-up code of ours is needed for that.
 
+mod cgroup;
 mod copy;
+mod devices;
+mod disk;
 mod error;
+mod fresh;
+mod hierarchy;
 #[expect(clippy::exit, reason = "runs in the stage's init only, a process of its own with one thread")]
 mod init;
 mod inject;
@@ -19,11 +24,15 @@ mod mounts;
 mod network;
 mod process;
 mod protocol;
+mod rights;
+mod seccomp;
 mod spec;
 mod supervise;
+mod transcript;
 
 pub use error::SandboxError;
 pub use init::init_main;
+pub use limits::{Exceeded, Limits};
 pub use mounts::lower_name;
 pub use spec::{Access, Bind, CopyItem, CopyStyle, Inject, NetworkSpec, Payload, Spec, Stdio};
 pub use supervise::{Cancel, Ended, InitProgram, Supervisor};

@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::pivot_root;
+use rustix::fs::{FileType, Mode, OFlags};
 
 use super::RUN_DIR;
+use super::cgroup::DeviceFilter;
 use super::spec::{Access, Bind, Spec};
 
 /// What failed, in words, with the kernel's reason.
@@ -19,15 +22,60 @@ pub(super) fn failed<E: std::fmt::Display>(act: impl std::fmt::Display) -> impl 
     move |error| format!("cannot {act}: {error}")
 }
 
-/// The devices that every program may expect, bound from the host because making nodes needs more rights.
-const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+/// The devices that every program may expect, with their numbers.
+const DEVICES: &[(&str, u32, u32)] =
+    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// Of `/proc`, what can only be read, because writing changes the host.
+const READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "fs"];
+
+/// Of `/proc`, what tells of the host and not of the sandbox: read as empty. Some files of init name programs and
+/// libraries of the host.
+const HIDDEN_FILES: &[&str] = &[
+    "1/maps",
+    "1/numa_maps",
+    "1/smaps",
+    "1/smaps_rollup",
+    "buddyinfo",
+    "cmdline",
+    "config.gz",
+    "diskstats",
+    "interrupts",
+    "iomem",
+    "ioports",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "latency_stats",
+    "locks",
+    "mdstat",
+    "misc",
+    "modules",
+    "pagetypeinfo",
+    "partitions",
+    "sched_debug",
+    "schedstat",
+    "slabinfo",
+    "softirqs",
+    "swaps",
+    "timer_list",
+    "vmallocinfo",
+    "zoneinfo",
+];
+const HIDDEN_DIRS: &[&str] =
+    &["1/map_files", "1/task", "acpi", "asound", "bus", "driver", "dynamic_debug", "scsi"];
 
 /// Mounts everything below the overlay and makes it the root.
-pub(super) fn enter(spec: &Spec) -> SetupResult {
+pub(super) fn enter(spec: &Spec, devices: DeviceFilter) -> SetupResult {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(failed("make mounts private"))?;
-    let root = overlay(spec)?;
+    let root = overlay(spec, devices)?;
     memory(&root, "run", "mode=0755")?;
     memory(&root, "tmp", "mode=1777")?;
     for (dir, mode) in [("run/lock", 0o1777), ("run/ibuild", 0o755)] {
@@ -35,11 +83,11 @@ pub(super) fn enter(spec: &Spec) -> SetupResult {
         make_dir(&dir)?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).map_err(failed("set a mode"))?;
     }
-    processes(&root)?;
     memory(&root, "sys", "mode=0555,size=0")?;
-    devices(&root)?;
+    device_nodes(&root)?;
+    processes(&root)?;
     for bind in &spec.binds {
-        bind_into(&root, bind)?;
+        bind_into(spec, &root, bind)?;
     }
     other_root(spec, &root)?;
     pivot(&root)
@@ -54,37 +102,68 @@ fn make_dir(dir: &Path) -> SetupResult {
     }
 }
 
+/// A directory of the tree to mount something on. A link there would lead out of the tree, as long as the host's root is
+/// that of this process.
+fn mount_point(root: &Path, name: &str) -> SetupResult<PathBuf> {
+    let target = root.join(name);
+    make_dir(&target)?;
+    match fs::symlink_metadata(&target) {
+        Ok(meta) if meta.is_dir() => Ok(target),
+        _ => Err(format!("`/{name}` of the image is not a directory")),
+    }
+}
+
+/// A directory under a name that tells nothing of where it is: programs can read the names that an overlay was mounted
+/// with.
+struct Nameless(OwnedFd);
+
+impl Nameless {
+    fn open(dir: &Path) -> SetupResult<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(dir, flags, Mode::empty());
+        fd.map(Self).map_err(failed(format!("open `{}`", dir.display())))
+    }
+}
+
+impl std::fmt::Display for Nameless {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "/proc/self/fd/{}", self.0.as_raw_fd())
+    }
+}
+
 /// Mounts the overlay: from the layers' directory, so that their names can be short.
-fn overlay(spec: &Spec) -> SetupResult<PathBuf> {
+fn overlay(spec: &Spec, devices: DeviceFilter) -> SetupResult<PathBuf> {
     let dir = |name: &str| {
         let dir = spec.run_dir.join(name);
         make_dir(&dir).map(|()| dir)
     };
-    let (root, work, empty) = (dir("root")?, dir("work")?, dir("empty")?);
-    let upper = spec.run_dir.join("upper");
+    let root = dir("root")?;
+    let (work, empty) = (Nameless::open(&dir("work")?)?, Nameless::open(&dir("empty")?)?);
+    let upper = Nameless::open(&spec.run_dir.join("upper"))?;
     let mut lowers = spec.lowers.clone();
     if lowers.is_empty() {
-        lowers.push(lower_name(&spec.layers_dir, &empty));
+        lowers.push(empty.to_string());
     }
     let options = format!(
-        "lowerdir={},upperdir={},workdir={},volatile,redirect_dir=off,metacopy=off,index=off",
+        "lowerdir={},upperdir={upper},workdir={work},volatile,redirect_dir=off,metacopy=off,index=off",
         lowers.join(":"),
-        lower_name(&spec.layers_dir, &upper),
-        lower_name(&spec.layers_dir, &work),
     );
-    mount_overlay(spec, &root, &options)?;
+    let flags = match devices {
+        DeviceFilter::On => MsFlags::empty(),
+        DeviceFilter::Off => MsFlags::MS_NODEV,
+    };
+    mount_overlay(spec, &root, flags, &options)?;
     Ok(root)
 }
 
 /// The kernel takes a page of options and cuts what is beyond: a longer chain is an error here, not a wrong root.
-fn mount_overlay(spec: &Spec, target: &Path, options: &str) -> SetupResult {
+fn mount_overlay(spec: &Spec, target: &Path, flags: MsFlags, options: &str) -> SetupResult {
     const PAGE: usize = 4096;
     if options.len() >= PAGE {
         return Err(format!("a chain of {} layers is longer than an overlay can be", spec.lowers.len()));
     }
     std::env::set_current_dir(&spec.layers_dir).map_err(failed("enter the layers' directory"))?;
-    mount(Some("overlay"), target, Some("overlay"), MsFlags::empty(), Some(options))
-        .map_err(failed("mount the overlay"))
+    mount(Some("overlay"), target, Some("overlay"), flags, Some(options)).map_err(failed("mount the overlay"))
 }
 
 /// How an overlay names a directory that is not among the layers: the way from their directory, both absolute. What they share is left out: it may hold characters that mean
@@ -96,8 +175,7 @@ pub fn lower_name(from: &Path, to: &Path) -> String {
 }
 
 fn memory(root: &Path, name: &str, options: &str) -> SetupResult {
-    let target = root.join(name);
-    make_dir(&target)?;
+    let target = mount_point(root, name)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("tmpfs"), &target, Some("tmpfs"), flags, Some(options))
         .map_err(failed(format!("mount `/{name}`")))
@@ -105,37 +183,33 @@ fn memory(root: &Path, name: &str, options: &str) -> SetupResult {
 
 /// Processes of the sandbox only. The kernel's settings cannot be changed from inside, because they are the host's.
 fn processes(root: &Path) -> SetupResult {
-    let target = root.join("proc");
-    make_dir(&target)?;
+    let target = mount_point(root, "proc")?;
     let none: Option<&str> = None;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), &target, Some("proc"), flags, none).map_err(failed("mount `/proc`"))?;
-    for name in ["sys", "sysrq-trigger", "irq", "bus", "fs"] {
-        let path = target.join(name);
-        if path.exists() {
-            bind(&path, &path, Access::ReadOnly)?;
-        }
+    let there =
+        |names: &'static [&str]| names.iter().map(|name| target.join(name)).filter(|path| path.exists());
+    for path in there(READ_ONLY) {
+        bind(&path, &path, Access::ReadOnly)?;
     }
-    for name in ["kcore", "kmsg", "keys", "timer_list", "sched_debug"] {
-        let path = target.join(name);
-        if path.exists() {
-            bind(Path::new("/dev/null"), &path, Access::ReadWrite)?;
-        }
+    for path in there(HIDDEN_FILES) {
+        bind(&root.join("dev/null"), &path, Access::ReadWrite)?;
+    }
+    for path in there(HIDDEN_DIRS) {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY;
+        let options = Some("mode=0555,size=0");
+        mount(Some("tmpfs"), &path, Some("tmpfs"), flags, options)
+            .map_err(failed(format!("hide `{}`", path.display())))?;
     }
     Ok(())
 }
 
-fn devices(root: &Path) -> SetupResult {
-    let dev = root.join("dev");
-    make_dir(&dev)?;
-    let none: Option<&str> = None;
+fn device_nodes(root: &Path) -> SetupResult {
+    let dev = mount_point(root, "dev")?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), &dev, Some("tmpfs"), flags, Some("mode=0755")).map_err(failed("mount `/dev`"))?;
-    for name in DEVICES {
-        let target = dev.join(name);
-        fs::File::create(&target).map_err(failed(format!("create `/dev/{name}`")))?;
-        mount(Some(&Path::new("/dev").join(name)), &target, none, MsFlags::MS_BIND, none)
-            .map_err(failed(format!("bind `/dev/{name}`")))?;
+    for (name, major, minor) in DEVICES {
+        device_node(name, rustix::fs::makedev(*major, *minor), &dev.join(name))?;
     }
     for (name, target) in [
         ("fd", "/proc/self/fd"),
@@ -154,7 +228,20 @@ fn devices(root: &Path) -> SetupResult {
     memory(root, "dev/shm", "mode=1777")
 }
 
-fn bind_into(root: &Path, bind_spec: &Bind) -> SetupResult {
+/// A node of its own, because the mode of the host's would be the host's; that, where nodes cannot be made.
+fn device_node(name: &str, number: u64, target: &Path) -> SetupResult {
+    let act = || format!("create `/dev/{name}`");
+    match rustix::fs::mknodat(rustix::fs::CWD, target, FileType::CharacterDevice, Mode::empty(), number) {
+        Ok(()) => fs::set_permissions(target, fs::Permissions::from_mode(0o666)).map_err(failed(act())),
+        Err(rustix::io::Errno::PERM) => {
+            fs::File::create(target).map_err(failed(act()))?;
+            bind(&Path::new("/dev").join(name), target, Access::ReadWrite)
+        }
+        Err(e) => Err(failed(act())(e)),
+    }
+}
+
+fn bind_into(spec: &Spec, root: &Path, bind_spec: &Bind) -> SetupResult {
     let target = root.join(RUN_DIR.trim_start_matches('/')).join(&bind_spec.target);
     let parent = target.parent().unwrap_or(root);
     fs::create_dir_all(parent).map_err(failed(format!("create `{}`", parent.display())))?;
@@ -163,7 +250,34 @@ fn bind_into(root: &Path, bind_spec: &Bind) -> SetupResult {
     } else {
         fs::File::create(&target).map_err(failed(format!("create `{}`", target.display())))?;
     }
-    bind(&bind_spec.source, &target, bind_spec.access)
+    match bind_spec.access {
+        Access::ReadOnly => veiled(spec, &bind_spec.source, &target)
+            .or_else(|_| bind(&bind_spec.source, &target, bind_spec.access)),
+        Access::ReadWrite => bind(&bind_spec.source, &target, bind_spec.access),
+    }
+}
+
+/// A file or directory of the host, through an overlay of its own: neither its place on the host nor the file system that
+/// it is on can be learnt or reached. Not all file systems can be under an overlay; of those a plain bind shows both.
+fn veiled(spec: &Spec, source: &Path, target: &Path) -> SetupResult {
+    let none: Option<&str> = None;
+    let empty = Nameless::open(&spec.run_dir.join("empty"))?;
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let overlay = |dir: &Path, target: &Path| {
+        let dir = Nameless::open(dir)?;
+        let options = format!("lowerdir={dir}:{empty},redirect_dir=off,metacopy=off,index=off");
+        mount_overlay(spec, target, flags, &options)
+    };
+    if source.is_dir() {
+        return overlay(source, target);
+    }
+    let (parent, name) = source.parent().zip(source.file_name()).ok_or("it is the root of a file system")?;
+    let veil = spec.run_dir.join("veil");
+    make_dir(&veil)?;
+    overlay(parent, &veil)?;
+    let bound = mount(Some(&veil.join(name)), target, none, MsFlags::MS_BIND, none);
+    umount2(&veil, MntFlags::MNT_DETACH).map_err(failed("let go of a veil"))?;
+    bound.map_err(failed(format!("bind `{}`", source.display())))
 }
 
 fn bind(source: &Path, target: &Path, access: Access) -> SetupResult {
@@ -184,9 +298,9 @@ fn other_root(spec: &Spec, root: &Path) -> SetupResult {
     }
     let target = root.join(RUN_DIR.trim_start_matches('/')).join("from");
     make_dir(&target)?;
-    let empty = lower_name(&spec.layers_dir, &spec.run_dir.join("empty"));
+    let empty = Nameless::open(&spec.run_dir.join("empty"))?;
     let options = format!("lowerdir={}:{empty},redirect_dir=off,metacopy=off,index=off", spec.from.join(":"));
-    mount_overlay(spec, &target, &options)
+    mount_overlay(spec, &target, MsFlags::empty(), &options)
 }
 
 /// Makes `root` the root, and lets go of the old one.

@@ -11,8 +11,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::limits;
+use super::fresh;
 use super::mounts::{SetupResult, failed};
+use super::rights::drop_rights;
+use super::seccomp::filter_calls;
 use super::spec::Stdio;
 
 /// Starts the program, waits for it, and reaps whatever else ends in the meantime, as the first process of a PID
@@ -31,9 +33,11 @@ pub(super) fn run(argv: &[String], env: &BTreeMap<String, String>, stdio: Stdio)
                 rustix::process::setsid()?;
             }
             rustix::process::umask(rustix::fs::Mode::from(0o022));
-            limits::set_resource_limits()?;
-            limits::drop_capabilities()?;
-            limits::make_sync_free()
+            fresh::reset_signals();
+            fresh::set_resource_limits()?;
+            fresh::close_all_on_exec()?;
+            drop_rights()?;
+            filter_calls()
         });
     }
     let child = command.spawn().map_err(|e| start_error(program, &e))?;

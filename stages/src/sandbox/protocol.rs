@@ -9,6 +9,18 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::DeviceFilter;
+use super::spec::Spec;
+
+/// From the builder to init: all that it is ever told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// The sandbox.
+    pub(super) spec: Spec,
+    /// Whether something keeps the payload from opening devices. If nothing does, none can be opened on its disk.
+    pub(super) devices: DeviceFilter,
+}
+
 /// From init to the builder.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {

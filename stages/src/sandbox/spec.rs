@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limits;
+
 /// A whole sandbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {
@@ -33,6 +35,8 @@ pub struct Spec {
     pub stdio: Stdio,
     /// When to give up.
     pub timeout: Option<Duration>,
+    /// How much of the machine it may take.
+    pub limits: Limits,
 }
 
 /// A file or directory of the host, seen read-only in the sandbox.

@@ -15,9 +15,12 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::SandboxError;
+use super::cgroup::Groups;
+use super::disk::DiskWatch;
 use super::init::CONTROL_FD;
-use super::protocol::{Report, receive, send};
+use super::protocol::{Order, Report, receive, send};
 use super::spec::{Spec, Stdio};
+use super::transcript::Transcript;
 
 /// How to start the program that calls [`init_main`](super::init_main) first thing.
 #[derive(Debug, Clone)]
@@ -51,6 +54,8 @@ pub struct Ended {
     pub status: i32,
     /// Names of processes that outlived it and were killed.
     pub survivors: Vec<String>,
+    /// What was not limited, because this machine does not let this process do so.
+    pub unlimited: Vec<&'static str>,
 }
 
 /// Runs sandboxes.
@@ -76,46 +81,50 @@ impl Supervisor {
         log: Option<&File>,
         serve: impl FnOnce(TcpListener) -> Result<Guard, SandboxError>,
     ) -> Result<Ended, SandboxError> {
+        let groups = Groups::make(&spec.limits);
+        let (mut running, transcript) = self.start(spec, log, &groups)?;
+        let disk = DiskWatch::new(spec.run_dir.join("upper"), spec.limits.disk);
         let deadline = spec.timeout.map(|timeout| (Instant::now() + timeout, timeout));
-        let mut running = self.start(spec, log)?;
-        send(&mut running.control, spec).map_err(SandboxError::init("talk to"))?;
-        let mut serve = Some(serve);
-        let mut guard = None;
-        let outcome = loop {
-            self.wait_readable(&running.control, deadline)?;
-            match receive::<Report>(&mut running.control).map_err(SandboxError::init("hear from"))? {
-                Some((Report::Listener, Some(fd))) => {
-                    guard = serve.take().map(|serve| serve(TcpListener::from(fd)))
-                }
-                Some((Report::Listener, None)) => {
-                    break Err(SandboxError::Setup("no listener came".to_owned()));
-                }
-                Some((Report::Ended { status, survivors }, _)) => break Ok(Ended { status, survivors }),
-                Some((Report::Failed(reason), _)) => break Err(SandboxError::Setup(reason)),
-                None => break Err(SandboxError::Killed),
-            }
-        };
-        running.reap();
-        drop(guard);
-        outcome
+        let mut watch = Watch { cancel: &self.cancel, deadline, groups: &groups, disk };
+        let outcome = converse(&mut running.control, spec, &mut watch, serve);
+        if outcome.is_ok() {
+            running.reap();
+        }
+        // Where something else went wrong, init is told to stop here. The log ends with the last process.
+        drop(running);
+        let said = transcript.map_or(Ok(()), Transcript::finish);
+        let ended = watch.judge(outcome)?;
+        said.map_err(SandboxError::init("write the log of"))?;
+        Ok(ended)
     }
 
-    fn start(&self, spec: &Spec, log: Option<&File>) -> Result<Running, SandboxError> {
+    fn start(
+        &self,
+        spec: &Spec,
+        log: Option<&File>,
+        groups: &Groups,
+    ) -> Result<(Running, Option<Transcript>), SandboxError> {
         let (control, theirs) = UnixStream::pair().map_err(SandboxError::init("make a socket for"))?;
         let mut command = Command::new(&self.init.program);
         command.args(&self.init.arguments).env_clear().current_dir("/");
+        let mut transcript = None;
         if spec.stdio == Stdio::Log {
-            let output = || -> io::Result<StdStdio> {
-                log.map_or(Ok(StdStdio::null()), |log| Ok(log.try_clone()?.into()))
-            };
-            command.stdin(StdStdio::null());
-            command.stdout(output().map_err(SandboxError::init("give a log to"))?);
-            command.stderr(output().map_err(SandboxError::init("give a log to"))?);
+            command.stdin(StdStdio::null()).stdout(StdStdio::null()).stderr(StdStdio::null());
+            if let Some(log) = log {
+                transcript = Some(write_to(log, &mut command).map_err(SandboxError::init("give a log to"))?);
+            }
         }
         let fd = theirs.as_raw_fd();
-        // SAFETY: one system call on a descriptor that lives until `spawn` has returned.
+        let entrances = groups.entrances();
+        // SAFETY: system calls on descriptors that live until `spawn` has returned. The groups come first, because one
+        // of their descriptors may have the number that the socket is to get.
         unsafe {
             command.pre_exec(move || {
+                for entrance in &entrances {
+                    if libc::write(*entrance, c"0".as_ptr().cast(), 1) < 0 {
+                        return Err(io::Error::last_os_error());
+                    }
+                }
                 // A copy of itself would keep the flag that closes it.
                 if fd == CONTROL_FD {
                     let theirs = std::os::fd::BorrowedFd::borrow_raw(fd);
@@ -125,31 +134,92 @@ impl Supervisor {
             });
         }
         let child = command.spawn().map_err(SandboxError::init("start"))?;
-        Ok(Running { child, control })
+        Ok((Running { child, control }, transcript))
     }
+}
 
-    /// Waits until init has something to say, in steps that are short enough to notice a wish to stop.
-    fn wait_readable(
-        &self,
-        control: &UnixStream,
-        deadline: Option<(Instant, Duration)>,
-    ) -> Result<(), SandboxError> {
+/// Both kinds of output go to the log, in the order in which they come.
+fn write_to(log: &File, command: &mut Command) -> io::Result<Transcript> {
+    let (transcript, writer) = Transcript::begin(log)?;
+    command.stdout(writer.try_clone()?).stderr(writer);
+    Ok(transcript)
+}
+
+/// Tells init what to do and hears what comes of it.
+fn converse<Guard>(
+    control: &mut UnixStream,
+    spec: &Spec,
+    watch: &mut Watch<'_>,
+    serve: impl FnOnce(TcpListener) -> Result<Guard, SandboxError>,
+) -> Result<Ended, SandboxError> {
+    let order = Order { spec: spec.clone(), devices: watch.groups.devices };
+    send(control, &order).map_err(SandboxError::init("talk to"))?;
+    let mut serve = Some(serve);
+    let mut _guard = None;
+    loop {
+        watch.wait_readable(control)?;
+        match receive::<Report>(control).map_err(SandboxError::init("hear from"))? {
+            Some((Report::Listener, Some(fd))) => {
+                _guard = serve.take().map(|serve| serve(TcpListener::from(fd)));
+            }
+            Some((Report::Listener, None)) => {
+                return Err(SandboxError::Setup("no listener came".to_owned()));
+            }
+            Some((Report::Ended { status, survivors }, _)) => {
+                return Ok(Ended { status, survivors, unlimited: watch.groups.unlimited.clone() });
+            }
+            Some((Report::Failed(reason), _)) => return Err(SandboxError::Setup(reason)),
+            None => return Err(SandboxError::Killed),
+        }
+    }
+}
+
+/// What ends a sandbox before its payload is done.
+struct Watch<'a> {
+    cancel: &'a Cancel,
+    deadline: Option<(Instant, Duration)>,
+    groups: &'a Groups,
+    disk: DiskWatch,
+}
+
+impl Watch<'_> {
+    /// Waits until init has something to say, in steps that are short enough to notice what is to end it.
+    fn wait_readable(&mut self, control: &UnixStream) -> Result<(), SandboxError> {
         loop {
             let mut fds = [PollFd::new(control.as_fd(), PollFlags::POLLIN)];
             match poll(&mut fds, PollTimeout::from(100_u8)) {
-                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+                Ok(0) | Err(nix::errno::Errno::EINTR) => self.check()?,
                 Ok(_) => return Ok(()),
                 Err(e) => return Err(SandboxError::Init { act: "wait for", source: e.into() }),
             }
-            if self.cancel.is_cancelled() {
-                return Err(SandboxError::Interrupted);
-            }
-            if let Some((end, timeout)) = deadline
-                && Instant::now() >= end
-            {
-                return Err(SandboxError::TimedOut(timeout));
-            }
         }
+    }
+
+    fn check(&mut self) -> Result<(), SandboxError> {
+        if self.cancel.is_cancelled() {
+            return Err(SandboxError::Interrupted);
+        }
+        if let Some((end, timeout)) = self.deadline
+            && Instant::now() >= end
+        {
+            return Err(SandboxError::TimedOut(timeout));
+        }
+        if let Some(exceeded) = self.groups.exceeded() {
+            return Err(SandboxError::Exceeded(exceeded));
+        }
+        self.disk.check()
+    }
+
+    /// A payload that came up against a limit has failed because of that, whatever it made of it.
+    fn judge(&mut self, outcome: Result<Ended, SandboxError>) -> Result<Ended, SandboxError> {
+        if let Err(SandboxError::Interrupted | SandboxError::TimedOut(_)) = outcome {
+            return outcome;
+        }
+        if let Some(exceeded) = self.groups.exceeded() {
+            return Err(SandboxError::Exceeded(exceeded));
+        }
+        let ended = outcome?;
+        self.disk.count().map(|()| ended)
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) fn run(context: &StepContext<'_, '_>, rules: &[CopyRule]) -> MadeSnap
         archive: None,
         env: environment(context.builder.epoch(), &context.step.env),
         timeout: context.step.timeout,
+        limits: context.step.limits,
     };
     root.run(context.builder, &context.name.to_string(), work)?.capture(context.builder, context.step)
 }

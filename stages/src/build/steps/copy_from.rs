@@ -51,6 +51,7 @@ pub(super) fn run(context: &StepContext<'_, '_>, paths: &[String]) -> MadeSnapsh
         archive: None,
         env: environment(context.builder.epoch(), &context.step.env),
         timeout: context.step.timeout,
+        limits: context.step.limits,
     };
     root.run(context.builder, &context.name.to_string(), work)?.capture(context.builder, context.step)
 }

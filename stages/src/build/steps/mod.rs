@@ -18,7 +18,7 @@ use crate::snapshot::Snapshot;
 
 /// Raised when a change to the sandbox, to what is injected into it, or to the capture makes the same step give another
 /// tree.
-const SANDBOX: i64 = 2;
+const SANDBOX: i64 = 3;
 
 /// A step of one build.
 pub(super) struct StepContext<'a, 'b> {
@@ -48,8 +48,8 @@ impl StepContext<'_, '_> {
 /// | inputs | files it may read |
 /// | volatile | paths scrubbed afterwards |
 ///
-/// and the kind's own. Left out on purpose: the time-out, which can only make it fail, and everything about the machine
-/// that builds.
+/// and the kind's own. Left out on purpose: the time-out and the limits, which can only make it fail, and everything about
+/// the machine that builds. A stage cannot read its limits: they are those of control groups, which it does not see.
 pub(super) fn describe(
     builder: &Builder<'_>,
     name: &StageName,

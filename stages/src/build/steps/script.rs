@@ -53,6 +53,7 @@ pub(super) fn run_file(
         archive: archive_for(context),
         env: environment(context.builder.epoch(), &context.step.env),
         timeout: context.step.timeout,
+        limits: context.step.limits,
     };
     root.run(context.builder, &context.name.to_string(), work)
 }
