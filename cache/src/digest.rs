@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Error};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A 32-byte name computed from bytes. Implemented by the types that may name files of a store.
 pub trait Digest: Copy + Ord + fmt::Display + fmt::Debug + Send + Sync + 'static {
@@ -53,11 +54,25 @@ fn write_hex(bytes: &[u8; 32]) -> String {
     })
 }
 
+/// Reads the bytes of a digest. Records have digests by the thousand: as text they would be twice as long, and slow.
+struct RawDigest;
+
+impl de::Visitor<'_> for RawDigest {
+    type Value = [u8; 32];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the 32 bytes of a digest")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<[u8; 32], E> {
+        bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))
+    }
+}
+
 macro_rules! digest_newtype {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; 32]);
 
         impl $name {
@@ -102,17 +117,21 @@ macro_rules! digest_newtype {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = ParseDigestError;
-
-            fn try_from(text: String) -> Result<Self, Self::Error> {
-                text.parse()
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+                match out.is_human_readable() {
+                    true => out.collect_str(self),
+                    false => out.serialize_bytes(&self.0),
+                }
             }
         }
 
-        impl From<$name> for String {
-            fn from(digest: $name) -> Self {
-                digest.to_string()
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                match from.is_human_readable() {
+                    true => String::deserialize(from)?.parse().map_err(D::Error::custom),
+                    false => from.deserialize_bytes(RawDigest).map(Self),
+                }
             }
         }
     };
@@ -190,6 +209,8 @@ impl Digest for Sha256 {
 
 #[cfg(test)]
 mod tests {
+    use bincode::Options;
+
     use super::*;
 
     fn digest_of<D: Digest>(bytes: &[u8]) -> D {
@@ -212,6 +233,17 @@ mod tests {
         assert_eq!(blob.to_string().parse::<BlobId>(), Ok(blob));
         assert_eq!(BlobId::from_hex(&blob.to_hex()), Ok(blob));
         assert_eq!(blob.short().len(), "b3:".len() + 8);
+    }
+
+    #[test]
+    fn text_for_people_and_bytes_for_records() {
+        let options = bincode::DefaultOptions::new;
+        let blob: BlobId = digest_of(b"ibuild");
+        let bytes = options().serialize(&blob).unwrap();
+        assert_eq!(bytes[1..], blob.as_bytes()[..]);
+        assert_eq!(options().deserialize::<BlobId>(&bytes).unwrap(), blob);
+        let short = options().serialize("31 bytes are not what a digest has").unwrap();
+        assert!(options().deserialize::<BlobId>(&short).is_err());
     }
 
     #[test]

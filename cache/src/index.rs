@@ -11,7 +11,7 @@ use crate::{CacheError, Record};
 pub enum Table {
     /// Action key -> what the action made.
     Actions = 1,
-    /// Stage name -> its last runs, for `explain`.
+    /// Stage name -> its last run, for `explain`.
     Stages = 2,
     /// Directory of a tree -> its entries.
     Trees = 3,
@@ -27,11 +27,13 @@ pub enum Table {
     Pins = 8,
     /// Project and targets -> the number of their last build.
     Heads = 9,
+    /// Stage name -> its runs before the last, for `explain`.
+    Runs = 10,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Actions,
         Self::Stages,
         Self::Trees,
@@ -41,6 +43,7 @@ impl Table {
         Self::Layers,
         Self::Pins,
         Self::Heads,
+        Self::Runs,
     ];
 }
 

@@ -28,8 +28,8 @@ pub use error::CacheError;
 pub use index::{Batch, Index, MemoryIndex, Rows, Table};
 pub use layout::Layout;
 pub use lock::{FileLock, LockMode};
-pub use memo::{FileStamp, MemoEntry};
-pub use record::Record;
+pub use memo::{DirectoryMemo, FileStamp, MemoEntry};
+pub use record::{Record, whole_bytes};
 pub use results::ResultFiles;
 #[cfg(feature = "rocksdb")]
 pub use rocks::RocksIndex;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::whole_bytes;
 use crate::{BlobId, Record};
 
 /// File systems stamp times in ticks of up to ten milliseconds, some remote ones in whole seconds.
@@ -64,6 +65,43 @@ impl Record for MemoEntry {
     const SCHEMA: u16 = 1;
 }
 
+/// The digests of the files directly in a directory: one row for all of them, because looking for a row costs more than
+/// looking at a file. It is kept under the directory's own key, and each file's stamp decides whether it is believed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DirectoryMemo {
+    /// By name.
+    files: Vec<KnownFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KnownFile {
+    #[serde(with = "whole_bytes")]
+    name: Vec<u8>,
+    entry: MemoEntry,
+}
+
+/// Another number than [`MemoEntry`]'s: a file may get the inode of a directory that is gone.
+impl Record for DirectoryMemo {
+    const SCHEMA: u16 = 2;
+}
+
+impl DirectoryMemo {
+    /// What is known of files, in any order, each once.
+    pub fn new(files: impl IntoIterator<Item = (Vec<u8>, MemoEntry)>) -> Self {
+        let files = files.into_iter().map(|(name, entry)| KnownFile { name, entry });
+        let mut files: Vec<_> = files.collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        Self { files }
+    }
+
+    /// The digest of the file of this name, if it looks as it did when it was read.
+    pub fn digest(&self, name: &[u8], stamp: &FileStamp) -> Option<BlobId> {
+        let place = self.files.binary_search_by(|known| known.name.as_slice().cmp(name)).ok()?;
+        let entry = &self.files[place].entry;
+        (entry.stamp == *stamp).then_some(entry.digest)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +112,20 @@ mod tests {
         let stamp = FileStamp::of(&file.as_file().metadata().unwrap());
         assert!(!stamp.is_settled(SystemTime::now()));
         assert!(stamp.is_settled(SystemTime::now() + RACY * 2));
+    }
+
+    #[test]
+    fn a_directory_knows_its_files_by_name_and_stamp() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let stamp = FileStamp::of(&file.as_file().metadata().unwrap());
+        let entry = |n| MemoEntry { stamp: stamp.clone(), digest: BlobId::from_bytes([n; 32]) };
+        let memo = DirectoryMemo::new(vec![(b"b".to_vec(), entry(2)), (b"a".to_vec(), entry(1))]);
+        assert_eq!(memo.digest(b"a", &stamp), Some(BlobId::from_bytes([1; 32])));
+        assert_eq!(memo.digest(b"c", &stamp), None);
+        let other = FileStamp { size: 7, ..stamp.clone() };
+        assert_eq!(memo.digest(b"a", &other), None);
+        assert_eq!(MemoEntry::from_bytes(&memo.to_bytes()), None);
+        assert_eq!(DirectoryMemo::from_bytes(&entry(1).to_bytes()), None);
     }
 
     #[test]

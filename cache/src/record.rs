@@ -5,8 +5,9 @@ use serde::de::DeserializeOwned;
 
 use bincode::Options;
 
-/// Tells a record from anything else that may stand in its place.
-const MAGIC: u8 = 0xb1;
+/// Tells a record from anything else that may stand in its place. Raised when what all records are made of is written in
+/// another way.
+const MAGIC: u8 = 0xb2;
 
 /// No value comes near; a damaged length must not ask for all memory.
 const LIMIT: u64 = 64 << 20;
@@ -30,6 +31,38 @@ pub trait Record: Serialize + DeserializeOwned {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let rest = bytes.strip_prefix(&[MAGIC])?.strip_prefix(&Self::SCHEMA.to_le_bytes())?;
         options().deserialize(rest).ok()
+    }
+}
+
+/// For fields of many bytes, with `#[serde(with = "...")]`: as a whole instead of byte by byte.
+pub mod whole_bytes {
+    use std::fmt;
+
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    /// Writes the bytes after their number.
+    pub fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_bytes(bytes)
+    }
+
+    /// Reads what [`serialize`] wrote.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        from.deserialize_bytes(Bytes)
+    }
+
+    struct Bytes;
+
+    impl Visitor<'_> for Bytes {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
     }
 }
 
@@ -63,7 +96,7 @@ mod tests {
     fn another_version_or_damage_is_a_miss() {
         let old = Old { name: "x".to_owned() };
         let mut bytes = old.to_bytes();
-        assert_eq!(bytes, b"\xb1\x01\x00\x01\0\0\0\0\0\0\0x");
+        assert_eq!(bytes, b"\xb2\x01\x00\x01\0\0\0\0\0\0\0x");
         assert_eq!(New::from_bytes(&bytes), None);
         assert_eq!(Old::from_bytes(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Old::from_bytes(&[]), None);

@@ -165,6 +165,8 @@ fn options() -> Options {
     // What it would take of a disk in advance, at each opening, is many times what a commit writes.
     options.set_max_total_wal_size(256 << 10);
     options.set_manifest_preallocation_size(64 << 10);
+    // A handful of files does not need the sixteen threads that would open them.
+    options.set_max_file_opening_threads(1);
     options
 }
 
