@@ -12,7 +12,7 @@ pub fn as_json(value: &Value) -> serde_json::Value {
         Value::Number(number) => json!(number),
         Value::Text(text) => json!(text),
         Value::Bytes(bytes) => json!(String::from_utf8_lossy(bytes)),
-        Value::Digest(digest) => json!(hex(digest)),
+        Value::Digest(digest) | Value::Tree(digest) => json!(hex(digest)),
         Value::List(values) => values.iter().map(as_json).collect(),
         Value::Map(values) => {
             let pair = |(name, value): (&Vec<u8>, &Value)| (text(name), as_json(value));

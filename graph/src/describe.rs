@@ -43,6 +43,20 @@ impl Description {
         &self.fields
     }
 
+    /// The digests of all trees in it.
+    pub fn trees(&self) -> Vec<[u8; 32]> {
+        let (mut open, mut found): (Vec<_>, _) = (self.fields.values().collect(), Vec::new());
+        while let Some(value) = open.pop() {
+            match value {
+                Value::Tree(digest) => found.push(*digest),
+                Value::List(values) => open.extend(values),
+                Value::Map(values) => open.extend(values.values()),
+                _ => {}
+            }
+        }
+        found
+    }
+
     fn encoder(&self) -> Encoder {
         let mut out = Encoder::new(ACTION_DOMAIN);
         out.sequence(self.fields.len());

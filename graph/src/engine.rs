@@ -12,7 +12,7 @@ use ibuild_cache::{ActionKey, CacheError, Record};
 
 use crate::{
     Build, BuiltStage, Description, DirtyReason, Executor, Keep, LastRun, Made, RunMemory, StageGraph,
-    StageId, StageName, changes,
+    StageId, StageName,
 };
 
 /// Why a build did not succeed.
@@ -167,12 +167,16 @@ pub struct Engine<'a, E: Executor> {
 }
 
 /// Why the action of `description` is not the stage's last one. Asked only when there is no result to be had.
-pub(crate) fn reason_for(description: &Description, last: Option<&LastRun>) -> DirtyReason {
+pub(crate) fn reason_for<E: Executor>(
+    executor: &E,
+    description: &Description,
+    last: Option<&LastRun>,
+) -> DirtyReason {
     match last {
         None => DirtyReason::NeverBuilt,
         Some(last) if last.key == description.key() => DirtyReason::OutputMissing,
         Some(last) => match last.description() {
-            Some(before) => DirtyReason::Changed(changes(&before, description)),
+            Some(before) => DirtyReason::Changed(executor.changes(&before, description)),
             None => DirtyReason::NeverBuilt,
         },
     }
@@ -314,15 +318,17 @@ impl<'a, E: Executor> Engine<'a, E> {
         }
     }
 
-    /// Decides about the waiting stages whose inputs are settled. Says whether there were any.
+    /// Decides about the waiting stages whose inputs are settled. Says whether there were any. They wait in build order,
+    /// so one look at each is enough for a whole chain of hits.
     fn advance(&self, progress: &mut Progress<E::Output, E::Error>) -> BuildResult<bool, E> {
-        let is_known =
-            |stage: &StageId| self.graph.inputs(*stage).iter().all(|i| progress.settled.contains(i));
-        let (known, waiting): (Vec<_>, _) = progress.waiting.iter().copied().partition(is_known);
-        progress.waiting = waiting;
-        let any = !known.is_empty();
-        for stage in known {
-            self.decide(stage, progress)?;
+        let mut any = false;
+        for stage in std::mem::take(&mut progress.waiting) {
+            if self.graph.inputs(stage).iter().all(|input| progress.settled.contains(input)) {
+                any = true;
+                self.decide(stage, progress)?;
+            } else {
+                progress.waiting.push(stage);
+            }
         }
         Ok(any)
     }
@@ -357,7 +363,10 @@ impl<'a, E: Executor> Engine<'a, E> {
             self.conclude(stage, Outcome::Hit, start.elapsed(), progress);
             return Ok(());
         }
-        let reason = if forced { DirtyReason::Forced } else { reason_for(&description, last.as_ref()) };
+        let reason = match forced {
+            true => DirtyReason::Forced,
+            false => reason_for(self.executor, &description, last.as_ref()),
+        };
         progress.ready.push(Job { stage, description, inputs, reason });
         Ok(())
     }

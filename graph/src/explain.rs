@@ -100,6 +100,13 @@ pub fn changes(old: &Description, new: &Description) -> Vec<Change> {
     found
 }
 
+/// What differs between two values that are found under `path`, of which one may not be there.
+pub fn value_changes(path: Vec<String>, old: Option<&Value>, new: Option<&Value>) -> Vec<Change> {
+    let mut found = Vec::new();
+    compare(path, old, new, &mut found);
+    found
+}
+
 fn compare_maps(
     path: &[String],
     old: &BTreeMap<Vec<u8>, Value>,

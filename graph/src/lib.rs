@@ -20,7 +20,7 @@ pub use engine::{
     BuildError, BuildReport, BuildResult, Engine, EngineOptions, Event, Observer, OnFailure, Outcome, Report,
     StageReport,
 };
-pub use explain::{Change, DirtyReason, changes};
+pub use explain::{Change, DirtyReason, changes, value_changes};
 pub use history::{Build, BuiltStage};
 pub use memory::{ActionResult, LastRun, RememberedStage, RunMemory};
 pub use pins::Pin;
@@ -63,6 +63,12 @@ pub trait Executor: Sync {
     /// Everything that can change what `stage` makes, given what its inputs made, in the order in which they were
     /// declared.
     fn describe(&self, stage: StageId, inputs: &[&Self::Output]) -> Result<Description, Self::Error>;
+
+    /// What differs between two descriptions of a stage. Overridden where descriptions have trees whose listings only the
+    /// executor knows.
+    fn changes(&self, old: &Description, new: &Description) -> Vec<Change> {
+        changes(old, new)
+    }
 
     /// Whether what was made is still there.
     fn is_available(&self, output: &Self::Output) -> Result<bool, Self::Error>;

@@ -1,6 +1,6 @@
 //! What is remembered from one build to the next.
 
-use ibuild_cache::{ActionKey, Batch, CacheError, Record, Store, Table};
+use ibuild_cache::{ActionKey, Batch, CacheError, Record, Store, Table, whole_bytes};
 use serde::{Deserialize, Serialize};
 
 use crate::{Build, Description, StageName};
@@ -9,6 +9,7 @@ use crate::{Build, Description, StageName};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionResult {
     /// The executor's own value, as a record.
+    #[serde(with = "whole_bytes")]
     output: Vec<u8>,
     /// How long it took, in milliseconds.
     pub millis: u64,
@@ -31,6 +32,7 @@ pub struct LastRun {
     /// The action that it was.
     pub key: ActionKey,
     /// The bytes of its description.
+    #[serde(with = "whole_bytes")]
     description: Vec<u8>,
     /// Why it ran, as it was said then; `None` if it never ran here but was a hit.
     pub reason: Option<String>,
@@ -49,6 +51,17 @@ impl LastRun {
     pub fn description(&self) -> Option<Description> {
         Description::from_bytes(&self.description).ok()
     }
+}
+
+/// So many runs of a stage before the last are kept.
+const EARLIER: usize = 7;
+
+/// Runs before the last one, the latest first.
+#[derive(Default, Serialize, Deserialize)]
+struct EarlierRuns(Vec<LastRun>);
+
+impl Record for EarlierRuns {
+    const SCHEMA: u16 = 1;
 }
 
 /// A stage of some project, and its last run.
@@ -118,15 +131,36 @@ impl<'s> RunMemory<'s> {
         self.store.index().record(Table::Stages, &self.stage_key(stage))
     }
 
-    /// Adds to a batch that a stage's last run is forgotten, but not what it made.
+    /// A stage's last runs, the latest first. Runs and hits of one action that come one after the other are two only if
+    /// it ran twice.
+    pub fn last_runs(&self, stage: &StageName) -> Result<Vec<LastRun>, CacheError> {
+        let mut runs: Vec<_> = self.last_run(stage)?.into_iter().collect();
+        let earlier: Option<EarlierRuns> = self.store.index().record(Table::Runs, &self.stage_key(stage))?;
+        runs.extend(earlier.unwrap_or_default().0);
+        Ok(runs)
+    }
+
+    /// Adds to a batch that this is the stage's last run now, and what was the last one is an earlier one.
+    fn put_last_run(&self, stage: &StageName, last: &LastRun, batch: &mut Batch) -> Result<(), CacheError> {
+        let mut earlier = self.last_runs(stage)?;
+        earlier.truncate(EARLIER);
+        if !earlier.is_empty() {
+            batch.put_record(Table::Runs, &self.stage_key(stage), &EarlierRuns(earlier));
+        }
+        batch.put_record(Table::Stages, &self.stage_key(stage), last);
+        Ok(())
+    }
+
+    /// Adds to a batch that a stage's last runs are forgotten, but not what they made.
     pub fn forget_last_run(&self, stage: &StageName, batch: &mut Batch) {
         batch.delete(Table::Stages, &self.stage_key(stage));
+        batch.delete(Table::Runs, &self.stage_key(stage));
     }
 
     /// Adds to a batch that a stage's last run and what that made are forgotten.
     pub fn forget(&self, stage: &StageName, last: &LastRun, batch: &mut Batch) {
         batch.delete(Table::Actions, last.key.as_bytes());
-        batch.delete(Table::Stages, &self.stage_key(stage));
+        self.forget_last_run(stage, batch);
     }
 
     /// Sees what other processes remembered in the meantime.
@@ -151,7 +185,7 @@ impl<'s> RunMemory<'s> {
         self.store.results().write(&key, &batch)?;
         let description = description.to_bytes();
         let last = LastRun { key, description, reason: Some(reason), millis, time: now() };
-        batch.put_record(Table::Stages, &self.stage_key(stage), &last);
+        self.put_last_run(stage, &last, &mut batch)?;
         self.store.index().commit(batch)
     }
 
@@ -166,7 +200,7 @@ impl<'s> RunMemory<'s> {
         for (stage, description, millis) in hits {
             let (key, description) = (description.key(), description.to_bytes());
             let last = LastRun { key, description, reason: None, millis: *millis, time: now() };
-            batch.put_record(Table::Stages, &self.stage_key(stage), &last);
+            self.put_last_run(stage, &last, &mut batch)?;
         }
         match build {
             Some(build) => {
@@ -207,6 +241,26 @@ mod tests {
     fn names(store: &Store) -> Vec<String> {
         let all = RememberedStage::all(store).unwrap();
         all.iter().map(|r| format!("{} {}", r.project, r.stage)).collect()
+    }
+
+    #[test]
+    fn earlier_runs_are_kept_but_not_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let (memory, stage) = (RunMemory::new(&store, "lab"), StageName::new("x/1"));
+        for number in 0..20 {
+            let mut description = Description::new("run", 1);
+            description.set("command", number);
+            let reason = number.to_string();
+            memory.remember_run(&stage, &description, &Made(7), Batch::default(), reason, 5).unwrap();
+        }
+        let runs = memory.last_runs(&stage).unwrap();
+        let reasons: Vec<_> = runs.iter().filter_map(|run| run.reason.as_deref()).collect();
+        assert_eq!(reasons, ["19", "18", "17", "16", "15", "14", "13", "12"]);
+        let mut batch = Batch::default();
+        memory.forget_last_run(&stage, &mut batch);
+        store.index().commit(batch).unwrap();
+        assert_eq!(memory.last_runs(&stage).unwrap(), []);
     }
 
     #[test]

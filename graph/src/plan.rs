@@ -1,5 +1,7 @@
 //! What a build would do, without doing it.
 
+use std::collections::BTreeMap;
+
 use ibuild_cache::CacheError;
 
 use crate::engine::reason_for;
@@ -54,21 +56,19 @@ pub fn plan<E: Executor>(
     executor: &E,
     targets: &[StageId],
 ) -> BuildResult<Plan, E> {
-    let mut outputs: Vec<(StageId, Option<E::Output>)> = Vec::new();
+    let mut outputs: BTreeMap<StageId, E::Output> = BTreeMap::new();
     let mut stages = Vec::new();
     for stage in graph.needed_for(targets) {
-        let known =
-            |input: &StageId| outputs.iter().find(|(id, _)| id == input).and_then(|(_, o)| o.as_ref());
         let inputs = graph.inputs(stage);
-        let unknown: Vec<_> = inputs.iter().copied().filter(|input| known(input).is_none()).collect();
+        let unknown: Vec<_> = inputs.iter().copied().filter(|input| !outputs.contains_key(input)).collect();
         let (verdict, output) = if unknown.is_empty() {
-            let inputs: Vec<_> = inputs.iter().filter_map(known).collect();
+            let inputs: Vec<_> = inputs.iter().filter_map(|input| outputs.get(input)).collect();
             judge(graph, memory, executor, stage, &inputs)?
         } else {
             (Verdict::Pending(unknown), None)
         };
         let millis = last_millis(graph, memory, stage)?;
-        outputs.push((stage, output));
+        outputs.extend(output.map(|output| (stage, output)));
         stages.push(PlannedStage { stage, verdict, millis });
     }
     Ok(Plan { stages })
@@ -90,7 +90,7 @@ fn judge<E: Executor>(
         return Ok((Verdict::Fresh, Some(output)));
     }
     let last = memory.last_run(graph.name(stage))?;
-    Ok((Verdict::Dirty(reason_for(&description, last.as_ref())), None))
+    Ok((Verdict::Dirty(reason_for(executor, &description, last.as_ref())), None))
 }
 
 fn last_millis(

@@ -16,6 +16,8 @@ pub enum Value {
     Bytes(Vec<u8>),
     /// A digest of something that is kept elsewhere.
     Digest([u8; 32]),
+    /// A directory of files: the digest of the whole tree, whose listings are kept elsewhere.
+    Tree([u8; 32]),
     /// Values whose order matters.
     List(Vec<Value>),
     /// Values by name, in the order of the names.
@@ -25,6 +27,7 @@ pub enum Value {
 /// In front of a sequence. The numbers are part of every key: never reuse or change one.
 const LIST: i64 = 1;
 const MAP: i64 = 2;
+const TREE: i64 = 3;
 
 impl Value {
     /// A map from pairs.
@@ -49,6 +52,11 @@ impl Value {
             Self::Text(text) => out.text(text),
             Self::Bytes(bytes) => out.bytes(bytes),
             Self::Digest(digest) => out.digest(digest),
+            Self::Tree(digest) => {
+                out.sequence(1);
+                out.number(TREE);
+                out.digest(digest);
+            }
             Self::List(values) => {
                 out.sequence(values.len());
                 out.number(LIST);
@@ -75,6 +83,7 @@ impl Value {
             Item::Sequence(length) => match from.number()? {
                 LIST => Self::List((0..length).map(|_| Self::decode(from)).collect::<Result<_, _>>()?),
                 MAP => Self::Map((0..length).map(|_| Self::pair(from)).collect::<Result<_, _>>()?),
+                TREE if length == 1 => Self::Tree(*from.digest()?),
                 _ => return Err(DecodeError),
             },
         })
@@ -110,7 +119,9 @@ impl fmt::Display for Value {
             Self::Number(number) => write!(f, "{number}"),
             Self::Text(text) => write!(f, "`{}`", text.escape_debug()),
             Self::Bytes(bytes) => write!(f, "`{}`", String::from_utf8_lossy(bytes).escape_debug()),
-            Self::Digest(digest) => digest[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            Self::Digest(digest) | Self::Tree(digest) => {
+                digest[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
             Self::List(values) if values.len() == 1 => write!(f, "{}", values[0]),
             Self::List(values) => {
                 f.write_str("[")?;
@@ -154,6 +165,8 @@ mod tests {
             Value::from(""),
             Value::Bytes(vec![]),
             Value::Digest([0; 32]),
+            Value::Tree([0; 32]),
+            Value::List(vec![Value::Digest([0; 32])]),
             Value::List(vec![]),
             empty_map.clone(),
             Value::texts(["ab", "c"]),
