@@ -283,7 +283,8 @@ fn what_ibuild_writes_stays_in_the_image() {
     lab.spec.binds = vec![Bind { source, target: "source".into(), access: Access::ReadOnly }];
     lab.spec.inject = ["/usr/sbin/policy-rc.d", "/etc/away/injected"].map(|path| inject(path)).to_vec();
     let style = CopyStyle::FromHost { owner: None, group: None, mode: None, dirs: None };
-    let item = CopyItem { from: "/run/ibuild/source".into(), to: "/etc/away/copied".into(), style };
+    let item =
+        CopyItem { from: "/run/ibuild/source".into(), to: "/etc/away/copied".into(), style, list: None };
     lab.spec.payload = Payload::Copy(vec![item]);
     let (ended, _) = lab.run();
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 0, "{ended:?}");

@@ -213,7 +213,7 @@ fn copy_lab(rules: &[(&str, &str, CopyStyle)]) -> Lab {
         let bind = Bind { source: source.join(from), target: target.clone(), access: Access::ReadOnly };
         lab.spec.binds.push(bind);
         let from = Path::new("/run/ibuild").join(target);
-        items.push(CopyItem { from, to: to.into(), style: style.clone() });
+        items.push(CopyItem { from, to: to.into(), style: style.clone(), list: None });
     }
     lab.spec.payload = Payload::Copy(items);
     lab

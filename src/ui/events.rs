@@ -55,6 +55,10 @@ impl Voice for Events {
         emit(json!({ "event": "note", "stage": stage, "text": text }));
     }
 
+    fn ignored(&mut self, stage: &str, files: &[String]) {
+        emit(json!({ "event": "ignored", "stage": stage, "files": files }));
+    }
+
     fn end(&mut self, fetched: u64) {
         if fetched > 0 {
             emit(json!({ "event": "fetched", "bytes": fetched }));

@@ -33,6 +33,10 @@ pub trait Voice: Send {
     fn downloads(&mut self, running: usize, bytes: u64);
     /// Something to know.
     fn note(&mut self, stage: &str, text: &str);
+    /// A stage leaves these files of the project out.
+    fn ignored(&mut self, stage: &str, files: &[String]) {
+        self.note(stage, &ignored_line(files));
+    }
     /// The last words: nothing moves any more, and so many bytes were fetched.
     fn end(&mut self, fetched: u64);
 }
@@ -119,6 +123,10 @@ impl StageObserver for Ui {
         let who = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
         self.note(stage, &format!("waits for another ibuild that builds the same{who}"));
     }
+
+    fn ignored(&self, stage: &str, files: &[String]) {
+        self.say(|voice| voice.ignored(stage, files));
+    }
 }
 
 impl FetchObserver for Ui {
@@ -145,6 +153,16 @@ impl Ui {
         };
         self.say(|voice| voice.downloads(running, total));
     }
+}
+
+/// The longest list of files that is shown on a line.
+const FILES_SHOWN: usize = 3;
+
+fn ignored_line(files: &[String]) -> String {
+    let shown = files.iter().take(FILES_SHOWN).map(|file| format!("`{}`", file.escape_debug()));
+    let more = if files.len() > FILES_SHOWN { ", ..." } else { "" };
+    let plural = if files.len() == 1 { "" } else { "s" };
+    format!("ignored {} file{plural}: {}{more}", files.len(), shown.collect::<Vec<_>>().join(", "))
 }
 
 /// What became of a stage, in a word.
@@ -184,6 +202,14 @@ pub fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ignored_files_are_counted_and_some_named() {
+        let files = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(ignored_line(&files(&["a~"])), "ignored 1 file: `a~`");
+        let many = files(&["a~", "b~", "c~", "d\n~"]);
+        assert_eq!(ignored_line(&many), "ignored 4 files: `a~`, `b~`, `c~`, ...");
+    }
 
     #[test]
     fn sizes_and_times_are_short() {

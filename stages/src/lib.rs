@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod disk;
+mod ignore;
 pub mod machine;
 pub mod packages;
 pub mod recipe;

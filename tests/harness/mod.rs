@@ -21,7 +21,7 @@ pub struct Outcome {
 impl Sandbox {
     /// Without a project.
     pub fn empty() -> Self {
-        let root = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir_in("/var/tmp").unwrap();
         for dir in ["project", "home"] {
             fs::create_dir(root.path().join(dir)).unwrap();
         }
@@ -53,7 +53,8 @@ impl Sandbox {
         Outcome { status, stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// Where a file of the project, or beside it, is.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.root.path().join("project").join(name)
     }
 

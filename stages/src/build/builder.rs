@@ -1,10 +1,10 @@
 //! The executor: describes stages, finds out whether what they made is still there, and makes them.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use ibuild_cache::{ActionKey, FileLock, LockMode, Store};
-use ibuild_graph::{Description, Executor, Made, MadeResult, StageId};
+use ibuild_cache::{ActionKey, FileLock, LayerId, LockMode, Store};
+use ibuild_graph::{Change, Description, Executor, Made, MadeResult, StageId};
 
 use super::archives::{ArchiveOptions, Archives};
 use super::inputs::Inputs;
@@ -45,6 +45,8 @@ pub trait StageObserver: Send + Sync {
     fn warning(&self, stage: &str, text: &str);
     /// The stage waits for another process that builds the same.
     fn waiting(&self, stage: &str, holder: Option<u32>);
+    /// Files of the project that the stage would use are left out. Told once for each stage.
+    fn ignored(&self, stage: &str, files: &[String]);
 }
 
 /// An observer that does not care.
@@ -55,6 +57,7 @@ impl StageObserver for Nothing {
     fn progress(&self, _: &str, _: u64, _: u64) {}
     fn warning(&self, _: &str, _: &str) {}
     fn waiting(&self, _: &str, _: Option<u32>) {}
+    fn ignored(&self, _: &str, _: &[String]) {}
 }
 
 /// Makes the stages of a project.
@@ -69,6 +72,11 @@ pub struct Builder<'a> {
     tracing: Tracing,
     /// What this build captured and has not kept yet.
     recent_trees: RecentTrees,
+    /// What stages leave out and was told: they are described several times.
+    told: Mutex<BTreeSet<(String, Vec<String>)>>,
+    /// Layers that are in the store, because each stage of a chain stands on all layers of those before it. Forgotten as
+    /// soon as one turns out to be damaged; nobody else removes any while a build runs.
+    layers: Mutex<HashSet<LayerId>>,
     /// Looking for the tool tries it out, which a build of several formats needs once.
     filesystem_writer: OnceLock<Mke2fs>,
     said_unlimited: OnceLock<()>,
@@ -86,7 +94,7 @@ impl<'a> Builder<'a> {
     ) -> Self {
         let archives = Archives::new(store, &project.recipe.archives, options.archives, fetches);
         let logs = Logs::new(store.layout(), project.recipe.project.name.as_str());
-        let inputs = Inputs::new(store);
+        let inputs = Inputs::new(store, &project.recipe.dir);
         Self {
             project,
             store,
@@ -97,6 +105,8 @@ impl<'a> Builder<'a> {
             logs,
             tracing: options.tracing,
             recent_trees: RecentTrees::default(),
+            told: Mutex::default(),
+            layers: Mutex::default(),
             filesystem_writer: OnceLock::new(),
             said_unlimited: OnceLock::new(),
         }
@@ -159,6 +169,14 @@ impl<'a> Builder<'a> {
         &self.project.recipe.dir
     }
 
+    pub(super) fn report_ignored(&self, stage: &str, files: &[String]) {
+        let told = (stage.to_owned(), files.to_vec());
+        let is_new = || self.told.lock().expect("no panic while held").insert(told);
+        if !files.is_empty() && is_new() {
+            self.observer.ignored(stage, files);
+        }
+    }
+
     pub(super) fn report_survivors(&self, stage: &str, survivors: &[String]) {
         if !survivors.is_empty() {
             let names = counted(survivors);
@@ -195,6 +213,18 @@ impl<'a> Builder<'a> {
             }
         }
         Ok(())
+    }
+
+    fn make(&self, stage: StageId, inputs: &[&StageOutput]) -> MadeResult<StageOutput, StageError> {
+        match self.project.job(stage) {
+            Job::Step { name, step } => {
+                let Made { output, keep } = steps::run(self, name, step, &snapshots(inputs))?;
+                Ok(Made { output: StageOutput::Snapshot(output), keep })
+            }
+            Job::Image { target, image } => {
+                Ok(Made::whole(StageOutput::Artifact(image::run(self, target, image, &snapshots(inputs))?)))
+            }
+        }
     }
 
     /// Writes down what was learnt on the way.
@@ -237,30 +267,33 @@ impl Executor for Builder<'_> {
 
     fn is_available(&self, output: &StageOutput) -> Result<bool, StageError> {
         match output {
-            StageOutput::Snapshot(snapshot) => Ok(LayerStore::new(self.store).has(snapshot)?),
+            StageOutput::Snapshot(snapshot) => {
+                let mut known = self.layers.lock().expect("no panic while held");
+                Ok(LayerStore::new(self.store).has(snapshot, &mut known)?)
+            }
             StageOutput::Artifact(artifact) => {
                 Ok(self.store.blobs().size(&artifact.blob)? == Some(artifact.size))
             }
         }
     }
 
+    fn changes(&self, old: &Description, new: &Description) -> Vec<Change> {
+        self.inputs.changes(old, new)
+    }
+
     fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> MadeResult<StageOutput, StageError> {
         let before = self.describe(stage, inputs)?;
-        let made = match self.project.job(stage) {
-            Job::Step { name, step } => {
-                let Made { output, keep } = steps::run(self, name, step, &snapshots(inputs))?;
-                Made { output: StageOutput::Snapshot(output), keep }
-            }
-            Job::Image { target, image } => {
-                Made::whole(StageOutput::Artifact(image::run(self, target, image, &snapshots(inputs))?))
-            }
-        };
+        let made = self.make(stage, inputs).inspect_err(|_| {
+            // It may be one of its layers that is to blame.
+            self.layers.lock().expect("no panic while held").clear();
+        })?;
         // A file that was edited while the stage read it would otherwise be remembered under the wrong key.
         let after = self.describe(stage, inputs)?;
-        match ibuild_graph::changes(&before, &after).first() {
-            None => Ok(made),
-            Some(change) => Err(StageError::InputsChanged(change.to_string())),
+        if let Some(change) = self.changes(&before, &after).first() {
+            return Err(StageError::InputsChanged(change.to_string()));
         }
+        self.inputs.flush_listings()?;
+        Ok(made)
     }
 
     fn lacks_input(&self, error: &StageError) -> bool {

@@ -89,7 +89,7 @@ impl Changeroot {
     }
 
     /// A new file beside it, for a script that is in no file of the project.
-    pub(super) fn side_file(&self, name: &str, content: &str) -> Result<PathBuf, StageError> {
+    pub(super) fn side_file(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf, StageError> {
         let path = self.run.path().join(name);
         fs::write(&path, content).map_err(StageError::io("write", &path))?;
         Ok(path)

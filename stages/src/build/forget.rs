@@ -97,7 +97,7 @@ pub fn forget_everything(store: &Store) -> Result<Forgotten, StageError> {
     let stages = RememberedStage::all(store)?.len();
     let layers = LayerStore::new(store).all()?;
     let mut batch = Batch::default();
-    for table in [Table::Stages, Table::Actions, Table::Layers, Table::Trees] {
+    for table in [Table::Stages, Table::Runs, Table::Actions, Table::Layers, Table::Trees] {
         for (key, _) in store.index().scan(table, &[])? {
             batch.delete(table, &key);
         }

@@ -13,6 +13,7 @@ use super::source::Span;
 use super::step::StepKind;
 use super::suggest;
 use super::values::At;
+use crate::ignore::Ignore;
 
 /// Checks every file that `draft` names below `dir`, and replaces each directory of scripts by its scripts.
 pub(super) fn expand(draft: &mut Draft, dir: &Path, report: &Report) {
@@ -248,9 +249,7 @@ fn interpreter_problem(text: &str) -> Option<(&'static str, &'static str)> {
 }
 
 fn reason_to_leave_out(name: &str) -> Option<NoticeReason> {
-    let lock_or_backup =
-        name.ends_with('~') || name.starts_with(".#") || (name.starts_with('#') && name.ends_with('#'));
-    if lock_or_backup || name.ends_with(".swp") {
+    if Ignore::editor_files().ignores(name.as_bytes(), false) {
         Some(NoticeReason::EditorBackup)
     } else if name.starts_with('.') {
         Some(NoticeReason::Hidden)

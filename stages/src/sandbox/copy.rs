@@ -1,8 +1,10 @@
 //! Copies files into the tree, from inside: paths resolve as they do for any program there, and cannot lead out.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 
@@ -20,7 +22,10 @@ pub(super) fn copy(items: &[CopyItem]) -> SetupResult {
         let mut links = BTreeMap::new();
         if item.from.is_dir() {
             parents(&item.to.join("x"), &dress)?;
-            content(&item.from, &item.to, &dress, &mut links)?;
+            match &item.list {
+                Some(list) => listed(list, item, &dress, &mut links)?,
+                None => content(&item.from, &item.to, &dress, &mut links)?,
+            }
         } else {
             parents(&item.to, &dress)?;
             entry(&item.from, &item.to, &dress, &mut links)?;
@@ -92,6 +97,24 @@ fn parents(path: &Path, dress: &Dress) -> SetupResult {
     fs::set_permissions(parent, fs::Permissions::from_mode(mode)).map_err(failed(act()))
 }
 
+/// Copies what is listed. What else is there, or came since, is not looked at.
+fn listed(list: &Path, item: &CopyItem, dress: &Dress, links: &mut Links) -> SetupResult {
+    let paths = fs::read(list).map_err(failed(format!("read `{}`", list.display())))?;
+    for path in paths.split(|byte| *byte == 0).filter(|path| !path.is_empty()) {
+        let path = Path::new(OsStr::from_bytes(path));
+        let (from, to) = (item.from.join(path), item.to.join(path));
+        match look(&from)? {
+            source if source.is_dir() => make_directory(&from, &to, &source, dress)?,
+            source => file(&from, &to, &source, dress, links)?,
+        }
+    }
+    Ok(())
+}
+
+fn look(path: &Path) -> SetupResult<Metadata> {
+    fs::symlink_metadata(path).map_err(failed(format!("look at `{}`", path.display())))
+}
+
 fn content(from: &Path, to: &Path, dress: &Dress, links: &mut Links) -> SetupResult {
     let act = || format!("read `{}`", from.display());
     let mut names = Vec::new();
@@ -103,11 +126,17 @@ fn content(from: &Path, to: &Path, dress: &Dress, links: &mut Links) -> SetupRes
 }
 
 fn entry(from: &Path, to: &Path, dress: &Dress, links: &mut Links) -> SetupResult {
-    let source = fs::symlink_metadata(from).map_err(failed(format!("look at `{}`", from.display())))?;
-    let act = || format!("copy to `{}`", to.display());
-    if source.is_dir() {
-        return directory(from, to, &source, dress, links);
+    match look(from)? {
+        source if source.is_dir() => {
+            make_directory(from, to, &source, dress)?;
+            content(from, to, dress, links)
+        }
+        source => file(from, to, &source, dress, links),
     }
+}
+
+fn file(from: &Path, to: &Path, source: &Metadata, dress: &Dress, links: &mut Links) -> SetupResult {
+    let act = || format!("copy to `{}`", to.display());
     make_room(to).map_err(failed(act()))?;
     if source.nlink() > 1 && matches!(dress, Dress::Preserve) {
         if let Some(first) = links.get(&(source.dev(), source.ino())) {
@@ -115,17 +144,17 @@ fn entry(from: &Path, to: &Path, dress: &Dress, links: &mut Links) -> SetupResul
         }
         links.insert((source.dev(), source.ino()), to.to_owned());
     }
-    make(from, to, &source).and_then(|()| dress.apply(&source, from, to)).map_err(failed(act()))
+    make(from, to, source).and_then(|()| dress.apply(source, from, to)).map_err(failed(act()))
 }
 
 /// A directory that the tree has keeps its owner and mode: a copy to `/` is not to change `/`.
-fn directory(from: &Path, to: &Path, source: &Metadata, dress: &Dress, links: &mut Links) -> SetupResult {
+fn make_directory(from: &Path, to: &Path, source: &Metadata, dress: &Dress) -> SetupResult {
     if !to.is_dir() {
         let act = || format!("create `{}`", to.display());
         make_room(to).and_then(|()| fs::create_dir(to)).map_err(failed(act()))?;
         dress.apply(source, from, to).map_err(failed(act()))?;
     }
-    content(from, to, dress, links)
+    Ok(())
 }
 
 /// Replaces what is there. A directory is in the way of a file only if it is not empty.

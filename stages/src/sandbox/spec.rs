@@ -100,6 +100,9 @@ pub struct CopyItem {
     pub to: PathBuf,
     /// What files and directories are to look like.
     pub style: CopyStyle,
+    /// Of a directory, a file with the paths that are copied, each ended by a zero byte and after the directory that it is
+    /// in; without one, everything in it.
+    pub list: Option<PathBuf>,
 }
 
 /// Whose the copies are and what they may.

@@ -1,6 +1,6 @@
 //! Layers: as tarballs in the content store, and unpacked for overlays.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -223,12 +223,17 @@ impl<'s> LayerStore<'s> {
         Err(missing())
     }
 
-    /// Whether everything that the snapshot needs is in the store.
-    pub fn has(&self, snapshot: &Snapshot) -> Result<bool, SnapshotError> {
+    /// Whether everything that the snapshot needs is in the store. Layers in `known` are, and those that were found come
+    /// to them.
+    pub fn has(&self, snapshot: &Snapshot, known: &mut HashSet<LayerId>) -> Result<bool, SnapshotError> {
         for layer in &snapshot.layers {
+            if known.contains(layer) {
+                continue;
+            }
             if self.find(layer)?.is_none() {
                 return Ok(false);
             }
+            known.insert(*layer);
         }
         Ok(self.store.index().get(Table::Trees, snapshot.tree.as_bytes())?.is_some())
     }

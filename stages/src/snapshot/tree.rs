@@ -178,6 +178,11 @@ fn decode_device(from: &mut Decoder<'_>) -> Result<(u32, u32), DecodeError> {
 }
 
 impl Listing {
+    /// The digest of the directory.
+    pub fn id(&self) -> TreeId {
+        TreeId::from_bytes(self.encoded().hash())
+    }
+
     fn encoded(&self) -> Encoder {
         let mut out = Encoder::new(LISTING_DOMAIN);
         out.sequence(self.entries.len());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use ibuild_cache::{ActionKey, BlobId, LayerId, Layout, Sha256, Store, Table, TreeId, Usage};
-use ibuild_graph::{ActionResult, RememberedStage, StageName};
+use ibuild_graph::{ActionResult, LastRun, RememberedStage, RunMemory, StageName};
 
 use super::roots::{self, Needs, Root};
 use crate::build::{FailedState, StageError, StageOutput};
@@ -85,6 +85,8 @@ pub struct LastRunRow {
     pub stage: StageName,
     /// The action that it was.
     pub key: ActionKey,
+    /// The trees of files that this run and those before it read: they are compared with the next one's.
+    pub inputs: Vec<TreeId>,
 }
 
 /// A file or a directory that belongs to a stage.
@@ -142,9 +144,12 @@ impl Inventory {
         for layer in LayerStore::new(store).all()? {
             self.layers.insert(layer.id, HeldLayer { blob: layer.blob });
         }
-        let last_run =
-            |RememberedStage { project, stage, last }| LastRunRow { project, stage, key: last.key };
-        self.last_runs = RememberedStage::all(store)?.into_iter().map(last_run).collect();
+        for RememberedStage { project, stage, last } in RememberedStage::all(store)? {
+            let runs = RunMemory::new(store, &project).last_runs(&stage)?;
+            let trees = runs.iter().filter_map(LastRun::description).flat_map(|run| run.trees());
+            let inputs = trees.map(TreeId::from_bytes).collect();
+            self.last_runs.push(LastRunRow { project, stage, key: last.key, inputs });
+        }
         self.memos = store.index().scan(Table::Memo, &[])?.len();
         self.trees = TreeStore::new(store).all_children()?;
         Ok(())

@@ -336,6 +336,8 @@ impl<'a> Draft<'a> {
     /// Trees come last, when it is clear which results stay.
     fn finish(mut self) -> GcPlan {
         let roots = self.kept.iter().filter_map(|key| self.inventory.results[key].tree);
+        let last_runs = self.inventory.last_runs.iter().filter(|last| self.wanted.contains(&last.key));
+        let roots = roots.chain(last_runs.flat_map(|last| last.inputs.iter().copied()));
         let marked = mark(&self.inventory.trees, roots.collect());
         for tree in self.inventory.trees.keys().filter(|tree| !marked.contains(tree)) {
             self.remove(Thing::Tree(*tree), Why::Unneeded, 0, 0);

@@ -18,6 +18,11 @@ fn blob(number: u8) -> BlobId {
     BlobId::from_bytes([number; 32])
 }
 
+/// The tree of files that an action read.
+fn inputs(number: u8) -> TreeId {
+    TreeId::from_bytes([number, 1].repeat(16).try_into().unwrap())
+}
+
 fn layer(number: u8) -> LayerId {
     LayerId::from_bytes([number; 32])
 }
@@ -63,7 +68,10 @@ impl Lab {
     fn result(&mut self, number: u8, below: Option<u8>, result: HeldResult) -> &mut Self {
         self.inventory.results.insert(key(number), result);
         self.inventory.needs.entry(key(number)).or_default().extend(below.map(key));
-        let last = LastRunRow { project: "lab".to_owned(), stage: StageName::new("x"), key: key(number) };
+        let inputs = vec![inputs(number)];
+        self.inventory.trees.insert(inputs[0], Vec::new());
+        let (project, stage) = ("lab".to_owned(), StageName::new("x"));
+        let last = LastRunRow { project, stage, key: key(number), inputs };
         self.inventory.last_runs.push(last);
         self
     }
@@ -123,6 +131,15 @@ fn the_last_builds_of_each_target_stay() {
         assert!(has(&plan, &thing), "{thing:?} stays");
     }
     assert!(has(&plan, &Thing::Unpacked(Inventory::directory_of(&layer(1)))));
+}
+
+#[test]
+fn what_a_last_run_read_stays_with_it() {
+    let mut lab = Lab::default();
+    lab.step(1, None, 10, 100).step(2, None, 10, 100).built("a", &[2]);
+    let plan = lab.plan(1, None);
+    assert!(has(&plan, &Thing::Tree(inputs(1))));
+    assert!(!has(&plan, &Thing::Tree(inputs(2))));
 }
 
 #[test]

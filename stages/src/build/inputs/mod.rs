@@ -1,69 +1,92 @@
 //! The project's files as data: what a stage's key knows of a copied file or tree.
 //!
 //! Type, executable bit, content and link target count. Time, owner, group, the other permission bits and the checkout's
-//! umask do not, because copies do not get them.
+//! umask do not, because copies do not get them. What is ignored does not count either, and is not copied: the walk that
+//! makes the key makes the list of what is copied.
+
+mod listed;
+mod scan;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::SystemTime;
 
-use ibuild_cache::{Batch, BlobId, FileStamp, MemoEntry, Store, Table};
-use ibuild_graph::Value;
+use ibuild_cache::{Batch, BlobId, DirectoryMemo, FileStamp, MemoEntry, Store, Table};
+use ibuild_graph::{Change, Description, Value};
 
 use super::StageError;
-use crate::snapshot::hash_file;
+use crate::ignore::Ignore;
+use crate::snapshot::TreeStore;
+pub(super) use scan::Scanned;
+use scan::{Remembered, Scan, read};
 
 /// Reads input files, and remembers digests of files that have not changed.
 pub(super) struct Inputs<'s> {
     store: &'s Store,
+    project: PathBuf,
+    trees: TreeStore<'s>,
     learnt: Mutex<BTreeMap<[u8; 16], MemoEntry>>,
+    learnt_directories: Mutex<BTreeMap<[u8; 16], DirectoryMemo>>,
+}
+
+/// A file or tree as a stage's key knows it.
+pub(super) struct Described {
+    /// All that counts.
+    pub value: Value,
+    /// Paths that were left out, relative to the tree, with a slash after those of directories.
+    pub ignored: Vec<String>,
+}
+
+/// A directory, walked.
+pub(super) struct Tree {
+    /// What is in it.
+    pub scanned: Scanned,
+    /// Paths of what is left out, its own rules included.
+    pub left_out: Vec<Vec<u8>>,
 }
 
 impl<'s> Inputs<'s> {
-    pub(super) fn new(store: &'s Store) -> Self {
-        Self { store, learnt: Mutex::default() }
+    pub(super) fn new(store: &'s Store, project: &Path) -> Self {
+        Self {
+            store,
+            project: project.to_owned(),
+            trees: TreeStore::new(store),
+            learnt: Mutex::default(),
+            learnt_directories: Mutex::default(),
+        }
     }
 
-    /// A file or a whole tree.
-    pub(super) fn describe(&self, path: &Path) -> Result<Value, StageError> {
+    /// A file or a whole tree, by its path in the project.
+    pub(super) fn describe(&self, path: &Path) -> Result<Described, StageError> {
+        let path = self.project.join(path);
         // The recipe may name a link: what it points to is meant.
-        let meta = fs::metadata(path).map_err(StageError::io("read", path))?;
+        let meta = fs::metadata(&path).map_err(StageError::io("read", &path))?;
         if !meta.is_dir() {
-            return self.file(path, &meta);
+            return Ok(Described { value: self.file(&path, &meta)?, ignored: Vec::new() });
         }
-        let mut entries = BTreeMap::new();
-        self.tree(path, &[], &mut entries)?;
-        Ok(Value::Map(entries))
+        let Tree { scanned, left_out } = self.tree(&path)?;
+        let id = scanned.root().tree_id();
+        if self.store.index().get(Table::Trees, id.as_bytes())?.is_none() {
+            scanned.remember(&self.trees);
+        }
+        let ignored = left_out.iter().filter(|path| !Ignore::is_own_rules(path));
+        let ignored = ignored.map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+        Ok(Described { value: Value::Tree(*id.as_bytes()), ignored })
     }
 
-    fn tree(&self, dir: &Path, prefix: &[u8], into: &mut BTreeMap<Vec<u8>, Value>) -> Result<(), StageError> {
-        for child in fs::read_dir(dir).map_err(StageError::io("read", dir))? {
-            let child = child.map_err(StageError::io("read", dir))?;
-            let (path, mut name) = (child.path(), prefix.to_vec());
-            name.extend_from_slice(child.file_name().as_bytes());
-            let meta = fs::symlink_metadata(&path).map_err(StageError::io("read", &path))?;
-            into.insert(name.clone(), self.entry(&path, &meta)?);
-            if meta.is_dir() {
-                name.push(b'/');
-                self.tree(&path, &name, into)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn entry(&self, path: &Path, meta: &Metadata) -> Result<Value, StageError> {
-        if meta.is_dir() {
-            return Ok("directory".into());
-        }
-        if meta.is_symlink() {
-            let target = fs::read_link(path).map_err(StageError::io("read", path))?;
-            return Ok(Value::map([("link", Value::Bytes(target.into_os_string().into_vec()))]));
-        }
-        self.file(path, meta)
+    /// Walks a directory.
+    pub(super) fn tree(&self, dir: &Path) -> Result<Tree, StageError> {
+        let meta = fs::metadata(dir).map_err(StageError::io("read", dir))?;
+        let ignore =
+            Ignore::for_tree(&self.project, dir).map_err(StageError::io("read the rules of", dir))?;
+        let scan =
+            Scan { store: self.store, ignore, ignored: Mutex::default(), learnt: &self.learnt_directories };
+        let scanned = scan.directory(dir, &FileStamp::of(&meta), b"")?;
+        let mut left_out = scan.ignored.into_inner().expect("no panic while held");
+        left_out.sort();
+        Ok(Tree { scanned, left_out })
     }
 
     fn file(&self, path: &Path, meta: &Metadata) -> Result<Value, StageError> {
@@ -80,12 +103,15 @@ impl<'s> Inputs<'s> {
         if let Some(known) = known.filter(|known| known.stamp == stamp) {
             return Ok(known.digest);
         }
-        let digest = hash_file(&fs::canonicalize(path).map_err(StageError::io("read", path))?)?;
-        let after = fs::metadata(path).map_err(StageError::io("read", path))?;
-        if FileStamp::of(&after) == stamp && stamp.is_settled(SystemTime::now()) {
-            self.learnt.lock().expect("no panic while held").insert(key, MemoEntry { stamp, digest });
-        }
+        let target = fs::canonicalize(path).map_err(StageError::io("read", path))?;
+        let Remembered { digest, entry } = read(&target, stamp)?;
+        self.learnt.lock().expect("no panic while held").extend(entry.map(|entry| (key, entry)));
         Ok(digest)
+    }
+
+    /// What differs between two descriptions, file by file.
+    pub(super) fn changes(&self, old: &Description, new: &Description) -> Vec<Change> {
+        listed::changes(&self.trees, old, new)
     }
 
     /// Writes down what was learnt.
@@ -94,6 +120,18 @@ impl<'s> Inputs<'s> {
         for (key, entry) in std::mem::take(&mut *self.learnt.lock().expect("no panic while held")) {
             batch.put_record(Table::Memo, &key, &entry);
         }
+        for (key, entry) in std::mem::take(&mut *self.learnt_directories.lock().expect("no panic while held"))
+        {
+            batch.put_record(Table::Memo, &key, &entry);
+        }
+        self.trees.flush(&mut batch);
+        Ok(self.store.index().commit(batch)?)
+    }
+
+    /// Writes down the listings that are new, so that nothing remembered points at a listing that nobody knows.
+    pub(super) fn flush_listings(&self) -> Result<(), StageError> {
+        let mut batch = Batch::default();
+        self.trees.flush(&mut batch);
         Ok(self.store.index().commit(batch)?)
     }
 }
@@ -101,6 +139,7 @@ impl<'s> Inputs<'s> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::time::{Duration, SystemTime};
 
     use ibuild_cache::MemoryIndex;
 
@@ -127,7 +166,11 @@ mod tests {
         }
 
         fn describe(&self) -> Value {
-            Inputs::new(&self.store).describe(&self.path("")).unwrap()
+            self.inputs().describe(Path::new("tree")).unwrap().value
+        }
+
+        fn inputs(&self) -> Inputs<'_> {
+            Inputs::new(&self.store, self.root.path())
         }
     }
 
@@ -172,23 +215,112 @@ mod tests {
         check(|lab| fs::write(lab.path("etc/a"), "a").unwrap(), false);
     }
 
+    /// Makes a file look as if nobody had touched it for an hour, as far as a file can.
+    fn settle(path: &Path) -> FileStamp {
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+        FileStamp::of(&fs::metadata(path).unwrap())
+    }
+
+    fn remember(lab: &Lab, key: &[u8; 16], record: &impl ibuild_cache::Record) {
+        let mut batch = Batch::default();
+        batch.put_record(Table::Memo, key, record);
+        lab.store.index().commit(batch).unwrap();
+    }
+
+    const WRONG: BlobId = BlobId::from_bytes([7; 32]);
+
     #[test]
     fn a_remembered_digest_is_used_only_for_the_same_file() {
         let lab = Lab::new();
         let path = lab.path("etc/a");
-        let old = SystemTime::now() - std::time::Duration::from_secs(3600);
-        fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
-        let stamp = FileStamp::of(&fs::metadata(&path).unwrap());
-        let wrong = MemoEntry { stamp: stamp.clone(), digest: BlobId::from_bytes([7; 32]) };
-        let mut batch = Batch::default();
-        batch.put_record(Table::Memo, &stamp.key(), &wrong);
-        lab.store.index().commit(batch).unwrap();
-        let digest = |lab: &Lab| {
-            let meta = fs::metadata(lab.path("etc/a")).unwrap();
-            Inputs::new(&lab.store).digest(&lab.path("etc/a"), &meta).unwrap()
-        };
-        assert_eq!(digest(&lab), wrong.digest, "the memo was not asked");
+        let stamp = settle(&path);
+        remember(&lab, &stamp.key(), &MemoEntry { stamp, digest: WRONG });
+        let digest = || lab.inputs().digest(&path, &fs::metadata(&path).unwrap()).unwrap();
+        assert_eq!(digest(), WRONG, "the memo was not asked");
         fs::write(&path, "b").unwrap();
-        assert_ne!(digest(&lab), wrong.digest, "the memo was believed for another file");
+        assert_ne!(digest(), WRONG, "the memo was believed for another file");
+    }
+
+    #[test]
+    fn remembered_digests_of_a_directory_are_used_only_for_the_same_files() {
+        let lab = Lab::new();
+        let (path, before) = (lab.path("etc/a"), lab.describe());
+        let memo = MemoEntry { stamp: settle(&path), digest: WRONG };
+        let dir = FileStamp::of(&fs::metadata(lab.path("etc")).unwrap()).key();
+        remember(&lab, &dir, &DirectoryMemo::new(vec![(b"a".to_vec(), memo)]));
+        let believed = lab.describe();
+        assert_ne!(believed, before, "the memo was not asked");
+        fs::write(&path, "a").unwrap();
+        assert_eq!(lab.describe(), before, "the memo was believed for another file");
+    }
+
+    #[test]
+    fn a_file_that_was_just_written_is_not_remembered() {
+        let lab = Lab::new();
+        let inputs = lab.inputs();
+        inputs.describe(Path::new("tree")).unwrap();
+        inputs.flush().unwrap();
+        let rows = lab.store.index().scan(Table::Memo, &[]).unwrap();
+        assert_eq!(rows, [], "a stamp that may be racy was kept");
+    }
+
+    #[test]
+    fn what_is_ignored_is_told_and_does_not_count() {
+        let lab = Lab::new();
+        let before = lab.describe();
+        fs::write(lab.path(".ibuildignore"), "*.log\n/out/\n").unwrap();
+        fs::create_dir_all(lab.path("out/deep")).unwrap();
+        for name in ["etc/a~", "etc/x.log", "out/deep/f"] {
+            fs::write(lab.path(name), "").unwrap();
+        }
+        let Described { value, ignored } = lab.inputs().describe(Path::new("tree")).unwrap();
+        assert_eq!(value, before);
+        assert_eq!(ignored, ["etc/a~", "etc/x.log", "out/"]);
+        let tree = lab.inputs().tree(&lab.path("")).unwrap();
+        assert_eq!(tree.scanned.paths(), ["etc", "etc/a", "etc/link"].map(PathBuf::from));
+        assert_eq!(tree.left_out.len(), 4);
+    }
+
+    #[test]
+    fn a_pipe_is_refused_instead_of_waited_for() {
+        let lab = Lab::new();
+        nix::unistd::mkfifo(&lab.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = lab.inputs().describe(Path::new("tree")).err().unwrap();
+        assert!(error.to_string().starts_with("cannot copy `"), "{error}");
+    }
+
+    /// Both by files, not by digests of directories.
+    #[test]
+    fn changes_name_files() {
+        let lab = Lab::new();
+        let inputs = lab.inputs();
+        let described = || {
+            let mut description = Description::new("copy", 1);
+            description.set("files", inputs.describe(Path::new("tree")).unwrap().value);
+            description
+        };
+        let before = described();
+        inputs.flush().unwrap();
+        fs::write(lab.path("etc/a"), "b").unwrap();
+        fs::create_dir(lab.path("new")).unwrap();
+        let changes = inputs.changes(&before, &described());
+        let paths: Vec<_> = changes.iter().map(|change| change.path.join(" ")).collect();
+        assert_eq!(paths, ["files etc/a content", "files new"]);
+        assert_eq!((&changes[1].old, &changes[1].new), (&None, &Some("directory".into())));
+    }
+
+    #[test]
+    fn a_listing_that_is_gone_is_one_change() {
+        let lab = Lab::new();
+        let mut descriptions = [1, 2].map(|number| {
+            let mut description = Description::new("copy", 1);
+            description.set("files", Value::Tree([number; 32]));
+            description
+        });
+        let changes = lab.inputs().changes(&descriptions[0], &descriptions[1]);
+        assert_eq!(changes.len(), 1);
+        descriptions[1] = descriptions[0].clone();
+        assert_eq!(lab.inputs().changes(&descriptions[0], &descriptions[1]), []);
     }
 }

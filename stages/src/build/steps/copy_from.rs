@@ -42,6 +42,7 @@ pub(super) fn run(context: &StepContext<'_, '_>, paths: &[String]) -> MadeSnapsh
         from: Path::new(RUN_DIR).join("from").join(path.trim_start_matches('/')),
         to: PathBuf::from(path),
         style: CopyStyle::Preserve,
+        list: None,
     };
     let work = Work {
         program: "the copy".to_owned(),

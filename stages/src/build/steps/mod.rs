@@ -13,6 +13,7 @@ use ibuild_graph::{Description, Value};
 use super::StageError;
 use super::builder::Builder;
 use super::changeroot::{MadeSnapshot, environment, reachable};
+use super::inputs::Described;
 use crate::recipe::{Network, StageName, Step, StepKind};
 use crate::snapshot::Snapshot;
 
@@ -83,11 +84,13 @@ fn describe_surroundings(context: &StepContext<'_, '_>, into: &mut Description) 
     if step.network == Network::Packages {
         into.set("archive", builder.archives().describe(builder.archive_of(name))?);
     }
-    let mut inputs = Vec::new();
+    let (mut inputs, mut left_out) = (Vec::new(), Vec::new());
     for path in &step.inputs {
-        let value = builder.inputs().describe(&builder.project_dir().join(path))?;
+        let Described { value, ignored } = builder.inputs().describe(path)?;
+        left_out.extend(ignored.iter().map(|file| path.join(file).display().to_string()));
         inputs.push((path.display().to_string(), value));
     }
+    builder.report_ignored(&name.to_string(), &left_out);
     into.set("inputs", Value::map(inputs));
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `script`: runs a file of the project with the interpreter of its first line.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use ibuild_graph::{Description, Value};
@@ -44,7 +45,7 @@ pub(super) fn run_file(
     let inside = Path::new(RUN_DIR).join(&name);
     let argv = command_line(&source, &inside, context.builder.tracing())?;
     let mut binds = vec![read_only(source, name)];
-    binds.extend(input_binds(context)?);
+    binds.extend(input_binds(context, &root)?);
     let work = Work {
         program,
         payload: Payload::Exec { argv },
@@ -58,13 +59,39 @@ pub(super) fn run_file(
     root.run(context.builder, &context.name.to_string(), work)
 }
 
-fn input_binds(context: &StepContext<'_, '_>) -> Result<Vec<Bind>, StageError> {
-    let bind = |path: &PathBuf| {
-        let source = context.builder.project_dir().join(path);
-        let source = fs::canonicalize(&source).map_err(StageError::io("read", &source))?;
-        Ok(read_only(source, Path::new("in").join(path)))
+/// The step's inputs as they are, or, of a directory with files that are ignored, a copy without them.
+fn input_binds(context: &StepContext<'_, '_>, root: &Changeroot) -> Result<Vec<Bind>, StageError> {
+    let mut binds = Vec::new();
+    for (number, path) in context.step.inputs.iter().enumerate() {
+        let named = context.builder.project_dir().join(path);
+        let source = fs::canonicalize(&named).map_err(StageError::io("read", &named))?;
+        let mut shown = source.clone();
+        if source.is_dir() {
+            // By the name in the recipe, as it is described.
+            let tree = context.builder.inputs().tree(&named)?;
+            if !tree.left_out.is_empty() {
+                shown = root.side_dir(&format!("in-{number}"))?;
+                tree.scanned
+                    .paths()
+                    .iter()
+                    .try_for_each(|path| copy(&source.join(path), &shown.join(path)))?;
+            }
+        }
+        binds.push(read_only(shown, Path::new("in").join(path)));
+    }
+    Ok(binds)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), StageError> {
+    let kind = fs::symlink_metadata(from).map_err(StageError::io("look at", from))?.file_type();
+    let copied = if kind.is_dir() {
+        fs::create_dir(to)
+    } else if kind.is_symlink() {
+        fs::read_link(from).and_then(|target| symlink(target, to))
+    } else {
+        fs::copy(from, to).map(drop)
     };
-    context.step.inputs.iter().map(bind).collect()
+    copied.map_err(StageError::io("copy", from))
 }
 
 /// The interpreter and its argument, as the kernel would take them from the first line: so a file of a checkout need not
