@@ -281,7 +281,7 @@ fn what_ibuild_writes_stays_in_the_image() {
     let source = lab.root.path().join("source");
     fs::write(&source, "copied").unwrap();
     lab.spec.binds = vec![Bind { source, target: "source".into(), access: Access::ReadOnly }];
-    lab.spec.inject = ["/usr/sbin/policy-rc.d", "/etc/away/injected"].map(|path| inject(path)).to_vec();
+    lab.spec.inject = ["/usr/sbin/policy-rc.d", "/etc/away/injected"].map(inject).to_vec();
     let style = CopyStyle::FromHost { owner: None, group: None, mode: None, dirs: None };
     let item =
         CopyItem { from: "/run/ibuild/source".into(), to: "/etc/away/copied".into(), style, list: None };

@@ -6,8 +6,8 @@
 //! cannot lift its limits.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -92,9 +92,9 @@ impl Groups {
         }));
     }
 
-    /// Descriptors by which a process enters the groups: it writes `0` to each.
-    pub(super) fn entrances(&self) -> Vec<RawFd> {
-        self.groups.iter().map(|group| group.entrance.as_raw_fd()).collect()
+    /// Puts a process into the groups, and so all that it starts from now on.
+    pub(super) fn admit(&self, process: u32) -> io::Result<()> {
+        self.groups.iter().try_for_each(|group| (&group.entrance).write_all(process.to_string().as_bytes()))
     }
 
     /// The limit that the sandbox came up against, if it has.
@@ -213,7 +213,7 @@ impl Group {
     /// Writes to a file that has to be there, so that it is never made.
     fn set(&self, file: &str, value: &str) -> io::Result<()> {
         let mut file = File::options().write(true).open(self.dir.join(file))?;
-        io::Write::write_all(&mut file, value.as_bytes())
+        file.write_all(value.as_bytes())
     }
 
     /// A number in a file of lines `key number`. Limits are hit in the group that has them, or counted in the one below.

@@ -115,16 +115,9 @@ impl Supervisor {
             }
         }
         let fd = theirs.as_raw_fd();
-        let entrances = groups.entrances();
-        // SAFETY: system calls on descriptors that live until `spawn` has returned. The groups come first, because one
-        // of their descriptors may have the number that the socket is to get.
+        // SAFETY: one system call on a descriptor that lives until `spawn` has returned.
         unsafe {
             command.pre_exec(move || {
-                for entrance in &entrances {
-                    if libc::write(*entrance, c"0".as_ptr().cast(), 1) < 0 {
-                        return Err(io::Error::last_os_error());
-                    }
-                }
                 // A copy of itself would keep the flag that closes it.
                 if fd == CONTROL_FD {
                     let theirs = std::os::fd::BorrowedFd::borrow_raw(fd);
@@ -134,7 +127,11 @@ impl Supervisor {
             });
         }
         let child = command.spawn().map_err(SandboxError::init("start"))?;
-        Ok((Running { child, control }, transcript))
+        let running = Running { child, control };
+        // Takes the kernel some milliseconds, in which init gets ready to be told what to do: until then it has no
+        // children.
+        groups.admit(running.child.id()).map_err(SandboxError::init("limit"))?;
+        Ok((running, transcript))
     }
 }
 

@@ -216,7 +216,7 @@ fn kinds() {
     );
     check_step(
         "name = \"a\", copy = [{ from = \"files\", to = \"/\" }], limits = { disk = \"1 GiB\" }",
-        "`limits` means nothing to a `copy` step | it belongs to `bootstrap`, `packages`, `script`, `scripts`, `run` or `check`",
+        "`limits` means nothing to a `copy` step | it belongs to `bootstrap`, `packages`, `script`, `scripts`, `run` and `check`",
     );
     check_step(
         "name = \"a\", run = \"true\", env = { \"A B\" = \"c\" }",
