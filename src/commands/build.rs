@@ -40,19 +40,11 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     let builder = session.builder(&project, How::of(args), cancel.clone(), observer.clone(), observer)?;
     session.recipe.notices.iter().for_each(|notice| ui.note("recipe", &notice.to_string()));
     let shown = Shown { session: &session, project: &project, args, start };
-    let making = || build(&session, &project, &builder, &goal, args, &ui);
-    let report = making().and_then(|report| match shown.publish(&goal.targets, &report) {
-        Err(error) if is_damaged(&error) => {
-            ui.note("store", &format!("{error}, and is made again"));
-            let report = making()?;
-            Ok((shown.publish(&goal.targets, &report)?, report))
-        }
-        published => Ok((published?, report)),
-    });
+    let made = shown.make(&goal.targets, &ui, || build(&session, &project, &builder, &goal, args, &ui));
     ui.end();
     // Digests that were learnt on the way only save time.
     let _ = builder.finish();
-    let (published, report) = report?;
+    let (published, report) = made?;
     published.iter().for_each(|published| shown.target(published, &report));
     drop(shared);
     if report.ran() > 0 {
@@ -203,6 +195,24 @@ struct InPlace<'t> {
 }
 
 impl Shown<'_> {
+    /// Builds and puts the targets into their places; once more if an image turns out to be damaged in the store.
+    fn make<'t>(
+        &self,
+        targets: &'t [Target],
+        ui: &Ui,
+        build: impl Fn() -> Result<BuildReport<Builder<'static>>>,
+    ) -> Result<(Vec<InPlace<'t>>, BuildReport<Builder<'static>>)> {
+        let report = build()?;
+        match self.publish(targets, &report) {
+            Err(error) if is_damaged(&error) => {
+                ui.note("store", &format!("{error}, and is made again"));
+                let report = build()?;
+                Ok((self.publish(targets, &report)?, report))
+            }
+            published => Ok((published?, report)),
+        }
+    }
+
     /// Puts every target that was made into its place.
     fn publish<'t>(
         &self,

@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, makedev, mk
 
 use super::capture::{CaptureContext, capture};
 use super::flat::write_flat;
-use super::unpack::make_whiteout;
+use super::unpack::{Dialect, make_whiteout, unpack};
 use super::volatile::VolatileList;
 use super::{LayerStore, Snapshot, TreeStore, xattr};
 
@@ -50,17 +50,23 @@ fn check(rng: &mut Rng) {
         let upper = root.path().join(format!("upper{number}"));
         make_dir(&upper);
         fill(&upper, &expected, b"", rng, 3);
-        expected = overlaid(expected, &upper);
+        let below = std::mem::take(&mut expected);
+        expected = overlaid(below.clone(), &upper);
         let stage = publish(&store, &upper, snapshot.as_ref());
-        assert_comes_back(&store, &stage);
+        assert_comes_back(&store, &stage, &below);
         snapshot = Some(stage);
     }
-    let snapshot = snapshot.unwrap();
-    let flat = root.path().join("flat");
-    make_dir(&flat);
-    extract_with_gnu_tar(&store, &snapshot, &flat);
-    assert_same(&look(&flat).0, &clamped(expected));
-    assert_eq!(captured(&store, &flat, None).0, snapshot.tree, "the flat tarball has another tree");
+    let (snapshot, expected) = (snapshot.unwrap(), clamped(expected));
+    let (ours, theirs) = (root.path().join("ours"), root.path().join("theirs"));
+    let tarball = root.path().join("flat.tar");
+    let file = fs::File::create(&tarball).unwrap();
+    write_flat(&TreeStore::new(&store), &LayerStore::new(&store), &snapshot, file).unwrap();
+    make_dir(&ours);
+    unpack(fs::File::open(&tarball).unwrap(), &ours, Dialect::Layer).unwrap();
+    assert_same(&look(&ours).0, &expected);
+    make_dir(&theirs);
+    extract_with_gnu_tar(&tarball, &theirs);
+    assert_same(&without_acls(look(&theirs).0), &without_acls(expected));
 }
 
 fn captured(
@@ -90,14 +96,24 @@ fn publish(store: &Store, upper: &Path, parent: Option<&Snapshot>) -> Snapshot {
 
 /// The topmost layer, unpacked from its tarball, is the directory that was captured.
 #[track_caller]
-fn assert_comes_back(store: &Store, snapshot: &Snapshot) {
+fn assert_comes_back(store: &Store, snapshot: &Snapshot, below: &Look) {
     let (layers, top) = (LayerStore::new(store), snapshot.layers.last().unwrap());
     let place = layers.unpacked_path(top);
-    let hot = look(&place);
+    let (hot, shared) = look(&place);
     store.discard(&place).unwrap();
-    let cold = look(&layers.unpacked(top).unwrap());
-    assert_same(&hot.0, &cold.0);
-    assert_eq!(hot.1, cold.1, "other files share an inode");
+    let (cold, still_shared) = look(&layers.unpacked(top).unwrap());
+    assert_same(&opaque_over(hot, below), &opaque_over(cold, below));
+    assert_eq!(shared, still_shared, "other files share an inode");
+}
+
+/// The kernel marks every new directory as opaque; that means something only where there is one below.
+fn opaque_over(layer: Look, below: &Look) -> Look {
+    let is_dir = |path: &Vec<u8>| below.get(path).is_some_and(|there| there.contains(" opaque "));
+    let plain = |said: String| said.replace(" opaque true ", " opaque false ");
+    layer
+        .into_iter()
+        .map(|(path, said)| if is_dir(&path) { (path, said) } else { (path, plain(said)) })
+        .collect()
 }
 
 #[track_caller]
@@ -110,16 +126,19 @@ fn assert_same(left: &Look, right: &Look) {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-fn extract_with_gnu_tar(store: &Store, snapshot: &Snapshot, to: &Path) {
-    let tarball = to.with_extension("tar");
-    let file = fs::File::create(&tarball).unwrap();
-    write_flat(&TreeStore::new(store), &LayerStore::new(store), snapshot, file).unwrap();
+fn extract_with_gnu_tar(tarball: &Path, to: &Path) {
     let status = Command::new("tar")
         .args(["--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf"])
         .args([tarball.as_os_str(), "-C".as_ref(), to.as_os_str()])
         .status()
         .unwrap();
     assert!(status.success());
+}
+
+/// GNU tar takes them only from records of its own kind.
+fn without_acls(tree: Look) -> Look {
+    let plain = |said: String| said.split(" acl ").next().unwrap().to_owned();
+    tree.into_iter().map(|(path, said)| (path, plain(said))).collect()
 }
 
 // What there is.
@@ -152,8 +171,10 @@ fn describe(disk: &Path, meta: &fs::Metadata) -> String {
         _ => format!("{:x}", meta.rdev()),
     };
     let xattrs = if meta.is_symlink() { BTreeMap::new() } else { xattr::read(disk).unwrap() };
+    let (acls, xattrs): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        xattrs.into_iter().partition(|(name, _)| name.starts_with(b"system.posix_acl_"));
     let (mode, uid, gid, time) = (meta.mode(), meta.uid(), meta.gid(), meta.mtime());
-    format!("{mode:o} {uid} {gid} {time} {content} {xattrs:?}")
+    format!("{mode:o} {uid} {gid} {time} {content} {xattrs:?} acl {acls:?}")
 }
 
 fn names(dir: &Path) -> Vec<Vec<u8>> {
@@ -343,7 +364,7 @@ fn dress(disk: &Path, rng: &mut Rng) {
         }
     }
     let tv_sec = rng.choice([0, 1, -86_400, EPOCH - 1, EPOCH, EPOCH + 1_000_000]).unwrap();
-    let time = Timespec { tv_sec, tv_nsec: rng.i64(..1_000_000_000) };
+    let time = Timespec { tv_sec, tv_nsec: rng.i64(0..1_000_000_000) };
     let times = Timestamps { last_access: time, last_modification: time };
     utimensat(CWD, disk, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
