@@ -201,12 +201,14 @@ fn hash<D: Digest>(file: &File) -> io::Result<(D, u64)> {
     let mut at = 0;
     while at < length {
         let data = next(file, SeekFrom::Data(at), length);
-        pieces(at..data, |piece| Ok(D::update(&mut hasher, &zeros[..piece.1])))?;
+        for (_, size) in pieces(at..data) {
+            D::update(&mut hasher, &zeros[..size]);
+        }
         at = next(file, SeekFrom::Hole(data), length);
-        pieces(data..at, |(start, length)| {
-            file.read_exact_at(&mut buffer[..length], start)?;
-            Ok(D::update(&mut hasher, &buffer[..length]))
-        })?;
+        for (start, size) in pieces(data..at) {
+            file.read_exact_at(&mut buffer[..size], start)?;
+            D::update(&mut hasher, &buffer[..size]);
+        }
     }
     Ok((D::finish(hasher), length))
 }
@@ -224,12 +226,10 @@ fn next(file: &File, from: SeekFrom, length: u64) -> u64 {
 
 const PIECE: usize = 1 << 20;
 
-/// Calls `each` with the start and the length of every piece of a range.
-fn pieces(range: Range<u64>, mut each: impl FnMut((u64, usize)) -> io::Result<()>) -> io::Result<()> {
-    range.clone().step_by(PIECE).try_for_each(|start| {
-        let length = (range.end - start).min(PIECE as u64) as usize;
-        each((start, length))
-    })
+/// The starts and the lengths of the pieces of a range.
+fn pieces(range: Range<u64>) -> impl Iterator<Item = (u64, usize)> {
+    let end = range.end;
+    range.step_by(PIECE).map(move |start| (start, (end - start).min(PIECE as u64) as usize))
 }
 
 fn read_dir(dir: &Path) -> Result<Vec<fs::DirEntry>, CacheError> {

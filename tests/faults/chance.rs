@@ -6,6 +6,7 @@ pub fn rounds(each_run: usize, nightly: usize) -> usize {
 }
 
 /// A generator with the seed that was asked for. Says which, so that a failure can be had again.
+#[allow(clippy::print_stderr, reason = "a test that failed says with which seed")]
 pub fn rng() -> fastrand::Rng {
     let seed = seed();
     eprintln!("IBUILD_SEED={seed}");

@@ -40,7 +40,6 @@ fn build_within(options: &str, clean: &crate::lab::Built) -> bool {
     let first = lab.try_build();
     let was_full = first.status != 0;
     if was_full {
-        eprintln!("{options}\n{}", first.stderr);
         first.fails_outside(&["hint: ", "ibuild cache gc"]);
         assert!(!lab.artifact().exists(), "half of an output");
         disk.enlarge();
