@@ -5,7 +5,7 @@
 //! the inputs *made* and not what they *are*, a stage that ran again and made the same leaves all after it fresh.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ibuild_cache::{ActionKey, CacheError, Record};
@@ -162,8 +162,6 @@ pub struct Engine<'a, E: Executor> {
     executor: &'a E,
     observer: &'a dyn Observer,
     options: EngineOptions,
-    /// Held by the worker that keeps something. One at a time: keeping is limited by processors and disk, and takes memory.
-    keeper: Mutex<()>,
 }
 
 /// Why the action of `description` is not the stage's last one. Asked only when there is no result to be had.
@@ -215,10 +213,17 @@ enum Worked<O, E> {
     },
 }
 
-/// What a worker tells the coordinator. A stage that ran is kept, or fails to be, after it is done.
+/// What the coordinator is told, by workers and by the keeper.
 enum News<O, E: std::error::Error + 'static> {
-    Done { stage: StageId, result: Result<(O, Outcome), BuildError<E>>, elapsed: Duration },
+    Done { stage: StageId, result: Result<Worked<O, E>, BuildError<E>>, elapsed: Duration },
     Kept { stage: StageId, result: Result<(), BuildError<E>> },
+}
+
+/// How workers reach the coordinator, and the coordinator the keeper. What goes to the keeper is in the order in which
+/// stages were settled, so a stage is never kept before what it stands on.
+struct Lines<O, E: std::error::Error + 'static> {
+    news: mpsc::Sender<News<O, E>>,
+    unkept: mpsc::Sender<Unkept<O, E>>,
 }
 
 /// The coordinator's view of a build. Every stage is in exactly one of: `waiting`, `ready`, running (counted), or
@@ -227,8 +232,10 @@ struct Progress<O, E: std::error::Error + 'static> {
     waiting: Vec<StageId>,
     ready: Vec<Job<O>>,
     running: usize,
-    /// Workers that are done but for keeping what their stage made.
+    /// Stages whose output is with the keeper.
     keeping: usize,
+    /// Stages that are not remembered, because they could not be kept or stand on such.
+    lost: BTreeSet<StageId>,
     settled: BTreeSet<StageId>,
     hits: Vec<(StageName, Description, u64)>,
     keys: BTreeMap<StageId, ActionKey>,
@@ -245,7 +252,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         observer: &'a dyn Observer,
         options: EngineOptions,
     ) -> Self {
-        Self { graph, memory, executor, observer, options, keeper: Mutex::default() }
+        Self { graph, memory, executor, observer, options }
     }
 
     /// Builds `targets` and everything that they need.
@@ -257,6 +264,7 @@ impl<'a, E: Executor> Engine<'a, E> {
             ready: Vec::new(),
             running: 0,
             keeping: 0,
+            lost: BTreeSet::new(),
             settled: BTreeSet::new(),
             hits: Vec::new(),
             keys: BTreeMap::new(),
@@ -264,17 +272,19 @@ impl<'a, E: Executor> Engine<'a, E> {
             report,
         };
         std::thread::scope(|scope| {
-            let (sender, receiver) = mpsc::channel();
+            let ((news, receiver), (unkept, queue)) = (mpsc::channel(), mpsc::channel());
+            let lines = Lines { news: news.clone(), unkept };
+            scope.spawn(move || self.keeper(&queue, &news));
             loop {
-                // Settle what needs no work, start what does, then wait for one worker.
+                // Settle what needs no work, start what does, then wait for one to be done.
                 while self.advance(&mut progress)? {}
-                self.start(scope, &sender, &mut progress);
+                self.start(scope, &lines.news, &mut progress);
                 if progress.running + progress.keeping == 0 {
                     break;
                 }
                 match receiver.recv().expect("this thread holds a sender") {
                     News::Done { stage, result, elapsed } => {
-                        self.settle(stage, result, elapsed, &mut progress)
+                        self.settle(stage, result, elapsed, &lines.unkept, &mut progress)
                     }
                     News::Kept { stage, result } => self.settle_kept(stage, result, &mut progress),
                 }
@@ -406,22 +416,11 @@ impl<'a, E: Executor> Engine<'a, E> {
         }
     }
 
-    /// Makes a stage and tells; then keeps what it made, and tells that. The coordinator hears all of it before it
-    /// returns, so nothing is sent to nobody.
-    fn worker(&self, job: Job<E::Output>, sender: &mpsc::Sender<News<E::Output, E::Error>>) {
+    /// Makes a stage and tells. The coordinator hears from every worker before it returns.
+    fn worker(&self, job: Job<E::Output>, news: &mpsc::Sender<News<E::Output, E::Error>>) {
         let (start, stage) = (Instant::now(), job.stage);
-        let (result, made) = match self.work(job) {
-            Ok(Worked::Found(output)) => (Ok((output, Outcome::Hit)), None),
-            Ok(Worked::Ran { same_output, made }) => {
-                let outcome = Outcome::Ran { reason: made.reason.clone(), same_output };
-                (Ok((made.output.clone(), outcome)), Some(made))
-            }
-            Err(error) => (Err(error), None),
-        };
-        let _ = sender.send(News::Done { stage, result, elapsed: start.elapsed() });
-        if let Some(made) = made {
-            let _ = sender.send(News::Kept { stage, result: self.keep(made) });
-        }
+        let result = self.work(job);
+        let _ = news.send(News::Done { stage, result, elapsed: start.elapsed() });
     }
 
     fn work(&self, job: Job<E::Output>) -> BuildResult<Worked<E::Output, E::Error>, E> {
@@ -446,8 +445,19 @@ impl<'a, E: Executor> Engine<'a, E> {
         Ok(Worked::Ran { same_output, made })
     }
 
+    /// Keeps what stages made, one at a time: it is limited by processors and disk, and takes memory.
+    fn keeper(
+        &self,
+        queue: &mpsc::Receiver<Unkept<E::Output, E::Error>>,
+        news: &mpsc::Sender<News<E::Output, E::Error>>,
+    ) {
+        for made in queue {
+            let stage = made.stage;
+            let _ = news.send(News::Kept { stage, result: self.keep(made) });
+        }
+    }
+
     fn keep(&self, made: Unkept<E::Output, E::Error>) -> BuildResult<(), E> {
-        let _turn = self.keeper.lock().expect("no panic while held");
         let facts = (made.keep)().map_err(|source| self.stage_error(made.stage, source))?;
         let (name, reason) = (self.graph.name(made.stage), made.reason.to_string());
         Ok(self.memory.remember_run(name, &made.description, &made.output, facts, reason, made.millis)?)
@@ -461,16 +471,19 @@ impl<'a, E: Executor> Engine<'a, E> {
     fn settle(
         &self,
         stage: StageId,
-        result: BuildResult<(E::Output, Outcome), E>,
+        result: BuildResult<Worked<E::Output, E::Error>, E>,
         elapsed: Duration,
+        keeper: &mpsc::Sender<Unkept<E::Output, E::Error>>,
         progress: &mut Progress<E::Output, E::Error>,
     ) {
         progress.running -= 1;
-        let outcome = match result {
-            Ok((output, outcome)) => {
-                progress.report.outputs.insert(stage, output);
-                progress.keeping += usize::from(matches!(outcome, Outcome::Ran { .. }));
-                outcome
+        let (output, outcome) = match result {
+            Ok(Worked::Found(output)) => (Some(output), Outcome::Hit),
+            Ok(Worked::Ran { same_output, made }) => {
+                let (output, reason) = (made.output.clone(), made.reason.clone());
+                progress.keeping += 1;
+                keeper.send(made).expect("the keeper ends after the coordinator");
+                (Some(output), Outcome::Ran { reason, same_output })
             }
             Err(BuildError::Stage { source, .. })
                 if progress.repairs < MOST_REPAIRS && self.executor.lacks_input(&source) =>
@@ -479,13 +492,15 @@ impl<'a, E: Executor> Engine<'a, E> {
             }
             Err(error) => {
                 progress.report.failures.push((stage, error));
-                Outcome::Failed
+                (None, Outcome::Failed)
             }
         };
+        progress.report.outputs.extend(output.map(|output| (stage, output)));
         self.conclude(stage, outcome, elapsed, progress);
     }
 
-    /// A stage whose output could not be kept failed after all. What stands on it already comes to its end.
+    /// A stage whose output could not be kept failed after all. What stands on it already comes to its end, and is not
+    /// remembered in vain: it would be a hit if what it stands on were there.
     fn settle_kept(
         &self,
         stage: StageId,
@@ -493,9 +508,13 @@ impl<'a, E: Executor> Engine<'a, E> {
         progress: &mut Progress<E::Output, E::Error>,
     ) {
         progress.keeping -= 1;
-        let Err(error) = result else {
-            return self.observer.event(Event::Kept { stage });
-        };
+        let stands_on_lost = self.graph.inputs(stage).iter().any(|input| progress.lost.contains(input));
+        if result.is_err() || stands_on_lost {
+            progress.lost.insert(stage);
+        } else {
+            self.observer.event(Event::Kept { stage });
+        }
+        let Err(error) = result else { return };
         progress.report.failures.push((stage, error));
         progress.report.outputs.remove(&stage);
         let elapsed = match progress.report.stages.iter().position(|report| report.stage == stage) {

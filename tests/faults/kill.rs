@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::chance;
-use crate::lab::{Lab, TARGET, events, finished};
+use crate::lab::{Lab, TARGET, events, finished, kept};
 
 /// Builds that are killed before one may come to its end, at most.
 const IN_A_ROW: usize = 4;
@@ -30,7 +30,7 @@ fn a_killed_builder_loses_nothing_but_the_unfinished_stage() {
         let built = lab.build();
         built.assert_same(&clean);
         let again: Vec<_> = built.ran.iter().filter(|stage| done.contains(*stage)).collect();
-        assert!(again.is_empty(), "{again:?} had finished before");
+        assert!(again.is_empty(), "{again:?} had been kept before");
         assert_nothing_left(&lab);
         lab.assert_sound();
     }
@@ -57,7 +57,7 @@ fn a_killed_collection_takes_nothing_that_is_needed() {
     }
 }
 
-/// Adds to `done` the stages that had come to their end. None that had before may start again.
+/// Adds to `done` the stages that had been kept. None that had been before may run again.
 pub fn kill_a_build(lab: &Lab, after: Duration, done: &mut BTreeSet<String>) {
     let mut build = lab.ibuild(&["build", "--target", TARGET, "--json"]);
     let mut child = build.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -71,8 +71,8 @@ pub fn kill_a_build(lab: &Lab, after: Duration, done: &mut BTreeSet<String>) {
     child.wait().unwrap();
     let events = events(&reader.join().unwrap().unwrap());
     let ran = finished(&events, "ran");
-    assert!(!ran.iter().any(|stage| done.contains(stage)), "{ran:?} ran, although {done:?} had finished");
-    done.extend(ran);
+    assert!(!ran.iter().any(|stage| done.contains(stage)), "{ran:?} ran, although {done:?} had been kept");
+    done.extend(kept(&events));
 }
 
 /// Waits for the end of what was killed: the kernel takes the sandbox down in its own time.

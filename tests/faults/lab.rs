@@ -294,6 +294,12 @@ pub fn events(said: &str) -> Vec<serde_json::Value> {
     said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
+/// The stages that are durable, whatever happens.
+pub fn kept(events: &[serde_json::Value]) -> Vec<String> {
+    let kept = events.iter().filter(|event| event["event"] == "kept");
+    kept.map(|event| event["stage"].as_str().unwrap().to_owned()).collect()
+}
+
 /// The stages that came to this end.
 pub fn finished(events: &[serde_json::Value], outcome: &str) -> Vec<String> {
     let of = |event: &&serde_json::Value| event["event"] == "finished" && event["outcome"] == outcome;

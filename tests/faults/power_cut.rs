@@ -11,7 +11,7 @@ use crate::lab::{Lab, TARGET, copy_tree, events};
 use crate::mounts::{FileDisk, keep_to_ourselves, run};
 
 #[test]
-fn what_was_said_to_be_finished_survives_a_power_cut() {
+fn what_was_said_to_be_kept_survives_a_power_cut() {
     keep_to_ourselves();
     let (reference, mut rng) = (Lab::new(), chance::rng());
     let start = Instant::now();
@@ -28,7 +28,7 @@ fn what_was_said_to_be_finished_survives_a_power_cut() {
         let built = lab.build();
         built.assert_same(&clean);
         let again: Vec<_> = built.ran.iter().filter(|stage| done.contains(*stage)).collect();
-        assert!(again.is_empty(), "{again:?} had finished before the power was cut");
+        assert!(again.is_empty(), "{again:?} had been kept before the power was cut");
         lab.assert_sound();
     }
 }
