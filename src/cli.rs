@@ -161,7 +161,7 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// A stage (`rootfs/step`, `rootfs`) or a target
+    /// A stage (`rootfs/step`, `rootfs`) or a target; with `@N`, why it ran N builds before the last one
     pub name: String,
     /// Print JSON
     #[arg(long)]

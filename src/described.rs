@@ -61,7 +61,9 @@ pub fn change_lines(changes: &[Change]) -> Vec<String> {
     let mut found = Vec::new();
     let mut tree = None;
     for change in changes {
-        let Some((title, file)) = in_a_tree(&change.path) else {
+        // Of a tree whose listing is gone, only that it is another can be said.
+        let is_unlisted = matches!((&change.old, &change.new), (Some(Value::Tree(_)), Some(Value::Tree(_))));
+        let Some((title, file)) = in_a_tree(&change.path).filter(|_| !is_unlisted) else {
             found.extend(plain_lines(change));
             tree = None;
             continue;
@@ -84,9 +86,11 @@ fn in_a_tree(path: &[String]) -> Option<(String, String)> {
     let start = match path.first().map(String::as_str) {
         Some("inputs") => 1,
         Some("copy") => path.iter().position(|name| name == "files")? + 1,
+        // The root file system that a step or an image stands on; one of which the files are not known is no tree.
+        Some("parent tree" | "tree") if path.len() > 1 => 1,
         _ => return None,
     };
-    let properties = ["content", "type", "link"];
+    let properties = ["content", "type", "link", "mode", "owner", "time", "attributes", "target"];
     let end = path.len() - usize::from(path.last().is_some_and(|last| properties.contains(&last.as_str())));
     let file = path.get(start..end)?;
     let title = path[..start].iter().map(|name| name.as_str()).filter(|name| *name != "files");
@@ -251,6 +255,19 @@ mod tests {
             "  ~ notes.txt",
         ];
         assert_eq!(change_lines(&changes), expected);
+    }
+
+    #[test]
+    fn the_root_file_system_below_is_listed_like_a_copied_tree() {
+        let changes = [
+            change(&["parent tree", "/etc/shadow", "content"], Some(1.into()), Some(2.into())),
+            change(&["parent tree", "/etc/shadow", "time"], Some(1.into()), Some(2.into())),
+            change(&["parent tree", "/etc/gone"], Some(1.into()), None),
+        ];
+        assert_eq!(change_lines(&changes), ["parent tree:", "  ~ /etc/shadow", "  - /etc/gone"]);
+        let unlisted =
+            change(&["copy", "0 to /", "files"], Some(Value::Tree([1; 32])), Some(Value::Tree([2; 32])));
+        assert_eq!(change_lines(&[unlisted]), ["copy 0 to / files: 01010101 -> 02020202"]);
     }
 
     #[test]

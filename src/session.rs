@@ -82,8 +82,16 @@ impl Session {
 
     /// A builder that only looks: it reports to nobody.
     pub fn quiet_builder<'s>(&'s self, project: &'s Project<'s>) -> Result<Builder<'s>> {
-        let (cancel, observer) = (Cancel::default(), Arc::new(Nothing));
-        self.builder(project, How::default(), cancel, observer, Arc::new(Unobserved))
+        self.looking_builder(project, Arc::new(Nothing))
+    }
+
+    /// A builder that only looks: what it leaves out, it tells.
+    pub fn looking_builder<'s>(
+        &'s self,
+        project: &'s Project<'s>,
+        observer: Arc<dyn StageObserver>,
+    ) -> Result<Builder<'s>> {
+        self.builder(project, How::default(), Cancel::default(), observer, Arc::new(Unobserved))
     }
 
     /// What is remembered of this project.

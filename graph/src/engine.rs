@@ -81,6 +81,8 @@ pub enum Outcome {
         reason: DirtyReason,
         /// Whether it made the same as its last run: then nothing after it had to run on its account.
         same_output: bool,
+        /// What differs from what the very same action had made before. Nothing, if all is well.
+        nondeterministic: Vec<String>,
     },
     /// It could not be made.
     Failed,
@@ -208,6 +210,8 @@ enum Worked<O, E> {
     Ran {
         /// Whether that is what its last run had made.
         same_output: bool,
+        /// What differs from what the same action had made before.
+        nondeterministic: Vec<String>,
         /// What it made.
         made: Unkept<O, E>,
     },
@@ -433,7 +437,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         {
             return Ok(Worked::Found(output));
         }
-        let before = self.last_output(stage)?;
+        let (before, made_before) = (self.last_output(stage)?, self.made_before(&key)?);
         let start = Instant::now();
         let Made { output, keep } = self
             .executor
@@ -441,8 +445,15 @@ impl<'a, E: Executor> Engine<'a, E> {
             .map_err(|source| self.stage_error(stage, source))?;
         let millis = start.elapsed().as_millis() as u64;
         let same_output = before.as_ref() == Some(&output);
+        let nondeterministic =
+            made_before.map_or_else(Vec::new, |old| self.executor.differences(&old, &output));
         let made = Unkept { stage, description, output, keep, reason, millis, _lock: lock };
-        Ok(Worked::Ran { same_output, made })
+        Ok(Worked::Ran { same_output, nondeterministic, made })
+    }
+
+    /// What an action made when it ran before, whether or not that is still there.
+    fn made_before(&self, key: &ActionKey) -> BuildResult<Option<E::Output>, E> {
+        Ok(self.memory.result(key)?.and_then(|result| result.output()))
     }
 
     /// Keeps what stages made, one at a time: it is limited by processors and disk, and takes memory.
@@ -479,11 +490,11 @@ impl<'a, E: Executor> Engine<'a, E> {
         progress.running -= 1;
         let (output, outcome) = match result {
             Ok(Worked::Found(output)) => (Some(output), Outcome::Hit),
-            Ok(Worked::Ran { same_output, made }) => {
+            Ok(Worked::Ran { same_output, nondeterministic, made }) => {
                 let (output, reason) = (made.output.clone(), made.reason.clone());
                 progress.keeping += 1;
                 keeper.send(made).expect("the keeper ends after the coordinator");
-                (Some(output), Outcome::Ran { reason, same_output })
+                (Some(output), Outcome::Ran { reason, same_output, nondeterministic })
             }
             Err(BuildError::Stage { source, .. })
                 if progress.repairs < MOST_REPAIRS && self.executor.lacks_input(&source) =>

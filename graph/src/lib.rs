@@ -70,6 +70,11 @@ pub trait Executor: Sync {
         changes(old, new)
     }
 
+    /// Names what differs between two things that one action made, for people. Nothing, if they are equal.
+    fn differences(&self, old: &Self::Output, new: &Self::Output) -> Vec<String> {
+        if old == new { Vec::new() } else { vec!["what it makes".to_owned()] }
+    }
+
     /// Whether what was made is still there.
     fn is_available(&self, output: &Self::Output) -> Result<bool, Self::Error>;
 

@@ -1,11 +1,11 @@
 //! What a build would do, without doing it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ibuild_cache::CacheError;
 
 use crate::engine::reason_for;
-use crate::{BuildError, BuildResult, DirtyReason, Executor, RunMemory, StageGraph, StageId};
+use crate::{BuildError, BuildResult, DirtyReason, Executor, LastRun, RunMemory, StageGraph, StageId};
 
 /// What would happen to a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,9 @@ pub struct PlannedStage {
     pub verdict: Verdict,
     /// How long it took when it last ran, in milliseconds.
     pub millis: Option<u64>,
+    /// Whether it is to be expected to run: not if all stages that it waits for made the same as before the last time
+    /// that they changed.
+    pub likely: bool,
 }
 
 /// What would happen to all stages that the targets need, in build order.
@@ -37,15 +40,31 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The longest that it would take on one core, in milliseconds, as far as is known.
-    pub fn millis(&self) -> u64 {
-        let run = self.stages.iter().filter(|planned| planned.verdict != Verdict::Fresh);
-        run.filter_map(|planned| planned.millis).sum()
+    /// What stages of a kind took when they last ran, on one core, in milliseconds, as far as is known.
+    pub fn millis(&self, which: impl Fn(&PlannedStage) -> bool) -> u64 {
+        self.stages.iter().filter(|planned| which(planned)).filter_map(|planned| planned.millis).sum()
     }
 
-    /// How many stages are not fresh.
-    pub fn dirty(&self) -> usize {
-        self.stages.iter().filter(|planned| planned.verdict != Verdict::Fresh).count()
+    /// How many stages are of a kind.
+    pub fn count(&self, which: impl Fn(&PlannedStage) -> bool) -> usize {
+        self.stages.iter().filter(|planned| which(planned)).count()
+    }
+}
+
+impl PlannedStage {
+    /// Whether nothing would happen.
+    pub fn is_fresh(&self) -> bool {
+        self.verdict == Verdict::Fresh
+    }
+
+    /// Whether it would run in any case.
+    pub fn is_cause(&self) -> bool {
+        matches!(self.verdict, Verdict::Dirty(_))
+    }
+
+    /// Whether it depends on what other stages make.
+    pub fn is_consequence(&self) -> bool {
+        matches!(self.verdict, Verdict::Pending(_))
     }
 }
 
@@ -58,6 +77,7 @@ pub fn plan<E: Executor>(
 ) -> BuildResult<Plan, E> {
     let mut outputs: BTreeMap<StageId, E::Output> = BTreeMap::new();
     let mut stages = Vec::new();
+    let mut likely_other = BTreeSet::new();
     for stage in graph.needed_for(targets) {
         let inputs = graph.inputs(stage);
         let unknown: Vec<_> = inputs.iter().copied().filter(|input| !outputs.contains_key(input)).collect();
@@ -67,9 +87,18 @@ pub fn plan<E: Executor>(
         } else {
             (Verdict::Pending(unknown), None)
         };
-        let millis = last_millis(graph, memory, stage)?;
+        let runs = memory.last_runs(graph.name(stage))?;
+        let likely = match &verdict {
+            Verdict::Fresh => false,
+            Verdict::Dirty(_) => true,
+            Verdict::Pending(inputs) => inputs.iter().any(|input| likely_other.contains(input)),
+        };
+        if likely && !made_the_same::<E>(memory, &runs)? {
+            likely_other.insert(stage);
+        }
+        let millis = runs.first().map(|last| last.millis);
         outputs.extend(output.map(|output| (stage, output)));
-        stages.push(PlannedStage { stage, verdict, millis });
+        stages.push(PlannedStage { stage, verdict, millis, likely });
     }
     Ok(Plan { stages })
 }
@@ -93,10 +122,12 @@ fn judge<E: Executor>(
     Ok((Verdict::Dirty(reason_for(executor, &description, last.as_ref())), None))
 }
 
-fn last_millis(
-    graph: &StageGraph,
-    memory: &RunMemory<'_>,
-    stage: StageId,
-) -> Result<Option<u64>, CacheError> {
-    Ok(memory.last_run(graph.name(stage))?.map(|last| last.millis))
+/// Whether a stage's last two actions made the same.
+fn made_the_same<E: Executor>(memory: &RunMemory<'_>, runs: &[LastRun]) -> Result<bool, CacheError> {
+    let [last, before, ..] = runs else { return Ok(false) };
+    let output = |run: &LastRun| -> Result<Option<E::Output>, CacheError> {
+        Ok(memory.result(&run.key)?.and_then(|result| result.output()))
+    };
+    let (last, before) = (output(last)?, output(before)?);
+    Ok(last.is_some() && last == before)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ibuild_cache::{ActionKey, MemoryIndex, Record, Store};
 use ibuild_graph::{
     Build, Description, DirtyReason, Engine, EngineOptions, Event, Executor, GraphBuilder, Made, Observer,
-    OnFailure, Outcome, RunMemory, StageGraph, StageId, StageName, Value, Verdict, plan,
+    OnFailure, Outcome, PlannedStage, RunMemory, StageGraph, StageId, StageName, Value, Verdict, plan,
 };
 use serde::{Deserialize, Serialize};
 
@@ -199,17 +199,18 @@ impl FakeBuild {
         memory.result(&last.key).unwrap().unwrap().output::<Text>().unwrap().0
     }
 
-    /// One letter a stage: fresh, dirty, pending.
+    /// One letter a stage: fresh, dirty, pending, or unlikely to run though it is pending.
     fn plan(&self, targets: &[&str]) -> String {
         let memory = RunMemory::new(&self.store, "test");
         let targets: Vec<_> = targets.iter().map(|target| self.id(target)).collect();
         let plan = plan(&self.graph, &memory, &self.fake(), &targets).unwrap();
-        let letter = |verdict: &Verdict| match verdict {
+        let letter = |planned: &PlannedStage| match &planned.verdict {
             Verdict::Fresh => 'f',
             Verdict::Dirty(_) => 'd',
-            Verdict::Pending(_) => 'p',
+            Verdict::Pending(_) if planned.likely => 'p',
+            Verdict::Pending(_) => 'u',
         };
-        plan.stages.iter().map(|planned| letter(&planned.verdict)).collect()
+        plan.stages.iter().map(letter).collect()
     }
 }
 
@@ -398,4 +399,18 @@ fn a_plan_says_what_a_build_will_do() {
     build.script("2", "other");
     assert_eq!(build.plan(&["3"]), "fdp");
     assert_eq!(build.run(&["3"]).names, ["2", "3"]);
+}
+
+#[test]
+fn what_made_the_same_the_last_time_is_expected_to_again() {
+    let mut build = FakeBuild::new("1 -> 2 -> 3");
+    build.run(&["3"]);
+    build.script("1", "other");
+    assert_eq!(build.plan(&["3"]), "dpp");
+    build.run(&["3"]);
+    build.script("1", "other# with a comment");
+    build.run(&["3"]).assert_ran(["1"]);
+    build.script("1", "other# with another comment");
+    assert_eq!(build.plan(&["3"]), "duu");
+    build.run(&["3"]).assert_ran(["1"]);
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ibuild::graph::{Plan, PlannedStage, StageId, Verdict, plan};
-use ibuild::stages::build::Project;
+use ibuild::stages::build::{Builder, Project};
 use serde_json::{Value, json};
 
+use super::recipe::counted;
 use crate::cli::{Global, PlanArgs};
 use crate::failure::UsageError;
 use crate::session::Session;
@@ -34,8 +35,17 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
 
 /// Plans a build of `stages`.
 pub fn make(session: &Session, project: &Project<'_>, stages: &[StageId]) -> Result<Plan> {
-    let builder = session.quiet_builder(project)?;
-    let made = plan(&project.graph, &session.memory(), &builder, stages)?;
+    with(session, project, &session.quiet_builder(project)?, stages)
+}
+
+/// Plans a build of `stages` with a builder of one's own.
+pub fn with(
+    session: &Session,
+    project: &Project<'_>,
+    builder: &Builder<'_>,
+    stages: &[StageId],
+) -> Result<Plan> {
+    let made = plan(&project.graph, &session.memory(), builder, stages)?;
     // Digests that were learnt on the way only save time: a store that cannot be written can still be asked.
     let _ = builder.finish();
     Ok(made)
@@ -44,17 +54,49 @@ pub fn make(session: &Session, project: &Project<'_>, stages: &[StageId]) -> Res
 fn print(project: &Project<'_>, plan: &Plan) {
     let name = |stage: StageId| project.graph.name(stage).to_string();
     let width = plan.stages.iter().map(|planned| name(planned.stage).len()).max().unwrap_or(0);
-    for planned in &plan.stages {
-        let (word, why) = sentence(project, planned);
-        println!("{word:<7} {:<width$}  {why}", name(planned.stage));
-    }
-    let took = Duration::from_millis(plan.millis());
-    match plan.dirty() {
-        0 => println!("nothing to do: all {} stages are fresh", plan.stages.len()),
-        dirty => {
-            println!("{dirty} of {} stages, at most {} by their last runs", plan.stages.len(), seconds(took))
+    // Causes before consequences, each in build order.
+    for which in [PlannedStage::is_fresh, PlannedStage::is_cause, PlannedStage::is_consequence] {
+        for planned in plan.stages.iter().filter(|planned| which(planned)) {
+            let (word, why) = sentence(project, planned);
+            println!("{word:<7} {:<width$}  {why}", name(planned.stage));
         }
     }
+    summary(plan).iter().for_each(|line| println!("{line}"));
+}
+
+/// How much there is to do, and how long it takes.
+fn summary(plan: &Plan) -> Vec<String> {
+    let (causes, consequences) =
+        (plan.count(PlannedStage::is_cause), plan.count(PlannedStage::is_consequence));
+    let fresh = plan.stages.len() - causes - consequences;
+    if causes == 0 {
+        return vec![format!("nothing to do: all {} stages are fresh", plan.stages.len())];
+    }
+    let took = |which: fn(&PlannedStage) -> bool| seconds(Duration::from_millis(plan.millis(which)));
+    let counts = format!(
+        "{}, {}",
+        counted(causes, "cause", "causes"),
+        counted(consequences, "consequence", "consequences")
+    );
+    let is_unknown = |planned: &PlannedStage| !planned.is_fresh() && planned.millis.is_none();
+    let mut lines = match plan.count(is_unknown) {
+        unknown if unknown == causes + consequences => {
+            vec![format!("{counts}; none of them ran before, so their times are not known")]
+        }
+        unknown => {
+            let (least, likely) = (took(PlannedStage::is_cause), took(|planned| planned.likely));
+            let most = took(|planned| !planned.is_fresh());
+            let besides = if unknown > 0 { format!(", and {unknown} that never ran") } else { String::new() };
+            vec![format!(
+                "{counts}; by their last runs at least {least}, likely {likely}, at most {most}{besides}"
+            )]
+        }
+    };
+    if fresh > 0 {
+        let fresh = counted(fresh, "fresh stage saves", "fresh stages save");
+        lines.push(format!("{fresh} {}", took(PlannedStage::is_fresh)));
+    }
+    lines
 }
 
 /// A verdict as a word and a reason.
@@ -86,13 +128,63 @@ fn as_json(project: &Project<'_>, plan: &Plan, targets: &[String]) -> Value {
             "verdict": word(&planned.verdict),
             "reason": why,
             "seconds": planned.millis.map(|millis| millis as f64 / 1000.0),
+            "likely": planned.likely,
         })
     });
+    let took = |which: fn(&PlannedStage) -> bool| plan.millis(which) as f64 / 1000.0;
     json!({
         "v": 1,
         "targets": targets,
         "stages": stages.collect::<Vec<_>>(),
-        "run": plan.dirty(),
-        "seconds": plan.millis() as f64 / 1000.0,
+        "run": plan.count(|planned| !planned.is_fresh()),
+        "causes": plan.count(PlannedStage::is_cause),
+        "consequences": plan.count(PlannedStage::is_consequence),
+        "seconds": took(|planned| !planned.is_fresh()),
+        "least_seconds": took(PlannedStage::is_cause),
+        "likely_seconds": took(|planned| planned.likely),
+        "saved_seconds": took(PlannedStage::is_fresh),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ibuild::graph::{DirtyReason, GraphBuilder, StageName};
+
+    use super::*;
+
+    /// Stages with these verdicts, all likely but the last, which took 1 s, 2 s and so on.
+    fn plan_of(verdicts: &[Verdict], known: usize) -> Plan {
+        let mut graph = GraphBuilder::default();
+        let planned = |(at, verdict): (usize, &Verdict)| PlannedStage {
+            stage: graph.stage(StageName::new(at.to_string())).unwrap(),
+            verdict: verdict.clone(),
+            millis: (at < known).then_some((at as u64 + 1) * 1000),
+            likely: *verdict != Verdict::Fresh && at + 1 < verdicts.len(),
+        };
+        Plan { stages: verdicts.iter().enumerate().map(planned).collect() }
+    }
+
+    #[test]
+    fn a_plan_is_summed_up() {
+        let dirty = || Verdict::Dirty(DirtyReason::NeverBuilt);
+        let verdicts = [Verdict::Fresh, dirty(), Verdict::Pending(vec![]), Verdict::Pending(vec![])];
+        assert_eq!(
+            summary(&plan_of(&verdicts, 4)),
+            [
+                "1 cause, 2 consequences; by their last runs at least 2.0 s, likely 5.0 s, at most 9.0 s",
+                "1 fresh stage saves 1.0 s",
+            ]
+        );
+        assert_eq!(
+            summary(&plan_of(&verdicts, 3))[0],
+            "1 cause, 2 consequences; by their last runs at least 2.0 s, likely 5.0 s, at most 5.0 s, \
+             and 1 that never ran"
+        );
+        assert_eq!(
+            summary(&plan_of(&verdicts[1..], 0)),
+            ["1 cause, 2 consequences; none of them ran before, so their times are not known"]
+        );
+        let fresh = [Verdict::Fresh, Verdict::Fresh];
+        assert_eq!(summary(&plan_of(&fresh, 2)), ["nothing to do: all 2 stages are fresh"]);
+    }
 }

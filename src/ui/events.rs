@@ -30,7 +30,7 @@ impl Voice for Events {
             "outcome": word(&report.outcome),
             "seconds": report.elapsed.as_secs_f64(),
         });
-        if let Outcome::Ran { reason, same_output } = &report.outcome {
+        if let Outcome::Ran { reason, same_output, .. } = &report.outcome {
             event["reason"] = json!(reason.to_string());
             event["same_output"] = json!(same_output);
         }
@@ -57,6 +57,10 @@ impl Voice for Events {
 
     fn ignored(&mut self, stage: &str, files: &[String]) {
         emit(json!({ "event": "ignored", "stage": stage, "files": files }));
+    }
+
+    fn nondeterministic(&mut self, stage: &str, paths: &[String]) {
+        emit(json!({ "event": "nondeterministic", "stage": stage, "paths": paths }));
     }
 
     fn end(&mut self, fetched: u64) {

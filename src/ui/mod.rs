@@ -37,9 +37,21 @@ pub trait Voice: Send {
     fn ignored(&mut self, stage: &str, files: &[String]) {
         self.note(stage, &ignored_line(files));
     }
+    /// A stage made something else than the very same action had made before.
+    fn nondeterministic(&mut self, stage: &str, paths: &[String]) {
+        for path in paths.iter().take(PATHS_SHOWN) {
+            self.note(stage, &format!("nondeterministic: `{}`", path.escape_debug()));
+        }
+        if paths.len() > PATHS_SHOWN {
+            self.note(stage, &format!("nondeterministic: {} more", paths.len() - PATHS_SHOWN));
+        }
+    }
     /// The last words: nothing moves any more, and so many bytes were fetched.
     fn end(&mut self, fetched: u64);
 }
+
+/// The most lines about files that differ for no reason.
+const PATHS_SHOWN: usize = 20;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +112,15 @@ impl Observer for Ui {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Started { stage, reason } => self.say(|voice| voice.started(self.name(stage), reason)),
-            Event::Finished(report) => self.say(|voice| voice.finished(self.name(report.stage), report)),
+            Event::Finished(report) => self.say(|voice| {
+                voice.finished(self.name(report.stage), report);
+                match &report.outcome {
+                    Outcome::Ran { nondeterministic, .. } if !nondeterministic.is_empty() => {
+                        voice.nondeterministic(self.name(report.stage), nondeterministic);
+                    }
+                    _ => {}
+                }
+            }),
             Event::Kept { stage } => self.say(|voice| voice.kept(self.name(stage))),
             Event::Again { stage, stages } => {
                 self.note(self.name(stage), "what it stands on is damaged in the store, and is made again");

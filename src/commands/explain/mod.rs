@@ -1,11 +1,15 @@
 //! `ibuild explain`: why a stage ran, or would run. Root causes come first, then what follows from them.
 
+mod past;
+
+use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
 use ibuild::graph::{DirtyReason, LastRun, Plan, StageId, Verdict};
-use ibuild::stages::build::Project;
+use ibuild::stages::build::{PastBuild, Project, StageObserver};
 use ibuild::stages::packages::Timestamp;
 use serde_json::{Value, json};
 
@@ -13,6 +17,7 @@ use super::plan;
 use super::recipe::counted;
 use crate::cli::{ExplainArgs, Global};
 use crate::described::{change_lines, changes_as_json};
+use crate::failure::UsageError;
 use crate::session::{Session, find_stages};
 use crate::terminal::{print, print_json};
 use crate::ui::seconds;
@@ -20,26 +25,108 @@ use crate::ui::seconds;
 pub fn run(global: &Global, args: &ExplainArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
     let project = Project::new(&session.recipe);
-    let subjects = find_stages(&project, &args.name)?;
-    let plan = plan::make(&session, &project, &subjects)?;
-    let mut last_runs = Vec::new();
-    for subject in &subjects {
-        last_runs.push((*subject, session.memory().last_run(project.graph.name(*subject))?));
+    let (name, back) = builds_back(&args.name);
+    let subjects = find_stages(&project, name)?;
+    let ignored = Arc::new(IgnoredFiles::default());
+    let builder = session.looking_builder(&project, ignored.clone())?;
+    let past =
+        |stage: &StageId, back| PastBuild::find(&session.store, &builder, project.graph.name(*stage), back);
+    if let Some(back) = back {
+        let builds = subjects.iter().map(|stage| Ok((*stage, past(stage, back)?)));
+        return tell_past(&project, args, back, builds.collect::<Result<Vec<_>>>()?);
     }
-    let explained = Explained { project: &project, plan: &plan, last_runs };
+    let plan = plan::with(&session, &project, &builder, &subjects)?;
+    let mut stories = Vec::new();
+    for stage in &subjects {
+        let last = session.memory().last_run(project.graph.name(*stage))?;
+        stories.push(Story { stage: *stage, last, build: past(stage, 0)? });
+    }
+    let ignored = ignored.0.lock().expect("no panic while held").clone();
+    let explained = Explained { project: &project, plan: &plan, stories, ignored };
     if args.json {
-        print_json(explained.as_json(&args.name))?;
+        print_json(explained.as_json(name))?;
     } else {
         print(&explained.as_text())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is left out by each stage that leaves something out.
+#[derive(Default)]
+struct IgnoredFiles(Mutex<BTreeMap<String, Vec<String>>>);
+
+impl StageObserver for IgnoredFiles {
+    fn progress(&self, _: &str, _: u64, _: u64) {}
+    fn warning(&self, _: &str, _: &str) {}
+    fn waiting(&self, _: &str, _: Option<u32>) {}
+    fn ignored(&self, stage: &str, files: &[String]) {
+        let mut known = self.0.lock().expect("no panic while held");
+        known.entry(stage.to_owned()).or_default().extend_from_slice(files);
+    }
+}
+
+/// Takes `@N` off the end of a name.
+fn builds_back(name: &str) -> (&str, Option<usize>) {
+    let back = name.rsplit_once('@').and_then(|(name, back)| Some((name, back.parse().ok()?)));
+    back.map_or((name, None), |(name, back)| (name, Some(back)))
+}
+
+/// Says what happened in one build.
+fn tell_past(
+    project: &Project<'_>,
+    args: &ExplainArgs,
+    back: usize,
+    builds: Vec<(StageId, Option<PastBuild>)>,
+) -> Result<ExitCode> {
+    let name = |stage: &StageId| project.graph.name(*stage).to_string();
+    let told = builds.iter().filter_map(|(stage, build)| Some((name(stage), build.as_ref()?)));
+    let told: Vec<_> = told.collect();
+    if told.is_empty() {
+        let error = UsageError::new(format!("there is no build {back} builds back that needed it"));
+        return Err(error.hint("builds in which nothing ran are not counted; 0 is the last one").into());
+    }
+    if args.json {
+        let stages =
+            told.iter().map(|(stage, build)| json!({ "stage": stage, "build": past::as_json(build) }));
+        print_json(json!({ "name": args.name, "stages": stages.collect::<Vec<_>>() }))?;
+    } else {
+        let lines: Vec<_> = told.iter().flat_map(|(stage, build)| past::lines(stage, build)).collect();
+        print(&(lines.join("\n") + "\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The most lines about one reason.
+const LINES_SHOWN: usize = 40;
+
+/// The first lines, and how many there are more.
+fn limited(mut lines: Vec<String>) -> Vec<String> {
+    if lines.len() > LINES_SHOWN {
+        let more = lines.len() - LINES_SHOWN;
+        lines.truncate(LINES_SHOWN);
+        lines.push(format!("... and {more} more"));
+    }
+    lines
+}
+
+fn counts(causes: usize, consequences: usize) -> String {
+    let causes = counted(causes, "cause", "causes");
+    format!("{causes}, {}", counted(consequences, "consequence", "consequences"))
+}
+
+/// A stage that was asked about, and its past.
+struct Story {
+    stage: StageId,
+    last: Option<LastRun>,
+    build: Option<PastBuild>,
+}
+
 /// The plan of some stages, with their past.
 struct Explained<'a> {
     project: &'a Project<'a>,
     plan: &'a Plan,
-    last_runs: Vec<(StageId, Option<LastRun>)>,
+    stories: Vec<Story>,
+    ignored: BTreeMap<String, Vec<String>>,
 }
 
 impl Explained<'_> {
@@ -69,19 +156,20 @@ impl Explained<'_> {
     }
 
     fn as_text(&self) -> String {
-        let mut lines: Vec<String> =
-            self.last_runs.iter().flat_map(|(s, last)| self.subject(*s, last)).collect();
+        let mut lines: Vec<String> = self.stories.iter().flat_map(|story| self.subject(story)).collect();
+        for (stage, files) in &self.ignored {
+            lines.extend(files.iter().map(|file| format!("ignored  {stage}  `{}`", file.escape_debug())));
+        }
         for (stage, reason) in self.causes() {
             lines.push(format!("cause  {}", self.name(stage)));
-            lines.extend(reason_lines(reason).into_iter().map(|line| format!("  {line}")));
+            lines.extend(limited(reason_lines(reason)).into_iter().map(|line| format!("  {line}")));
         }
         for (stage, inputs) in self.consequences() {
             lines.push(format!("consequence  {}  waits for {}", self.name(stage), self.names(inputs)));
         }
         let (causes, consequences) = (self.causes().count(), self.consequences().count());
         if causes > 0 {
-            let causes = counted(causes, "cause", "causes");
-            lines.push(format!("{causes}, {}", counted(consequences, "consequence", "consequences")));
+            lines.push(counts(causes, consequences));
         }
         lines.join("\n") + "\n"
     }
@@ -92,7 +180,9 @@ impl Explained<'_> {
     }
 
     /// What was asked about, and its past.
-    fn subject(&self, stage: StageId, last: &Option<LastRun>) -> Vec<String> {
+    fn subject(&self, story: &Story) -> Vec<String> {
+        let Story { stage, last, build } = story;
+        let stage = *stage;
         let said = match self.verdict(stage) {
             Verdict::Fresh => "is fresh: nothing would run".to_owned(),
             Verdict::Dirty(_) => "is dirty: it would run".to_owned(),
@@ -101,12 +191,17 @@ impl Explained<'_> {
             }
         };
         let mut lines = vec![format!("{} {said}", self.name(stage))];
-        lines.extend(last.as_ref().map(|last| format!("  {}", past(last))));
+        lines.extend(last.as_ref().map(|last| format!("  {}", last_run_line(last))));
+        // What would run is the news; else it is what the last build did.
+        if let (Verdict::Fresh, Some(build)) = (self.verdict(stage), build) {
+            lines.extend(past::lines(self.name(stage), build));
+        }
         lines
     }
 
     fn as_json(&self, name: &str) -> Value {
-        let subjects = self.last_runs.iter().map(|(stage, last)| self.subject_as_json(*stage, last));
+        let subjects = self.stories.iter().map(|story| self.subject_as_json(story));
+        let ignored = self.ignored.iter().map(|(stage, files)| json!({ "stage": stage, "files": files }));
         let causes = self.causes().map(|(stage, reason)| cause_as_json(self.name(stage), reason));
         let consequences = self.consequences().map(|(stage, inputs)| {
             let inputs: Vec<_> = inputs.iter().map(|input| self.name(*input)).collect();
@@ -117,10 +212,12 @@ impl Explained<'_> {
             "stages": subjects.collect::<Vec<_>>(),
             "causes": causes.collect::<Vec<_>>(),
             "consequences": consequences.collect::<Vec<_>>(),
+            "ignored": ignored.collect::<Vec<_>>(),
         })
     }
 
-    fn subject_as_json(&self, stage: StageId, last: &Option<LastRun>) -> Value {
+    fn subject_as_json(&self, story: &Story) -> Value {
+        let Story { stage, last, build } = story;
         let past = last.as_ref().map(|last| {
             json!({
                 "time": Timestamp(last.time).to_string(),
@@ -129,12 +226,17 @@ impl Explained<'_> {
                 "key": last.key.hex(),
             })
         });
-        json!({ "stage": self.name(stage), "verdict": plan::word(self.verdict(stage)), "last_run": past })
+        json!({
+            "stage": self.name(*stage),
+            "verdict": plan::word(self.verdict(*stage)),
+            "last_run": past,
+            "last_build": build.as_ref().map(past::as_json),
+        })
     }
 }
 
 /// When a stage last ran, why, and how long that took.
-fn past(last: &LastRun) -> String {
+fn last_run_line(last: &LastRun) -> String {
     let (time, took) = (Timestamp(last.time), seconds(Duration::from_millis(last.millis)));
     match &last.reason {
         Some(reason) => format!("last ran at {time}: {reason}; took {took}"),
@@ -157,4 +259,23 @@ fn cause_as_json(stage: &str, reason: &DirtyReason) -> Value {
         DirtyReason::Forced => ("forced", json!([])),
     };
     json!({ "stage": stage, "kind": kind, "reason": reason.to_string(), "changes": changes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_back_are_taken_off_the_name() {
+        assert_eq!(builds_back("x/1@2"), ("x/1", Some(2)));
+        assert_eq!(builds_back("x/1"), ("x/1", None));
+        assert_eq!(builds_back("x/1@home"), ("x/1@home", None));
+    }
+
+    #[test]
+    fn long_reasons_are_cut() {
+        let lines = |count: usize| (0..count).map(|line| line.to_string()).collect::<Vec<_>>();
+        assert_eq!(limited(lines(LINES_SHOWN)), lines(LINES_SHOWN));
+        assert_eq!(limited(lines(LINES_SHOWN + 2)).last().unwrap(), "... and 2 more");
+    }
 }

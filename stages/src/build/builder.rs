@@ -16,6 +16,7 @@ use crate::disk::{DiskError, Mke2fs, MkfsTool};
 use crate::packages::FetchObserver;
 use crate::recipe::{ArchiveName, StepKind};
 use crate::sandbox::Supervisor;
+use crate::snapshot::diff::diff;
 use crate::snapshot::{LayerStore, RecentTrees, Snapshot, SnapshotError, TreeStore};
 
 /// Whether scripts say what they do. Never part of a key.
@@ -279,6 +280,19 @@ impl Executor for Builder<'_> {
 
     fn changes(&self, old: &Description, new: &Description) -> Vec<Change> {
         self.inputs.changes(old, new)
+    }
+
+    fn differences(&self, old: &StageOutput, new: &StageOutput) -> Vec<String> {
+        let (Some(old), Some(new)) = (old.snapshot(), new.snapshot()) else {
+            return if old == new { Vec::new() } else { vec!["the whole file".to_owned()] };
+        };
+        match diff(&self.trees(), old.tree, new.tree) {
+            Ok(found) => {
+                found.iter().map(|(path, _)| format!("/{}", String::from_utf8_lossy(path))).collect()
+            }
+            // What was made before may be known by its digest only.
+            Err(_) => vec!["the tree".to_owned()],
+        }
     }
 
     fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> MadeResult<StageOutput, StageError> {

@@ -1,10 +1,10 @@
-//! Changes of copied trees, named by file.
+//! Changes of trees, named by file.
 
 use ibuild_cache::TreeId;
 use ibuild_graph::{Change, Description, Value, value_changes};
 
 use crate::snapshot::diff::{Difference, diff};
-use crate::snapshot::{Entry, Kind, TreeStore};
+use crate::snapshot::{Entry, Kind, Metadata, TreeStore};
 
 /// What differs between two descriptions. Two trees are compared by their files, as long as their listings are known;
 /// else that they differ is all that can be said.
@@ -14,11 +14,20 @@ pub(super) fn changes(trees: &TreeStore<'_>, old: &Description, new: &Descriptio
 }
 
 fn by_file(trees: &TreeStore<'_>, change: &Change) -> Option<Vec<Change>> {
-    let (Some(Value::Tree(old)), Some(Value::Tree(new))) = (&change.old, &change.new) else { return None };
-    let differences = diff(trees, TreeId::from_bytes(*old), TreeId::from_bytes(*new)).ok()?;
+    let (old, new) =
+        (change.old.as_ref().and_then(Compared::of)?, change.new.as_ref().and_then(Compared::of)?);
+    let (root, value): (_, fn(&Entry) -> Value) = match (&old, change.path.as_slice()) {
+        (Compared::Files(_), _) => ("", file_of_the_project),
+        // The root file system that a step or an image stands on.
+        (Compared::Root(_), [field]) if ["parent tree", "tree"].contains(&field.as_str()) => {
+            ("/", file_of_the_image)
+        }
+        _ => return None,
+    };
+    let differences = diff(trees, old.id(), new.id()).ok()?;
     let changes = differences.into_iter().flat_map(|(path, difference)| {
         let mut whole = change.path.clone();
-        whole.push(String::from_utf8_lossy(&path).into_owned());
+        whole.push(format!("{root}{}", String::from_utf8_lossy(&path)));
         let (old, new) = match &difference {
             Difference::Added(entry) => (None, Some(value(entry))),
             Difference::Removed(entry) => (Some(value(entry)), None),
@@ -29,8 +38,58 @@ fn by_file(trees: &TreeStore<'_>, change: &Change) -> Option<Vec<Change>> {
     Some(changes.collect())
 }
 
-/// A file as people think of it.
-fn value(entry: &Entry) -> Value {
+/// Something with a listing.
+enum Compared {
+    Files(TreeId),
+    Root(TreeId),
+}
+
+impl Compared {
+    fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Tree(id) => Some(Self::Files(TreeId::from_bytes(*id))),
+            Value::List(values) => match values.as_slice() {
+                [Value::Digest(id)] => Some(Self::Root(TreeId::from_bytes(*id))),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn id(&self) -> TreeId {
+        match self {
+            Self::Files(id) | Self::Root(id) => *id,
+        }
+    }
+}
+
+/// Everything that can differ of a file.
+fn file_of_the_image(entry: &Entry) -> Value {
+    let Metadata { mode, uid, gid, mtime, xattrs } = &entry.meta;
+    let attributes = xattrs.iter().map(|(name, value)| (name.clone(), Value::Bytes(value.clone())));
+    let mut fields = vec![
+        ("mode", format!("{mode:04o}").into()),
+        ("owner", format!("{uid}:{gid}").into()),
+        ("time", (*mtime).into()),
+        ("attributes", Value::map(attributes)),
+    ];
+    fields.extend(match &entry.kind {
+        Kind::Directory(_) => vec![("type", "directory".into())],
+        Kind::File { content, link, .. } => vec![
+            ("type", "file".into()),
+            ("content", Value::Digest(*content.as_bytes())),
+            ("link", Value::option(link.clone().map(Value::Bytes))),
+        ],
+        Kind::Symlink(target) => vec![("type", "link".into()), ("target", Value::Bytes(target.clone()))],
+        Kind::Char(major, minor) => vec![("type", format!("character device {major}:{minor}").into())],
+        Kind::Block(major, minor) => vec![("type", format!("block device {major}:{minor}").into())],
+        Kind::Fifo => vec![("type", "pipe".into())],
+    });
+    Value::map(fields)
+}
+
+/// What a copy of a file takes over.
+fn file_of_the_project(entry: &Entry) -> Value {
     match &entry.kind {
         Kind::Directory(_) => "directory".into(),
         Kind::Symlink(target) => Value::map([("link", Value::Bytes(target.clone()))]),

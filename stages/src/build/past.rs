@@ -1,0 +1,111 @@
+//! Why stages ran in a build that is over: where it began, and through which files it went on.
+
+use std::collections::BTreeMap;
+
+use ibuild_cache::Store;
+use ibuild_graph::{Build, BuiltStage, Change, Executor, LastRun, RunMemory, StageName};
+
+use super::StageError;
+use super::builder::Builder;
+
+/// Fields of descriptions that say what a stage's inputs made.
+const MADE_BY_INPUTS: [&str; 3] = ["parent tree", "tree", "paths"];
+
+/// A build that is over, as far as one stage is concerned.
+#[derive(Debug, Clone)]
+pub struct PastBuild {
+    /// When it ended, seconds since 1970.
+    pub time: u64,
+    /// What was asked for.
+    pub targets: Vec<String>,
+    /// The stage in question, if it ran, and those before it that it ran on account of, in build order.
+    pub ran: Vec<PastRun>,
+}
+
+/// A stage that ran.
+#[derive(Debug, Clone)]
+pub struct PastRun {
+    /// Its name.
+    pub stage: String,
+    /// Why.
+    pub why: PastReason,
+}
+
+/// Why a stage ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PastReason {
+    /// Something of its own was another, or it was asked for.
+    Cause {
+        /// As it was said then.
+        said: String,
+        /// What differed from its run before, if that is still known.
+        changes: Vec<Change>,
+    },
+    /// Stages that it needs had made something else.
+    Consequence {
+        /// Those of its inputs that ran.
+        of: Vec<String>,
+        /// What differed from its run before, file by file as far as that is still known.
+        changes: Vec<Change>,
+    },
+}
+
+impl PastBuild {
+    /// The build so many builds before the last one that needed the stage. Builds in which nothing ran are not counted.
+    pub fn find(
+        store: &Store,
+        builder: &Builder<'_>,
+        stage: &StageName,
+        back: usize,
+    ) -> Result<Option<Self>, StageError> {
+        let needs = |build: &Build| build.stages.iter().any(|built| built.stage == stage.as_str());
+        let is_ours = |build: &Build| build.project == builder.project_name() && needs(build);
+        let builds = Build::all(store)?.into_iter().map(|(_, build)| build).filter(is_ours);
+        let ran = |build: &Build| build.stages.iter().any(|built| built.ran);
+        let found = builds.rev().filter(ran).nth(back);
+        found.map(|build| Self::of(store, builder, &build, stage)).transpose()
+    }
+
+    fn of(
+        store: &Store,
+        builder: &Builder<'_>,
+        build: &Build,
+        stage: &StageName,
+    ) -> Result<Self, StageError> {
+        let memory = RunMemory::new(store, builder.project_name());
+        let mut ran = BTreeMap::new();
+        let place = |name: &str| build.stages.iter().position(|built| built.stage == name);
+        let mut open: Vec<_> = place(stage.as_str()).into_iter().collect();
+        while let Some(at) = open.pop() {
+            let built = &build.stages[at];
+            if !built.ran || ran.contains_key(&at) {
+                continue;
+            }
+            let why = why(builder, build, built, &memory.last_runs(&StageName::new(&built.stage))?);
+            // Only where something came from outside is there further to go.
+            if let PastReason::Consequence { of, .. } = &why {
+                open.extend(of.iter().filter_map(|name| place(name)));
+            }
+            ran.insert(at, PastRun { stage: built.stage.clone(), why });
+        }
+        Ok(Self { time: build.time, targets: build.targets.clone(), ran: ran.into_values().collect() })
+    }
+}
+
+fn why(builder: &Builder<'_>, build: &Build, built: &BuiltStage, runs: &[LastRun]) -> PastReason {
+    let is_it = |run: &LastRun| run.key == built.key && run.reason.is_some() && run.time <= build.time;
+    let Some(place) = runs.iter().position(is_it) else {
+        return PastReason::Cause { said: "its key is not kept any more".to_owned(), changes: Vec::new() };
+    };
+    let (run, before) = (&runs[place], runs.get(place + 1));
+    let descriptions = before.and_then(|before| before.description()).zip(run.description());
+    let changes = descriptions.map_or_else(Vec::new, |(old, new)| builder.changes(&old, &new));
+    let is_by_inputs =
+        |change: &Change| change.path.first().is_some_and(|f| MADE_BY_INPUTS.contains(&f.as_str()));
+    if !changes.is_empty() && changes.iter().all(is_by_inputs) {
+        let inputs = built.inputs.iter().filter_map(|input| build.stages.get(*input as usize));
+        let of = inputs.filter(|input| input.ran).map(|input| input.stage.clone()).collect();
+        return PastReason::Consequence { of, changes };
+    }
+    PastReason::Cause { said: run.reason.clone().unwrap_or_default(), changes }
+}

@@ -1,0 +1,151 @@
+//! Why stages ran, as the real binary tells it after real builds over a root file system of one busybox. Needs root.
+
+#[allow(dead_code, reason = "other tests need the rest")]
+mod harness;
+#[path = "harness/seeded.rs"]
+mod seeded;
+
+use harness::Sandbox;
+
+const STEPS: &str = r#"
+  { name = "name", run = "echo a > /etc/name" },
+  { name = "uses", run = "cat /etc/name > /srv/uses" },
+  { name = "files", copy = [{ from = "files", to = "/srv" }] },
+"#;
+
+fn lab(steps: &str) -> Sandbox {
+    let lab = Sandbox::empty();
+    lab.write("files/etc/a", "a");
+    lab.write("files/etc/b", "b");
+    seeded::project(&lab.path(""), &lab.path("../cache"), steps);
+    build(&lab, &[]);
+    lab
+}
+
+/// What it said on standard error.
+fn build(lab: &Sandbox, more: &[&str]) -> String {
+    let built = lab.run(&[&["build", "--target", "ws.rootfs.tar.zst"], more].concat());
+    let said = built.stderr.clone();
+    built.succeeds();
+    said
+}
+
+/// The lines of an explanation, without its times.
+fn explain(lab: &Sandbox, name: &str) -> Vec<String> {
+    let said = lab.run(&["explain", name]).succeeds();
+    let timeless = |line: &str| line.split(" at 2").next().unwrap().to_owned();
+    said.lines().map(timeless).collect()
+}
+
+const AFTER_B: [&str; 11] = [
+    "ws/files ran in the build of ws.rootfs.tar.zst",
+    "cause  ws/name",
+    "  command: `echo a > /etc/name` -> `echo b > /etc/name`",
+    "consequence  ws/uses  `ws/name` made something else",
+    "  parent tree:",
+    "    ~ /etc/name",
+    "consequence  ws/files  `ws/uses` made something else",
+    "  parent tree:",
+    "    ~ /etc/name",
+    "    ~ /srv/uses",
+    "1 cause, 2 consequences",
+];
+
+#[test]
+fn a_defeated_cutoff_names_its_cause_and_the_files_that_differed() {
+    let lab = lab(STEPS);
+    lab.edit("ibuild.toml", "echo a >", "echo b >");
+    let said = build(&lab, &[]);
+    assert!(said.contains("run     ws/uses  parent tree /etc/name content: "), "{said}");
+    let told = explain(&lab, "ws/files");
+    assert_eq!(told[..2], ["ws/files is fresh: nothing would run", "  last ran"]);
+    assert_eq!(told[2..], AFTER_B);
+    // Another edit, and the build before it is still explained.
+    lab.write("files/etc/a", "other");
+    lab.write("files/etc/new", "");
+    build(&lab, &[]);
+    let expected = [
+        "ws/files ran in the build of ws.rootfs.tar.zst",
+        "cause  ws/files",
+        "  copy 0 to /srv:",
+        "    ~ etc/a",
+        "    + etc/new",
+    ];
+    assert_eq!(explain(&lab, "ws/files")[2..7], expected);
+    assert_eq!(explain(&lab, "ws/files@1"), AFTER_B);
+    assert_eq!(explain(&lab, "ws/uses@0"), ["ws/uses did not run in the build of ws.rootfs.tar.zst"]);
+    let json = lab.run(&["explain", "--json", "ws/files@1"]).json();
+    let build = &json["stages"][0]["build"];
+    assert_eq!(build["causes"][0]["stage"], "ws/name");
+    assert_eq!(build["consequences"][1]["of"], serde_json::json!(["ws/uses"]));
+    assert_eq!(build["consequences"][0]["changes"][0]["path"][1], "/etc/name");
+    lab.run(&["explain", "ws/files@9"]).fails(
+        2,
+        "error: there is no build 9 builds back that needed it\n\
+         hint: builds in which nothing ran are not counted; 0 is the last one\n",
+    );
+}
+
+#[test]
+fn a_plan_tells_causes_and_copied_files_before_any_work() {
+    let lab = lab(STEPS);
+    lab.write("files/etc/a", "other");
+    lab.write("files/etc/b~", "left by an editor");
+    let plan = lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]).succeeds();
+    let lines: Vec<_> = plan.lines().collect();
+    assert!(
+        lines[3].starts_with("run     ws/files           copy 0 to /srv files etc/a content: "),
+        "{plan}"
+    );
+    assert!(lines[4].starts_with("maybe   ws.rootfs.tar.zst  unless `ws/files` makes the same"), "{plan}");
+    assert!(lines[5].starts_with("1 cause, 1 consequence; by their last runs at least "), "{plan}");
+    assert!(lines[6].starts_with("3 fresh stages save "), "{plan}");
+    let told = explain(&lab, "ws/files");
+    assert_eq!(
+        told[2..],
+        [
+            "ignored  ws/files  `files/etc/b~`",
+            "cause  ws/files",
+            "  copy 0 to /srv:",
+            "    ~ etc/a",
+            "1 cause, 0 consequences"
+        ]
+    );
+    let json = lab.run(&["explain", "--json", "ws/files"]).json();
+    assert_eq!(json["ignored"][0]["files"], serde_json::json!(["files/etc/b~"]));
+}
+
+#[test]
+fn what_differs_for_no_reason_is_named() {
+    let lab = lab(
+        r#"{ name = "dice", run = "busybox head -c 9 /dev/urandom > /srv/dice; echo same > /srv/same" },"#,
+    );
+    let said = build(&lab, &["--from", "ws/dice"]);
+    assert!(said.contains("note    ws/dice  nondeterministic: `/srv/dice`\n"), "{said}");
+    assert_eq!(said.matches("nondeterministic").count(), 1, "{said}");
+    let said = build(&lab, &["--json", "--from", "ws/dice"]);
+    assert_eq!(said, "");
+}
+
+/// The rule that all of early cutoff rests on, for all kinds of steps that need no archive.
+#[test]
+fn a_stage_that_runs_again_makes_the_same() {
+    let lab = lab(&format!(
+        "{STEPS}{}",
+        r#"
+  { name = "touches", run = "mkdir -p /srv/new; touch /srv/new/a; ln -s a /srv/new/b; rm -r /srv/etc; chmod 600 /etc/name" },
+  { name = "removes", run = "rm /srv/uses; date > /srv/gone; rm /srv/gone; cat /etc/name > /srv/x; cat /srv/x > /etc/name" },
+  { name = "sane", check = "test -e /srv/new/a; date > /srv/thrown-away" },
+"#
+    ));
+    let again = lab.run(&["build", "--json", "--target", "ws.rootfs.tar.zst", "--from", "ws/name"]);
+    let events = again.succeeds();
+    let events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let finished: Vec<_> = events.filter(|event| event["event"] != "started").collect();
+    let ran: Vec<_> = finished.iter().filter(|event| event["outcome"] == "ran").collect();
+    assert_eq!(ran.len(), 7, "{finished:#?}");
+    for event in ran {
+        assert_eq!(event["same_output"], true, "{finished:#?}");
+    }
+    assert!(finished.iter().all(|event| event["event"] != "nondeterministic"), "{finished:#?}");
+}
