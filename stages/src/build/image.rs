@@ -199,7 +199,7 @@ impl Packing<'_, '_> {
         let root = Changeroot::over(self.builder, Some(self.snapshot))?;
         let out = root.side_dir("out")?;
         let plan = GrubPlan::new(disk);
-        let script = root.side_file("grub", &plan.script("/run/ibuild/out"))?;
+        let script = root.side_file("grub", plan.script("/run/ibuild/out"))?;
         let work = Work {
             program: format!("`grub-mkimage` (from {})", plan.packages().join(", ")),
             payload: Payload::Exec { argv: ["/bin/sh", "/run/ibuild/grub"].map(str::to_owned).to_vec() },

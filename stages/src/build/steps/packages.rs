@@ -22,7 +22,7 @@ pub(super) fn run(
     recommends: Recommends,
 ) -> MadeSnapshot {
     let root = Changeroot::over(context.builder, context.parent())?;
-    let script = root.side_file("packages", &install_script(names, recommends))?;
+    let script = root.side_file("packages", install_script(names, recommends))?;
     let program = format!("`apt-get install {}`", shortened(names));
     run_file(context, root, script, program)?.capture(context.builder, context.step)
 }
