@@ -76,7 +76,7 @@ impl<'s> Contents<'s> {
 
 /// The tree that a stage stood on at its last run.
 fn parent_tree(stage: &RememberedStage) -> Option<TreeId> {
-    match stage.last.description()?.fields().get("parent")? {
+    match stage.last.description()?.fields().get("parent tree")? {
         Value::List(parents) => match parents.as_slice() {
             [Value::Digest(tree)] => Some(TreeId::from_bytes(*tree)),
             _ => None,
@@ -105,7 +105,7 @@ mod tests {
     fn ran(store: &Store, stage: &str, parent: Option<u8>, tree: u8, layers: &[LayerId]) {
         let mut description = Description::new("run", 1);
         description.set("command", stage);
-        description.set("parent", Value::option(parent.map(|tree| Value::Digest([tree; 32]))));
+        description.set("parent tree", Value::option(parent.map(|tree| Value::Digest([tree; 32]))));
         let tree = TreeId::from_bytes([tree; 32]);
         let output = StageOutput::Snapshot(Snapshot { tree, layers: layers.to_vec() });
         let stage = StageName::new(stage);
