@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::chance;
-use crate::lab::{Lab, TARGET, copy_tree};
+use crate::lab::{Built, Lab, TARGET, copy_tree};
 use crate::mounts::{MemoryDisk, fill, keep_to_ourselves, usage};
 
 /// What a build needs for a while beside what it leaves in the store, more or less.
@@ -22,20 +22,20 @@ fn a_build_on_a_full_disk_says_so_and_goes_on_when_there_is_room() {
     let mut full = 0;
     for round in 0..rounds {
         let size = seeded + (256 << 10) + most * round / (rounds - 1);
-        full += usize::from(build_within(&format!("size={size}"), &clean));
+        full += usize::from(build_within(&lab, &format!("size={size}"), &clean));
     }
     assert!((5..rounds as usize).contains(&full), "{full} of {rounds} disks were too small");
     for more in [30, 150, 300] {
-        assert!(build_within(&format!("size=1G,nr_inodes={}", inodes + more), &clean));
+        assert!(build_within(&lab, &format!("size=1G,nr_inodes={}", inodes + more), &clean));
     }
 }
 
 /// Builds on a disk of this size, and once more on a large one if it was too small. Says whether it was.
-fn build_within(options: &str, clean: &crate::lab::Built) -> bool {
-    let mut lab = Lab::new();
+fn build_within(seeded: &Lab, options: &str, clean: &Built) -> bool {
+    let mut lab = Lab::without_store();
     let disk = MemoryDisk::new(lab.path("disk"), options);
     let store = disk.dir.join("store");
-    copy_tree(lab.store_dir(), &store);
+    copy_tree(seeded.store_dir(), &store);
     lab.use_store(&store);
     let first = lab.try_build();
     let was_full = first.status != 0;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -164,6 +164,9 @@ fn look(dir: &Path) -> (Look, Shared) {
 }
 
 fn describe(disk: &Path, meta: &fs::Metadata) -> String {
+    if is_whiteout(meta) {
+        return "whiteout".to_owned();
+    }
     let content = match meta.file_type() {
         kind if kind.is_file() => blake3::hash(&fs::read(disk).unwrap()).to_hex().to_string(),
         kind if kind.is_symlink() => format!("{:?}", fs::read_link(disk).unwrap()),
@@ -175,6 +178,11 @@ fn describe(disk: &Path, meta: &fs::Metadata) -> String {
         xattrs.into_iter().partition(|(name, _)| name.starts_with(b"system.posix_acl_"));
     let (mode, uid, gid, time) = (meta.mode(), meta.uid(), meta.gid(), meta.mtime());
     format!("{mode:o} {uid} {gid} {time} {content} {xattrs:?} acl {acls:?}")
+}
+
+/// Nobody can see its owner or its time.
+fn is_whiteout(meta: &fs::Metadata) -> bool {
+    meta.file_type().is_char_device() && meta.rdev() == 0
 }
 
 fn names(dir: &Path) -> Vec<Vec<u8>> {
@@ -193,13 +201,12 @@ fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
 fn overlaid(mut below: Look, upper: &Path) -> Look {
     for (path, said) in look(upper).0 {
         let meta = fs::symlink_metadata(upper.join(OsStr::from_bytes(&path))).unwrap();
-        let is_whiteout = meta.mode() & 0o170_000 == 0o020_000 && meta.rdev() == 0;
         let is_merged = meta.is_dir() && said.contains(" opaque false ");
         if !is_merged {
             let inside = if path.is_empty() { Vec::new() } else { [path.as_slice(), b"/"].concat() };
             below.retain(|name, _| *name != path && !name.starts_with(&inside));
         }
-        if !is_whiteout {
+        if !is_whiteout(&meta) {
             below.retain(|name, there| !is_above(name, &path) || there.contains(" opaque "));
             below.insert(path, said.replace(" opaque true ", " opaque false "));
         }
