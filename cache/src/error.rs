@@ -45,6 +45,12 @@ pub enum CacheError {
         /// What this version writes.
         expected: u32,
     },
+    /// Another user made the store. Its owners and modes are not what this user would make of them.
+    #[error("the store at `{}` belongs to another user", path.display())]
+    Foreign {
+        /// The store's directory.
+        path: PathBuf,
+    },
 }
 
 impl CacheError {

@@ -15,7 +15,7 @@ use crate::{ActionKey, LayerId};
 /// index.broken-N/   an index that could not be read, put aside by `cache fsck`
 /// results/ab/cdef.. the facts of each result once more, by action key
 /// gc.lock           shared by builds, taken alone by what removes things
-/// layers/BOOT/NAME/ unpacked layers, a cache over the tarballs
+/// layers/HERE/NAME/ unpacked layers, a cache over the tarballs; HERE is this start of the machine and the owners' numbers
 /// locks/KEY         held by the process that builds that action
 /// logs/             output of stages
 /// failed/           what a failed stage had made, for `ibuild shell --failed`
@@ -26,7 +26,7 @@ use crate::{ActionKey, LayerId};
 #[derive(Debug, Clone)]
 pub struct Layout {
     root: PathBuf,
-    boot: String,
+    here: String,
 }
 
 impl Layout {
@@ -34,7 +34,7 @@ impl Layout {
     pub const FORMAT: u32 = 1;
 
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), boot: boot_id() }
+        Self { root: root.to_owned(), here: boot_id() + &numbering() }
     }
 
     /// The store's own directory.
@@ -74,9 +74,10 @@ impl Layout {
     }
 
     /// The directory of the unpacked layers. Nobody makes them durable, because they can be made again; so those from
-    /// before the machine was last started may be half written, and have another directory, which is never read.
+    /// before the machine was last started may be half written, and have another directory, which is never read. So have
+    /// those of which this process would see other owners than the one that unpacked them.
     pub fn layers(&self) -> PathBuf {
-        self.all_layers().join(&self.boot)
+        self.all_layers().join(&self.here)
     }
 
     /// The directories of unpacked layers, this start's and those of earlier ones.
@@ -159,9 +160,39 @@ fn boot_id() -> String {
     if id.is_empty() { format!("process-{}", std::process::id()) } else { id }
 }
 
+/// Names what this process calls the users and groups of files: nothing for the machine's own numbers, else the mappings
+/// of the user namespace that it is in.
+fn numbering() -> String {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+    numbering_of(&[read("uid_map"), read("gid_map")])
+}
+
+fn numbering_of(maps: &[String; 2]) -> String {
+    let words = |map: &String| map.split_whitespace().collect::<Vec<_>>().join(" ");
+    let maps = maps.each_ref().map(words);
+    let is_machines = maps.iter().all(|map| map.is_empty() || map == "0 0 4294967295");
+    if is_machines {
+        String::new()
+    } else {
+        format!("-{}", &blake3::hash(maps.join("\n").as_bytes()).to_hex()[..16])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_mapping_of_users_has_unpacked_layers_of_its_own() {
+        let of = |uids: &str, gids: &str| numbering_of(&[uids.to_owned(), gids.to_owned()]);
+        let all = "         0          0 4294967295\n";
+        assert_eq!((of(all, all), of("", "")), (String::new(), String::new()));
+        let ann = of("0 1000 1\n1 100000 65536\n", "0 1000 1\n1 100000 65536\n");
+        assert_eq!(ann, of("  0 1000 1\n  1 100000 65536\n", "0 1000 1\n1 100000 65536\n"));
+        let moved = of("0 1000 1\n1 200000 65536\n", "0 1000 1\n1 100000 65536\n");
+        let groups = of("0 1000 1\n1 100000 65536\n", "0 1000 1\n1 200000 65536\n");
+        assert!(ann.starts_with('-') && ann != moved && ann != groups && moved != groups);
+    }
 
     #[test]
     fn layer_names_are_short_and_differ() {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,6 +29,7 @@ impl Store {
         if fs::metadata(layout.format()).map_or(0, |meta| meta.len()) == 0 {
             create(&layout)?;
         }
+        check_owner(&layout)?;
         check_format(&layout)?;
         let layers = layout.layers();
         match fs::create_dir_all(&layers) {
@@ -120,24 +121,25 @@ impl Store {
     }
 
     /// Removes what processes that were killed have left: work directories whose lock nobody holds, unnamed
-    /// files, layers that were unpacked before the machine was started, and the trash. Safe beside running builds.
+    /// files, layers that were unpacked before the machine was started, and the trash. Safe beside running builds. What
+    /// belongs to ids that the user had once and has no more stays.
     pub fn sweep(&self) -> Result<(), CacheError> {
         for run in list(&self.layout.runs())? {
             // The lock is held until the directory is gone, so that nobody takes it for theirs.
             if let Tried::Taken(_held) = FileLock::try_existing(&run)? {
-                discard(&run, &self.layout.trash())?;
+                unless_forbidden(discard(&run, &self.layout.trash()))?;
             }
         }
         for layers in list(&self.layout.all_layers())? {
             if layers != self.layout.layers() {
-                discard(&layers, &self.layout.trash())?;
+                unless_forbidden(discard(&layers, &self.layout.trash()))?;
             }
         }
         for file in list(&self.layout.tmp())? {
             temp::sweep(&file)?;
         }
         for dir in list(&self.layout.trash())? {
-            remove(&dir)?;
+            unless_forbidden(remove(&dir))?;
         }
         Ok(())
     }
@@ -183,6 +185,23 @@ fn keep_private(dir: &Path) -> Result<(), CacheError> {
             Err(CacheError::io("set the mode of", dir)(e))
         }
         _ => Ok(()),
+    }
+}
+
+/// The owner of what ibuild itself wrote there, not of the directory, which may have been made for it.
+fn check_owner(layout: &Layout) -> Result<(), CacheError> {
+    let path = layout.format();
+    let owner = fs::metadata(&path).map_err(CacheError::io("read", &path))?.uid();
+    if owner == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(CacheError::Foreign { path: layout.root().to_owned() })
+}
+
+fn unless_forbidden(removed: Result<(), CacheError>) -> Result<(), CacheError> {
+    match removed {
+        Err(error) if error.io_kind() == Some(std::io::ErrorKind::PermissionDenied) => Ok(()),
+        removed => removed,
     }
 }
 
@@ -338,6 +357,16 @@ mod tests {
         assert!(!store.layout().layers().starts_with(&old));
         store.sweep().unwrap();
         assert!(!old.exists() && store.layout().layers().exists());
+    }
+
+    #[test]
+    fn another_users_store_is_refused() {
+        assert!(rustix::process::geteuid().is_root(), "this test changes owners and needs root");
+        let root = tempfile::tempdir().unwrap();
+        drop(open(root.path()));
+        std::os::unix::fs::chown(root.path().join("format"), Some(4711), Some(4711)).unwrap();
+        let error = Store::open(root.path(), |_| MemoryIndex::default()).err().unwrap();
+        assert!(matches!(error, CacheError::Foreign { .. }), "{error}");
     }
 
     #[test]
