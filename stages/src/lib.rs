@@ -9,3 +9,4 @@ pub mod packages;
 pub mod recipe;
 pub mod sandbox;
 pub mod snapshot;
+pub mod userns;

@@ -20,7 +20,7 @@ use crate::sandbox::{
 };
 use crate::snapshot::capture::{CaptureContext, capture};
 use crate::snapshot::volatile::VolatileList;
-use crate::snapshot::{LayerStore, Snapshot, copy_xattrs};
+use crate::snapshot::{LayerStore, Side, Snapshot, copy_xattrs};
 
 /// Lines of a failed stage's output that are shown at once.
 const TAIL: usize = 40;
@@ -203,7 +203,7 @@ fn inherit_root(
     let error = || StageError::io("prepare", upper);
     std::os::unix::fs::chown(upper, Some(root.uid), Some(root.gid)).map_err(error())?;
     fs::set_permissions(upper, fs::Permissions::from_mode(root.mode)).map_err(error())?;
-    copy_xattrs(&builder.store().layout().layers().join(top), upper).map_err(error())
+    copy_xattrs(&builder.store().layout().layers().join(top), upper, Side::Layer).map_err(error())
 }
 
 /// What the recipe says, and against accidents a limit where it says nothing. Memory and disk have none: how much is too

@@ -13,7 +13,8 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use super::inject::text;
 use super::mounts::{SetupResult, failed};
 use super::spec::{CopyItem, CopyStyle};
-use crate::snapshot::{copy_times, copy_xattrs};
+use crate::snapshot::{Side, copy_times, copy_xattrs};
+use crate::userns;
 
 /// Does the items one after the other: later ones win.
 pub(super) fn copy(items: &[CopyItem]) -> SetupResult {
@@ -54,7 +55,7 @@ impl Dress {
     fn apply(&self, source: &Metadata, from: &Path, to: &Path) -> io::Result<()> {
         match self {
             Self::Uniform { uid, gid, mode, dirs } => {
-                lchown(to, Some(*uid), Some(*gid))?;
+                lchown(to, Some(*uid), Some(*gid)).map_err(|e| userns::explain_owner(e, *uid, *gid))?;
                 let by_bit = if source.mode() & 0o111 == 0 { 0o644 } else { 0o755 };
                 let mode = if source.is_dir() { *dirs } else { mode.unwrap_or(by_bit) };
                 set_mode(source, to, mode)
@@ -62,7 +63,7 @@ impl Dress {
             Self::Preserve => {
                 lchown(to, Some(source.uid()), Some(source.gid()))?;
                 set_mode(source, to, source.mode() & 0o7777)?;
-                copy_xattrs(from, to)?;
+                copy_xattrs(from, to, Side::Overlay)?;
                 copy_times(source, to)
             }
         }

@@ -27,12 +27,14 @@ mod protocol;
 mod rights;
 mod seccomp;
 mod spec;
+mod stand_in;
 mod supervise;
 mod transcript;
 
 pub use error::SandboxError;
 pub use init::init_main;
 pub use limits::{Exceeded, Limits};
+pub(crate) use mounts::OVERLAY_OPTIONS;
 pub use mounts::lower_name;
 pub use spec::{Access, Bind, CopyItem, CopyStyle, Inject, NetworkSpec, Payload, Spec, Stdio};
 pub use supervise::{Cancel, Ended, InitProgram, Supervisor};

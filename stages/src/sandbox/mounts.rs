@@ -13,6 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::RUN_DIR;
 use super::cgroup::DeviceFilter;
 use super::spec::{Access, Bind, Spec};
+use crate::userns;
 
 /// What failed, in words, with the kernel's reason.
 pub(super) type SetupResult<T = ()> = Result<T, String>;
@@ -69,6 +70,10 @@ const HIDDEN_FILES: &[&str] = &[
 ];
 const HIDDEN_DIRS: &[&str] =
     &["1/map_files", "1/task", "acpi", "asound", "bus", "driver", "dynamic_debug", "scsi"];
+
+/// What every overlay is mounted with. A directory that was renamed and a file of which only the mode changed are copied
+/// whole, so that each layer stands for itself.
+pub(crate) const OVERLAY_OPTIONS: &str = "redirect_dir=nofollow,metacopy=off,index=off";
 
 /// Mounts everything below the overlay and makes it the root.
 pub(super) fn enter(spec: &Spec, devices: DeviceFilter) -> SetupResult {
@@ -144,10 +149,8 @@ fn overlay(spec: &Spec, devices: DeviceFilter) -> SetupResult<PathBuf> {
     if lowers.is_empty() {
         lowers.push(empty.to_string());
     }
-    let options = format!(
-        "lowerdir={},upperdir={upper},workdir={work},volatile,redirect_dir=off,metacopy=off,index=off",
-        lowers.join(":"),
-    );
+    let options =
+        format!("lowerdir={},upperdir={upper},workdir={work},volatile,{OVERLAY_OPTIONS}", lowers.join(":"),);
     let flags = match devices {
         DeviceFilter::On => MsFlags::empty(),
         DeviceFilter::Off => MsFlags::MS_NODEV,
@@ -159,11 +162,14 @@ fn overlay(spec: &Spec, devices: DeviceFilter) -> SetupResult<PathBuf> {
 /// The kernel takes a page of options and cuts what is beyond: a longer chain is an error here, not a wrong root.
 fn mount_overlay(spec: &Spec, target: &Path, flags: MsFlags, options: &str) -> SetupResult {
     const PAGE: usize = 4096;
+    // Where the overlay keeps its own marks: only root of the whole machine has the other place for them.
+    let options = if userns::is_initial() { options.to_owned() } else { format!("{options},userxattr") };
     if options.len() >= PAGE {
         return Err(format!("a chain of {} layers is longer than an overlay can be", spec.lowers.len()));
     }
     std::env::set_current_dir(&spec.layers_dir).map_err(failed("enter the layers' directory"))?;
-    mount(Some("overlay"), target, Some("overlay"), flags, Some(options)).map_err(failed("mount the overlay"))
+    mount(Some("overlay"), target, Some("overlay"), flags, Some(options.as_str()))
+        .map_err(failed("mount the overlay"))
 }
 
 /// How an overlay names a directory that is not among the layers: the way from their directory, both absolute. What they share is left out: it may hold characters that mean
@@ -265,7 +271,7 @@ fn veiled(spec: &Spec, source: &Path, target: &Path) -> SetupResult {
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let overlay = |dir: &Path, target: &Path| {
         let dir = Nameless::open(dir)?;
-        let options = format!("lowerdir={dir}:{empty},redirect_dir=off,metacopy=off,index=off");
+        let options = format!("lowerdir={dir}:{empty},{OVERLAY_OPTIONS}");
         mount_overlay(spec, target, flags, &options)
     };
     if source.is_dir() {
@@ -287,8 +293,19 @@ fn bind(source: &Path, target: &Path, access: Access) -> SetupResult {
     if access == Access::ReadWrite {
         return Ok(());
     }
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
+    let flags =
+        MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | kept(target);
     mount(none, target, none, flags, none).map_err(failed(act()))
+}
+
+/// What a mount of the host forbids stays forbidden where it is bound in a user namespace.
+fn kept(target: &Path) -> MsFlags {
+    use nix::sys::statvfs::{FsFlags, statvfs};
+    let forbids = statvfs(target).map_or(FsFlags::empty(), |stat| stat.flags());
+    let pairs = [(FsFlags::ST_NODEV, MsFlags::MS_NODEV), (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC)];
+    let kept =
+        pairs.into_iter().filter(|(forbidden, _)| forbids.contains(*forbidden) && !userns::is_initial());
+    kept.map(|(_, flag)| flag).collect()
 }
 
 /// Another root file system, to copy from. An overlay without an upper directory needs two lower ones.
@@ -299,7 +316,7 @@ fn other_root(spec: &Spec, root: &Path) -> SetupResult {
     let target = root.join(RUN_DIR.trim_start_matches('/')).join("from");
     make_dir(&target)?;
     let empty = Nameless::open(&spec.run_dir.join("empty"))?;
-    let options = format!("lowerdir={}:{empty},redirect_dir=off,metacopy=off,index=off", spec.from.join(":"));
+    let options = format!("lowerdir={}:{empty},{OVERLAY_OPTIONS}", spec.from.join(":"));
     mount_overlay(spec, &target, MsFlags::empty(), &options)
 }
 

@@ -11,11 +11,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::fresh;
 use super::mounts::{SetupResult, failed};
 use super::rights::drop_rights;
 use super::seccomp::filter_calls;
 use super::spec::Stdio;
+use super::{fresh, stand_in};
+use crate::userns;
 
 /// Starts the program, waits for it, and reaps whatever else ends in the meantime, as the first process of a PID
 /// namespace has to. Gives the exit status, or 128 and the signal's number.
@@ -25,6 +26,9 @@ pub(super) fn run(argv: &[String], env: &BTreeMap<String, String>, stdio: Stdio)
     command.args(arguments).env_clear().envs(env).current_dir("/");
     if stdio == Stdio::Log {
         command.stdin(StdStdio::null());
+    }
+    if !userns::is_initial() {
+        stand_in::let_stand_in()?;
     }
     // SAFETY: the child is single-threaded and these are system calls only.
     unsafe {

@@ -74,6 +74,9 @@ const NATIVE: Abi = Abi {
     end: 0x4000_0000,
 };
 
+/// How the kernel names programs of its own kind to a filter.
+pub(super) const NATIVE_AUDIT: u32 = NATIVE.audit;
+
 /// Programs of i386 run on a kernel for amd64, and images may have them. In the order of [`NATIVE`]; the numbers are those
 /// of the kernel's `syscall_32.tbl`. Its older way to a socket, `socketcall`, keeps the family out of a filter's sight.
 #[cfg(target_arch = "x86_64")]
@@ -205,11 +208,11 @@ fn answer(errno: u32) -> libc::sock_filter {
     statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno)
 }
 
-fn statement(code: u32, k: u32) -> libc::sock_filter {
+pub(super) fn statement(code: u32, k: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
 }
 
-fn jump(test: u32, k: u32, then: u8, otherwise: u8) -> libc::sock_filter {
+pub(super) fn jump(test: u32, k: u32, then: u8, otherwise: u8) -> libc::sock_filter {
     libc::sock_filter { code: (libc::BPF_JMP | test | libc::BPF_K) as u16, jt: then, jf: otherwise, k }
 }
 

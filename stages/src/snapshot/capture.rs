@@ -18,7 +18,7 @@ use super::contents::Contents;
 use super::layers::REMOVAL;
 use super::tree::{Entry, Kind, Listing, Metadata, TreeStore};
 use super::volatile::VolatileList;
-use super::{SnapshotError, xattr};
+use super::{SnapshotError, device, unpack, xattr};
 
 /// What a capture needs to know besides the directory.
 pub struct CaptureContext<'a> {
@@ -184,7 +184,7 @@ impl Walk<'_> {
     ) -> Result<(), SnapshotError> {
         remove_from_disk(disk)?;
         if listing.entries.remove(name).is_some() {
-            super::unpack::make_whiteout(disk)?;
+            unpack::make_whiteout(disk)?;
             self.changes.push((path, Change::Removed));
         }
         Ok(())
@@ -193,6 +193,13 @@ impl Walk<'_> {
     fn leaf(&mut self, path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<Entry, SnapshotError> {
         let mtime = meta.mtime().min(self.context.epoch);
         self.set_times(disk, mtime)?;
+        let mut own = self.metadata(disk, None)?;
+        if meta.is_file()
+            && let Some(kind) = device::take(&mut own.xattrs)
+        {
+            unpack::put_device(disk, &own, &kind)?;
+            return Ok(Entry { meta: own, kind });
+        }
         let kind = match meta.file_type() {
             kind if kind.is_symlink() => {
                 let target = fs::read_link(disk).map_err(SnapshotError::io("read", disk))?;
@@ -203,7 +210,7 @@ impl Walk<'_> {
             kind if kind.is_fifo() => Kind::Fifo,
             _ => self.file(path, disk, meta)?,
         };
-        Ok(Entry { meta: self.metadata(disk, None)?, kind })
+        Ok(Entry { meta: own, kind })
     }
 
     fn file(&mut self, path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<Kind, SnapshotError> {
@@ -229,7 +236,7 @@ impl Walk<'_> {
             uid: meta.uid(),
             gid: meta.gid(),
             mtime: mtime.unwrap_or(meta.mtime()),
-            xattrs: if meta.is_symlink() { BTreeMap::new() } else { xattr::read(disk)? },
+            xattrs: if meta.is_symlink() { BTreeMap::new() } else { xattr::read(disk, xattr::Side::Layer)? },
         })
     }
 }

@@ -173,7 +173,8 @@ fn describe(disk: &Path, meta: &fs::Metadata) -> String {
         kind if kind.is_dir() => format!("opaque {}", xattr::is_opaque(disk)),
         _ => format!("{:x}", meta.rdev()),
     };
-    let xattrs = if meta.is_symlink() { BTreeMap::new() } else { xattr::read(disk).unwrap() };
+    let xattrs =
+        if meta.is_symlink() { BTreeMap::new() } else { xattr::read(disk, xattr::Side::Layer).unwrap() };
     let (acls, xattrs): (BTreeMap<_, _>, BTreeMap<_, _>) =
         xattrs.into_iter().partition(|(name, _)| name.starts_with(b"system.posix_acl_"));
     let (mode, uid, gid, time) = (meta.mode(), meta.uid(), meta.gid(), meta.mtime());

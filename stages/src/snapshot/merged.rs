@@ -189,7 +189,7 @@ fn dress(path: &Path, like: &Path) -> Result<(), SnapshotError> {
     let meta = fs::symlink_metadata(like).map_err(SnapshotError::io("look at", like))?;
     chown(path, Some(meta.uid()), Some(meta.gid())).map_err(error())?;
     fs::set_permissions(path, meta.permissions()).map_err(error())?;
-    xattr::copy_xattrs(like, path).map_err(error())?;
+    xattr::copy_xattrs(like, path, xattr::Side::Layer).map_err(error())?;
     xattr::copy_times(&meta, path).map_err(error())
 }
 

@@ -6,6 +6,7 @@
 mod ahead;
 pub mod capture;
 mod contents;
+pub(crate) mod device;
 pub mod diff;
 mod error;
 pub mod flat;
@@ -29,4 +30,4 @@ pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore, Snapshot};
 pub use room::Trimmed;
 pub use tree::{Entry, Kind, Listing, Metadata, RecentTrees, TreeStore};
-pub(crate) use xattr::{copy_times, copy_xattrs};
+pub(crate) use xattr::{Side, copy_times, copy_xattrs};

@@ -182,6 +182,46 @@ fn a_layer_is_a_function_of_the_content() {
     assert_eq!(lab.stage(&a, None), lab.stage(&b, None));
 }
 
+/// Whoever made it: see `device.rs`.
+#[test]
+fn a_file_that_stands_for_a_device_becomes_one() {
+    let lab = Lab::new();
+    let (files, nodes) = (lab.upper("files"), lab.upper("nodes"));
+    for (name, mark, kind, device) in [
+        ("null", "c 1:3", FileType::CharacterDevice, makedev(1, 3)),
+        ("disk", "b 8:1", FileType::BlockDevice, makedev(8, 1)),
+    ] {
+        fs::write(files.join(name), "somebody wrote to it").unwrap();
+        mknodat(CWD, nodes.join(name), kind, Mode::from(0o600), device).unwrap();
+        for place in [files.join(name), nodes.join(name)] {
+            chown(&place, Some(3), Some(70_000)).unwrap();
+            fs::set_permissions(&place, fs::Permissions::from_mode(0o4640)).unwrap();
+        }
+        xattr::set(&files.join(name), b"user.ibuild.device", mark.as_bytes()).unwrap();
+    }
+    lab.capture(&files, None);
+    let meta = fs::symlink_metadata(files.join("null")).unwrap();
+    assert_eq!((meta.rdev(), meta.mode() & 0o7777, meta.gid()), (makedev(1, 3), 0o4640, 70_000));
+    assert_eq!(lab.stage(&files, None), lab.stage(&nodes, None));
+}
+
+/// Root's overlays do not know it, so neither may a capture.
+#[test]
+fn another_kind_of_overlays_mark_is_only_an_attribute() {
+    let lab = Lab::new();
+    let (first, second) = (lab.upper("first"), lab.upper("second"));
+    fs::create_dir(first.join("d")).unwrap();
+    fs::write(first.join("d/stays"), "stays").unwrap();
+    let base = lab.stage(&first, None);
+    fs::create_dir(second.join("d")).unwrap();
+    xattr::set(&second.join("d"), b"user.overlay.opaque", b"y").unwrap();
+    let captured = lab.capture(&second, Some(base.tree));
+    let trees = TreeStore::new(&lab.store);
+    assert!(trees.find(captured.tree, b"d/stays").unwrap().is_some());
+    let dir = trees.find(captured.tree, b"d").unwrap().unwrap();
+    assert_eq!(dir.meta.xattrs[&b"user.overlay.opaque"[..]], b"y");
+}
+
 #[test]
 fn removals_hide_and_opaque_directories_hide_all() {
     let lab = Lab::new();

@@ -12,15 +12,17 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, chownat, fchmod, fchown,
-    futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags, chownat, fchmod,
+    fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 
 use super::layers::REMOVAL;
 use super::tarball::{Member, MemberKind, Segment, read_members};
-use super::tree::Metadata;
-use super::{SnapshotError, xattr};
+use super::tree::{Kind, Metadata};
+use super::{SnapshotError, device, xattr};
+use crate::userns;
 
 /// Where a tarball comes from decides what its names mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +67,26 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Whether a member's owner, mode and times are still to be set.
+/// Puts a device in the place of the file at `path`, exactly as it would be unpacked.
+pub(super) fn put_device(path: &Path, meta: &Metadata, kind: &Kind) -> Result<(), SnapshotError> {
+    let (kind, major, minor) = match kind {
+        Kind::Char(major, minor) => (FileType::CharacterDevice, *major, *minor),
+        Kind::Block(major, minor) => (FileType::BlockDevice, *major, *minor),
+        _ => unreachable!("the caller has a device"),
+    };
+    let place = Place { dir: CWD, name: path.as_os_str().as_bytes(), disk: path.to_owned() };
+    let made = place.clear().and_then(|()| place.device(kind, major, minor));
+    made.map_err(SnapshotError::io("create", path))?;
+    place.own(meta)?;
+    place.set_mode(meta.mode).map_err(SnapshotError::io("set the mode of", path))?;
+    place.set_xattrs(meta)?;
+    place.set_mtime(meta.mtime).map_err(SnapshotError::io("set the times of", path))
+}
+
+/// Whether a member's owner, mode and times are still to be set, and how.
 enum Created {
     Anew,
-    Dressed,
+    Open(File),
     Before,
 }
 
@@ -111,7 +129,8 @@ impl Unpacker<'_> {
         let error = SnapshotError::io("extract", &place.disk);
         match self.create(&place, member, bytes).map_err(error)? {
             Created::Anew => self.dress(&place, member),
-            Created::Dressed | Created::Before => Ok(()),
+            Created::Open(file) => place.dress_file(&file, &member.meta),
+            Created::Before => Ok(()),
         }
     }
 
@@ -189,18 +208,16 @@ impl Unpacker<'_> {
         }
         place.clear()?;
         let (dir, name) = (place.dir, place.name);
-        let node = |kind, device| Ok(mknodat(dir, name, kind, Mode::from(0o600), device)?);
         let made: io::Result<()> = match &member.kind {
             MemberKind::Directory => Ok(()),
             MemberKind::File { size, segments } => {
-                let file = place.file(*size, segments, bytes, &mut self.buffer)?;
-                return place.dress_file(&file, &member.meta);
+                return place.file(*size, segments, bytes, &mut self.buffer).map(Created::Open);
             }
             MemberKind::Symlink(target) => Ok(symlinkat(target.as_slice(), dir, name)?),
             MemberKind::HardLink(target) => self.hard_link(place, target),
-            MemberKind::Char(major, minor) => node(FileType::CharacterDevice, makedev(*major, *minor)),
-            MemberKind::Block(major, minor) => node(FileType::BlockDevice, makedev(*major, *minor)),
-            MemberKind::Fifo => node(FileType::Fifo, 0),
+            MemberKind::Char(major, minor) => place.device(FileType::CharacterDevice, *major, *minor),
+            MemberKind::Block(major, minor) => place.device(FileType::BlockDevice, *major, *minor),
+            MemberKind::Fifo => Ok(mknodat(dir, name, FileType::Fifo, Mode::from(0o600), 0)?),
         };
         made.map(|()| Created::Anew)
     }
@@ -218,9 +235,7 @@ impl Unpacker<'_> {
         if matches!(kind, MemberKind::HardLink(_)) {
             return Ok(());
         }
-        let error = || SnapshotError::io("set the owner of", &place.disk);
-        let (uid, gid) = (rustix::fs::Uid::from_raw(meta.uid), rustix::fs::Gid::from_raw(meta.gid));
-        chownat(place.dir, place.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(error())?;
+        place.own(meta)?;
         if !matches!(kind, MemberKind::Symlink(_)) {
             place.set_mode(meta.mode).map_err(SnapshotError::io("set the mode of", &place.disk))?;
         }
@@ -287,8 +302,7 @@ impl Place<'_> {
         bytes: &mut dyn Read,
         buffer: &mut [u8],
     ) -> io::Result<File> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(openat(self.dir, self.name, flags, Mode::from(0o600))?);
+        let mut file = self.empty_file()?;
         let mut end = 0;
         for segment in segments {
             if segment.offset != end {
@@ -304,14 +318,39 @@ impl Place<'_> {
         Ok(file)
     }
 
+    /// A device node, or a file that stands for one where nobody can make them.
+    fn device(&self, kind: FileType, major: u32, minor: u32) -> io::Result<()> {
+        if userns::is_initial() {
+            return Ok(mknodat(self.dir, self.name, kind, Mode::from(0o600), makedev(major, minor))?);
+        }
+        let file = self.empty_file()?;
+        let value = device::encode(kind, major, minor);
+        Ok(fsetxattr(&file, device::ATTRIBUTE, &value, XattrFlags::CREATE)?)
+    }
+
+    fn empty_file(&self) -> io::Result<File> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(openat(self.dir, self.name, flags, Mode::from(0o600))?))
+    }
+
+    /// Sets the owner.
+    fn own(&self, meta: &Metadata) -> Result<(), SnapshotError> {
+        let (uid, gid) = owner(meta);
+        chownat(self.dir, self.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| self.owner_error(error, meta))
+    }
+
+    fn owner_error(&self, error: Errno, meta: &Metadata) -> SnapshotError {
+        SnapshotError::io("set the owner of", &self.disk)(userns::explain_owner(error, meta.uid, meta.gid))
+    }
+
     /// The same as [`Unpacker::dress`], in the same order, through a descriptor that is open anyway.
-    fn dress_file(&self, file: &File, meta: &Metadata) -> io::Result<Created> {
-        let (uid, gid) = (rustix::fs::Uid::from_raw(meta.uid), rustix::fs::Gid::from_raw(meta.gid));
-        fchown(file, Some(uid), Some(gid))?;
-        fchmod(file, Mode::from(meta.mode))?;
-        self.set_xattrs(meta).map_err(io::Error::other)?;
-        futimens(file, &times(meta.mtime))?;
-        Ok(Created::Dressed)
+    fn dress_file(&self, file: &File, meta: &Metadata) -> Result<(), SnapshotError> {
+        let (uid, gid) = owner(meta);
+        fchown(file, Some(uid), Some(gid)).map_err(|error| self.owner_error(error, meta))?;
+        fchmod(file, Mode::from(meta.mode)).map_err(SnapshotError::io("set the mode of", &self.disk))?;
+        self.set_xattrs(meta)?;
+        futimens(file, &times(meta.mtime)).map_err(SnapshotError::io("set the times of", &self.disk))
     }
 
     fn set_mode(&self, mode: u32) -> io::Result<()> {
@@ -329,15 +368,16 @@ impl Place<'_> {
     }
 
     fn set_xattrs(&self, meta: &Metadata) -> Result<(), SnapshotError> {
-        for (name, value) in meta.xattrs.iter().filter(|(name, _)| xattr::is_kept(name)) {
-            xattr::set(&self.disk, name, value)?;
-        }
-        Ok(())
+        xattr::write(&self.disk, &meta.xattrs, xattr::Side::Layer)
     }
 
     fn set_mtime(&self, mtime: i64) -> io::Result<()> {
         Ok(utimensat(self.dir, self.name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?)
     }
+}
+
+fn owner(meta: &Metadata) -> (rustix::fs::Uid, rustix::fs::Gid) {
+    (rustix::fs::Uid::from_raw(meta.uid), rustix::fs::Gid::from_raw(meta.gid))
 }
 
 fn times(mtime: i64) -> Timestamps {
