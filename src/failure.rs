@@ -9,6 +9,7 @@ use ibuild::stages::build::{ShellError, StageError, TargetError};
 use ibuild::stages::machine::MachineError;
 use ibuild::stages::packages::PackageError;
 use ibuild::stages::recipe::{FindStageError, RecipeErrors, Style as RecipeStyle};
+use ibuild::stages::userns::UserNamespaceError;
 
 use crate::terminal::{Style, harmless, paint};
 
@@ -147,6 +148,14 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(CacheError::Index { .. }) = find_store_error(error) {
         hints.push("`ibuild cache fsck` puts a broken index aside and begins a new one".to_owned());
     }
+    if let Some(CacheError::Foreign { .. }) = find(error) {
+        hints
+            .push("`--cache-dir DIR` names another one; root and other users each need their own".to_owned());
+    }
+    if let Some(error) = find::<UserNamespaceError>(error) {
+        hints.push(error.hint());
+        hints.push("`ibuild doctor` tells all that is missing".to_owned());
+    }
     if let Some(error) = find::<TargetError>(error) {
         hints.push(error.hint());
     }
@@ -183,6 +192,7 @@ fn status(error: &anyhow::Error) -> Status {
         .or(is(find::<TargetError>(error).is_some(), Status::Usage))
         .or(is(find::<FindStageError>(error).is_some(), Status::Usage))
         .or(is(find::<EnvironmentError>(error).is_some(), Status::Environment))
+        .or(is(find::<UserNamespaceError>(error).is_some(), Status::Environment))
         .or(is(find::<CheckFailed>(error).is_some(), Status::Failed))
         .or(find::<MachineError>(error).map(machine_status))
         .or(is(find::<ShellError>(error).is_some(), Status::Environment))

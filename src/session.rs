@@ -13,6 +13,7 @@ use ibuild::stages::packages::{FetchObserver, MirrorOverride, Unobserved};
 use ibuild::stages::recipe::{Overrides, Recipe, suggest};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::LayerStore;
+use ibuild::stages::userns;
 
 use crate::STAGE_INIT;
 use crate::cli::{BuildArgs, Global};
@@ -146,13 +147,14 @@ impl How {
     }
 }
 
-/// Refuses what only root can do yet, before any work.
-pub fn require_root(what: &str) -> Result<()> {
+/// Makes an ordinary user root of a namespace, before there is a second thread; root stays root. From then on a
+/// new file's mode is what whoever makes it says, and not a matter of the user's habits.
+pub fn become_root() -> Result<()> {
+    nix::sys::stat::umask(nix::sys::stat::Mode::S_IWGRP | nix::sys::stat::Mode::S_IWOTH);
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
-    Err(anyhow::Error::from(denied).context(format!("{what} needs root: run it with `sudo`")))
+    userns::enter().context("without root, this works in a user namespace only, and there is none")
 }
 
 /// Where the targets of the project in `dir` go.
@@ -192,7 +194,8 @@ pub fn store_dir(global: &Global, settings: &Settings) -> Result<PathBuf> {
     if let Some(dir) = global.cache_dir.as_ref().or(settings.cache_dir.as_ref()) {
         return std::path::absolute(dir).with_context(|| format!("cannot find `{}`", dir.display()));
     }
-    if nix::unistd::geteuid().is_root() {
+    // Root of a user namespace is somebody else outside.
+    if nix::unistd::geteuid().is_root() && userns::is_initial() {
         return Ok(PathBuf::from("/var/cache/ibuild"));
     }
     let home = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

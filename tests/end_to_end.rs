@@ -5,6 +5,8 @@
 
 #![expect(clippy::print_stderr, reason = "the story tells its chapters and what they measured")]
 
+mod ordinary;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -13,6 +15,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use ibuild::cache::{BlobId, Digest};
+use ordinary::Ordinary;
 
 /// What a user sees of a build.
 struct Built {
@@ -60,28 +63,8 @@ impl World {
     #[track_caller]
     fn build(&self, project: &str, cache: &str, options: &[&str]) -> Built {
         let mut command = self.ibuild(project, cache);
-        command.args(["build", "--target", "hello.ova", "--json"]).args(options);
-        let said = expect_success(&command.output().unwrap());
-        let events: Vec<serde_json::Value> =
-            said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert!(events.iter().all(|event| event["v"] == 1));
-        let stages = |wanted: &dyn Fn(&serde_json::Value) -> bool| -> Vec<String> {
-            let of = |event: &&serde_json::Value| event["event"] == "finished" && wanted(event);
-            events.iter().filter(of).map(|event| event["stage"].as_str().unwrap().to_owned()).collect()
-        };
-        let built = events.iter().find(|event| event["event"] == "built").expect("a closing event");
-        let ran = stages(&|event| event["outcome"] == "ran");
-        assert_eq!(built["run"].as_u64().unwrap() as usize, ran.len());
-        Built {
-            digest: built["blake3"].as_str().unwrap().to_owned(),
-            same_output: stages(&|event| event["same_output"] == true),
-            nondeterministic: events
-                .iter()
-                .filter(|event| event["event"] == "nondeterministic")
-                .map(|event| format!("{}: {}", event["stage"], event["paths"]))
-                .collect(),
-            ran,
-        }
+        command.args(BUILD).args(options);
+        Built::read(&expect_success(&command.output().unwrap()))
     }
 
     fn script(&self, name: &str) -> PathBuf {
@@ -92,6 +75,33 @@ impl World {
         let text = fs::read_to_string(self.script(script)).unwrap();
         assert!(text.contains(from), "{script} has no {from:?}");
         fs::write(self.script(script), text.replace(from, to)).unwrap();
+    }
+}
+
+const BUILD: [&str; 4] = ["build", "--target", "hello.ova", "--json"];
+
+impl Built {
+    /// From the events that it printed.
+    fn read(said: &str) -> Self {
+        let events: Vec<serde_json::Value> =
+            said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(events.iter().all(|event| event["v"] == 1));
+        let stages = |wanted: &dyn Fn(&serde_json::Value) -> bool| -> Vec<String> {
+            let of = |event: &&serde_json::Value| event["event"] == "finished" && wanted(event);
+            events.iter().filter(of).map(|event| event["stage"].as_str().unwrap().to_owned()).collect()
+        };
+        let built = events.iter().find(|event| event["event"] == "built").expect("a closing event");
+        let ran = stages(&|event| event["outcome"] == "ran");
+        assert_eq!(built["run"].as_u64().unwrap() as usize, ran.len());
+        let nondeterministic = events.iter().filter(|event| event["event"] == "nondeterministic");
+        let nondeterministic =
+            nondeterministic.map(|event| format!("{}: {}", event["stage"], event["paths"]));
+        Self {
+            digest: built["blake3"].as_str().unwrap().to_owned(),
+            same_output: stages(&|event| event["same_output"] == true),
+            nondeterministic: nondeterministic.collect(),
+            ran,
+        }
     }
 }
 
@@ -159,6 +169,7 @@ fn hello_from_its_recipe_to_a_login_prompt() {
     nothing_of_the_build_is_in_the_image(&world);
     all_formats_hold_the_same_disk(&world);
     it_boots(&world);
+    without_root_the_bits_are_the_same(&world, &first);
     assert_eq!(Host::look(), host, "something stayed behind");
 }
 
@@ -386,4 +397,28 @@ fn it_boots(world: &World) {
         assert!(status.success(), "{}", tail.collect::<Vec<_>>().join("\n"));
         eprintln!("login after {:.1} s", start.elapsed().as_secs_f64());
     }
+}
+
+fn without_root_the_bits_are_the_same(world: &World, first: &Built) {
+    let start = chapter("without root the bits are the same");
+    let user = Ordinary::new(world.root.path());
+    let project = user.home().join("hello");
+    copy_tree(Path::new("examples/hello"), &project);
+    fs::copy(world.path("one/hello/ibuild.lock"), project.join("ibuild.lock")).unwrap();
+    // All packages come from root's store; nobody is asked again.
+    fs::write(project.join("ibuild.local.toml"), DEAD).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = user.command(Path::new(env!("CARGO_BIN_EXE_ibuild")));
+        expect_success(&command.args(["-C", "hello"]).args(arguments).output().unwrap())
+    };
+    user.give(&user.home());
+    run(&["cache", "ls"]);
+    let store = user.home().join(".cache/ibuild");
+    let status = Command::new("cp").arg("-r").args([&world.path("cache/packages"), &store]).status().unwrap();
+    assert!(status.success());
+    user.give(&store);
+    let built = Built::read(&run(&BUILD));
+    eprintln!("{} stages in {:.1} s", built.ran.len(), start.elapsed().as_secs_f64());
+    assert_eq!((built.ran.len(), &built.digest), (11, &first.digest));
+    assert_eq!(digest_of(&project.join("out/hello.ova")), first.digest);
 }

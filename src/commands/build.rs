@@ -20,13 +20,12 @@ use super::shell;
 use crate::cli::{BuildArgs, Global};
 use crate::failure::UsageError;
 use crate::interrupt;
-use crate::session::{How, Session, find_stage, require_root};
+use crate::session::{How, Session, find_stage};
 use crate::ui::{Mode, Ui, bytes, emit, seconds};
 
 pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     let start = Instant::now();
     let session = Session::open(global, &args.targets.vars)?;
-    require_root("building")?;
     let project = Project::new(&session.recipe);
     let goal = Goal::of(&project, args)?;
     if args.nice {

@@ -1,5 +1,7 @@
 //! `ibuild doctor`: what the host needs, what it is for, and how to get what is missing. Nothing is changed.
 
+mod ordinary;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -143,8 +145,7 @@ impl Host {
     }
 
     fn checks(&self) -> Vec<Check> {
-        vec![
-            self.root(),
+        let mut checks = vec![
             self.overlayfs(),
             self.tool("mke2fs", "disks", Need::Build, MkfsTool::find().map(|tool| tool.version().to_owned())),
             self.gpgv(),
@@ -155,7 +156,9 @@ impl Host {
             self.tool("qemu", "boot", Need::Part, Qemu::find().map(|tool| tool.version().to_owned())),
             self.firmware(),
             accelerator(),
-        ]
+        ];
+        checks.splice(0..0, ordinary::checks(&self.store));
+        checks
     }
 
     fn tool(
@@ -208,12 +211,6 @@ impl Host {
             true => check,
             false => check.bad(State::Missing, install("debian-archive-keyring")),
         }
-    }
-
-    fn root(&self) -> Check {
-        let user = nix::unistd::geteuid();
-        let check = Check::ok("root", "stages", Need::Build, format!("user id {user}"));
-        if user.is_root() { check } else { check.bad(State::Missing, "run ibuild with `sudo`") }
     }
 
     fn overlayfs(&self) -> Check {

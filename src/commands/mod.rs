@@ -20,14 +20,42 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{CacheCommand, Cli, Command};
 use crate::failure::UsageError;
+use crate::session::become_root;
+
+/// Whether a command makes, enters, looks into or removes root file systems, whose files belong to all kinds of users.
+/// The others only read what belongs to whoever owns the store.
+fn handles_root_file_systems(command: &Command) -> bool {
+    use CacheCommand::{Fsck, Gc, Ls, Pin, Rm, Show, Stats, Unpin, Verify};
+    match command {
+        Command::Build(_) | Command::Shell(_) => true,
+        Command::Cache { command } => match command {
+            Show(_) | Stats(_) | Fsck(_) | Gc(_) | Rm { .. } => true,
+            Ls(_) | Verify(_) | Pin(_) | Unpin(_) => false,
+        },
+        Command::Init(_)
+        | Command::Plan(_)
+        | Command::Explain(_)
+        | Command::Graph(_)
+        | Command::Log(_)
+        | Command::Boot(_)
+        | Command::Update(_)
+        | Command::Clean(_)
+        | Command::Doctor(_)
+        | Command::Recipe { .. }
+        | Command::Completions { .. } => false,
+    }
+}
 
 /// Does the command.
 pub fn run(cli: &Cli) -> Result<ExitCode> {
     let global = &cli.global;
     if let Some(dir) = &global.directory {
         work_in(dir)?;
+    }
+    if handles_root_file_systems(&cli.command) {
+        become_root()?;
     }
     match &cli.command {
         Command::Init(args) => init::run(args),
