@@ -12,19 +12,21 @@ mod history;
 mod memory;
 mod pins;
 mod plan;
+mod report;
 mod stage;
 mod value;
 
 pub use describe::{ACTION_DOMAIN, Description};
-pub use engine::{
-    BuildError, BuildReport, BuildResult, Engine, EngineOptions, Event, Observer, OnFailure, Outcome, Report,
-    StageReport,
-};
+pub use engine::Engine;
 pub use explain::{Change, DirtyReason, changes, value_changes};
 pub use history::{Build, BuiltStage};
 pub use memory::{ActionResult, LastRun, RememberedStage, RunMemory};
 pub use pins::Pin;
 pub use plan::{Plan, PlannedStage, Verdict, plan};
+pub use report::{
+    BuildError, BuildReport, BuildResult, EngineOptions, Event, Observer, OnFailure, Outcome, Report,
+    StageReport,
+};
 pub use stage::{GraphBuilder, GraphError, StageGraph, StageId, StageName};
 pub use value::Value;
 
