@@ -14,3 +14,4 @@ mod lab;
 mod mounts;
 mod power_cut;
 mod read_only;
+mod together;
