@@ -27,6 +27,9 @@ pub enum DiskError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A snapshot cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] crate::snapshot::SnapshotError),
     /// A host tool is missing, too old, or failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
@@ -47,6 +50,20 @@ pub enum DiskError {
         attribute: String,
         /// Why not.
         reason: String,
+    },
+    /// The layers of a root file system do not make its tree.
+    #[error("cannot place `{file}`: the layers of the root file system and its tree disagree about it")]
+    Disagree {
+        /// Path inside the root file system.
+        file: String,
+    },
+    /// The root file system does not fit.
+    #[error("image `{image}`: the root file system does not fit onto the disk, which has too few {what}")]
+    Full {
+        /// The image's name.
+        image: String,
+        /// What there is too little of.
+        what: &'static str,
     },
     /// The flat tar of a root file system cannot be read.
     #[error("cannot read the root file system `{}`: {reason}", path.display())]
@@ -71,6 +88,11 @@ impl DiskError {
     pub fn hint(&self) -> Option<String> {
         match self {
             DiskError::Tool(error) => error.hint(),
+            DiskError::Full { .. } => Some("give the image a larger `disk.size`".into()),
+            DiskError::Disagree { .. } => Some(
+                "the unpacked layers were changed by something else: `ibuild cache fsck` tells, and mends it"
+                    .into(),
+            ),
             _ => None,
         }
     }

@@ -6,12 +6,14 @@
 //! [`FilesystemWriter::identity`], [`packer_identity`], [`GrubPlan::VERSION`].
 
 mod boot;
+mod contents;
 mod digest;
 mod error;
 mod ext4;
 mod format;
 mod gpt;
 mod identity;
+mod map;
 mod ova;
 mod pack;
 mod qcow2;
@@ -24,14 +26,15 @@ mod vmdk;
 pub use boot::{BiosBoot, BootFiles, GrubPlan};
 pub use digest::Digests;
 pub use error::DiskError;
-pub use ext4::{FilesystemJob, FilesystemWriter, Mke2fs, MkfsTool};
+pub use ext4::{FilesystemJob, FilesystemOptions, FilesystemWriter, Mke2fs, MkfsTool, filesystem};
 pub use format::{Format, UnknownFormat};
 pub use gpt::{Gpt, Role};
 pub use identity::{Identity, Mac};
+pub use map::{ContentFile, DiskMap, Origin, Piece};
 pub use ova::{MachineDisk, OVA_WRITER, OvfMachine, ovf_text, write_ova};
 pub use pack::{PackedArtifact, Source, pack, packer_identity};
 pub use qcow2::QemuImg;
-pub use raw::{RawDisk, assemble_raw};
+pub use raw::{RawDisk, assemble_raw, write_raw};
 pub(crate) use sparse::copy as copy_sparsely;
 pub use spec::{DiskSpec, Firmware, FirmwareSet, MIB, Nic, SMALLEST_DISK, VmSpec};
 pub use vmdk::{GRAIN, VMDK_WRITER, write_vmdk};

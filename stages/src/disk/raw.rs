@@ -3,12 +3,21 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use rayon::prelude::*;
+
+use super::Progress;
 use super::boot::{BootFiles, format_esp};
+use super::contents::Contents;
 use super::error::DiskError;
 use super::ext4::{FilesystemJob, FilesystemWriter};
 use super::gpt::{Gpt, Role};
+use super::map::{DiskMap, Piece};
 use super::spec::DiskSpec;
+
+/// Bytes that are read and written at once.
+const CHUNK: usize = 1 << 20;
 
 /// What a raw disk is made of.
 #[derive(Debug)]
@@ -39,6 +48,27 @@ pub fn assemble_raw(disk: &RawDisk<'_>, fs: &dyn FilesystemWriter, out: &Path) -
         range: Role::Root.range(disk.spec.size),
         spec: disk.spec,
         scratch: scratch.path(),
+    })
+}
+
+/// Writes a described disk to the new file `out`, and leaves it sparse.
+///
+/// Pieces are read and written by several threads: the bytes do not depend on how many.
+pub fn write_raw(map: &DiskMap, out: &Path, progress: Progress<'_>) -> Result<(), DiskError> {
+    let file = File::create(out).map_err(DiskError::io("create the disk", out))?;
+    file.set_len(map.size).map_err(DiskError::io("size the disk", out))?;
+    let contents = Contents::of(map);
+    let total = map.pieces.iter().map(Piece::length).sum();
+    let done = AtomicU64::new(0);
+    map.pieces.par_iter().try_for_each_init(Vec::new, |buffer, piece| {
+        for skip in (0..piece.length()).step_by(CHUNK) {
+            buffer.resize((piece.length() - skip).min(CHUNK as u64) as usize, 0);
+            contents.read(piece, skip, buffer)?;
+            write_sparsely(&file, piece.at + skip, buffer).map_err(DiskError::io("write the disk", out))?;
+            let length = buffer.len() as u64;
+            progress(done.fetch_add(length, Ordering::Relaxed) + length, total);
+        }
+        Ok(())
     })
 }
 

@@ -9,6 +9,7 @@ mod contents;
 pub(crate) mod device;
 pub mod diff;
 mod error;
+pub mod files;
 pub mod flat;
 #[cfg(test)]
 mod generated;
@@ -30,4 +31,6 @@ pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore, Snapshot};
 pub use room::Trimmed;
 pub use tree::{Entry, Kind, Listing, Metadata, RecentTrees, TreeStore};
+#[cfg(test)]
+pub(crate) use xattr::read as read_xattrs;
 pub(crate) use xattr::{Side, copy_times, copy_xattrs};

@@ -71,7 +71,7 @@ const OWN: &[u8] = b"user.overlay.";
 const ESCAPE: &[u8] = b"overlay.";
 
 /// The attributes of a file itself, not of what a link points to, that are part of a tree, by their names there.
-pub(super) fn read(path: &Path, side: Side) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, SnapshotError> {
+pub(crate) fn read(path: &Path, side: Side) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, SnapshotError> {
     let marks = Marks::on(side);
     let mut found = BTreeMap::new();
     for name in names(path)?.split(|b| *b == 0) {

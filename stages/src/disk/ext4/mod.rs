@@ -1,17 +1,80 @@
-//! The root file system: an ext4 in the last partition of a disk, filled from a flat tar.
+//! The root file system: an ext4 in the last partition of a disk.
+//!
+//! [`filesystem`] describes one as a function of the layers that make it, so that what earlier layers brought stays where
+//! it is when a later one changes. Reading order: `geometry` (what follows from the size), `tree` (what the layers make),
+//! `place` (who gets which blocks), `write` (what becomes of that as bytes). [`Mke2fs`] fills one from a flat tar.
 
+mod attrs;
+mod base;
+mod build;
+mod bytes;
+mod crc;
+mod dirs;
+mod extents;
+mod geometry;
+mod hash;
+mod inode;
+mod journal;
 mod mke2fs;
+mod place;
+mod resize;
+mod space;
+mod superblock;
+#[cfg(test)]
+mod tests;
 mod tool;
+mod tree;
+mod usage;
+mod write;
 mod xattrs;
 
 use std::ops::Range;
 use std::path::Path;
 
+pub use build::filesystem;
 pub use mke2fs::Mke2fs;
 pub use tool::MkfsTool;
 
+use uuid::Uuid;
+
 use super::error::DiskError;
+use super::gpt::Role;
 use super::spec::DiskSpec;
+
+/// The inode that is the journal.
+const JOURNAL_INODE: u32 = 8;
+
+/// What a file system is besides its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesystemOptions {
+    /// The image's name, for messages.
+    pub image: String,
+    /// The first of its bytes on the disk, a multiple of a grain.
+    pub start: u64,
+    /// Its bytes.
+    pub size: u64,
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// The seed of the hash that orders large directories.
+    pub hash_seed: Uuid,
+    /// The time of everything that has no other, seconds since 1970.
+    pub epoch: i64,
+}
+
+impl FilesystemOptions {
+    /// The root file system of a disk.
+    pub fn of(spec: &DiskSpec) -> Self {
+        let range = Role::Root.range(spec.size);
+        Self {
+            image: spec.name.clone(),
+            start: range.start,
+            size: range.end - range.start,
+            uuid: spec.fs_uuid,
+            hash_seed: spec.identity().hash_seed(),
+            epoch: spec.epoch as i64,
+        }
+    }
+}
 
 /// A file system to be written.
 #[derive(Debug)]

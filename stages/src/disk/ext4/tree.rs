@@ -1,0 +1,310 @@
+//! The tree that layers make, with the inodes and blocks that each thing in it was given.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::attrs::{Attrs, Refused};
+use super::crc::crc32c;
+use super::dirs;
+use super::extents::Extent;
+use super::inode::{self, SHORT_LINK};
+use crate::disk::error::DiskError;
+use crate::snapshot::files::{LayerChange, LayerContent, LayerFile, LayerKind, Listed};
+use crate::snapshot::{Entry, Kind, Metadata};
+use ibuild_cache::BlobId;
+
+/// A file, by its place in [`Tree::nodes`].
+pub type NodeId = usize;
+
+/// The root directory.
+pub const ROOT: NodeId = 0;
+
+/// Where `e2fsck` puts files that have lost their names.
+const LOST_AND_FOUND: &[u8] = b"lost+found";
+
+/// A file without its names.
+#[derive(Debug)]
+pub struct Node {
+    /// Its inode; zero until it is placed.
+    pub inode: u32,
+    /// Owner, mode, times.
+    pub meta: Metadata,
+    /// Its attributes as ext4 keeps them.
+    pub attrs: Attrs,
+    /// The block of its attributes, if it was given one.
+    pub attr_block: Option<u64>,
+    /// Type and content.
+    pub body: Body,
+    /// How many names it has in the end.
+    pub names: u32,
+    /// Where its blocks are: those of a file or long link, or those that a directory may use.
+    pub extents: Vec<Extent>,
+    /// The blocks of its tree of extents.
+    pub index: Vec<u64>,
+    /// A number that follows from its first name, and cuts files into packs.
+    pub mark: u32,
+}
+
+/// What a file is.
+#[derive(Debug)]
+pub enum Body {
+    /// A directory.
+    Directory {
+        /// What is in it.
+        children: BTreeMap<Vec<u8>, NodeId>,
+        /// The directory above.
+        parent: NodeId,
+    },
+    /// A regular file.
+    Regular {
+        /// Its bytes, as its layer has them.
+        content: LayerContent,
+        /// Their digest, if they are still there in the end.
+        digest: Option<BlobId>,
+    },
+    /// A symbolic link.
+    Symlink(Vec<u8>),
+    /// A character device.
+    Char(u32, u32),
+    /// A block device.
+    Block(u32, u32),
+    /// A named pipe.
+    Fifo,
+}
+
+impl Body {
+    /// The type as a mode has it, and as a directory entry has it.
+    pub fn kind(&self) -> (u16, u8) {
+        match self {
+            Body::Directory { .. } => (inode::DIRECTORY, dirs::DIRECTORY),
+            Body::Regular { .. } => (inode::REGULAR, 1),
+            Body::Symlink(_) => (inode::SYMLINK, 7),
+            Body::Char(..) => (inode::CHAR, 3),
+            Body::Block(..) => (inode::BLOCK_DEVICE, 4),
+            Body::Fifo => (inode::FIFO, 5),
+        }
+    }
+}
+
+/// What one layer, or all of them together, brought.
+#[derive(Debug, Default)]
+pub struct Fresh {
+    /// New files, in the order of their names.
+    pub nodes: Vec<NodeId>,
+    /// Directories in which names changed, or that are new, or have other attributes; each once, in order.
+    pub directories: Vec<NodeId>,
+}
+
+/// Everything that layers brought so far.
+#[derive(Debug)]
+pub struct Tree {
+    /// All files, those that are not there any more too.
+    pub nodes: Vec<Node>,
+}
+
+impl Tree {
+    /// An empty root directory.
+    pub fn new() -> Self {
+        let body = Body::Directory { children: BTreeMap::new(), parent: ROOT };
+        Self { nodes: vec![Node::new(Metadata::default(), Attrs::default(), body, 0)] }
+    }
+
+    /// Puts the directory there that every ext4 has, below all layers.
+    pub fn add_lost_and_found(&mut self, epoch: i64) -> Result<Fresh, DiskError> {
+        let meta = Metadata { mode: 0o700, mtime: epoch, ..Metadata::default() };
+        let file = LayerFile { meta, kind: LayerKind::Directory };
+        self.add(&vec![(LOST_AND_FOUND.to_vec(), LayerChange::Set(file))])
+    }
+
+    /// Puts a layer on top.
+    pub fn add(&mut self, layer: &Listed<LayerChange>) -> Result<Fresh, DiskError> {
+        let mut fresh = Fresh::default();
+        let mut names = HashMap::new();
+        for (path, change) in layer {
+            match change {
+                LayerChange::Removed => self.remove(path, &mut fresh),
+                LayerChange::Opaque => self.clear(path, &mut fresh),
+                LayerChange::Set(file) => self.set(path, file, &mut names, &mut fresh)?,
+            }
+        }
+        let mut seen = vec![false; self.nodes.len()];
+        fresh.directories.retain(|node| !std::mem::replace(&mut seen[*node], true));
+        Ok(fresh)
+    }
+
+    /// All files that are there, as if one layer had brought them.
+    pub fn everything(&self) -> Fresh {
+        let mut fresh = Fresh::default();
+        let mut seen = vec![false; self.nodes.len()];
+        self.walk(ROOT, &mut |node| {
+            if !std::mem::replace(&mut seen[node], true) {
+                fresh.nodes.push(node);
+            }
+        });
+        fresh.directories = fresh.nodes.iter().copied().filter(|node| self.is_directory(*node)).collect();
+        fresh
+    }
+
+    /// Visits every name below a directory, the directory itself first.
+    pub fn walk(&self, node: NodeId, visit: &mut impl FnMut(NodeId)) {
+        visit(node);
+        if let Body::Directory { children, .. } = &self.nodes[node].body {
+            children.values().for_each(|child| self.walk(*child, visit));
+        }
+    }
+
+    fn is_directory(&self, node: NodeId) -> bool {
+        matches!(self.nodes[node].body, Body::Directory { .. })
+    }
+
+    /// What is in a directory; nothing in anything else.
+    pub fn children(&mut self, node: NodeId) -> &mut BTreeMap<Vec<u8>, NodeId> {
+        match &mut self.nodes[node].body {
+            Body::Directory { children, .. } => children,
+            _ => unreachable!("a layer has a directory before what is in it"),
+        }
+    }
+
+    fn find(&self, path: &[u8]) -> Option<NodeId> {
+        path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).try_fold(ROOT, |node, name| {
+            match &self.nodes[node].body {
+                Body::Directory { children, .. } => children.get(name).copied(),
+                _ => None,
+            }
+        })
+    }
+
+    /// The directory that a path is in, and the name there.
+    fn place<'p>(&self, path: &'p [u8]) -> (Option<NodeId>, &'p [u8]) {
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        let (above, name) = slash.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
+        (self.find(above).filter(|node| self.is_directory(*node)), name)
+    }
+
+    fn remove(&mut self, path: &[u8], fresh: &mut Fresh) {
+        if let (Some(above), name) = self.place(path) {
+            self.children(above).remove(name);
+            fresh.directories.push(above);
+        }
+    }
+
+    fn clear(&mut self, path: &[u8], fresh: &mut Fresh) {
+        if let Some(node) = self.find(path) {
+            self.children(node).clear();
+            fresh.directories.push(node);
+        }
+    }
+
+    fn set<'l>(
+        &mut self,
+        path: &'l [u8],
+        file: &'l LayerFile,
+        names: &mut HashMap<&'l [u8], NodeId>,
+        fresh: &mut Fresh,
+    ) -> Result<(), DiskError> {
+        let attrs = Attrs::of(&file.meta.xattrs).map_err(|refused| refuse(path, refused))?;
+        let there = self.find(path).filter(|node| self.is_directory(*node));
+        if let (LayerKind::Directory, Some(node)) = (&file.kind, there) {
+            let node_there = &mut self.nodes[node];
+            (node_there.meta, node_there.attrs) = (file.meta.clone(), attrs);
+            fresh.directories.push(node);
+            return Ok(());
+        }
+        let (above, name) = self.place(path);
+        let above = above.ok_or_else(|| disagree(path))?;
+        let node = match &file.kind {
+            LayerKind::Link(first) => *names.get(&first[..]).ok_or_else(|| disagree(path))?,
+            _ => self.make(path, file, attrs, above, fresh),
+        };
+        names.insert(path, node);
+        self.children(above).insert(name.to_vec(), node);
+        fresh.directories.push(above);
+        Ok(())
+    }
+
+    fn make(
+        &mut self,
+        path: &[u8],
+        file: &LayerFile,
+        attrs: Attrs,
+        parent: NodeId,
+        fresh: &mut Fresh,
+    ) -> NodeId {
+        let body = match &file.kind {
+            LayerKind::Directory => Body::Directory { children: BTreeMap::new(), parent },
+            LayerKind::Regular(content) => Body::Regular { content: content.clone(), digest: None },
+            LayerKind::Symlink(target) => Body::Symlink(target.clone()),
+            LayerKind::Char(major, minor) => Body::Char(*major, *minor),
+            LayerKind::Block(major, minor) => Body::Block(*major, *minor),
+            LayerKind::Fifo => Body::Fifo,
+            LayerKind::Link(_) => unreachable!("a link makes no file"),
+        };
+        let node = self.nodes.len();
+        self.nodes.push(Node::new(file.meta.clone(), attrs, body, crc32c(0, path)));
+        fresh.nodes.push(node);
+        if self.is_directory(node) {
+            fresh.directories.push(node);
+        }
+        node
+    }
+
+    /// Makes sure that the layers make the tree that they are said to make, and takes the digests of files from it.
+    pub fn match_with(&mut self, tree: &Listed<Entry>) -> Result<(), DiskError> {
+        for (path, entry) in tree {
+            let node = self.find(path).ok_or_else(|| disagree(path))?;
+            self.nodes[node].names += 1;
+            if !self.nodes[node].agrees(entry) {
+                return Err(disagree(path));
+            }
+        }
+        let mut names = 0;
+        self.walk(ROOT, &mut |_| names += 1);
+        let own = self.find(LOST_AND_FOUND).is_some() && tree.iter().all(|(path, _)| path != LOST_AND_FOUND);
+        if names == tree.len() + usize::from(own) { Ok(()) } else { Err(disagree(b"")) }
+    }
+}
+
+impl Node {
+    fn new(meta: Metadata, attrs: Attrs, body: Body, mark: u32) -> Self {
+        let (extents, index) = (Vec::new(), Vec::new());
+        Self { inode: 0, meta, attrs, attr_block: None, body, names: 0, extents, index, mark }
+    }
+
+    /// Whether it is what the tree says. A file's digest is what the tree says.
+    fn agrees(&mut self, entry: &Entry) -> bool {
+        let same_body = match (&mut self.body, &entry.kind) {
+            (Body::Directory { .. }, Kind::Directory(_)) | (Body::Fifo, Kind::Fifo) => true,
+            (Body::Regular { content, digest }, Kind::File { content: named, size, .. }) => {
+                content.size == *size && *digest.get_or_insert(*named) == *named
+            }
+            (Body::Symlink(target), Kind::Symlink(named)) => target == named,
+            (Body::Char(major, minor), Kind::Char(a, b)) => (&*major, &*minor) == (a, b),
+            (Body::Block(major, minor), Kind::Block(a, b)) => (&*major, &*minor) == (a, b),
+            _ => false,
+        };
+        same_body && self.meta == entry.meta
+    }
+
+    /// The target, if it is a symbolic link that needs a block.
+    pub fn long_link(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Symlink(target) if target.len() >= SHORT_LINK => Some(target),
+            _ => None,
+        }
+    }
+}
+
+fn disagree(path: &[u8]) -> DiskError {
+    DiskError::Disagree { file: display(path) }
+}
+
+fn refuse(path: &[u8], refused: Refused) -> DiskError {
+    DiskError::Xattr {
+        file: display(path),
+        attribute: String::from_utf8_lossy(&refused.name).into_owned(),
+        reason: refused.reason.into(),
+    }
+}
+
+fn display(path: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(path))
+}

@@ -1,0 +1,83 @@
+//! A disk as a description: which of its bytes come from where. Nothing is read before somebody wants the bytes.
+
+use std::path::PathBuf;
+
+use ibuild_cache::BlobId;
+
+/// Where some bytes of a disk come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// They are these.
+    Bytes(Vec<u8>),
+    /// They are part of a file.
+    File {
+        /// Its place in [`DiskMap::files`].
+        file: usize,
+        /// The first of them, counted within the file.
+        offset: u64,
+        /// Their number.
+        length: u64,
+    },
+}
+
+/// Some bytes of a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Their place.
+    pub at: u64,
+    /// What they are.
+    pub origin: Origin,
+}
+
+impl Piece {
+    /// The number of its bytes.
+    pub fn length(&self) -> u64 {
+        match &self.origin {
+            Origin::Bytes(bytes) => bytes.len() as u64,
+            Origin::File { length, .. } => *length,
+        }
+    }
+
+    /// The place behind its last byte.
+    pub fn end(&self) -> u64 {
+        self.at + self.length()
+    }
+}
+
+/// A file whose bytes are on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentFile {
+    /// What it holds.
+    pub content: BlobId,
+    /// How much of it.
+    pub size: u64,
+    /// Where it can be read. Not part of what the disk is.
+    pub place: PathBuf,
+}
+
+/// What is on a disk. Everything else on it is zero.
+#[derive(Debug, Clone, Default)]
+pub struct DiskMap {
+    /// Its bytes.
+    pub size: u64,
+    /// What is on it, in order, without overlaps.
+    pub pieces: Vec<Piece>,
+    /// The files that the pieces are parts of.
+    pub files: Vec<ContentFile>,
+}
+
+impl DiskMap {
+    /// Puts pieces into their order.
+    ///
+    /// # Panics
+    ///
+    /// If two of them overlap or one is outside: whoever places things has to know where they are.
+    pub fn new(size: u64, mut pieces: Vec<Piece>, files: Vec<ContentFile>) -> Self {
+        pieces.retain(|piece| piece.length() > 0);
+        pieces.sort_by_key(|piece| piece.at);
+        let overlap = pieces.windows(2).find(|pair| pair[0].end() > pair[1].at);
+        assert!(overlap.is_none(), "two things are in one place: {overlap:?}");
+        assert!(pieces.last().is_none_or(|last| last.end() <= size), "something is outside of the disk");
+        Self { size, pieces, files }
+    }
+}

@@ -1,0 +1,206 @@
+//! What each layer of a snapshot holds, read from where it is unpacked, for those who place files by layer.
+//!
+//! What is read is a function of the layer alone, because capture makes an unpacked layer look exactly as if it had
+//! been unpacked from its tarball. That goes for holes too: a hole is a block of zeros, whatever the disk has there.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use rustix::fs::{major, minor};
+
+use super::capture::join;
+use super::tarball::segments;
+use super::tree::{Entry, Kind, Metadata};
+use super::{LayerStore, Snapshot, SnapshotError, TreeStore, xattr};
+
+/// Paths relative to the root, each with what is there, a directory before what is in it.
+pub type Listed<T> = Vec<(Vec<u8>, T)>;
+
+/// One path of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayerChange {
+    /// The layer has this there.
+    Set(LayerFile),
+    /// The layer takes away what earlier ones have there.
+    Removed,
+    /// The directory hides what earlier layers have in it. Follows the directory's own entry.
+    Opaque,
+}
+
+/// A file of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerFile {
+    /// Owner, mode, times, attributes.
+    pub meta: Metadata,
+    /// Type and content.
+    pub kind: LayerKind,
+}
+
+/// What a file of a layer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayerKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    Regular(LayerContent),
+    /// Another name for a file that came before it in the layer.
+    Link(Vec<u8>),
+    /// A symbolic link, with its target.
+    Symlink(Vec<u8>),
+    /// A character device: major and minor.
+    Char(u32, u32),
+    /// A block device: major and minor.
+    Block(u32, u32),
+    /// A named pipe.
+    Fifo,
+}
+
+/// The bytes of a file of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerContent {
+    /// Their number.
+    pub size: u64,
+    /// Those that are in no hole.
+    pub data: Vec<Range<u64>>,
+    /// Where they can be read.
+    pub place: PathBuf,
+}
+
+/// What a layer holds that is unpacked in `dir`.
+pub fn read_layer(dir: &Path) -> Result<Listed<LayerChange>, SnapshotError> {
+    let mut walk = Walk { changes: Vec::new(), links: BTreeMap::new() };
+    let meta = fs::symlink_metadata(dir).map_err(SnapshotError::io("look at", dir))?;
+    walk.directory(b"", dir, &meta)?;
+    let mut changes = walk.changes;
+    changes.par_iter_mut().try_for_each(|(_, change)| match change {
+        LayerChange::Set(LayerFile { kind: LayerKind::Regular(content), .. }) => content.find_holes(),
+        _ => Ok(()),
+    })?;
+    Ok(changes)
+}
+
+/// What each layer of the snapshot holds, lowest first.
+pub fn read_layers(
+    layers: &LayerStore<'_>,
+    snapshot: &Snapshot,
+) -> Result<Vec<Listed<LayerChange>>, SnapshotError> {
+    snapshot.layers.par_iter().map(|layer| read_layer(&layers.unpacked(layer)?)).collect()
+}
+
+/// Every file of the snapshot as its tree has it.
+pub fn read_tree(trees: &TreeStore<'_>, snapshot: &Snapshot) -> Result<Listed<Entry>, SnapshotError> {
+    let mut found = Vec::new();
+    add_entry(trees, Vec::new(), trees.root(snapshot.tree)?, &mut found)?;
+    Ok(found)
+}
+
+fn add_entry(
+    trees: &TreeStore<'_>,
+    path: Vec<u8>,
+    entry: Entry,
+    found: &mut Listed<Entry>,
+) -> Result<(), SnapshotError> {
+    let listing = match entry.kind {
+        Kind::Directory(listing) => Some(listing),
+        _ => None,
+    };
+    found.push((path.clone(), entry));
+    if let Some(listing) = listing {
+        for (name, child) in trees.listing(listing)?.entries {
+            add_entry(trees, join(&path, &name), child, found)?;
+        }
+    }
+    Ok(())
+}
+
+impl LayerContent {
+    fn find_holes(&mut self) -> Result<(), SnapshotError> {
+        const SMALL: u64 = 64 << 10;
+        self.data = if self.size < SMALL {
+            std::iter::once(0..self.size).collect()
+        } else {
+            let file = File::open(&self.place).map_err(SnapshotError::io("open", &self.place))?;
+            let found = segments(&file, self.size).map_err(SnapshotError::io("read", &self.place))?;
+            found.iter().map(|segment| segment.offset..segment.offset + segment.length).collect()
+        };
+        self.data.retain(|range| !range.is_empty());
+        Ok(())
+    }
+}
+
+struct Walk {
+    changes: Listed<LayerChange>,
+    /// Inode of a file with several names -> the first of them.
+    links: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Walk {
+    fn directory(&mut self, path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<(), SnapshotError> {
+        let own = LayerFile { meta: metadata(disk, meta)?, kind: LayerKind::Directory };
+        self.changes.push((path.to_vec(), LayerChange::Set(own)));
+        if xattr::is_opaque(disk) {
+            self.changes.push((path.to_vec(), LayerChange::Opaque));
+        }
+        let error = || SnapshotError::io("read", disk);
+        let names = fs::read_dir(disk).map_err(error())?.map(|entry| Ok(entry?.file_name().into_vec()));
+        let mut names = names.collect::<io::Result<Vec<_>>>().map_err(error())?;
+        names.sort_unstable();
+        for name in names {
+            let below = disk.join(std::ffi::OsString::from_vec(name.clone()));
+            self.child(join(path, &name), below)?;
+        }
+        Ok(())
+    }
+
+    fn child(&mut self, path: Vec<u8>, disk: PathBuf) -> Result<(), SnapshotError> {
+        let meta = fs::symlink_metadata(&disk).map_err(SnapshotError::io("look at", &disk))?;
+        let kind = meta.file_type();
+        if kind.is_dir() {
+            return self.directory(&path, &disk, &meta);
+        }
+        if kind.is_char_device() && meta.rdev() == 0 {
+            self.changes.push((path, LayerChange::Removed));
+            return Ok(());
+        }
+        let file = LayerFile { meta: metadata(&disk, &meta)?, kind: self.kind(&path, disk, &meta)? };
+        self.changes.push((path, LayerChange::Set(file)));
+        Ok(())
+    }
+
+    fn kind(&mut self, path: &[u8], disk: PathBuf, meta: &fs::Metadata) -> Result<LayerKind, SnapshotError> {
+        let (kind, device) = (meta.file_type(), meta.rdev());
+        Ok(if kind.is_symlink() {
+            let target = fs::read_link(&disk).map_err(SnapshotError::io("read", &disk))?;
+            LayerKind::Symlink(target.into_os_string().into_vec())
+        } else if kind.is_char_device() {
+            LayerKind::Char(major(device), minor(device))
+        } else if kind.is_block_device() {
+            LayerKind::Block(major(device), minor(device))
+        } else if kind.is_fifo() {
+            LayerKind::Fifo
+        } else {
+            self.regular(path, disk, meta)
+        })
+    }
+
+    fn regular(&mut self, path: &[u8], disk: PathBuf, meta: &fs::Metadata) -> LayerKind {
+        if meta.nlink() > 1 {
+            if let Some(first) = self.links.get(&meta.ino()) {
+                return LayerKind::Link(first.clone());
+            }
+            self.links.insert(meta.ino(), path.to_vec());
+        }
+        LayerKind::Regular(LayerContent { size: meta.len(), data: Vec::new(), place: disk })
+    }
+}
+
+fn metadata(disk: &Path, meta: &fs::Metadata) -> Result<Metadata, SnapshotError> {
+    let xattrs = if meta.is_symlink() { BTreeMap::new() } else { xattr::read(disk)? };
+    Ok(Metadata { mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), mtime: meta.mtime(), xattrs })
+}
