@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ibuild::cache::{ActionKey, MemoryIndex, Store, TreeId};
+use ibuild::cache::{ActionKey, LayerId, MemoryIndex, Store, TreeId};
 use ibuild::graph::Executor;
 use ibuild::stages::build::{ArchiveOptions, Builder, BuilderOptions, Nothing, Project, StageOutput};
 use ibuild::stages::packages::Unobserved;
@@ -93,6 +93,11 @@ impl Lab {
 
     /// The key of every stage, as if each of its inputs had made what its name says.
     fn keys(&self) -> BTreeMap<String, ActionKey> {
+        self.keys_with_layers(|_| Vec::new())
+    }
+
+    /// The same, with the layers that make the tree of each stage.
+    fn keys_with_layers(&self, layers: impl Fn(&str) -> Vec<LayerId>) -> BTreeMap<String, ActionKey> {
         let recipe = Recipe::load(&self.dir, &Overrides::default()).unwrap_or_else(|e| panic!("{e}"));
         let project = Project::new(&recipe);
         let store = Store::open(&self.root.path().join("store"), |_| MemoryIndex::default()).unwrap();
@@ -105,7 +110,7 @@ impl Lab {
         let name = |stage| project.graph.name(stage).to_string();
         let made = |stage| {
             let tree = TreeId::from_bytes(*blake3::hash(name(stage).as_bytes()).as_bytes());
-            StageOutput::Snapshot(Snapshot { tree, layers: Vec::new() })
+            StageOutput::Snapshot(Snapshot { tree, layers: layers(&name(stage)) })
         };
         let mut keys = BTreeMap::new();
         for stage in project.graph.in_build_order() {
@@ -240,6 +245,19 @@ fn disks_and_machines() {
     );
     check(|lab| lab.edit("ibuild.toml", "memory = \"512 MiB\"", "memory = \"1 GiB\""), &["ws.ova"]);
     check(|lab| lab.edit("ibuild.toml", "cpus = 1", "cpus = 2"), &["ws.ova"]);
+}
+
+#[test]
+fn layers_make_the_layout_of_disks_and_nothing_else() {
+    let lab = Lab::new();
+    let disks: Vec<_> = IMAGES.iter().copied().filter(|name| *name != "ws.rootfs.tar.zst").collect();
+    let layers = |bytes: &[u8]| bytes.iter().map(|byte| LayerId::from_bytes([*byte; 32])).collect::<Vec<_>>();
+    let before = lab.keys_with_layers(|_| layers(&[1, 2]));
+    for other in [&[2, 1][..], &[1], &[1, 2, 3], &[1, 4]] {
+        let after = lab.keys_with_layers(|_| layers(other));
+        let changed: Vec<_> = before.keys().filter(|name| before[*name] != after[*name]).collect();
+        assert_eq!(changed, disks, "{other:?}");
+    }
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub enum Table {
     Heads = 9,
     /// Stage name -> its runs before the last, for `explain`.
     Runs = 10,
+    /// Project and target -> the compressed grains in its last file.
+    Grains = 11,
 }
 
 impl Table {
@@ -44,6 +46,7 @@ impl Table {
         Self::Pins,
         Self::Heads,
         Self::Runs,
+        Self::Grains,
     ];
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use ibuild::stages::disk::QemuImg;
 use ibuild::stages::disk::tool::{FoundTool, Tool, ToolDirs, ToolError, Version};
-use ibuild::stages::disk::{MkfsTool, QemuImg};
 use ibuild::stages::machine::{Accelerator, Ovmf, Qemu};
 use ibuild::stages::packages::{DEBIAN_KEYRING, MirrorOverride, Mirrors};
 use nix::sys::statvfs::statvfs;
@@ -147,7 +147,6 @@ impl Host {
     fn checks(&self) -> Vec<Check> {
         let mut checks = vec![
             self.overlayfs(),
-            self.tool("mke2fs", "disks", Need::Build, MkfsTool::find().map(|tool| tool.version().to_owned())),
             self.gpgv(),
             self.keyring(),
             self.mirror(),

@@ -12,7 +12,6 @@ use super::logs::Logs;
 use super::output::StageOutput;
 use super::project::{Job, Project};
 use super::{StageError, image, steps};
-use crate::disk::{DiskError, Mke2fs, MkfsTool};
 use crate::packages::FetchObserver;
 use crate::recipe::{ArchiveName, StepKind};
 use crate::sandbox::Supervisor;
@@ -78,8 +77,6 @@ pub struct Builder<'a> {
     /// Layers that are in the store, because each stage of a chain stands on all layers of those before it. Forgotten as
     /// soon as one turns out to be damaged; nobody else removes any while a build runs.
     layers: Mutex<HashSet<LayerId>>,
-    /// Looking for the tool tries it out, which a build of several formats needs once.
-    filesystem_writer: OnceLock<Mke2fs>,
     said_unlimited: OnceLock<()>,
 }
 
@@ -108,7 +105,6 @@ impl<'a> Builder<'a> {
             recent_trees: RecentTrees::default(),
             told: Mutex::default(),
             layers: Mutex::default(),
-            filesystem_writer: OnceLock::new(),
             said_unlimited: OnceLock::new(),
         }
     }
@@ -143,15 +139,6 @@ impl<'a> Builder<'a> {
     /// The logs of the project.
     pub fn logs(&self) -> &Logs {
         &self.logs
-    }
-
-    /// What writes the file systems of disks.
-    pub(super) fn filesystem_writer(&self) -> Result<&Mke2fs, StageError> {
-        if let Some(writer) = self.filesystem_writer.get() {
-            return Ok(writer);
-        }
-        let writer = Mke2fs::new(MkfsTool::find().map_err(DiskError::from)?);
-        Ok(self.filesystem_writer.get_or_init(|| writer))
     }
 
     pub(super) fn tracing(&self) -> Tracing {

@@ -97,7 +97,9 @@ pub fn forget_everything(store: &Store) -> Result<Forgotten, StageError> {
     let stages = RememberedStage::all(store)?.len();
     let layers = LayerStore::new(store).all()?;
     let mut batch = Batch::default();
-    for table in [Table::Stages, Table::Runs, Table::Actions, Table::Layers, Table::Trees] {
+    for table in
+        [Table::Stages, Table::Runs, Table::Actions, Table::Layers, Table::Trees, Table::Grains]
+    {
         for (key, _) in store.index().scan(table, &[])? {
             batch.delete(table, &key);
         }
@@ -227,7 +229,7 @@ mod tests {
         assert_eq!(lab.store.results().list().unwrap(), []);
         assert_eq!(lab.store.blobs().list().unwrap(), []);
         assert_eq!(lab.store.packages().list().unwrap().len(), 1);
-        for table in [Table::Stages, Table::Actions, Table::Layers, Table::Trees] {
+        for table in [Table::Stages, Table::Actions, Table::Layers, Table::Trees, Table::Grains] {
             assert_eq!(lab.store.index().scan(table, &[]).unwrap(), []);
         }
         assert_eq!(forget_everything(&lab.store).unwrap(), Forgotten::default());

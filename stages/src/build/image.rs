@@ -13,14 +13,17 @@ use uuid::Uuid;
 use super::StageError;
 use super::builder::Builder;
 use super::changeroot::{Changeroot, Work, read_only};
+use super::grains::GrainMemory;
 use super::output::Artifact;
 use super::project::Target;
 use crate::disk::{
-    BootFiles, DiskSpec, FilesystemWriter, Firmware, FirmwareSet, Format, GrubPlan, Identity, MIB,
-    MachineDisk, Nic, RawDisk, Source, VmSpec, assemble_raw, pack, packer_identity,
+    BootFiles, DiskMap, DiskSpec, EXT4_WRITER, FilesystemOptions, Firmware, FirmwareSet, Format, GrubPlan,
+    Identity, MIB, MachineDisk, Nic, Pack, PackedArtifact, Source, VmSpec, disk_map, filesystem, pack,
+    packer_identity,
 };
 use crate::recipe::{self, Image, ImageFormat, Limits};
 use crate::sandbox::{Access, Bind, Payload};
+use crate::snapshot::files::{read_layers, read_tree};
 use crate::snapshot::flat::write_flat;
 use crate::snapshot::{LayerStore, Snapshot};
 
@@ -31,8 +34,9 @@ const GRUB_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Everything that can change an image.
 ///
-/// The disk is written from the whole tree, in its canonical order, so the tree is what counts and not the layers it is
-/// made of. The tools of the host that write parts of it are named with their versions.
+/// The layout of a disk follows from the sequence of layers, so that is what counts, and not only the tree that they make.
+/// An archive of the files has the tree alone in it. The tools of the host that write parts of it are named with their
+/// versions.
 pub(super) fn describe(
     builder: &Builder<'_>,
     target: &Target,
@@ -46,7 +50,10 @@ pub(super) fn describe(
     description.set("tree", Value::List(inputs.iter().map(|i| Value::Digest(*i.tree.as_bytes())).collect()));
     description.set("packer", packer_identity(format)?);
     if format != Format::RootfsTarZst {
-        describe_disk(builder, image, &mut description)?;
+        let layers = inputs.iter().flat_map(|input| &input.layers);
+        description
+            .set("layers", Value::List(layers.map(|layer| Value::Digest(*layer.as_bytes())).collect()));
+        describe_disk(builder, image, &mut description);
     }
     if format == Format::Ova {
         description.set("vm", describe_vm(&vm_spec(image)));
@@ -54,7 +61,7 @@ pub(super) fn describe(
     Ok(description)
 }
 
-fn describe_disk(builder: &Builder<'_>, image: &Image, into: &mut Description) -> Result<(), StageError> {
+fn describe_disk(builder: &Builder<'_>, image: &Image, into: &mut Description) {
     let disk = disk_spec(builder, image);
     let firmware = [(Firmware::Bios, "bios"), (Firmware::Uefi, "uefi")];
     let firmware = firmware.iter().filter(|(f, _)| disk.firmware.contains(*f)).map(|(_, name)| *name);
@@ -68,9 +75,8 @@ fn describe_disk(builder: &Builder<'_>, image: &Image, into: &mut Description) -
             ("cmdline", disk.cmdline.as_str().into()),
         ]),
     );
-    into.set("file system", builder.filesystem_writer()?.identity());
+    into.set("file system", EXT4_WRITER);
     into.set("boot loader", i64::from(GrubPlan::VERSION));
-    Ok(())
 }
 
 fn describe_vm(vm: &VmSpec) -> Value {
@@ -144,7 +150,11 @@ pub(super) fn run(
     let packing = Packing { builder, target, image, snapshot, scratch: scratch.path() };
     let (out, packed) = packing.pack()?;
     let stored = builder.store().blobs().adopt(&out)?;
-    Ok(Artifact { blob: stored.digest, sha256: Sha256::from_bytes(packed.sha256), size: stored.size })
+    if !packed.grains.is_empty() {
+        let memory = GrainMemory::new(builder.store());
+        memory.remember(builder.project_name(), &target.to_string(), stored.digest, packed.grains)?;
+    }
+    Ok(Artifact { blob: stored.digest, sha256: Sha256::from_bytes(packed.digests.sha256), size: stored.size })
 }
 
 /// One image on its way.
@@ -157,20 +167,22 @@ struct Packing<'a, 'b> {
 }
 
 impl Packing<'_, '_> {
-    fn pack(&self) -> Result<(PathBuf, crate::disk::PackedArtifact), StageError> {
-        let tar = self.flat_tar()?;
+    fn pack(&self) -> Result<(PathBuf, PackedArtifact), StageError> {
         let out = self.scratch.join("image");
         let stage = self.target.to_string();
         let progress = |done, total| self.builder.observer().progress(&stage, done, total);
         let format = format_of(self.target.format);
         if format == Format::RootfsTarZst {
+            let tar = self.flat_tar()?;
             let packed = pack(format, Source::Rootfs { tar: &tar }, &out, &progress)?;
             return Ok((out, packed));
         }
         let disk = disk_spec(self.builder, self.image);
-        let raw = self.raw_disk(&disk, &tar)?;
-        let machines = [MachineDisk { disk: &disk, vm: &vm_spec(self.image), raw: &raw }];
-        let source = Source::Machines { name: &disk.name, epoch: disk.epoch, machines: &machines };
+        let map = self.disk_map(&disk)?;
+        let machines = [MachineDisk { disk: &disk, vm: &vm_spec(self.image), map: &map }];
+        let packs = self.packs()?;
+        let source =
+            Source::Machines { name: &disk.name, epoch: disk.epoch, machines: &machines, packs: &packs };
         let packed = pack(format, source, &out, &progress)?;
         Ok((out, packed))
     }
@@ -183,15 +195,20 @@ impl Packing<'_, '_> {
         Ok(path)
     }
 
-    fn raw_disk(&self, disk: &DiskSpec, tar: &Path) -> Result<PathBuf, StageError> {
+    /// What will be on the disk. Of the files of the root file system nothing is read yet.
+    fn disk_map(&self, disk: &DiskSpec) -> Result<DiskMap, StageError> {
         let boot = self.boot_files(disk)?;
-        let raw = self.scratch.join("disk.raw");
-        assemble_raw(
-            &RawDisk { spec: disk, boot: &boot, root_tar: tar },
-            self.builder.filesystem_writer()?,
-            &raw,
-        )?;
-        Ok(raw)
+        let layers = read_layers(&LayerStore::new(self.builder.store()), self.snapshot)?;
+        let tree = read_tree(&self.builder.trees(), self.snapshot)?;
+        let root = filesystem(&layers, &tree, &FilesystemOptions::of(disk))?;
+        Ok(disk_map(disk, &boot, root)?)
+    }
+
+    /// The last files that may have grains of this disk.
+    fn packs(&self) -> Result<Vec<Pack>, StageError> {
+        let formats = [self.target.format, ImageFormat::Ova, ImageFormat::Vmdk];
+        let targets = formats.map(|format| Target { format, ..self.target.clone() }.to_string());
+        GrainMemory::new(self.builder.store()).packs(self.builder.project_name(), &targets)
     }
 
     /// GRUB's images come from the GRUB in the root file system, made in a sandbox of which nothing else is kept.

@@ -12,6 +12,7 @@ mod error;
 mod forget;
 mod fsck;
 pub mod gc;
+mod grains;
 mod image;
 mod inputs;
 mod logs;

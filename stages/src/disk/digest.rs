@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::error::DiskError;
 
 /// What is known of bytes once all of them have passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Digests {
     /// Their number.
     pub size: u64,

@@ -19,6 +19,21 @@ pub enum DiskError {
         #[source]
         source: io::Error,
     },
+    /// The output did not take what was written.
+    #[error("cannot write {what}")]
+    Write {
+        /// What was being written.
+        what: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A compressed grain was damaged after its size had been told, and came out differently when it was made again.
+    #[error("the compressed grain {number} of the disk was damaged while the disk was packed")]
+    LostGrain {
+        /// Which of the disk's grains.
+        number: u64,
+    },
     /// A specification that cannot become a disk or a machine.
     #[error("image `{image}`: {reason}")]
     Spec {
@@ -89,6 +104,7 @@ impl DiskError {
         match self {
             DiskError::Tool(error) => error.hint(),
             DiskError::Full { .. } => Some("give the image a larger `disk.size`".into()),
+            DiskError::LostGrain { .. } => Some("build again; `ibuild cache fsck` looks for damage".into()),
             DiskError::Disagree { .. } => Some(
                 "the unpacked layers were changed by something else: `ibuild cache fsck` tells, and mends it"
                     .into(),

@@ -80,4 +80,22 @@ impl DiskMap {
         assert!(pieces.last().is_none_or(|last| last.end() <= size), "something is outside of the disk");
         Self { size, pieces, files }
     }
+
+    /// A disk with these bytes in these places.
+    #[cfg(test)]
+    pub fn of_bytes<'b>(size: u64, bytes: impl IntoIterator<Item = (u64, &'b [u8])>) -> Self {
+        let piece = |(at, bytes): (u64, &[u8])| Piece { at, origin: Origin::Bytes(bytes.to_vec()) };
+        Self::new(size, bytes.into_iter().map(piece).collect(), Vec::new())
+    }
+
+    /// The bytes of the disk.
+    #[cfg(test)]
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut disk = vec![0; self.size as usize];
+        let contents = super::contents::Contents::of(self);
+        for piece in &self.pieces {
+            contents.read(piece, 0, &mut disk[piece.at as usize..piece.end() as usize]).unwrap();
+        }
+        disk
+    }
 }

@@ -1,4 +1,4 @@
-//! The raw disk: a sparse file with partition table, boot loader and root file system in their places.
+//! The raw disk: partition table, boot loader and root file system in their places, as a description and as a sparse file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,44 +11,32 @@ use super::Progress;
 use super::boot::{BootFiles, format_esp};
 use super::contents::Contents;
 use super::error::DiskError;
-use super::ext4::{FilesystemJob, FilesystemWriter};
 use super::gpt::{Gpt, Role};
-use super::map::{DiskMap, Piece};
+use super::map::{DiskMap, Origin, Piece};
 use super::spec::DiskSpec;
 
 /// Bytes that are read and written at once.
 const CHUNK: usize = 1 << 20;
+/// What is left out if it is zero.
+const BLOCK: usize = 4096;
 
-/// What a raw disk is made of.
-#[derive(Debug)]
-pub struct RawDisk<'a> {
-    /// Its description.
-    pub spec: &'a DiskSpec,
-    /// GRUB's images.
-    pub boot: &'a BootFiles,
-    /// Flat, uncompressed tar of the root file system: see [`FilesystemJob`].
-    pub root_tar: &'a Path,
+/// The whole disk: partition table, boot loader, and the root file system in its place.
+///
+/// The map of the root file system tells places on the disk, as [`filesystem`](super::filesystem) does.
+pub fn disk_map(spec: &DiskSpec, boot: &BootFiles, root: DiskMap) -> Result<DiskMap, DiskError> {
+    spec.check()?;
+    let mut pieces = root.pieces;
+    for (offset, bytes) in small_parts(spec, boot)? {
+        pieces.extend(blocks(offset, &bytes));
+    }
+    Ok(DiskMap::new(spec.size, pieces, root.files))
 }
 
-/// Writes the disk to `out`, a new file, and leaves it sparse. Intermediate files lie beside it for a while.
-///
-/// The same disk and the same writer give the same bytes.
-pub fn assemble_raw(disk: &RawDisk<'_>, fs: &dyn FilesystemWriter, out: &Path) -> Result<(), DiskError> {
-    disk.spec.check()?;
-    let file = File::create(out).map_err(DiskError::io("create the disk", out))?;
-    file.set_len(disk.spec.size).map_err(DiskError::io("size the disk", out))?;
-    for (offset, bytes) in small_parts(disk)? {
-        write_sparsely(&file, offset, &bytes).map_err(DiskError::io("write the disk", out))?;
-    }
-    let scratch = tempfile::Builder::new().prefix(".mkfs-").tempdir_in(parent(out));
-    let scratch = scratch.map_err(DiskError::io("make a scratch directory beside", out))?;
-    fs.write(&FilesystemJob {
-        root_tar: disk.root_tar,
-        disk: out,
-        range: Role::Root.range(disk.spec.size),
-        spec: disk.spec,
-        scratch: scratch.path(),
-    })
+/// Blocks of zeros are left out, because everything that is not on the map is zero.
+fn blocks(offset: u64, bytes: &[u8]) -> impl Iterator<Item = Piece> {
+    let places = (offset..).step_by(BLOCK);
+    let full = places.zip(bytes.chunks(BLOCK)).filter(|(_, block)| block.iter().any(|&byte| byte != 0));
+    full.map(|(at, block)| Piece { at, origin: Origin::Bytes(block.to_vec()) })
 }
 
 /// Writes a described disk to the new file `out`, and leaves it sparse.
@@ -72,29 +60,28 @@ pub fn write_raw(map: &DiskMap, out: &Path, progress: Progress<'_>) -> Result<()
     })
 }
 
-/// Everything but the root file system, with its place in bytes, in the order of writing: the boot loader's
-/// code covers the first 440 bytes of the protective MBR.
-fn small_parts(disk: &RawDisk<'_>) -> Result<Vec<(u64, Vec<u8>)>, DiskError> {
-    let size = disk.spec.size;
-    let gpt = Gpt::new(disk.spec);
-    let mut parts = vec![(0, gpt.head), (gpt.tail_offset, gpt.tail)];
-    if let Some(bios) = &disk.boot.bios {
-        parts.push((0, bios.mbr_code()));
-        parts.push((Role::BiosBoot.range(size).start, bios.core()));
+/// Everything but the root file system, with its place in bytes. The boot loader's code covers the first bytes of the
+/// protective MBR.
+fn small_parts(spec: &DiskSpec, boot: &BootFiles) -> Result<Vec<(u64, Vec<u8>)>, DiskError> {
+    let mut gpt = Gpt::new(spec);
+    let mut parts = vec![(gpt.tail_offset, gpt.tail)];
+    if let Some(bios) = &boot.bios {
+        let code = bios.mbr_code();
+        gpt.head[..code.len()].copy_from_slice(&code);
+        parts.push((Role::BiosBoot.range(spec.size).start, bios.core()));
     }
-    if let Some(program) = &disk.boot.uefi {
-        let esp = format_esp(program, disk.spec.identity().fat_volume())?;
-        parts.push((Role::Esp.range(size).start, esp));
+    if let Some(program) = &boot.uefi {
+        let esp = format_esp(program, spec.identity().fat_volume())?;
+        parts.push((Role::Esp.range(spec.size).start, esp));
     }
+    parts.push((0, gpt.head));
     Ok(parts)
 }
 
 /// Blocks of zeros are left out: the file is new, so they are there already, as holes.
 fn write_sparsely(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-    const BLOCK: usize = 4096;
     for (index, block) in bytes.chunks(BLOCK).enumerate() {
-        let covered = offset == 0 && index == 0;
-        if covered || block.iter().any(|&byte| byte != 0) {
+        if block.iter().any(|&byte| byte != 0) {
             file.write_all_at(block, offset + (index * BLOCK) as u64)?;
         }
     }
@@ -117,20 +104,11 @@ mod tests {
     use crate::disk::boot::BiosBoot;
     use crate::disk::spec::MIB;
 
-    /// Marks the first and last byte of the range it is given.
-    struct Marker;
-
-    impl FilesystemWriter for Marker {
-        fn identity(&self) -> String {
-            "marker".into()
-        }
-
-        fn write(&self, job: &FilesystemJob<'_>) -> Result<(), DiskError> {
-            let file = File::options().write(true).open(job.disk).unwrap();
-            file.write_all_at(b"R", job.range.start).unwrap();
-            file.write_all_at(b"r", job.range.end - 1).unwrap();
-            Ok(())
-        }
+    /// A root file system whose first and last bytes are marked.
+    fn root(spec: &DiskSpec) -> DiskMap {
+        let range = Role::Root.range(spec.size);
+        let mark = |at, byte: &[u8]| Piece { at, origin: Origin::Bytes(byte.to_vec()) };
+        DiskMap::new(spec.size, vec![mark(range.start, b"R"), mark(range.end - 1, b"r")], Vec::new())
     }
 
     fn boot_files() -> BootFiles {
@@ -147,9 +125,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("disk.raw");
         let spec = DiskSpec::new("veil", 256 * MIB, 0);
-        let boot = boot_files();
-        let disk = RawDisk { spec: &spec, boot: &boot, root_tar: Path::new("unused") };
-        assemble_raw(&disk, &Marker, &out).unwrap();
+        let map = disk_map(&spec, &boot_files(), root(&spec)).unwrap();
+        write_raw(&map, &out, &|_, _| {}).unwrap();
         let file = File::open(&out).unwrap();
         let at = |offset: u64| {
             let mut bytes = [0; 4];
@@ -171,12 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_spec_makes_no_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("disk.raw");
+    fn a_bad_spec_makes_no_map() {
         let spec = DiskSpec::new("veil", MIB, 0);
-        let disk = RawDisk { spec: &spec, boot: &boot_files(), root_tar: Path::new("unused") };
-        assert!(assemble_raw(&disk, &Marker, &out).is_err());
-        assert!(!out.exists());
+        assert!(disk_map(&spec, &boot_files(), DiskMap::default()).is_err());
     }
 }

@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+#[cfg(test)]
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::error::DiskError;
@@ -32,6 +34,7 @@ pub fn data_ranges(file: &File) -> io::Result<Vec<Range<u64>>> {
 ///
 /// `mke2fs` clears its inode tables and journal by asking for zeroed extents, which keeps their blocks:
 /// 1.8 GB in a disk of 100 GB.
+#[cfg(test)]
 pub fn release_holes(file: &File) -> io::Result<()> {
     let length = file.metadata()?.len();
     let mut hole = 0;
@@ -42,6 +45,7 @@ pub fn release_holes(file: &File) -> io::Result<()> {
     punch(file, hole..length)
 }
 
+#[cfg(test)]
 fn punch(file: &File, range: Range<u64>) -> io::Result<()> {
     if range.is_empty() {
         return Ok(());

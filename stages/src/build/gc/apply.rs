@@ -8,6 +8,7 @@ use ibuild_graph::RunMemory;
 
 use super::plan::{GcPlan, Thing};
 use crate::build::StageError;
+use crate::build::grains::GrainMemory;
 
 /// What came of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,11 @@ fn is_free(thing: &Thing) -> bool {
 
 fn facts(store: &Store, plan: &GcPlan) -> Result<Batch, StageError> {
     let mut batch = Batch::default();
+    let files = plan.removals.iter().filter_map(|removal| match removal.thing {
+        Thing::Artifact(blob) => Some(blob),
+        _ => None,
+    });
+    GrainMemory::new(store).forget(&files.collect(), &mut batch)?;
     for removal in &plan.removals {
         match &removal.thing {
             Thing::Result(key) => batch.delete(Table::Actions, key.as_bytes()),

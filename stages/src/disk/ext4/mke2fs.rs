@@ -24,9 +24,6 @@ use super::tool::MkfsTool;
 use super::xattrs::Xattrs;
 use super::{FilesystemJob, FilesystemWriter};
 
-/// Changes when the options below do.
-const OPTIONS_VERSION: u32 = 1;
-
 /// Features are spelled out, so that a new version's defaults do not change the disk. Left out on
 /// purpose: `metadata_csum_seed` and `orphan_file`, which GRUB before 2.12 cannot read.
 const CONFIG: &str = "\
@@ -65,10 +62,6 @@ impl Mke2fs {
 }
 
 impl FilesystemWriter for Mke2fs {
-    fn identity(&self) -> String {
-        format!("{} options {OPTIONS_VERSION}", self.tool.version())
-    }
-
     fn write(&self, job: &FilesystemJob<'_>) -> Result<(), DiskError> {
         let scratch = Scratch::new(job)?;
         self.fill(job, &scratch)?;

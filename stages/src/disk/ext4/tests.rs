@@ -1,6 +1,6 @@
 //! The file system is what the layers make, for `e2fsck`, for the kernel and beside `mke2fs -d`; and it stays where it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
@@ -11,6 +11,7 @@ use ibuild_cache::{Batch, MemoryIndex, Store, TreeId};
 
 use super::*;
 use crate::disk::map::DiskMap;
+use crate::disk::plan;
 use crate::disk::spec::MIB;
 use crate::snapshot::capture::{CaptureContext, capture};
 use crate::snapshot::files::{LayerChange, LayerFile, LayerKind, Listed, read_layers, read_tree};
@@ -469,6 +470,64 @@ fn a_file_that_changed_since_is_not_written() {
     fs::write(&map.files[0].place, b"localhosT").unwrap();
     let error = crate::disk::write_raw(&map, &lab.root.path().join("x"), &|_, _| {}).unwrap_err();
     assert!(error.to_string().contains("disagree"), "{error}");
+}
+
+/// The grains of the second disk that the first one does not have.
+fn new_grains(before: &DiskMap, after: &DiskMap) -> usize {
+    let known: BTreeSet<_> = plan(before).iter().map(|grain| grain.key).collect();
+    plan(after).iter().filter(|grain| !known.contains(&grain.key)).count()
+}
+
+/// A root file system of 3,000 files in 200 directories, a layer of 20 MB above, and then what `last` brings.
+fn three_layers(last: impl FnOnce(&Path)) -> DiskMap {
+    let mut lab = Lab::new();
+    lab.layer(|dir| {
+        let mut random = fastrand::Rng::with_seed(1);
+        for n in 0..3000 {
+            let length = random.usize(..20_000);
+            put(dir, &format!("usr/share/{}/file {n}", n % 200), &noise(n, length));
+        }
+    });
+    lab.layer(|dir| (0..40).for_each(|n| drop(put(dir, &format!("usr/lib/lib{n}.so"), &noise(n, 500_000)))));
+    lab.layer(last);
+    lab.map(1024 * MIB)
+}
+
+/// What a stage of its own brings: a few files here and there.
+fn settings(dir: &Path, changed: &[u8]) {
+    (0..30).for_each(|n| drop(put(dir, &format!("etc/{}/settings {n}", n % 7), &noise(n, 3000))));
+    put(dir, "etc/3/changed", changed);
+    put(dir, "usr/share/5/file 5", b"another one");
+}
+
+#[test]
+fn a_changed_file_costs_few_grains() {
+    let before = three_layers(|dir| settings(dir, b"one"));
+    for changed in [b"two".to_vec(), noise(5, 9000)] {
+        let after = three_layers(|dir| settings(dir, &changed));
+        let new = new_grains(&before, &after);
+        assert!((1..=8).contains(&new), "{new} grains for {} bytes", changed.len());
+    }
+}
+
+#[test]
+fn a_package_costs_little_more_than_its_files() {
+    let before = three_layers(|dir| settings(dir, b"one"));
+    let mut bytes = 0;
+    let after = three_layers(|dir| {
+        settings(dir, b"one");
+        for (n, length) in [1_500_000, 2_000_000, 700_000, 300_000].into_iter().enumerate() {
+            bytes += length;
+            put(dir, &format!("usr/lib/new{n}.so"), &noise(900 + n as u64, length));
+        }
+        for n in 0..60_usize {
+            let length = n * 337 % 17_000;
+            bytes += length;
+            put(dir, &format!("usr/share/{}/new {n}", n % 20), &noise(n as u64, length));
+        }
+    });
+    let new = new_grains(&before, &after) as u64;
+    assert!(new * 65536 <= bytes as u64 * 13 / 10, "{new} grains for {bytes} bytes");
 }
 
 /// One more random layer.

@@ -1,7 +1,6 @@
 //! The container and its text: order, digests, what must be said, and that two runs agree.
 
 use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -12,7 +11,7 @@ const EPOCH: u64 = 1_767_225_600;
 
 struct Lab {
     dir: tempfile::TempDir,
-    disks: Vec<(DiskSpec, VmSpec, PathBuf)>,
+    disks: Vec<(DiskSpec, VmSpec, DiskMap)>,
 }
 
 impl Lab {
@@ -28,22 +27,19 @@ impl Lab {
             let mut vm = VmSpec::new(3, 2048);
             vm.nics = nics;
             vm.description = "routes <all> & everything".into();
-            let raw = dir.path().join(name);
-            let file = File::create(&raw).unwrap();
-            file.set_len(disk.size).unwrap();
-            file.write_all_at(name.as_bytes(), 3 * MIB).unwrap();
-            (disk, vm, raw)
+            let map = DiskMap::of_bytes(disk.size, [(3 * MIB, name.as_bytes())]);
+            (disk, vm, map)
         });
         Lab { dir, disks: disks.into() }
     }
 
     fn machines(&self) -> Vec<MachineDisk<'_>> {
-        self.disks.iter().map(|(disk, vm, raw)| MachineDisk { disk, vm, raw }).collect()
+        self.disks.iter().map(|(disk, vm, map)| MachineDisk { disk, vm, map }).collect()
     }
 
     fn ova(&self, name: &str, machines: &[MachineDisk<'_>]) -> (PathBuf, Digests) {
         let out = self.dir.path().join(format!("{name}.ova"));
-        let digests = write_ova("veil", EPOCH, machines, &out, &|_, _| {}).unwrap();
+        let digests = write_ova("veil", EPOCH, machines, &[], &out, &|_, _| {}).unwrap().digests;
         (out, digests)
     }
 }
@@ -76,9 +72,9 @@ fn members_come_in_order_and_the_manifest_tells_their_digests() {
     let (ova, digests) = lab.ova("pair", &lab.machines());
     let members = members(&ova);
     let names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["veil.ovf", "veil.mf", "gateway-disk001.vmdk", "workstation-disk001.vmdk"]);
-    let manifest = String::from_utf8(members[1].1.clone()).unwrap();
-    let expected: String = [0, 2, 3]
+    assert_eq!(names, ["veil.ovf", "gateway-disk001.vmdk", "workstation-disk001.vmdk", "veil.mf"]);
+    let manifest = String::from_utf8(members[3].1.clone()).unwrap();
+    let expected: String = [0, 1, 2]
         .map(|index| {
             let (name, content) = &members[index];
             let file = lab.dir.path().join("member");
@@ -95,15 +91,14 @@ fn two_runs_agree_and_leave_nothing_behind() {
     let lab = Lab::new();
     let (a, b) = (lab.ova("a", &lab.machines()), lab.ova("b", &lab.machines()));
     assert_eq!(a.1, b.1);
-    assert_eq!(std::fs::read_dir(lab.dir.path()).unwrap().count(), 4);
+    assert_eq!(std::fs::read_dir(lab.dir.path()).unwrap().count(), 2);
 }
 
 #[test]
 fn a_changed_disk_is_another_ova() {
-    let lab = Lab::new();
+    let mut lab = Lab::new();
     let before = lab.ova("a", &lab.machines()).1;
-    let raw = File::options().write(true).open(&lab.disks[0].2).unwrap();
-    raw.write_all_at(b"tampered", 50 * MIB).unwrap();
+    lab.disks[0].2 = DiskMap::of_bytes(100 * MIB, [(50 * MIB, b"tampered".as_slice())]);
     assert_ne!(before, lab.ova("b", &lab.machines()).1);
 }
 
@@ -116,7 +111,7 @@ fn tar_and_qemu_take_it() {
     assert_eq!(list.lines().count(), 3);
     assert!(list.lines().all(|line| line.starts_with("-rw-r--r-- root/root")), "{list}");
     let vmdk = lab.dir.path().join("out.vmdk");
-    std::fs::write(&vmdk, &members(&ova)[2].1).unwrap();
+    std::fs::write(&vmdk, &members(&ova)[1].1).unwrap();
     let info = Command::new("qemu-img").args(["info", "--output=json"]).arg(&vmdk).output().unwrap();
     let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
     assert_eq!(info["format"], "vmdk");
@@ -195,7 +190,7 @@ fn machines_of_one_name_are_refused() {
     let mut lab = Lab::new();
     lab.disks[1].0.name = "gateway".into();
     let out = lab.dir.path().join("x.ova");
-    let error = write_ova("veil", EPOCH, &lab.machines(), &out, &|_, _| {}).unwrap_err();
+    let error = write_ova("veil", EPOCH, &lab.machines(), &[], &out, &|_, _| {}).unwrap_err();
     assert!(error.to_string().contains("same name"), "{error}");
     assert!(!out.exists());
 }

@@ -2,7 +2,7 @@
 
 use crate::disk::spec::DiskSpec;
 
-use super::GRAIN;
+use crate::disk::grains::GRAIN;
 
 /// Bytes in a sector.
 pub const SECTOR: u64 = 512;

@@ -11,62 +11,93 @@
 //! ```
 
 mod format;
-mod grains;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
 
 use format::{Footer, Marker, OVERHEAD, SECTOR, TABLE_ENTRIES, capacity_sectors};
-use grains::{Grain, GrainSource, Table};
+use rayon::prelude::*;
 
 use super::digest::{DigestWriter, Digests};
 use super::error::DiskError;
+use super::grains::{Collected, GRAIN, GrainKey, Grains, Kept};
 use super::spec::DiskSpec;
-use super::{Progress, sparse};
 
-/// Bytes in a grain, the unit of compression and of change.
-pub const GRAIN: u64 = 65536;
+/// What the bytes of a VMDK depend on besides the disk and its grains. It belongs into the key of whatever holds one.
+pub const VMDK_WRITER: &str = "ibuild-vmdk 2";
 
-/// What the bytes of a VMDK depend on besides the disk: our writer, the compressor and its level. It
-/// belongs into the key of whatever holds one.
-pub const VMDK_WRITER: &str = "ibuild-vmdk 1, libdeflater 1.26, level 6";
+/// Bytes before the compressed ones of a grain.
+const GRAIN_HEAD: u64 = 12;
 
-/// Deflate level, also told in [`VMDK_WRITER`]: 6 is 1 % smaller than qemu-img's at a third of its time; higher ones cost twice for 0.4 %.
-const LEVEL: i32 = 6;
-
-/// Bytes of the raw disk that [`write_vmdk`] will read: the total of its progress.
-pub fn bytes_to_read(raw: &Path) -> Result<u64, DiskError> {
-    Ok(open(raw)?.0.bytes())
+/// A VMDK that was written.
+#[derive(Debug)]
+pub struct WrittenVmdk {
+    /// Its size and digests.
+    pub digests: Digests,
+    /// Where its grains are in it.
+    pub grains: Vec<(GrainKey, Kept)>,
 }
 
-/// Writes the raw disk at `raw` to `out` as a streamOptimized VMDK and tells its size and digests.
-///
-/// Grains are read and compressed in parallel, 32 MiB of disk at a time, and written in order: the bytes do
-/// not depend on the number of threads. Holes of the raw disk are not read.
-pub fn write_vmdk<W: Write + Send>(
+/// The bytes that a VMDK of these grains will have.
+pub fn vmdk_size(spec: &DiskSpec, grains: &Grains<'_>) -> u64 {
+    let sectors = |bytes: u64| bytes.next_multiple_of(SECTOR);
+    let table = SECTOR + TABLE_ENTRIES * 4;
+    let tables: u64 = tables(&grains.list)
+        .map(|some| {
+            let all: u64 = some.iter().map(grain_size).sum();
+            if all == 0 { 0 } else { table + all }
+        })
+        .sum();
+    OVERHEAD * SECTOR + tables + SECTOR + sectors(directory_entries(spec.size) * 4) + 3 * SECTOR
+}
+
+fn grain_size(grain: &Collected) -> u64 {
+    match grain.length() {
+        0 => 0,
+        length => (GRAIN_HEAD + u64::from(length)).next_multiple_of(SECTOR),
+    }
+}
+
+fn directory_entries(size: u64) -> u64 {
+    capacity_sectors(size).div_ceil(TABLE_ENTRIES * GRAIN / SECTOR)
+}
+
+/// Grains by the table that tells of them.
+fn tables(grains: &[Collected]) -> impl Iterator<Item = &[Collected]> {
+    grains.chunk_by(|a, b| a.number() / TABLE_ENTRIES == b.number() / TABLE_ENTRIES)
+}
+
+/// Writes the grains to `out` as a streamOptimized VMDK. The bytes are a function of the spec and of what the grains are.
+pub fn write_vmdk(
     spec: &DiskSpec,
-    raw: &Path,
-    out: W,
-    progress: Progress<'_>,
-) -> Result<Digests, DiskError> {
-    let (source, size) = open(raw)?;
-    if !size.is_multiple_of(GRAIN) || size == 0 {
-        let reason = format!("its raw disk has {size} bytes, which is not a multiple of {GRAIN}");
+    grains: &Grains<'_>,
+    out: impl Write + Send,
+) -> Result<WrittenVmdk, DiskError> {
+    let write = |error| DiskError::Write { what: format!("the VMDK of `{}`", spec.name), source: error };
+    if !spec.size.is_multiple_of(GRAIN) || spec.size == 0 {
+        let reason = format!("its disk has {} bytes, which is not a multiple of {GRAIN}", spec.size);
         return Err(DiskError::Spec { image: spec.name.clone(), reason });
     }
-    let stream = VmdkStream::start(out, spec, size).map_err(DiskError::io("write the VMDK of", raw))?;
-    stream.run(&source, raw, progress)
+    let mut stream = VmdkStream::start(out, spec).map_err(write)?;
+    let mut ready: Option<Vec<(&Collected, Vec<u8>)>> = None;
+    for wanted in tables(&grains.list).map(Some).chain([None]) {
+        let (written, next) = rayon::join(
+            || ready.take().map_or(Ok(()), |table| stream.table(&table)),
+            || wanted.map(|wanted| read(grains, wanted)).transpose(),
+        );
+        written.map_err(write)?;
+        ready = next?;
+    }
+    stream.end().map_err(write)
 }
 
-/// The raw disk as a source of grains, and its size in bytes.
-fn open(raw: &Path) -> Result<(GrainSource, u64), DiskError> {
-    let file = File::open(raw).map_err(DiskError::io("open the disk", raw))?;
-    let size = file.metadata().map_err(DiskError::io("read", raw))?.len();
-    let ranges = sparse::data_ranges(&file).map_err(DiskError::io("find the data of", raw))?;
-    Ok((GrainSource::new(file, &ranges, LEVEL), size))
+fn read<'g>(
+    grains: &Grains<'_>,
+    wanted: &'g [Collected],
+) -> Result<Vec<(&'g Collected, Vec<u8>)>, DiskError> {
+    let full = wanted.par_iter().filter(|grain| grain.length() > 0);
+    full.map(|grain| Ok((grain, grains.read(grain)?))).collect()
 }
 
 /// A VMDK being written: sectors so far, and the directory of the grain tables among them.
@@ -74,66 +105,50 @@ struct VmdkStream<W> {
     out: DigestWriter<W>,
     size: u64,
     directory: Vec<u32>,
+    grains: Vec<(GrainKey, Kept)>,
 }
 
-impl<W: Write + Send> VmdkStream<W> {
-    fn start(out: W, spec: &DiskSpec, size: u64) -> io::Result<Self> {
+impl<W: Write> VmdkStream<W> {
+    fn start(out: W, spec: &DiskSpec) -> io::Result<Self> {
         let mut out = DigestWriter::new(out);
-        out.write_all(&format::header(size, Footer::Elsewhere))?;
-        out.write_all(&format::descriptor(spec, size))?;
-        let tables = capacity_sectors(size).div_ceil(TABLE_ENTRIES * GRAIN / SECTOR);
-        let mut stream = VmdkStream { out, size, directory: vec![0; tables as usize] };
+        out.write_all(&format::header(spec.size, Footer::Elsewhere))?;
+        out.write_all(&format::descriptor(spec, spec.size))?;
+        let directory = vec![0; directory_entries(spec.size) as usize];
+        let mut stream = VmdkStream { out, size: spec.size, directory, grains: Vec::new() };
         stream.pad_to(OVERHEAD * SECTOR)?;
         Ok(stream)
     }
 
-    /// Compresses the next table's grains while the ones before are written.
-    fn run(mut self, source: &GrainSource, raw: &Path, progress: Progress<'_>) -> Result<Digests, DiskError> {
-        let total = source.bytes();
-        let (mut done, mut ready): (u64, Option<Table>) = (0, None);
-        for wanted in source.tables().map(Some).chain([None]) {
-            let (written, next) = rayon::join(
-                || ready.take().map_or(Ok(()), |table| self.table(&table)),
-                || wanted.map(|wanted| source.compress(wanted)).transpose(),
-            );
-            written.map_err(DiskError::io("write the VMDK of", raw))?;
-            ready = next.map_err(DiskError::io("read", raw))?;
-            done += ready.as_ref().map_or(0, |table| table.read);
-            progress(done, total);
-        }
-        self.end().map_err(DiskError::io("write the VMDK of", raw))
-    }
-
     /// Grains, then the table that tells where they are. A table without grains is left out altogether.
-    fn table(&mut self, table: &Table) -> io::Result<()> {
-        if table.grains.is_empty() {
-            return Ok(());
-        }
+    fn table(&mut self, table: &[(&Collected, Vec<u8>)]) -> io::Result<()> {
+        let Some((first, _)) = table.first() else { return Ok(()) };
+        let index = (first.number() / TABLE_ENTRIES) as usize;
         let mut entries = vec![0u32; TABLE_ENTRIES as usize];
-        for grain in &table.grains {
-            entries[grain.slot] = self.sector()?;
-            self.grain(table.index, grain)?;
+        for (grain, zlib) in table {
+            entries[(grain.number() % TABLE_ENTRIES) as usize] = self.sector()?;
+            self.grain(grain, zlib)?;
         }
-        self.directory[table.index] = self.marked(Marker::GrainTable, &format::table(&entries))?;
+        self.directory[index] = self.marked(Marker::GrainTable, &format::table(&entries))?;
         Ok(())
     }
 
-    fn grain(&mut self, table: usize, grain: &Grain) -> io::Result<()> {
-        let number = table as u64 * TABLE_ENTRIES + grain.slot as u64;
-        let lba = number * (GRAIN / SECTOR);
+    fn grain(&mut self, grain: &Collected, zlib: &[u8]) -> io::Result<()> {
+        let lba = grain.number() * (GRAIN / SECTOR);
         self.out.write_all(&lba.to_le_bytes())?;
-        self.out.write_all(&(grain.zlib.len() as u32).to_le_bytes())?;
-        self.out.write_all(&grain.zlib)?;
+        self.out.write_all(&(zlib.len() as u32).to_le_bytes())?;
+        let kept = Kept { offset: self.out.position(), length: zlib.len() as u32, digest: grain.digest() };
+        self.grains.push((grain.key(), kept));
+        self.out.write_all(zlib)?;
         self.pad_to(self.out.position().next_multiple_of(SECTOR))
     }
 
-    fn end(mut self) -> io::Result<Digests> {
+    fn end(mut self) -> io::Result<WrittenVmdk> {
         let directory = format::table(&self.directory);
         let at = self.marked(Marker::GrainDirectory, &directory)?;
         self.marked(Marker::Footer, &format::header(self.size, Footer::Here { directory: at }))?;
         self.out.write_all(&Marker::EndOfStream.sector(0))?;
         self.out.flush()?;
-        Ok(self.out.finish().1)
+        Ok(WrittenVmdk { digests: self.out.finish().1, grains: self.grains })
     }
 
     /// A marker and what it announces; tells the first sector of the latter.

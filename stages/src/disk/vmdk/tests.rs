@@ -1,15 +1,13 @@
 //! The stream is walked by a strict reader of its own, and by qemu-img.
 
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use libdeflater::Decompressor;
 
 use super::*;
+use crate::disk::map::DiskMap;
 use crate::disk::spec::MIB;
-
-const NOTHING: Progress<'static> = &|_, _| {};
 
 /// A strict walk over a streamOptimized VMDK with a footer. Panics at the first byte out of order.
 struct Walk<'a> {
@@ -126,55 +124,61 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 /// 100 MiB: text, noise, zeros that are stored, a table without grains, the last grain.
-fn raw_disk(dir: &Path) -> PathBuf {
-    let path = dir.join("disk.raw");
-    let file = File::create(&path).unwrap();
-    file.set_len(100 * MIB).unwrap();
-    file.write_all_at(&b"some text ".repeat(100_000), 0).unwrap();
-    file.write_all_at(&noise(300_000), 5 * MIB + 1000).unwrap();
-    file.write_all_at(&vec![0; 1 << 20], 8 * MIB).unwrap();
-    file.write_all_at(b"across a table's end", 32 * MIB - 10).unwrap();
-    file.write_all_at(b"end", 100 * MIB - 3).unwrap();
-    path
+fn map() -> DiskMap {
+    let (text, noise, zeros) = (b"some text ".repeat(100_000), noise(300_000), vec![0; 1 << 20]);
+    DiskMap::of_bytes(
+        100 * MIB,
+        [
+            (0, &text[..]),
+            (5 * MIB + 1000, &noise[..]),
+            (8 * MIB, &zeros[..]),
+            (32 * MIB - 10, b"across a table's end"),
+            (100 * MIB - 3, b"end"),
+        ],
+    )
 }
 
 fn spec() -> DiskSpec {
     DiskSpec::new("veil", 100 * MIB, 0)
 }
 
-fn vmdk(raw: &Path) -> (Vec<u8>, Digests) {
+fn vmdk_of(spec: &DiskSpec, map: &DiskMap) -> (Vec<u8>, Digests) {
+    let grains = Grains::collect(map, &[], Path::new("/var/tmp"), &|_, _| {}).unwrap();
     let mut bytes = Vec::new();
-    let digests = write_vmdk(&spec(), raw, &mut bytes, NOTHING).unwrap();
-    (bytes, digests)
+    let written = write_vmdk(spec, &grains, &mut bytes).unwrap();
+    assert_eq!(vmdk_size(spec, &grains), bytes.len() as u64);
+    for (_, kept) in written.grains {
+        let zlib = &bytes[kept.offset as usize..kept.offset as usize + kept.length as usize];
+        assert_eq!(*blake3::hash(zlib).as_bytes(), kept.digest);
+    }
+    (bytes, written.digests)
+}
+
+fn vmdk(map: &DiskMap) -> (Vec<u8>, Digests) {
+    vmdk_of(&spec(), map)
 }
 
 #[test]
 fn the_stream_is_in_order_and_holds_the_disk() {
-    let dir = tempfile::tempdir().unwrap();
-    let raw = raw_disk(dir.path());
-    let (bytes, digests) = vmdk(&raw);
-    assert!(Walk::new(&bytes).run() == std::fs::read(&raw).unwrap());
+    let (bytes, digests) = vmdk(&map());
+    assert!(Walk::new(&bytes).run() == map().bytes());
     assert_eq!(digests.size, bytes.len() as u64);
     assert_eq!(digests.blake3, *blake3::hash(&bytes).as_bytes());
 }
 
 #[test]
 fn an_empty_disk_has_no_grains_and_ends_all_the_same() {
-    let dir = tempfile::tempdir().unwrap();
-    let raw = dir.path().join("disk.raw");
-    File::create(&raw).unwrap().set_len(MIB).unwrap();
-    let (bytes, _) = vmdk(&raw);
+    let spec = DiskSpec { size: MIB, ..spec() };
+    let (bytes, _) = vmdk_of(&spec, &DiskMap::of_bytes(MIB, []));
     assert!(Walk::new(&bytes).run() == vec![0; 1 << 20]);
     assert_eq!(bytes.len(), (128 + 1 + 1 + 1 + 1 + 1) * 512);
 }
 
 #[test]
 fn the_number_of_threads_does_not_matter() {
-    let dir = tempfile::tempdir().unwrap();
-    let raw = raw_disk(dir.path());
     let with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| vmdk(&raw))
+        pool.install(|| vmdk(&map()))
     };
     let one = with(1);
     assert!(one == with(3) && one == with(8));
@@ -182,12 +186,10 @@ fn the_number_of_threads_does_not_matter() {
 
 #[test]
 fn a_change_at_the_end_leaves_the_beginning() {
-    let dir = tempfile::tempdir().unwrap();
-    let raw = raw_disk(dir.path());
-    let (before, _) = vmdk(&raw);
-    let file = File::options().write(true).open(&raw).unwrap();
-    file.write_all_at(b"changed", 90 * MIB).unwrap();
-    let (after, _) = vmdk(&raw);
+    let (before, _) = vmdk(&map());
+    let mut changed = map();
+    changed.pieces.last_mut().unwrap().origin = crate::disk::Origin::Bytes(b"END".to_vec());
+    let (after, _) = vmdk(&changed);
     let same = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
     assert!(same > 128 * 512 + 300_000, "{same} bytes stayed");
 }
@@ -195,9 +197,9 @@ fn a_change_at_the_end_leaves_the_beginning() {
 #[test]
 fn qemu_reads_the_same_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let raw = raw_disk(dir.path());
-    let out = dir.path().join("disk.vmdk");
-    std::fs::write(&out, vmdk(&raw).0).unwrap();
+    let (raw, out) = (dir.path().join("disk.raw"), dir.path().join("disk.vmdk"));
+    crate::disk::write_raw(&map(), &raw, &|_, _| {}).unwrap();
+    std::fs::write(&out, vmdk(&map()).0).unwrap();
     let compare =
         Command::new("qemu-img").args(["compare", "-f", "raw", "-F", "vmdk"]).arg(&raw).arg(&out).output();
     let compare = compare.expect("these tests need `qemu-img` (package qemu-utils)");
@@ -205,23 +207,11 @@ fn qemu_reads_the_same_disk() {
 }
 
 #[test]
-fn progress_grows_to_its_total() {
-    let dir = tempfile::tempdir().unwrap();
-    let seen = std::sync::Mutex::new(Vec::new());
-    let progress = |done, total| seen.lock().unwrap().push((done, total));
-    write_vmdk(&spec(), &raw_disk(dir.path()), io::sink(), &progress).unwrap();
-    let seen = seen.into_inner().unwrap();
-    assert!(seen.is_sorted() && seen.len() >= 3);
-    let (done, total) = seen[seen.len() - 1];
-    assert_eq!(done, total);
-}
-
-#[test]
 fn a_disk_of_a_crooked_size_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let raw = dir.path().join("disk.raw");
-    File::create(&raw).unwrap().set_len(MIB + 512).unwrap();
-    let error = write_vmdk(&spec(), &raw, io::sink(), NOTHING).unwrap_err();
+    let spec = DiskSpec { size: MIB + 512, ..spec() };
+    let map = DiskMap::of_bytes(MIB + 512, []);
+    let grains = Grains::collect(&map, &[], Path::new("/var/tmp"), &|_, _| {}).unwrap();
+    let error = write_vmdk(&spec, &grains, io::sink()).unwrap_err();
     assert!(error.to_string().contains("not a multiple of 65536"), "{error}");
 }
 
@@ -236,7 +226,8 @@ fn a_full_output_is_an_error() {
             Ok(())
         }
     }
-    let dir = tempfile::tempdir().unwrap();
-    let error = write_vmdk(&spec(), &raw_disk(dir.path()), Full, NOTHING).unwrap_err();
+    let map = map();
+    let grains = Grains::collect(&map, &[], Path::new("/var/tmp"), &|_, _| {}).unwrap();
+    let error = write_vmdk(&spec(), &grains, Full).unwrap_err();
     assert!(error.to_string().contains("cannot write the VMDK"), "{error}");
 }

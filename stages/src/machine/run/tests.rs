@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::disk::{DiskSpec, Format, MIB, MachineDisk, Source, VmSpec, pack};
+use crate::disk::{DiskMap, DiskSpec, Format, MIB, MachineDisk, Source, VmSpec, pack};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -62,11 +62,7 @@ impl Lab {
 
     fn raw(&self) -> PathBuf {
         let path = self.dir.path().join("disk.raw");
-        let mut sector = CODE.to_vec();
-        sector.extend(b"hello\r\nname: \0");
-        sector.resize(510, 0);
-        sector.extend([0x55, 0xaa]);
-        fs::write(&path, sector).unwrap();
+        fs::write(&path, sector()).unwrap();
         File::options().write(true).open(&path).unwrap().set_len(97 * MIB).unwrap();
         path
     }
@@ -74,10 +70,10 @@ impl Lab {
     fn packed(&self, format: Format) -> PathBuf {
         let disk = DiskSpec::new("lab", 97 * MIB, 0);
         let vm = VmSpec::new(1, 64);
-        let raw = self.raw();
-        let machines = [MachineDisk { disk: &disk, vm: &vm, raw: &raw }];
+        let map = DiskMap::of_bytes(97 * MIB, [(0, sector().as_slice())]);
+        let machines = [MachineDisk { disk: &disk, vm: &vm, map: &map }];
         let out = self.dir.path().join(format!("lab{}", format.extension()));
-        let source = Source::Machines { name: "lab", epoch: 0, machines: &machines };
+        let source = Source::Machines { name: "lab", epoch: 0, machines: &machines, packs: &[] };
         pack(format, source, &out, &|_, _| {}).unwrap();
         out
     }
@@ -88,6 +84,15 @@ impl Lab {
         options.cpus = 1;
         options
     }
+}
+
+/// A boot sector that says hello.
+fn sector() -> Vec<u8> {
+    let mut sector = CODE.to_vec();
+    sector.extend(b"hello\r\nname: \0");
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+    sector
 }
 
 fn regex(pattern: &str) -> Regex {

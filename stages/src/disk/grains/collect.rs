@@ -1,0 +1,181 @@
+//! Finds or makes the compressed form of every grain of a disk.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use libdeflater::{CompressionLvl, Compressor};
+use rayon::prelude::*;
+
+use super::pack::{self, Kept, Pack};
+use super::plan::{Grain, GrainKey, plan};
+use super::{GRAIN, LEVEL};
+use crate::disk::Progress;
+use crate::disk::contents::Contents;
+use crate::disk::error::DiskError;
+use crate::disk::map::DiskMap;
+
+/// How many grains are read, compressed and held in memory at once: 32 MiB of disk.
+const AT_ONCE: usize = 512;
+
+/// A grain whose compressed form is known. Its length is zero if all its bytes are.
+#[derive(Debug, Clone)]
+pub struct Collected {
+    grain: Grain,
+    place: Place,
+    kept: Kept,
+}
+
+impl Collected {
+    /// Which of the disk's grains it is.
+    pub fn number(&self) -> u64 {
+        self.grain.number
+    }
+
+    /// Its name.
+    pub fn key(&self) -> GrainKey {
+        self.grain.key
+    }
+
+    /// The number of its compressed bytes; zero for a grain of zeros.
+    pub fn length(&self) -> u32 {
+        self.kept.length
+    }
+
+    /// The digest of its compressed bytes.
+    pub fn digest(&self) -> [u8; 32] {
+        self.kept.digest
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Among those that were compressed now.
+    New,
+    /// In the pack with this number.
+    Old(usize),
+}
+
+/// All grains of a disk.
+pub struct Grains<'m> {
+    map: &'m DiskMap,
+    contents: Contents<'m>,
+    packs: &'m [Pack],
+    new: File,
+    /// The grains that are not empty, in order.
+    pub list: Vec<Collected>,
+    /// How many of them had to be compressed.
+    pub compressed: u64,
+}
+
+impl<'m> Grains<'m> {
+    /// Collects the grains of the disk: those that no pack has are read and compressed into a nameless file in `scratch`.
+    pub fn collect(
+        map: &'m DiskMap,
+        packs: &'m [Pack],
+        scratch: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Self, DiskError> {
+        let new = tempfile::tempfile_in(scratch).map_err(DiskError::io("make a scratch file in", scratch))?;
+        let contents = Contents::of(map);
+        let mut made = Self { map, contents, packs, new, list: Vec::new(), compressed: 0 };
+        let (done, wanted) = (AtomicU64::new(0), plan(map));
+        let total = wanted.len() as u64 * GRAIN;
+        let mut end = 0;
+        for some in wanted.chunks(AT_ONCE) {
+            let found = made.find_or_compress(some, &|| {
+                progress(done.fetch_add(GRAIN, Ordering::Relaxed) + GRAIN, total);
+            })?;
+            for (grain, found) in some.iter().zip(found) {
+                let grain = grain.clone();
+                let collected = match found {
+                    Found::Kept(pack, kept) => Collected { grain, place: Place::Old(pack), kept },
+                    Found::Made(bytes) => made.keep(grain, &bytes, &mut end, scratch)?,
+                };
+                made.list.push(collected);
+            }
+        }
+        Ok(made)
+    }
+
+    fn find_or_compress(&self, grains: &[Grain], done: &(dyn Fn() + Sync)) -> Result<Vec<Found>, DiskError> {
+        let one = |squeezer: &mut Squeezer, grain: &Grain| {
+            let found = self.packs.iter().enumerate().find_map(|(n, pack)| Some((n, pack.find(&grain.key)?)));
+            let found = match found {
+                Some((pack, kept)) => Found::Kept(pack, kept),
+                None => Found::Made(squeezer.squeeze(grain, self.map, &self.contents)?),
+            };
+            done();
+            Ok(found)
+        };
+        grains.par_iter().map_init(Squeezer::new, one).collect()
+    }
+
+    fn keep(
+        &mut self,
+        grain: Grain,
+        bytes: &[u8],
+        end: &mut u64,
+        scratch: &Path,
+    ) -> Result<Collected, DiskError> {
+        self.new.write_all(bytes).map_err(DiskError::io("write a scratch file in", scratch))?;
+        let kept = Kept { offset: *end, length: bytes.len() as u32, digest: *blake3::hash(bytes).as_bytes() };
+        *end += bytes.len() as u64;
+        self.compressed += 1;
+        Ok(Collected { grain, place: Place::New, kept })
+    }
+
+    /// The compressed bytes of a grain. One that its pack has lost is made again.
+    pub fn read(&self, collected: &Collected) -> Result<Vec<u8>, DiskError> {
+        let found = match collected.place {
+            Place::New => pack::read(&self.new, &collected.kept),
+            Place::Old(pack) => self.packs[pack].read(&collected.kept),
+        };
+        if let Some(bytes) = found {
+            return Ok(bytes);
+        }
+        let bytes = Squeezer::new().squeeze(&collected.grain, self.map, &self.contents)?;
+        if *blake3::hash(&bytes).as_bytes() == collected.kept.digest {
+            return Ok(bytes);
+        }
+        Err(DiskError::LostGrain { number: collected.number() })
+    }
+}
+
+enum Found {
+    Kept(usize, Kept),
+    Made(Vec<u8>),
+}
+
+/// Reads grains and compresses them.
+struct Squeezer {
+    compressor: Compressor,
+    buffer: Vec<u8>,
+}
+
+impl Squeezer {
+    fn new() -> Self {
+        let level = CompressionLvl::new(LEVEL).expect("the level is a constant that libdeflate has");
+        Self { compressor: Compressor::new(level), buffer: vec![0; GRAIN as usize] }
+    }
+
+    /// A zlib stream (RFC 1950); nothing for a grain of zeros.
+    fn squeeze(
+        &mut self,
+        grain: &Grain,
+        map: &DiskMap,
+        contents: &Contents<'_>,
+    ) -> Result<Vec<u8>, DiskError> {
+        grain.read(map, contents, &mut self.buffer)?;
+        if self.buffer.iter().all(|&byte| byte == 0) {
+            return Ok(Vec::new());
+        }
+        let mut zlib = vec![0; self.compressor.zlib_compress_bound(self.buffer.len())];
+        let length =
+            self.compressor.zlib_compress(&self.buffer, &mut zlib).expect("the buffer has the bound's size");
+        zlib.truncate(length);
+        zlib.shrink_to_fit();
+        Ok(zlib)
+    }
+}

@@ -1,0 +1,24 @@
+//! Disks in grains of 64 KiB, each compressed once.
+//!
+//! What a grain holds is known from the disk's map without reading it, and that is its name. The compressed form of a grain
+//! with this name is the same wherever it is: in an earlier file that holds the disk, a [`Pack`], or made now.
+
+mod collect;
+mod pack;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+pub use collect::{Collected, Grains};
+pub use pack::{Kept, Pack, PackRecord};
+pub use plan::{Grain, GrainKey, plan};
+
+/// Bytes in a grain, the unit of compression and of change.
+pub const GRAIN: u64 = 65536;
+
+/// What the compressed form of a grain depends on besides its content. It is part of every grain's name.
+pub const CODEC: &str = "zlib, libdeflater 1.26, level 6";
+
+/// Deflate level, also told in [`CODEC`]: 6 is 1 % smaller than qemu-img's at a third of its time; higher ones cost twice
+/// for 0.4 %.
+const LEVEL: i32 = 6;
