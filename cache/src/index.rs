@@ -35,7 +35,7 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Actions,
         Self::Stages,
         Self::Trees,

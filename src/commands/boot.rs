@@ -76,10 +76,11 @@ fn check_firmware(image: &Image, choice: FirmwareChoice) -> Result<()> {
         FirmwareChoice::Bios => recipe::Firmware::Bios,
         FirmwareChoice::Uefi => recipe::Firmware::Uefi,
     };
-    if image.disk.firmware.contains(&wanted) {
+    let firmware = image.disk.iter().flat_map(|disk| &disk.firmware);
+    if firmware.clone().any(|firmware| *firmware == wanted) {
         return Ok(());
     }
-    let words: Vec<_> = image.disk.firmware.iter().map(|firmware| firmware.word()).collect();
+    let words: Vec<_> = firmware.map(|firmware| firmware.word()).collect();
     let error = UsageError::new(format!("`{}` does not boot with {}", image.name, wanted.word()));
     Err(error
         .hint(format!("pass `--firmware {}`, or change `firmware` in the recipe", words.join("|")))

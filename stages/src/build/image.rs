@@ -106,19 +106,19 @@ fn format_of(format: ImageFormat) -> Format {
 
 fn disk_spec(builder: &Builder<'_>, image: &Image) -> DiskSpec {
     let name = image.name.as_str();
-    let firmware = image.disk.firmware.iter().map(|firmware| match firmware {
+    let disk = image.disk.as_ref().expect("an image without a disk has no target that needs one");
+    let firmware = disk.firmware.iter().map(|firmware| match firmware {
         recipe::Firmware::Bios => Firmware::Bios,
         recipe::Firmware::Uefi => Firmware::Uefi,
     });
     DiskSpec {
         name: name.to_owned(),
-        size: image.disk.size.0,
+        size: disk.size.0,
         firmware: FirmwareSet::of(firmware).unwrap_or(FirmwareSet::Both),
-        fs_uuid: image
-            .disk
+        fs_uuid: disk
             .fs_uuid
             .map_or_else(|| Identity::of(name).file_system(), |u| Uuid::from_bytes(*u.as_bytes())),
-        cmdline: image.disk.cmdline.clone().unwrap_or_default(),
+        cmdline: disk.cmdline.clone().unwrap_or_default(),
         epoch: builder.epoch().max(0) as u64,
     }
 }

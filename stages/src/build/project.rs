@@ -155,10 +155,11 @@ impl<'r> Assembly<'r> {
         }
     }
 
-    /// Every format, also those that the recipe does not list: asking for one by name is enough.
+    /// Every format that the image can be had in, also those that the recipe does not list: asking for one by name is
+    /// enough.
     fn add_image(&mut self, recipe: &'r Recipe, image: &'r Image) {
         let last = recipe.last_stage(&image.rootfs).expect("the reference was checked");
-        for format in ImageFormat::ALL {
+        for format in ImageFormat::ALL.into_iter().filter(|f| image.disk.is_some() || !f.needs_disk()) {
             let target = Target { image: image.name.clone(), format };
             let id = self.stage(target.to_string(), Job::Image { target: target.clone(), image });
             self.builder.input(id, self.steps[&last.name]);

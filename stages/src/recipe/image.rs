@@ -20,8 +20,8 @@ pub struct Image {
     pub rootfs: RootfsName,
     /// What a target without a format means.
     pub formats: Vec<ImageFormat>,
-    /// How the disk is laid out.
-    pub disk: Disk,
+    /// How the disk is laid out. An image without one can only be had as an archive of its files.
+    pub disk: Option<Disk>,
     /// The machine it is meant for.
     pub vm: Vm,
 }
@@ -50,6 +50,11 @@ impl ImageFormat {
         ImageFormat::Raw,
         ImageFormat::RootfsTarZst,
     ];
+
+    /// Whether it holds a disk, and not only the files.
+    pub fn needs_disk(self) -> bool {
+        self != ImageFormat::RootfsTarZst
+    }
 
     /// The second half of a target, and the extension of the file made for it.
     pub fn extension(self) -> &'static str {

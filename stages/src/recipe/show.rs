@@ -8,7 +8,7 @@ use std::fmt::{self, Display};
 
 use toml::Value;
 
-use super::image::{Image, MachineTest};
+use super::image::{Disk, Image, MachineTest};
 use super::limits::Limits;
 use super::model::{Archive, Recipe, Rootfs};
 use super::names::EnvName;
@@ -181,19 +181,20 @@ fn copy_rule(rule: &CopyRule) -> String {
 }
 
 fn image(image: &Image) -> [Pair; 4] {
-    let disk = &image.disk;
     let vm = &image.vm;
-    let disk = inline([
-        pair("size", text(disk.size)),
-        pair("firmware", texts(disk.firmware.iter().map(|firmware| firmware.word()))),
-        pair_if("fs-uuid", disk.fs_uuid.as_ref(), text),
-        pair_if("cmdline", disk.cmdline.as_ref(), text),
-    ]);
+    let disk = |disk: &Disk| {
+        inline([
+            pair("size", text(disk.size)),
+            pair("firmware", texts(disk.firmware.iter().map(|firmware| firmware.word()))),
+            pair_if("fs-uuid", disk.fs_uuid.as_ref(), text),
+            pair_if("cmdline", disk.cmdline.as_ref(), text),
+        ])
+    };
     let vm = inline([pair("cpus", vm.cpus), pair("memory", text(vm.memory)), pair("nics", texts(&vm.nics))]);
     [
         pair("rootfs", text(&image.rootfs)),
         pair("formats", texts(&image.formats)),
-        pair("disk", disk),
+        pair_if("disk", image.disk.as_ref(), disk),
         pair("vm", vm),
     ]
 }

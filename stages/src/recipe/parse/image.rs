@@ -25,7 +25,11 @@ pub(super) fn image(name: &ImageName, node: Node<'_>) -> Option<DraftImage> {
     let rootfs = table.require(&what, "rootfs", "write `rootfs = \"...\"`, the name of a `[rootfs.NAME]`");
     let rootfs = rootfs.and_then(Node::parsed);
     let formats = table.require(&what, "formats", "write `formats = [\"ova\"]`").and_then(formats);
-    let disk = table.require(&what, "disk", "write `disk = { size = \"8 GiB\" }`").and_then(disk);
+    let without = formats.as_ref().is_some_and(|all| all.iter().all(|format| !format.needs_disk()));
+    let disk = match table.get("disk") {
+        None if without => Some(None),
+        _ => table.require(&what, "disk", "write `disk = { size = \"8 GiB\" }`").and_then(disk).map(Some),
+    };
     let vm = optional(&table, "vm", vm);
     let At { value: rootfs, at: rootfs_at } = rootfs?;
     let image =

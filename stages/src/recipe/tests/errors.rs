@@ -364,6 +364,10 @@ fn skips() {
 
 #[test]
 fn images() {
+    check_image(
+        "formats = [\"rootfs.tar.zst\", \"raw\"]",
+        "`[image.i]` needs `disk` | write `disk = { size = \"8 GiB\" }`",
+    );
     check_image("formats = [\"ova\"]", "`[image.i]` needs `disk` | write `disk = { size = \"8 GiB\" }`");
     check_image("disk = { size = \"8 GiB\" }", "`[image.i]` needs `formats` | write `formats = [\"ova\"]`");
     check_image("formats = []\ndisk = { size = \"8 GiB\" }", "the list of formats is empty");

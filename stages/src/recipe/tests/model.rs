@@ -97,7 +97,7 @@ fn the_example_has_the_values_it_says() {
     assert_eq!(archive.architecture.as_str(), "amd64");
     let image = &recipe.images["workstation"];
     assert_eq!(image.formats, [ImageFormat::Ova, ImageFormat::Qcow2]);
-    assert_eq!(image.disk.size, ByteSize(100 << 30));
+    assert_eq!(image.disk.as_ref().map(|disk| disk.size), Some(ByteSize(100 << 30)));
     assert_eq!(image.vm.nics, [Nic::Internal("Veil".to_owned())]);
     let StepKind::Copy(rules) = &step(&recipe, "workstation/files").kind else { panic!("it copies") };
     let expected = CopyRule {
@@ -110,6 +110,18 @@ fn the_example_has_the_values_it_says() {
     };
     assert_eq!(rules[1], expected);
     assert_eq!(recipe.tests["boots"].timeout.map(|time| time.as_secs()), Some(240));
+}
+
+#[test]
+fn an_archive_of_files_needs_no_disk() {
+    let text = EXAMPLE.replace("formats = [\"ova\", \"qcow2\"]", "formats = [\"rootfs.tar.zst\"]");
+    let lines = text.lines().filter(|line| !line.starts_with("disk    = "));
+    let recipe = Project::new(&lines.collect::<Vec<_>>().join("\n")).recipe();
+    assert_eq!(recipe.images["workstation"].disk, None);
+    let project = crate::build::Project::new(&recipe);
+    let targets = |text: &str| project.targets(text).map(|found| found.len());
+    assert!(matches!(targets("workstation"), Ok(1)));
+    assert!(targets("workstation.raw").is_err());
 }
 
 #[test]
