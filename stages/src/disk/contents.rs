@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use super::error::DiskError;
 use super::map::{ContentFile, DiskMap, Origin, Piece};
-use crate::snapshot::hash_file;
 
 /// Reads pieces of a disk, from any thread.
 pub struct Contents<'m> {
@@ -37,8 +36,8 @@ impl<'m> Contents<'m> {
         let is_whole = match self.checked[number].get() {
             Some(is_whole) => *is_whole,
             None => {
-                let digest = hash_file(&file.place)?;
-                *self.checked[number].get_or_init(|| digest == file.content)
+                let is_whole = file.is_whole()?;
+                *self.checked[number].get_or_init(|| is_whole)
             }
         };
         if !is_whole {

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use ibuild_cache::BlobId;
 
+use super::error::DiskError;
+use crate::snapshot::hash_file;
+
 /// Where some bytes of a disk come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -53,6 +56,13 @@ pub struct ContentFile {
     pub size: u64,
     /// Where it can be read. Not part of what the disk is.
     pub place: PathBuf,
+}
+
+impl ContentFile {
+    /// Reads the file and tells whether it holds what it is said to hold.
+    pub fn is_whole(&self) -> Result<bool, DiskError> {
+        Ok(hash_file(&self.place)? == self.content)
+    }
 }
 
 /// What is on a disk. Everything else on it is zero.

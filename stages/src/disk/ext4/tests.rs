@@ -465,10 +465,17 @@ fn a_restored_layer_is_placed_like_a_captured_one() {
 #[test]
 fn a_file_that_changed_since_is_not_written() {
     let mut lab = Lab::new();
-    lab.layer(|dir| drop(put(dir, "etc/hosts", b"localhost")));
+    lab.layer(|dir| {
+        put(dir, "etc/hosts", b"localhost");
+        put(dir, "etc/large", &noise(1, 200_000));
+    });
     let map = lab.map(32 * MIB);
     fs::write(&map.files[0].place, b"localhosT").unwrap();
     let error = crate::disk::write_raw(&map, &lab.root.path().join("x"), &|_, _| {}).unwrap_err();
+    assert!(error.to_string().contains("disagree"), "{error}");
+    // What looks like a hole would never be read.
+    fs::write(&map.files[1].place, vec![0; 200_000]).unwrap();
+    let error = lab.try_map(32 * MIB).unwrap_err();
     assert!(error.to_string().contains("disagree"), "{error}");
 }
 

@@ -97,7 +97,7 @@ impl<'a> Writer<'a> {
         inode.attrs = node.attrs.clone();
         match &node.body {
             Body::Directory { parent, .. } => self.directory(tree, id, *parent, &mut inode),
-            Body::Regular { .. } => self.regular(node, &mut inode),
+            Body::Regular { .. } => self.regular(node, &mut inode)?,
             Body::Symlink(target) => self.symlink(node, target, &mut inode),
             Body::Char(major, minor) | Body::Block(major, minor) => inode.payload = device(*major, *minor),
             Body::Fifo => {}
@@ -161,24 +161,27 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn regular(&mut self, node: &Node, inode: &mut Inode) {
+    fn regular(&mut self, node: &Node, inode: &mut Inode) -> Result<(), DiskError> {
         let Body::Regular { content, digest } = &node.body else { unreachable!("the caller looked") };
         let digest = digest.expect("what is there in the end has a digest");
         inode.size = content.size;
         inode.flags = EXTENTS;
         inode.blocks = blocks_of(&node.extents) + node.index.len() as u64;
         inode.payload = self.extents(node.inode, &node.extents, &node.index);
-        if node.extents.is_empty() {
-            return;
+        let found = ContentFile { content: digest, size: content.size, place: content.place.clone() };
+        // What is in a hole is never read, so it has to be known now that it belongs there.
+        if blocks_of(&node.extents) < content.size.div_ceil(BLOCK as u64) && !found.is_whole()? {
+            return Err(DiskError::Disagree { file: found.place.display().to_string() });
         }
         let file = self.files.len();
-        self.files.push(ContentFile { content: digest, size: content.size, place: content.place.clone() });
+        self.files.push(found);
         for extent in &node.extents {
             let offset = u64::from(extent.logical) * BLOCK as u64;
             let length = (u64::from(extent.length) * BLOCK as u64).min(content.size - offset);
             let at = self.options.start + extent.physical * BLOCK as u64;
             self.pieces.push(Piece { at, origin: Origin::File { file, offset, length } });
         }
+        Ok(())
     }
 
     fn symlink(&mut self, node: &Node, target: &[u8], inode: &mut Inode) {
