@@ -97,9 +97,7 @@ pub fn forget_everything(store: &Store) -> Result<Forgotten, StageError> {
     let stages = RememberedStage::all(store)?.len();
     let layers = LayerStore::new(store).all()?;
     let mut batch = Batch::default();
-    for table in
-        [Table::Stages, Table::Runs, Table::Actions, Table::Layers, Table::Trees, Table::Grains]
-    {
+    for table in [Table::Stages, Table::Runs, Table::Actions, Table::Layers, Table::Trees, Table::Grains] {
         for (key, _) in store.index().scan(table, &[])? {
             batch.delete(table, &key);
         }

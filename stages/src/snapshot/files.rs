@@ -17,7 +17,7 @@ use rustix::fs::{major, minor};
 use super::capture::join;
 use super::tarball::segments;
 use super::tree::{Entry, Kind, Metadata};
-use super::{LayerStore, Snapshot, SnapshotError, TreeStore, xattr};
+use super::{LayerStore, Snapshot, SnapshotError, TreeStore, device, xattr};
 
 /// Paths relative to the root, each with what is there, a directory before what is in it.
 pub type Listed<T> = Vec<(Vec<u8>, T)>;
@@ -168,8 +168,14 @@ impl Walk {
             self.changes.push((path, LayerChange::Removed));
             return Ok(());
         }
-        let file = LayerFile { meta: metadata(&disk, &meta)?, kind: self.kind(&path, disk, &meta)? };
-        self.changes.push((path, LayerChange::Set(file)));
+        let mut own = metadata(&disk, &meta)?;
+        let device = if kind.is_file() { device::take(&mut own.xattrs) } else { None };
+        let kind = match device {
+            Some(Kind::Char(major, minor)) => LayerKind::Char(major, minor),
+            Some(Kind::Block(major, minor)) => LayerKind::Block(major, minor),
+            _ => self.kind(&path, disk, &meta)?,
+        };
+        self.changes.push((path, LayerChange::Set(LayerFile { meta: own, kind })));
         Ok(())
     }
 
@@ -201,6 +207,6 @@ impl Walk {
 }
 
 fn metadata(disk: &Path, meta: &fs::Metadata) -> Result<Metadata, SnapshotError> {
-    let xattrs = if meta.is_symlink() { BTreeMap::new() } else { xattr::read(disk)? };
+    let xattrs = if meta.is_symlink() { BTreeMap::new() } else { xattr::read(disk, xattr::Side::Layer)? };
     Ok(Metadata { mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), mtime: meta.mtime(), xattrs })
 }

@@ -183,7 +183,11 @@ fn assert_same(path: &Path, entry: &Entry, links: &mut BTreeMap<Vec<u8>, u64>) {
     };
     assert_eq!(meta.mode(), kind | entry.meta.mode, "{at}");
     if kind != libc::S_IFLNK {
-        assert_eq!(crate::snapshot::read_xattrs(path, crate::snapshot::Side::Overlay).unwrap(), entry.meta.xattrs, "{at}");
+        assert_eq!(
+            crate::snapshot::read_xattrs(path, crate::snapshot::Side::Overlay).unwrap(),
+            entry.meta.xattrs,
+            "{at}"
+        );
     }
 }
 
