@@ -71,7 +71,7 @@ pub struct Builder<'a> {
     logs: Logs,
     tracing: Tracing,
     /// What this build captured and has not kept yet.
-    recent_trees: RecentTrees,
+    recent_trees: Arc<RecentTrees>,
     /// What stages leave out and was told: they are described several times.
     told: Mutex<BTreeSet<(String, Vec<String>)>>,
     /// Layers that are in the store, because each stage of a chain stands on all layers of those before it. Forgotten as
@@ -92,7 +92,9 @@ impl<'a> Builder<'a> {
     ) -> Self {
         let archives = Archives::new(store, &project.recipe.archives, options.archives, fetches);
         let logs = Logs::new(store.layout(), project.recipe.project.name.as_str());
-        let inputs = Inputs::new(store, &project.recipe.dir);
+        let recent_trees = Arc::<RecentTrees>::default();
+        let trees = TreeStore::beside(store, recent_trees.clone());
+        let inputs = Inputs::new(store, trees, &project.recipe.dir);
         Self {
             project,
             store,
@@ -102,7 +104,7 @@ impl<'a> Builder<'a> {
             inputs,
             logs,
             tracing: options.tracing,
-            recent_trees: RecentTrees::default(),
+            recent_trees,
             told: Mutex::default(),
             layers: Mutex::default(),
             said_unlimited: OnceLock::new(),
@@ -116,7 +118,7 @@ impl<'a> Builder<'a> {
 
     /// The trees of the store, and of this build.
     pub(super) fn trees(&self) -> TreeStore<'_> {
-        TreeStore::beside(self.store, &self.recent_trees)
+        TreeStore::beside(self.store, self.recent_trees.clone())
     }
 
     /// The archives of the project.

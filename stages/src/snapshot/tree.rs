@@ -6,7 +6,7 @@
 //! of directories, which every capture sets to the epoch because they change with each temporary file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use ibuild_cache::{Batch, BlobId, DecodeError, Decoder, Encoder, Store, Table, TreeId};
 
@@ -212,7 +212,7 @@ pub struct RecentTrees(Mutex<HashMap<TreeId, Vec<u8>>>);
 /// together with the result that needs them.
 pub struct TreeStore<'s> {
     store: &'s Store,
-    recent: Option<&'s RecentTrees>,
+    recent: Option<Arc<RecentTrees>>,
     pending: Mutex<HashMap<TreeId, Vec<u8>>>,
 }
 
@@ -223,13 +223,13 @@ impl<'s> TreeStore<'s> {
     }
 
     /// The trees of a store, and those that other values made with `recent` have flushed but not committed yet.
-    pub fn beside(store: &'s Store, recent: &'s RecentTrees) -> Self {
+    pub fn beside(store: &'s Store, recent: Arc<RecentTrees>) -> Self {
         Self { store, recent: Some(recent), pending: Mutex::default() }
     }
 
     fn bytes(&self, id: TreeId) -> Result<Vec<u8>, SnapshotError> {
         let pending = self.pending.lock().expect("no panic while held").get(&id).cloned();
-        let recent = || self.recent?.0.lock().expect("no panic while held").get(&id).cloned();
+        let recent = || self.recent.as_ref()?.0.lock().expect("no panic while held").get(&id).cloned();
         if let Some(bytes) = pending.or_else(recent) {
             return Ok(bytes);
         }
@@ -269,7 +269,7 @@ impl<'s> TreeStore<'s> {
 
     /// Moves what was remembered into a batch.
     pub fn flush(&self, batch: &mut Batch) {
-        let mut recent = self.recent.map(|recent| recent.0.lock().expect("no panic while held"));
+        let mut recent = self.recent.as_ref().map(|recent| recent.0.lock().expect("no panic while held"));
         for (id, bytes) in self.pending.lock().expect("no panic while held").drain() {
             if let Some(recent) = &mut recent {
                 recent.insert(id, bytes.clone());

@@ -48,11 +48,11 @@ pub(super) struct Tree {
 }
 
 impl<'s> Inputs<'s> {
-    pub(super) fn new(store: &'s Store, project: &Path) -> Self {
+    pub(super) fn new(store: &'s Store, trees: TreeStore<'s>, project: &Path) -> Self {
         Self {
             store,
             project: project.to_owned(),
-            trees: TreeStore::new(store),
+            trees,
             learnt: Mutex::default(),
             learnt_directories: Mutex::default(),
         }
@@ -170,7 +170,7 @@ mod tests {
         }
 
         fn inputs(&self) -> Inputs<'_> {
-            Inputs::new(&self.store, self.root.path())
+            Inputs::new(&self.store, TreeStore::new(&self.store), self.root.path())
         }
     }
 
