@@ -31,7 +31,8 @@ fn two_builders_make_each_stage_once() {
         ran.extend(finished(&said, "ran"));
     }
     let mut expected = clean.ran.clone();
-    (ran.sort(), expected.sort());
+    ran.sort();
+    expected.sort();
     assert_eq!(ran, expected);
     lab.assert_sound();
 }
