@@ -489,17 +489,17 @@ fn new_grains(before: &DiskMap, after: &DiskMap) -> usize {
     plan(after).iter().filter(|grain| !known.contains(&grain.key)).count()
 }
 
-/// A root file system of 3,000 files in 200 directories, a layer of 20 MB above, and then what `last` brings.
+/// A root file system of 1,000 files in 100 directories, a layer of 7 MB above, and then what `last` brings.
 fn three_layers(last: impl FnOnce(&Path)) -> DiskMap {
     let mut lab = Lab::new();
     lab.layer(|dir| {
         let mut random = fastrand::Rng::with_seed(1);
-        for n in 0..3000 {
+        for n in 0..1000 {
             let length = random.usize(..20_000);
-            put(dir, &format!("usr/share/{}/file {n}", n % 200), &noise(n, length));
+            put(dir, &format!("usr/share/{}/file {n}", n % 100), &noise(n, length));
         }
     });
-    lab.layer(|dir| (0..40).for_each(|n| drop(put(dir, &format!("usr/lib/lib{n}.so"), &noise(n, 500_000)))));
+    lab.layer(|dir| (0..15).for_each(|n| drop(put(dir, &format!("usr/lib/lib{n}.so"), &noise(n, 500_000)))));
     lab.layer(last);
     lab.map(1024 * MIB)
 }
