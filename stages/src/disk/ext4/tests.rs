@@ -454,6 +454,34 @@ fn the_reference_makes_the_same_tree() {
 }
 
 #[test]
+fn other_names_of_a_replaced_file_keep_its_bytes() {
+    let mut lab = Lab::new();
+    lab.layer(|dir| {
+        put(dir, "a", b"old");
+        ["b", "c"].iter().for_each(|name| fs::hard_link(dir.join("a"), dir.join(name)).unwrap());
+    });
+    lab.layer(|dir| {
+        put(dir, "a", b"new");
+        fs::hard_link(dir.join("a"), dir.join("d")).unwrap();
+    });
+    let check = |root: &Path| {
+        let inode = |name: &str| fs::metadata(root.join(name)).unwrap().ino();
+        let bytes = ["a", "b", "c", "d"].map(|name| fs::read(root.join(name)).unwrap());
+        assert_eq!(bytes, [b"new", b"old", b"old", b"new"]);
+        assert!(inode("a") == inode("d") && inode("b") == inode("c") && inode("a") != inode("b"));
+    };
+    let image = lab.image(32 * MIB);
+    fsck(&image);
+    mounted(&image, "loop,ro", check);
+    let (tar, files) = (lab.root.path().join("flat.tar"), lab.root.path().join("files"));
+    let (trees, layers) = (TreeStore::new(&lab.store), LayerStore::new(&lab.store));
+    crate::snapshot::flat::write_flat(&trees, &layers, &lab.snapshot(), File::create(&tar).unwrap()).unwrap();
+    fs::create_dir(&files).unwrap();
+    run(Command::new("tar").arg("-xf").arg(&tar).arg("-C").arg(&files));
+    check(&files);
+}
+
+#[test]
 fn a_restored_layer_is_placed_like_a_captured_one() {
     let mut lab = Lab::new();
     lab.layer(every_kind);
