@@ -12,7 +12,8 @@ work=$(mktemp -d /var/tmp/ibuild-loop-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 export IBUILD_CACHE_DIR=$work/cache
 cp -a "$here/examples/hello" "$work/hello"
-rm -rf "$work/hello/out"
+# The archive as it is now, whatever was locked in the checkout.
+rm -rf "$work/hello/out" "$work/hello/ibuild.lock"
 cd "$work/hello"
 
 now() { date +%s%N; }
