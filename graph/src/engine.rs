@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use ibuild_cache::{ActionKey, Record};
 
+use crate::recall::{Found, recall};
 use crate::{
     Build, BuildError, BuildReport, BuildResult, BuiltStage, Description, DirtyReason, EngineOptions, Event,
     Executor, Keep, LastRun, Made, Observer, OnFailure, Outcome, Report, RunMemory, StageGraph, StageId,
@@ -18,9 +19,6 @@ use crate::{
 
 /// Each time something damaged is out of the way, so this is reached only where a disk damages faster than one builds.
 const MOST_REPAIRS: usize = 16;
-
-/// What an action made, and how long that took, in milliseconds.
-pub(crate) type Found<E> = Option<(<E as Executor>::Output, u64)>;
 
 /// Builds a graph with an executor.
 pub struct Engine<'a, E: Executor> {
@@ -232,7 +230,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         };
         progress.keys.insert(stage, description.key());
         let forced = self.options.forced.contains(&stage);
-        let found = if forced { None } else { self.look_up(stage, &description.key())? };
+        let found = if forced { None } else { self.look_up(stage, &description.key(), &inputs)? };
         let last = self.memory.last_run(self.graph.name(stage))?;
         if let Some((output, millis)) = found {
             if last.is_none_or(|last| last.key != description.key()) {
@@ -250,12 +248,9 @@ impl<'a, E: Executor> Engine<'a, E> {
         Ok(())
     }
 
-    /// What the action made, if it is known and still there.
-    fn look_up(&self, stage: StageId, key: &ActionKey) -> BuildResult<Found<E>, E> {
-        let Some(result) = self.memory.result(key)? else { return Ok(None) };
-        let Some(output) = result.output::<E::Output>() else { return Ok(None) };
-        let available = self.executor.is_available(&output).map_err(|e| self.stage_error(stage, e))?;
-        Ok(available.then_some((output, result.millis)))
+    fn look_up(&self, stage: StageId, key: &ActionKey, inputs: &[E::Output]) -> BuildResult<Found<E>, E> {
+        let inputs: Vec<_> = inputs.iter().collect();
+        recall(self.graph, self.memory, self.executor, stage, key, &inputs)
     }
 
     fn stage_error(&self, stage: StageId, source: E::Error) -> BuildError<E::Error> {
@@ -298,7 +293,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         let lock = self.executor.lock(stage, &key).map_err(|e| self.stage_error(stage, e))?;
         self.memory.refresh();
         if reason != DirtyReason::Forced
-            && let Some((output, _)) = self.look_up(stage, &key)?
+            && let Some((output, _)) = self.look_up(stage, &key, &inputs)?
         {
             return Ok(Worked::Found(output));
         }
@@ -309,7 +304,7 @@ impl<'a, E: Executor> Engine<'a, E> {
             .run(stage, &inputs.iter().collect::<Vec<_>>())
             .map_err(|source| self.stage_error(stage, source))?;
         let millis = start.elapsed().as_millis() as u64;
-        let same_output = before.as_ref() == Some(&output);
+        let same_output = before.is_some_and(|before| self.executor.is_same(&before, &output));
         let nondeterministic =
             made_before.map_or_else(Vec::new, |old| self.executor.differences(&old, &output));
         let made = Unkept { stage, description, output, keep, reason, millis, _lock: lock };

@@ -12,6 +12,7 @@ mod history;
 mod memory;
 mod pins;
 mod plan;
+mod recall;
 mod report;
 mod stage;
 mod value;
@@ -75,6 +76,18 @@ pub trait Executor: Sync {
     /// Names what differs between two things that one action made, for people. Nothing, if they are equal.
     fn differences(&self, old: &Self::Output, new: &Self::Output) -> Vec<String> {
         if old == new { Vec::new() } else { vec!["what it makes".to_owned()] }
+    }
+
+    /// Whether two things are the same to every stage that stands on them.
+    fn is_same(&self, old: &Self::Output, new: &Self::Output) -> bool {
+        old == new
+    }
+
+    /// What a remembered action makes of these inputs. A description covers what an action can see of its inputs; where
+    /// an output also has something of them that no action can see, this brings it up to date. Overridden where outputs
+    /// have such things.
+    fn upon(&self, _stage: StageId, remembered: Self::Output, _inputs: &[&Self::Output]) -> Self::Output {
+        remembered
     }
 
     /// Whether what was made is still there.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ibuild_cache::CacheError;
 
 use crate::engine::reason_for;
+use crate::recall::recall;
 use crate::{BuildError, BuildResult, DirtyReason, Executor, LastRun, RunMemory, StageGraph, StageId};
 
 /// What would happen to a stage.
@@ -93,7 +94,7 @@ pub fn plan<E: Executor>(
             Verdict::Dirty(_) => true,
             Verdict::Pending(inputs) => inputs.iter().any(|input| likely_other.contains(input)),
         };
-        if likely && !made_the_same::<E>(memory, &runs)? {
+        if likely && !made_the_same(memory, executor, &runs)? {
             likely_other.insert(stage);
         }
         let millis = runs.first().map(|last| last.millis);
@@ -112,10 +113,8 @@ fn judge<E: Executor>(
 ) -> BuildResult<(Verdict, Option<E::Output>), E> {
     let stage_error = |source| BuildError::Stage { stage: graph.name(stage).clone(), source };
     let description = executor.describe(stage, inputs).map_err(stage_error)?;
-    let result = memory.result(&description.key())?;
-    if let Some(output) = result.as_ref().and_then(|r| r.output::<E::Output>())
-        && executor.is_available(&output).map_err(stage_error)?
-    {
+    let found = recall(graph, memory, executor, stage, &description.key(), inputs)?;
+    if let Some((output, _)) = found {
         return Ok((Verdict::Fresh, Some(output)));
     }
     let last = memory.last_run(graph.name(stage))?;
@@ -123,11 +122,15 @@ fn judge<E: Executor>(
 }
 
 /// Whether a stage's last two actions made the same.
-fn made_the_same<E: Executor>(memory: &RunMemory<'_>, runs: &[LastRun]) -> Result<bool, CacheError> {
+fn made_the_same<E: Executor>(
+    memory: &RunMemory<'_>,
+    executor: &E,
+    runs: &[LastRun],
+) -> Result<bool, CacheError> {
     let [last, before, ..] = runs else { return Ok(false) };
     let output = |run: &LastRun| -> Result<Option<E::Output>, CacheError> {
         Ok(memory.result(&run.key)?.and_then(|result| result.output()))
     };
     let (last, before) = (output(last)?, output(before)?);
-    Ok(last.is_some() && last == before)
+    Ok(last.zip(before).is_some_and(|(last, before)| executor.is_same(&before, &last)))
 }

@@ -18,9 +18,21 @@ use ibuild_graph::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A digest of a tree, with so few values that stages often make the same by different ways.
+/// A digest of a tree, with so few values that stages often make the same by different ways; and the way, which no stage
+/// sees.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Tree(u8);
+struct Tree {
+    digest: u8,
+    way: Vec<u8>,
+}
+
+impl Tree {
+    /// What a stage adds to the way depends on the tree that it stands on and the one that it makes.
+    fn upon(digest: u8, parent: Option<&Self>) -> Self {
+        let (before, below) = parent.map_or((0, &[][..]), |parent| (parent.digest, &parent.way));
+        Self { digest, way: below.iter().copied().chain([before ^ digest]).collect() }
+    }
+}
 
 impl Record for Tree {
     const SCHEMA: u16 = 1;
@@ -32,7 +44,7 @@ struct Never;
 
 struct Fake<'a> {
     scripts: &'a BTreeMap<StageId, u32>,
-    lost: &'a [Tree],
+    lost: &'a [u8],
     ran: Mutex<Vec<StageId>>,
 }
 
@@ -40,9 +52,13 @@ impl Fake<'_> {
     /// What the stage makes: the low bits of its script are a comment, and odd scripts ignore their inputs.
     fn output(&self, stage: StageId, inputs: &[&Tree]) -> Tree {
         let effect = self.scripts[&stage] >> 2;
-        let seen =
-            if effect % 2 == 1 { 0 } else { inputs.iter().fold(7, |all, tree| all * 31 + u32::from(tree.0)) };
-        Tree(((effect.wrapping_mul(2_654_435_761) ^ seen.wrapping_mul(40_503)) >> 9) as u8 % 16)
+        let seen = if effect % 2 == 1 {
+            0
+        } else {
+            inputs.iter().fold(7, |all, tree| all * 31 + u32::from(tree.digest))
+        };
+        let digest = ((effect.wrapping_mul(2_654_435_761) ^ seen.wrapping_mul(40_503)) >> 9) as u8 % 16;
+        Tree::upon(digest, inputs.first().copied())
     }
 }
 
@@ -53,13 +69,23 @@ impl Executor for Fake<'_> {
     fn describe(&self, stage: StageId, inputs: &[&Tree]) -> Result<Description, Never> {
         let mut description = Description::new("fake", 1);
         description.set("script", i64::from(self.scripts[&stage]));
-        description
-            .set("inputs", Value::List(inputs.iter().map(|tree| Value::Number(tree.0.into())).collect()));
+        description.set(
+            "inputs",
+            Value::List(inputs.iter().map(|tree| Value::Number(tree.digest.into())).collect()),
+        );
         Ok(description)
     }
 
+    fn is_same(&self, old: &Tree, new: &Tree) -> bool {
+        old.digest == new.digest
+    }
+
+    fn upon(&self, _: StageId, remembered: Tree, inputs: &[&Tree]) -> Tree {
+        Tree::upon(remembered.digest, inputs.first().copied())
+    }
+
     fn is_available(&self, output: &Tree) -> Result<bool, Never> {
-        Ok(!self.lost.contains(output))
+        Ok(!self.lost.contains(&output.digest))
     }
 
     fn run(&self, stage: StageId, inputs: &[&Tree]) -> Result<Made<Tree, Never>, Never> {
@@ -118,7 +144,7 @@ fn try_sequence(root: &Path, seed: u64) {
     let store = fresh_store(root);
     for edit in 0..rng.usize(3..10) {
         let targets: Vec<_> = stages.iter().copied().filter(|_| rng.u8(0..3) == 0).collect();
-        let lost: Vec<_> = (0..rng.u8(0..2)).map(|_| Tree(rng.u8(0..16))).collect();
+        let lost: Vec<_> = (0..rng.u8(0..2)).map(|_| rng.u8(0..16)).collect();
         let fake = Fake { scripts: &scripts, lost: &lost, ran: Mutex::default() };
         let planned = plan(&graph, &RunMemory::new(&store, "test"), &fake, &targets).unwrap();
         let incremental = build(&graph, &store, &fake, &mut rng, &targets);

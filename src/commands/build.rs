@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
-use ibuild::cache::TreeId;
 use ibuild::graph::{
     BuildError, BuildReport, Engine, EngineOptions, OnFailure, Outcome, StageGraph, StageId,
 };
 use ibuild::stages::build::{Artifact, Builder, Project, StageError, Target, publish, recover};
 use ibuild::stages::sandbox::Cancel;
+use ibuild::stages::snapshot::Snapshot;
 use serde_json::json;
 
 use super::shell;
@@ -224,22 +224,26 @@ impl Shown<'_> {
             let Some(artifact) = report.outputs.get(&stage).and_then(|output| output.artifact()) else {
                 continue;
             };
-            let trees = self.trees(stage, report);
+            let stages = self.snapshots(stage, report);
             let dir = self.session.output_dir(self.args.output.as_deref());
-            let place = publish(&self.session.store, &dir, &target.to_string(), artifact, &trees)?;
+            let place = publish(&self.session.store, &dir, &target.to_string(), artifact, &stages)?;
             published.push(InPlace { target, stage, artifact: artifact.clone(), path: place.path });
         }
         Ok(published)
     }
 
     /// The stages that a target is made of, with what they made.
-    fn trees(&self, stage: StageId, report: &BuildReport<Builder<'static>>) -> Vec<(String, TreeId)> {
+    fn snapshots<'r>(
+        &'r self,
+        stage: StageId,
+        report: &'r BuildReport<Builder<'static>>,
+    ) -> Vec<(&'r str, &'r Snapshot)> {
         let needed = self.project.graph.needed_for(&[stage]);
-        let trees = needed.iter().filter_map(|stage| {
-            let tree = report.outputs.get(stage)?.snapshot()?.tree;
-            Some((self.project.graph.name(*stage).to_string(), tree))
+        let made = needed.iter().filter_map(|stage| {
+            let snapshot = report.outputs.get(stage)?.snapshot()?;
+            Some((self.project.graph.name(*stage).as_str(), snapshot))
         });
-        trees.collect()
+        made.collect()
     }
 
     fn target(&self, published: &InPlace<'_>, report: &BuildReport<Builder<'static>>) {

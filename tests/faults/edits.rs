@@ -35,6 +35,58 @@ fn an_incremental_build_equals_a_clean_one() {
     assert!(reused > 2 * SEQUENCES, "the builds were hardly incremental");
 }
 
+/// A root file system of the stages `0`, `1` and so on.
+fn steps(lab: &Lab, commands: &[&str]) {
+    let step = |(number, run): (usize, &&str)| format!("{{ name = \"{number}\", run = \"{run}\" }},\n");
+    let steps: String = commands.iter().enumerate().map(step).collect();
+    lab.write("ibuild.toml", &format!("{HEAD}[rootfs.main]\nfrom = \"base\"\nsteps = [\n{steps}]\n"));
+}
+
+/// A disk is laid out by layers: those of a stage that is found may stand on other ones than when it ran.
+#[test]
+fn what_a_later_stage_undoes_leaves_the_layers_of_a_clean_build() {
+    let mut lab = Lab::new();
+    let clean = lab.path("clean");
+    copy_tree(lab.store_dir(), &clean);
+    steps(&lab, &["echo 1 > /n", "echo 2 > /n", "echo 3 > /x"]);
+    let before = lab.build();
+    steps(&lab, &["echo one > /n", "echo 2 > /n", "echo 3 > /x"]);
+    let incremental = lab.build();
+    assert_eq!(incremental.ran, ["main/0", "main/1"]);
+    assert_ne!(incremental.trees["main/0"], before.trees["main/0"]);
+    lab.use_store(&clean);
+    lab.clean();
+    lab.build().assert_same(&incremental);
+}
+
+/// The same tree by two ways: what the project makes of it is found, and is what a clean build makes.
+#[test]
+fn the_way_to_a_tree_does_not_count() {
+    let mut lab = Lab::new();
+    let clean = lab.path("clean");
+    copy_tree(lab.store_dir(), &clean);
+    let first = "mkdir /d && echo 1 > /d/a && echo 1 > /d/b";
+    steps(&lab, &[first, "echo 2 > /d/a", "echo 3 > /x"]);
+    lab.build();
+    steps(&lab, &[first, "rm -r /d && mkdir /d && echo 2 > /d/a && echo 1 > /d/b", "echo 3 > /x"]);
+    let incremental = lab.build();
+    assert_eq!(incremental.ran, ["main/1"]);
+    lab.use_store(&clean);
+    lab.clean();
+    lab.build().assert_same(&incremental);
+}
+
+/// An overlay has no directory twice.
+#[test]
+fn a_stage_may_change_what_an_earlier_one_changed_to_the_same() {
+    let lab = Lab::new();
+    steps(&lab, &["echo 0 > /y", "echo 1 > /x", "rm /x", "echo 1 > /x", "cat /x /y > /seen"]);
+    let built = lab.build();
+    assert_eq!(built.trees["main/1"], built.trees["main/3"], "not the case that this test is about");
+    assert_ne!(built.trees["main/1"], built.trees["main/2"]);
+    assert_eq!(built.layers.len(), 5);
+}
+
 /// A project: its scripts, its files, and a text that its last step writes.
 struct Draft {
     scripts: BTreeMap<String, String>,

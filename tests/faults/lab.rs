@@ -100,6 +100,8 @@ pub struct Built {
     pub ran: Vec<String>,
     /// The tree of every stage.
     pub trees: BTreeMap<String, String>,
+    /// The layers of the last one.
+    pub layers: Vec<String>,
 }
 
 impl Lab {
@@ -277,15 +279,17 @@ impl Outcome {
         let trees = manifest["stages"].as_array().unwrap().iter().map(|stage| {
             (stage["stage"].as_str().unwrap().to_owned(), stage["tree"].as_str().unwrap().to_owned())
         });
-        Built { digest, ran: finished(&events, "ran"), trees: trees.collect() }
+        let layers =
+            manifest["layers"].as_array().unwrap().iter().map(|layer| layer.as_str().unwrap().to_owned());
+        Built { digest, ran: finished(&events, "ran"), trees: trees.collect(), layers: layers.collect() }
     }
 }
 
 impl Built {
-    /// Both made the same, whatever ran.
+    /// Both made the same, by the same layers, whatever ran.
     #[track_caller]
     pub fn assert_same(&self, other: &Self) {
-        assert_eq!((&self.digest, &self.trees), (&other.digest, &other.trees));
+        assert_eq!((&self.digest, &self.trees, &self.layers), (&other.digest, &other.trees, &other.layers));
     }
 }
 

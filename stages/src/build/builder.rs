@@ -255,6 +255,26 @@ impl Executor for Builder<'_> {
         }
     }
 
+    /// Later stages see trees, not layers.
+    fn is_same(&self, old: &StageOutput, new: &StageOutput) -> bool {
+        match (old.snapshot(), new.snapshot()) {
+            (Some(old), Some(new)) => old.tree == new.tree,
+            _ => old == new,
+        }
+    }
+
+    /// A step's key has the tree that it stands on, not by which layers that is made. But a disk is laid out by layers, and
+    /// what is built step by step has to get those that a build from nothing would have.
+    fn upon(&self, stage: StageId, remembered: StageOutput, inputs: &[&StageOutput]) -> StageOutput {
+        let parent = inputs.first().and_then(|input| input.snapshot());
+        match (self.project.job(stage), remembered, parent) {
+            (Job::Step { .. }, StageOutput::Snapshot(made), Some(parent)) => {
+                StageOutput::Snapshot(made.moved_to(parent))
+            }
+            (_, remembered, _) => remembered,
+        }
+    }
+
     fn is_available(&self, output: &StageOutput) -> Result<bool, StageError> {
         match output {
             StageOutput::Snapshot(snapshot) => {

@@ -161,7 +161,6 @@ impl Changeroot {
         let context = CaptureContext { trees: &trees, epoch: builder.epoch(), volatile };
         let upper = self.upper();
         let captured = capture(&context, &upper, self.parent.as_ref().map(|parent| parent.tree))?;
-        let mut layers = self.parent.map(|parent| parent.layers).unwrap_or_default();
         let mut facts = Batch::default();
         trees.flush(&mut facts);
         let changes = captured.changes;
@@ -169,7 +168,7 @@ impl Changeroot {
             true => None,
             false => Some(LayerStore::new(builder.store()).adopt(&upper, &changes)?),
         };
-        layers.extend(layer);
+        let output = Snapshot::upon(self.parent.as_ref(), captured.tree, layer);
         let store = builder.store().clone();
         let keep = move || {
             if let Some(layer) = layer {
@@ -177,7 +176,7 @@ impl Changeroot {
             }
             Ok(facts)
         };
-        Ok(Made { output: Snapshot { tree: captured.tree, layers }, keep: Box::new(keep) })
+        Ok(Made { output, keep: Box::new(keep) })
     }
 
     fn keep_failed(self, builder: &Builder<'_>, stage: &str) -> Result<(), StageError> {

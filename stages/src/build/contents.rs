@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ibuild_cache::{ActionKey, LayerId, Store, TreeId};
+use ibuild_cache::{ActionKey, Store, TreeId};
 use ibuild_graph::{ActionResult, RememberedStage, Value};
 
 use super::StageError;
 use super::output::StageOutput;
-use crate::snapshot::{Layer, LayerStore, Snapshot};
+use crate::snapshot::{Layer, LayerStore};
 
 /// All actions of a store, with what they made.
 pub struct Contents<'s> {
@@ -52,25 +52,13 @@ impl<'s> Contents<'s> {
             StageOutput::Artifact(artifact) => return Ok(Some(Weight { bytes: artifact.size, changes: 0 })),
             StageOutput::Snapshot(snapshot) => snapshot,
         };
-        let mut weight = Weight::default();
-        for layer in self.own_layers(stage, &snapshot) {
-            let layer: Option<Layer> = LayerStore::new(self.store).find(layer)?;
-            let layer =
-                layer.map_or(Weight::default(), |l| Weight { bytes: l.blob_size, changes: l.changes });
-            weight.bytes += layer.bytes;
-            weight.changes += layer.changes;
-        }
-        Ok(Some(weight))
-    }
-
-    /// The layers that the stage has and its parent has not: none if it changed nothing.
-    fn own_layers<'a>(&self, stage: &RememberedStage, snapshot: &'a Snapshot) -> &'a [LayerId] {
-        let Some(parent) = parent_tree(stage) else { return &snapshot.layers };
-        let outputs = self.results.values().filter_map(ActionResult::output::<StageOutput>);
-        let parents =
-            outputs.filter_map(|output| output.snapshot().filter(|made| made.tree == parent).cloned());
-        let own = parents.filter_map(|parent| snapshot.layers.strip_prefix(parent.layers.as_slice())).next();
-        own.unwrap_or(&snapshot.layers[snapshot.layers.len().saturating_sub(1)..])
+        let own = match parent_tree(stage) {
+            Some(parent) => snapshot.own_layer(parent),
+            None => snapshot.layers.last().copied(),
+        };
+        let layer: Option<Layer> =
+            own.map(|layer| LayerStore::new(self.store).find(&layer)).transpose()?.flatten();
+        Ok(Some(layer.map_or(Weight::default(), |l| Weight { bytes: l.blob_size, changes: l.changes })))
     }
 }
 
@@ -87,10 +75,11 @@ fn parent_tree(stage: &RememberedStage) -> Option<TreeId> {
 
 #[cfg(test)]
 mod tests {
-    use ibuild_cache::{Batch, MemoryIndex, Record, Table};
+    use ibuild_cache::{Batch, LayerId, MemoryIndex, Record, Table};
     use ibuild_graph::{Description, RunMemory, StageName};
 
     use super::*;
+    use crate::snapshot::Snapshot;
 
     fn layer(store: &Store, number: u8) -> LayerId {
         let id = LayerId::from_bytes([number; 32]);

@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 use super::StageError;
 use super::output::Artifact;
 use crate::disk::copy_sparsely;
+use crate::snapshot::Snapshot;
 
 /// An image in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,17 +29,20 @@ struct Manifest<'a> {
     size: u64,
     blake3: String,
     sha256: String,
-    /// The digest of the root file system that it is made of, and of every stage on the way.
+    /// The stages that made the root file system that it is of, that one last.
     stages: Vec<ManifestStage<'a>>,
+    /// By which layers the root file system is made, lowest first: a disk is laid out by them.
+    layers: Vec<String>,
 }
 
 #[derive(Serialize)]
 struct ManifestStage<'a> {
     stage: &'a str,
+    /// The root file system that it made.
     tree: String,
 }
 
-/// Puts `artifact` into `dir` under the target's name. `stages` are the stages that it is made of, with their trees.
+/// Puts `artifact` into `dir` under the target's name. `stages` are the stages that it is made of, with what they made.
 ///
 /// Both files are written whole and made durable before either gets its name: when there is no room for them, those of
 /// an earlier build stay as they are. What is put there has been compared with its digest.
@@ -47,7 +51,7 @@ pub fn publish(
     dir: &Path,
     target: &str,
     artifact: &Artifact,
-    stages: &[(String, ibuild_cache::TreeId)],
+    stages: &[(&str, &Snapshot)],
 ) -> Result<Published, StageError> {
     fs::create_dir_all(dir).map_err(StageError::io("create", dir))?;
     let path = dir.join(target);
@@ -70,8 +74,9 @@ pub fn publish(
     Ok(Published { path, manifest })
 }
 
-fn manifest_of(target: &str, artifact: &Artifact, stages: &[(String, ibuild_cache::TreeId)]) -> String {
-    let stages = stages.iter().map(|(stage, tree)| ManifestStage { stage, tree: tree.to_string() });
+fn manifest_of(target: &str, artifact: &Artifact, stages: &[(&str, &Snapshot)]) -> String {
+    let layers = stages.last().map_or(&[][..], |(_, made)| &made.layers);
+    let stages = stages.iter().map(|(stage, made)| ManifestStage { stage, tree: made.tree.to_string() });
     let said = Manifest {
         v: 1,
         target,
@@ -79,6 +84,7 @@ fn manifest_of(target: &str, artifact: &Artifact, stages: &[(String, ibuild_cach
         blake3: artifact.blob.hex(),
         sha256: artifact.sha256.hex(),
         stages: stages.collect(),
+        layers: layers.iter().map(ToString::to_string).collect(),
     };
     serde_json::to_string_pretty(&said).expect("a manifest is plain data") + "\n"
 }

@@ -1,8 +1,9 @@
 //! What a stage changed: an overlay's upper directory becomes tree entries and a tarball of changes.
 //!
 //! The upper directory is made canonical *in place* while it is read, because it is what the next stage runs on:
-//! volatile files go, what equals the parent goes, times are clamped. Afterwards it looks exactly as if it had been
-//! unpacked from its tarball.
+//! volatile files go, what equals the parent goes, times are clamped, and a directory that hides all of the parent's hides
+//! only what it has not. Afterwards it looks exactly as if it had been unpacked from its tarball, and the two trees alone
+//! decide what is in it, not the way from one to the other.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry};
@@ -37,8 +38,6 @@ pub enum Change {
     Set(Entry),
     /// The parent's entry is gone.
     Removed,
-    /// The directory hides what the parent has in it. Always follows the directory's own entry.
-    Opaque,
 }
 
 /// The outcome of a capture.
@@ -62,8 +61,15 @@ pub fn capture(
     let contents = Contents::below(upper, &context.volatile)?;
     let (changes, dropped, links) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut walk = Walk { context, upper, contents, changes, dropped, links };
-    let root = walk.directory(b"", base.as_ref())?;
+    let root = walk.directory(b"", base.as_ref(), Below::Seen)?;
     Ok(Captured { tree: context.trees.add_root(&root), changes: walk.changes, dropped: walk.dropped })
+}
+
+/// Whether what the parent has in a directory is seen through it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Below {
+    Seen,
+    Hidden,
 }
 
 struct Walk<'a> {
@@ -82,46 +88,37 @@ impl Walk<'_> {
     }
 
     /// Captures a directory that the upper directory has, over what the parent has at that place.
-    fn directory(&mut self, path: &[u8], base: Option<&Entry>) -> Result<Entry, SnapshotError> {
+    fn directory(&mut self, path: &[u8], base: Option<&Entry>, above: Below) -> Result<Entry, SnapshotError> {
         let disk = self.on_disk(path);
-        let inherited = match base.map(|entry| &entry.kind) {
-            Some(Kind::Directory(listing)) => Some(self.context.trees.listing(*listing)?),
-            _ => None,
+        let mut listing = match base.map(|entry| &entry.kind) {
+            Some(Kind::Directory(listing)) => self.context.trees.listing(*listing)?,
+            _ => Listing::default(),
         };
-        let hides = inherited.is_some() && xattr::is_opaque(&disk);
+        let below = if xattr::is_opaque(&disk) { Below::Hidden } else { above };
+        if below == Below::Hidden {
+            hide_one_by_one(&disk, &listing)?;
+        }
         let place = self.changes.len();
-        let mut listing = if hides { Listing::default() } else { inherited.clone().unwrap_or_default() };
         for (name, file) in sorted(&disk)? {
-            self.child(path, &name, &file, &mut listing)?;
+            self.child(path, &name, &file, &mut listing, below)?;
         }
         self.set_times(&disk, self.context.epoch)?;
         let meta = self.metadata(&disk, Some(self.context.epoch))?;
         let entry = Entry { meta, kind: Kind::Directory(self.context.trees.add_listing(&listing)) };
-        self.place_directory(path, place, &entry, base, hides);
+        self.place_directory(path, place, &entry, base);
         Ok(entry)
     }
 
     /// Puts a directory's own entry in front of the changes of its children, or drops all of them if together they
     /// change nothing. An overlay shows the topmost layer's owner and mode of a directory, so a layer has to tell those
     /// of every directory on the way to a change, also where they are the parent's.
-    fn place_directory(
-        &mut self,
-        path: &[u8],
-        place: usize,
-        entry: &Entry,
-        base: Option<&Entry>,
-        hides: bool,
-    ) {
+    fn place_directory(&mut self, path: &[u8], place: usize, entry: &Entry, base: Option<&Entry>) {
         let unchanged = base == Some(entry);
         if unchanged {
             self.changes.truncate(place);
             return;
         }
-        let mut own = vec![(path.to_vec(), Change::Set(entry.clone()))];
-        if hides {
-            own.push((path.to_vec(), Change::Opaque));
-        }
-        self.changes.splice(place..place, own);
+        self.changes.insert(place, (path.to_vec(), Change::Set(entry.clone())));
     }
 
     fn child(
@@ -130,6 +127,7 @@ impl Walk<'_> {
         name: &[u8],
         file: &DirEntry,
         listing: &mut Listing,
+        below: Below,
     ) -> Result<(), SnapshotError> {
         let path = join(parent, name);
         let disk = file.path();
@@ -150,7 +148,7 @@ impl Walk<'_> {
         }
         let base = listing.entries.get(name).cloned();
         let entry = if kind.is_dir() {
-            self.directory(&path, base.as_ref())?
+            self.directory(&path, base.as_ref(), below)?
         } else {
             self.leaf(&path, &disk, &meta)?
         };
@@ -250,6 +248,15 @@ fn sorted(dir: &Path) -> Result<BTreeMap<Vec<u8>, DirEntry>, SnapshotError> {
     let entries = fs::read_dir(dir).map_err(SnapshotError::io("read", dir))?;
     let named = entries.map(|entry| entry.map(|entry| (entry.file_name().into_vec(), entry)));
     named.collect::<io::Result<_>>().map_err(SnapshotError::io("read", dir))
+}
+
+/// Makes of a directory that hides everything one that hides what it has nothing of.
+fn hide_one_by_one(dir: &Path, parent: &Listing) -> Result<(), SnapshotError> {
+    let there = sorted(dir)?;
+    for name in parent.entries.keys().filter(|name| !there.contains_key(*name)) {
+        unpack::make_whiteout(&dir.join(std::ffi::OsStr::from_bytes(name)))?;
+    }
+    xattr::remove_opaque(dir)
 }
 
 fn remove_from_disk(disk: &Path) -> Result<(), SnapshotError> {

@@ -29,8 +29,6 @@ pub enum LayerChange {
     Set(LayerFile),
     /// The layer takes away what earlier ones have there.
     Removed,
-    /// The directory hides what earlier layers have in it. Follows the directory's own entry.
-    Opaque,
 }
 
 /// A file of a layer.
@@ -144,9 +142,6 @@ impl Walk {
     fn directory(&mut self, path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<(), SnapshotError> {
         let own = LayerFile { meta: metadata(disk, meta)?, kind: LayerKind::Directory };
         self.changes.push((path.to_vec(), LayerChange::Set(own)));
-        if xattr::is_opaque(disk) {
-            self.changes.push((path.to_vec(), LayerChange::Opaque));
-        }
         let error = || SnapshotError::io("read", disk);
         let names = fs::read_dir(disk).map_err(error())?.map(|entry| Ok(entry?.file_name().into_vec()));
         let mut names = names.collect::<io::Result<Vec<_>>>().map_err(error())?;

@@ -98,8 +98,8 @@ fn names_of_layers_and_trees() {
         "2c7630b52a7ab5a076c9bcf003423d5275afe0b6ac9a288161c64e5fb088f46f",
         "3323e8dfa82f20746470bc0802a104be07afd19fea381811e36178c2f69497b8",
         "aec71065de74829b7e0fdab56845db66b0030c52fbd02d0e60dc986988c88adf",
-        "6a51104652dc1fe066d296278e834914d688509b545f3ae309f947fc2f8934cb",
+        "7b72169e7943fa93e2c91eaeade03729666df7bbfa592c2de1dea6f1e51b4ade",
     ];
     assert_eq!(names, pinned);
-    assert_eq!((low.raw_size, low.changes, high.raw_size, high.changes), (1_124_864, 11, 5_632, 7));
+    assert_eq!((low.raw_size, low.changes, high.raw_size, high.changes), (1_124_864, 11, 6_144, 8));
 }

@@ -6,32 +6,23 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{Batch, BlobId, BlobWriter, Digest, LayerId, Layout, Record, Store, Table, TreeId};
+use ibuild_cache::{Batch, BlobId, BlobWriter, Digest, LayerId, Layout, Record, Store, Table};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::SnapshotError;
 use super::ahead::read_ahead;
-use super::capture::{Change, join};
+use super::capture::Change;
 use super::merged::{self, Merged};
 use super::room::mark_used;
 use super::tarball::{TarWriter, segments};
 use super::tree::{Entry, Kind};
 use super::unpack::{Dialect, unpack};
+use super::{Snapshot, SnapshotError};
 
 /// Speed over size: a layer is written once and read seldom.
 const ZSTD_LEVEL: i32 = 3;
 /// One worker and two give the same bytes, none gives others; so there is always at least one.
 const ZSTD_WORKERS: u32 = 2;
-
-/// The whole file system that a stage ends with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// What it looks like.
-    pub tree: TreeId,
-    /// How it is made, lowest first. Stages that changed nothing have no layer.
-    pub layers: Vec<LayerId>,
-}
 
 /// What is known of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,7 +241,6 @@ fn write_layer(dir: &Path, changes: &[(Vec<u8>, Change)], out: &mut impl Write) 
         let packed = match change {
             Change::Set(entry) => write_entry(&mut tar, path, entry, &disk, &mut written),
             Change::Removed => tar.marker(&whiteout(path)),
-            Change::Opaque => tar.marker(&join(path, b".wh..wh..opq")),
         };
         packed.map_err(SnapshotError::io("pack", &disk))?;
     }

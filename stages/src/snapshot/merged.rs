@@ -3,7 +3,7 @@
 //! An overlay takes a page of names, and looks in each of its directories for a name that is in none. So a chain of more
 //! than [`MOST`] layers is cut into groups of [`GROUP`], lowest first, and each whole group is mounted as one directory.
 //! Its files are hard links to those of the layers, which is safe because nobody writes to a layer: an overlay copies what
-//! is to be changed. What the group hides of the layers below it, it still hides: removals and opaque directories stay.
+//! is to be changed. What the group hides of the layers below it, it still hides: removals stay, and a directory upon a removal is opaque.
 //!
 //! The one difference that a stage could observe is the number of links of a file.
 
@@ -121,10 +121,6 @@ impl Directory {
 
     /// Puts a layer's directory upon this one, as an overlay would.
     fn put_upon(&mut self, dir: &Path) -> Result<(), SnapshotError> {
-        if xattr::is_opaque(dir) {
-            *self = Self::read(dir, Cover::Opaque)?;
-            return Ok(());
-        }
         dir.clone_into(&mut self.like);
         self.put_children(dir)
     }
@@ -151,7 +147,6 @@ impl Directory {
             Some(Node::Directory(below)) => return below.put_upon(&path),
             // What the group has below it, a whiteout among them, hides what is below the group.
             Some(_) => Cover::Opaque,
-            None if xattr::is_opaque(&path) => Cover::Opaque,
             None => Cover::Open,
         };
         self.children.insert(name, Node::Directory(Self::read(&path, cover)?));

@@ -5,6 +5,7 @@
 
 mod ahead;
 pub mod capture;
+mod chain;
 mod contents;
 pub(crate) mod device;
 pub mod diff;
@@ -26,9 +27,10 @@ pub mod unpack;
 pub mod volatile;
 mod xattr;
 
+pub use chain::Snapshot;
 pub(crate) use contents::hash_file;
 pub use error::SnapshotError;
-pub use layers::{Layer, LayerStore, Snapshot};
+pub use layers::{Layer, LayerStore};
 pub use room::Trimmed;
 pub use tree::{Entry, Kind, Listing, Metadata, RecentTrees, TreeStore};
 #[cfg(test)]

@@ -9,12 +9,14 @@ use std::process::Command;
 use ibuild_cache::{Batch, MemoryIndex, Store, TreeId};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
-use super::capture::{CaptureContext, Captured, Change, capture};
+use super::capture::{CaptureContext, Captured, capture};
 use super::diff::{Difference, diff};
 use super::flat::write_flat;
 use super::unpack::{Dialect, make_whiteout, unpack};
 use super::volatile::VolatileList;
 use super::{Kind, LayerStore, Snapshot, SnapshotError, TreeStore, Trimmed, xattr};
+
+mod hiding;
 
 const EPOCH: i64 = 1_700_000_000;
 
@@ -55,9 +57,14 @@ impl Lab {
         let mut batch = Batch::default();
         let layer = LayerStore::new(&self.store).publish(upper, &captured.changes, &mut batch).unwrap();
         self.store.index().commit(batch).unwrap();
-        let mut layers = parent.map(|p| p.layers.clone()).unwrap_or_default();
-        layers.push(layer.id);
-        Snapshot { tree: captured.tree, layers }
+        Snapshot::upon(parent, captured.tree, Some(layer.id))
+    }
+
+    /// The topmost layer, unpacked anew.
+    fn cold(&self, snapshot: &Snapshot) -> PathBuf {
+        let (layers, top) = (LayerStore::new(&self.store), snapshot.layers.last().unwrap());
+        self.store.discard(&layers.unpacked_path(top)).unwrap();
+        layers.unpacked(top).unwrap()
     }
 
     fn assert_same(&self, left: TreeId, right: TreeId) {
@@ -222,39 +229,6 @@ fn another_kind_of_overlays_mark_is_only_an_attribute() {
     assert_eq!(dir.meta.xattrs[&b"user.overlay.opaque"[..]], b"y");
 }
 
-#[test]
-fn removals_hide_and_opaque_directories_hide_all() {
-    let lab = Lab::new();
-    let first = lab.upper("first");
-    fs::create_dir_all(first.join("d/sub")).unwrap();
-    fs::write(first.join("d/old"), "old").unwrap();
-    fs::write(first.join("gone"), "gone").unwrap();
-    let base = lab.stage(&first, None);
-    let second = lab.upper("second");
-    fs::create_dir(second.join("d")).unwrap();
-    xattr::set_opaque(&second.join("d")).unwrap();
-    fs::write(second.join("d/new"), "new").unwrap();
-    make_whiteout(&second.join("gone")).unwrap();
-    make_whiteout(&second.join("never there")).unwrap();
-    let captured = lab.capture(&second, Some(base.tree));
-    let names: Vec<_> =
-        captured.changes.iter().map(|(p, _)| String::from_utf8_lossy(p).into_owned()).collect();
-    assert_eq!(names, ["", "d", "d", "d/new", "gone"]);
-    assert_eq!(captured.changes[2].1, Change::Opaque);
-    assert_eq!(captured.changes[4].1, Change::Removed);
-    let snapshot = lab.stage(&second, Some(&base));
-    let out = lab.upper("out");
-    unpack(&lab.flat(&snapshot)[..], &out, Dialect::Layer).unwrap();
-    assert!(out.join("d/new").exists() && !out.join("d/old").exists() && !out.join("d/sub").exists());
-    assert!(!out.join("gone").exists());
-    // Unpacked anew, the layer hides the same.
-    let layers = LayerStore::new(&lab.store);
-    lab.store.discard(&layers.unpacked_path(&snapshot.layers[1])).unwrap();
-    let cold = layers.unpacked(&snapshot.layers[1]).unwrap();
-    assert!(xattr::is_opaque(&cold.join("d")));
-    assert_eq!(fs::symlink_metadata(cold.join("gone")).unwrap().rdev(), 0);
-}
-
 /// A regression: the directories on the way to a change were not in the tarball, so they came back as anybody's.
 #[test]
 fn directories_on_the_way_to_a_change_come_back_as_they_were() {
@@ -270,28 +244,10 @@ fn directories_on_the_way_to_a_change_come_back_as_they_were() {
     };
     let base = lab.stage(&make("first"), None);
     let snapshot = lab.stage(&make("second"), Some(&base));
-    let layers = LayerStore::new(&lab.store);
-    lab.store.discard(&layers.unpacked_path(&snapshot.layers[1])).unwrap();
-    let cold = layers.unpacked(&snapshot.layers[1]).unwrap();
+    let cold = lab.cold(&snapshot);
     let meta = fs::metadata(cold.join("private")).unwrap();
     assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.mtime()), (0o2700, 7, 8, EPOCH));
     assert_eq!(fs::metadata(&cold).unwrap().mtime(), EPOCH);
-}
-
-#[test]
-fn what_equals_the_parent_is_no_change() {
-    let lab = Lab::new();
-    let first = lab.upper("first");
-    fs::create_dir(first.join("d")).unwrap();
-    fs::write(first.join("d/same"), "same").unwrap();
-    let base = lab.stage(&first, None);
-    let second = lab.upper("second");
-    fs::create_dir(second.join("d")).unwrap();
-    fs::write(second.join("d/same"), "same").unwrap();
-    let captured = lab.capture(&second, Some(base.tree));
-    assert_eq!(captured.changes, []);
-    assert_eq!(captured.tree, base.tree);
-    assert!(!second.join("d").exists(), "the upper directory still hides the parent");
 }
 
 #[test]

@@ -192,9 +192,6 @@ impl Unpacker<'_> {
     }
 
     fn whiteout(&self, dir: &OwnedFd, parent: &[u8], hidden: &[u8]) -> Result<(), SnapshotError> {
-        if hidden == b".wh..opq" {
-            return xattr::set_opaque(&self.on_disk(parent));
-        }
         mknodat(dir, hidden, FileType::CharacterDevice, Mode::empty(), 0).map_err(SnapshotError::io(
             "hide",
             &self.on_disk(parent).join(std::ffi::OsStr::from_bytes(hidden)),

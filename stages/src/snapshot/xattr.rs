@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
+use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lremovexattr, lsetxattr};
 use rustix::io::Errno;
 
 use super::SnapshotError;
@@ -132,6 +132,14 @@ pub(super) fn is_opaque(path: &Path) -> bool {
 /// Makes the overlay hide what the directories below hold.
 pub(super) fn set_opaque(path: &Path) -> Result<(), SnapshotError> {
     set(path, Marks::here().opaque(), b"y")
+}
+
+/// Takes the mark away, if it is there.
+pub(super) fn remove_opaque(path: &Path) -> Result<(), SnapshotError> {
+    match lremovexattr(path, Marks::here().opaque()) {
+        Ok(()) | Err(Errno::NODATA) => Ok(()),
+        Err(e) => Err(SnapshotError::io("uncover", path)(e)),
+    }
 }
 
 /// Sets one attribute of a file itself.

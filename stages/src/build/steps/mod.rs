@@ -18,8 +18,8 @@ use crate::recipe::{Network, StageName, Step, StepKind};
 use crate::snapshot::Snapshot;
 
 /// Raised when a change to the sandbox, to what is injected into it, or to the capture makes the same step give another
-/// tree.
-const SANDBOX: i64 = 3;
+/// tree, or the same by another layer.
+const SANDBOX: i64 = 4;
 
 /// A step of one build.
 pub(super) struct StepContext<'a, 'b> {

@@ -122,7 +122,6 @@ impl Tree {
         for (path, change) in layer {
             match change {
                 LayerChange::Removed => self.remove(path, &mut fresh),
-                LayerChange::Opaque => self.clear(path, &mut fresh),
                 LayerChange::Set(file) => self.set(path, file, &mut names, &mut fresh)?,
             }
         }
@@ -184,13 +183,6 @@ impl Tree {
         if let (Some(above), name) = self.place(path) {
             self.children(above).remove(name);
             fresh.directories.push(above);
-        }
-    }
-
-    fn clear(&mut self, path: &[u8], fresh: &mut Fresh) {
-        if let Some(node) = self.find(path) {
-            self.children(node).clear();
-            fresh.directories.push(node);
         }
     }
 

@@ -1,0 +1,25 @@
+//! What is known of an action from before.
+
+use ibuild_cache::ActionKey;
+
+use crate::{BuildError, BuildResult, Executor, RunMemory, StageGraph, StageId};
+
+/// What an action made, and how long that took, in milliseconds.
+pub(crate) type Found<E> = Option<(<E as Executor>::Output, u64)>;
+
+/// What an action makes of these inputs, if it is remembered and all of it still there.
+pub(crate) fn recall<E: Executor>(
+    graph: &StageGraph,
+    memory: &RunMemory<'_>,
+    executor: &E,
+    stage: StageId,
+    key: &ActionKey,
+    inputs: &[&E::Output],
+) -> BuildResult<Found<E>, E> {
+    let Some(result) = memory.result(key)? else { return Ok(None) };
+    let Some(remembered) = result.output::<E::Output>() else { return Ok(None) };
+    let output = executor.upon(stage, remembered, inputs);
+    let stage_error = |source| BuildError::Stage { stage: graph.name(stage).clone(), source };
+    let available = executor.is_available(&output).map_err(stage_error)?;
+    Ok(available.then_some((output, result.millis)))
+}
