@@ -1,5 +1,6 @@
 //! The command line as data. Parsing does nothing else.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -62,6 +63,9 @@ pub enum Command {
     Boot(BootArgs),
     /// Move the lock to what the mirrors have now
     Update(UpdateArgs),
+    /// Serve Debian's packages to other machines and containers, out of the cache
+    #[command(after_help = PROXY_HELP)]
+    Proxy(ProxyArgs),
     /// Look into the cache
     Cache {
         #[command(subcommand)]
@@ -232,6 +236,37 @@ pub enum FirmwareChoice {
 pub struct UpdateArgs {
     /// Archives [default: all]
     pub archives: Vec<String>,
+}
+
+/// The port that apt's proxies are usually at.
+const PROXY_PORT: u16 = 3142;
+
+const PROXY_HELP: &str = "\
+A client says in a file below `/etc/apt/apt.conf.d`:
+
+    Acquire::http::Proxy \"http://127.0.0.1:3142\";
+
+Debian's own archives and the configured mirrors are served, nothing else. `/` shows a page of what was done, `/metrics` the
+same for Prometheus. Every request is a line of JSON on standard output.";
+
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, PROXY_PORT)))]
+    pub listen: SocketAddr,
+    /// Who may ask besides this machine: a network like `192.0.2.0/24`
+    #[arg(long, value_name = "NETWORK")]
+    pub allow: Vec<ibuild::stages::packages::Network>,
+    /// Where to fetch Debian's archive from; several are asked in this order [default: as `ibuild.local.toml` says, else as
+    /// this machine's apt does]
+    #[arg(long, value_name = "URL")]
+    pub mirror: Vec<String>,
+    /// Where to fetch Debian's security archive from
+    #[arg(long, value_name = "URL")]
+    pub security_mirror: Vec<String>,
+    /// Whose signatures to trust
+    #[arg(long, value_name = "FILE", default_value = ibuild::stages::packages::DEBIAN_KEYRING)]
+    pub keyring: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -193,6 +193,7 @@ fn status(error: &anyhow::Error) -> Status {
         .or(is(find::<FindStageError>(error).is_some(), Status::Usage))
         .or(is(find::<EnvironmentError>(error).is_some(), Status::Environment))
         .or(is(find::<UserNamespaceError>(error).is_some(), Status::Environment))
+        .or(is(find::<PackageError>(error).is_some(), Status::Environment))
         .or(is(find::<CheckFailed>(error).is_some(), Status::Failed))
         .or(find::<MachineError>(error).map(machine_status))
         .or(is(find::<ShellError>(error).is_some(), Status::Environment))

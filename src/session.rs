@@ -9,7 +9,7 @@ use ibuild::graph::{RunMemory, StageId, StageName};
 use ibuild::stages::build::{
     Access, ArchiveOptions, Builder, BuilderOptions, Job, Nothing, Project, StageObserver, Tracing, Unlocked,
 };
-use ibuild::stages::packages::{FetchObserver, MirrorOverride, Unobserved};
+use ibuild::stages::packages::{FetchObserver, Unobserved};
 use ibuild::stages::recipe::{Overrides, Recipe, suggest};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::LayerStore;
@@ -114,10 +114,7 @@ impl Session {
         let options = BuilderOptions {
             archives: ArchiveOptions {
                 lock: self.lock_path(),
-                mirrors: MirrorOverride {
-                    main: self.settings.mirror.clone(),
-                    security: self.settings.security_mirror.clone(),
-                },
+                mirrors: self.settings.mirrors(),
                 access: how.access,
                 unlocked: how.unlocked,
             },

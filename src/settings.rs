@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use ibuild::stages::packages::MirrorOverride;
 use ibuild::stages::recipe::{ByteSize, UnitError};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -15,10 +16,12 @@ pub const LOCAL_FILE: &str = "ibuild.local.toml";
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
-    /// Where Debian's archive is fetched from.
-    pub mirror: Option<String>,
+    /// Where Debian's archive is fetched from: an address, or several in the order in which they are asked.
+    #[serde(deserialize_with = "addresses")]
+    pub mirror: Vec<String>,
     /// Where Debian's security archive is fetched from.
-    pub security_mirror: Option<String>,
+    #[serde(deserialize_with = "addresses")]
+    pub security_mirror: Vec<String>,
     /// Stages at a time.
     pub jobs: Option<NonZeroUsize>,
     /// Where everything is remembered.
@@ -37,7 +40,26 @@ fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ByteSize>, D::Error
     size.map(Some)
 }
 
+/// One address need not be written as a list.
+fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "an address, or a list of addresses")]
+    enum Addresses {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(match Addresses::deserialize(from)? {
+        Addresses::One(address) => vec![address],
+        Addresses::Several(addresses) => addresses,
+    })
+}
+
 impl Settings {
+    /// The mirrors that are set.
+    pub fn mirrors(&self) -> MirrorOverride {
+        MirrorOverride { main: self.mirror.clone(), security: self.security_mirror.clone() }
+    }
+
     /// The settings beside a recipe; none if there is no file.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(LOCAL_FILE);

@@ -18,6 +18,7 @@ fn help_names_every_command() {
         "log",
         "boot",
         "update",
+        "proxy",
         "cache",
         "clean",
         "doctor",

@@ -136,11 +136,14 @@ impl Host {
         let settings = Settings::read(&dir)?;
         let recipe = load_recipe(&dir, &[]).ok();
         let archives = || recipe.iter().flat_map(|recipe| recipe.archives.values());
-        let main = settings.mirror.clone().or_else(|| archives().find_map(|a| a.mirror.clone()));
-        let security = settings.security_mirror.clone();
-        let security = security.or_else(|| archives().find_map(|a| a.security_mirror.clone()));
+        let mut mirrors = settings.mirrors();
+        if mirrors.main.is_empty() {
+            mirrors.main.extend(archives().find_map(|a| a.mirror.clone()));
+        }
+        if mirrors.security.is_empty() {
+            mirrors.security.extend(archives().find_map(|a| a.security_mirror.clone()));
+        }
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let mirrors = MirrorOverride { main, security };
         Ok(Self { codename: codename(&release), store: store_dir(global, &settings)?, mirrors })
     }
 
@@ -230,7 +233,10 @@ impl Host {
     fn mirror(&self) -> Check {
         let check = |found: String| Check::ok("mirror", "packages", Need::Build, found);
         match Mirrors::of_host(&self.mirrors) {
-            Ok(mirrors) => check(format!("{} and {}", mirrors.main, mirrors.security)),
+            Ok(mirrors) => {
+                let all = mirrors.main.iter().chain(&mirrors.security).map(ToString::to_string);
+                check(all.collect::<Vec<_>>().join(" and "))
+            }
             Err(error) => {
                 let hint = error.hint().unwrap_or_else(|| "set `mirror` in ibuild.local.toml".to_owned());
                 check(error.to_string()).bad(State::Missing, hint)

@@ -11,6 +11,7 @@ mod graph;
 mod init;
 mod log;
 mod plan;
+mod proxy;
 mod recipe;
 mod shell;
 mod update;
@@ -41,6 +42,7 @@ fn handles_root_file_systems(command: &Command) -> bool {
         | Command::Log(_)
         | Command::Boot(_)
         | Command::Update(_)
+        | Command::Proxy(_)
         | Command::Clean(_)
         | Command::Doctor(_)
         | Command::Recipe { .. }
@@ -67,6 +69,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Log(args) => log::run(global, args),
         Command::Boot(args) => boot::run(global, args),
         Command::Update(args) => update::run(global, args),
+        Command::Proxy(args) => proxy::run(global, args),
         Command::Cache { command } => cache::run(global, command),
         Command::Clean(args) => clean::run(args),
         Command::Doctor(args) => doctor::run(global, args),

@@ -97,12 +97,13 @@ impl<'s> Archives<'s> {
 
     /// The settings of the machine win over those of the recipe, which win over the host's apt.
     fn mirrors(&self) -> MirrorOverride {
-        let of_recipe = |pick: fn(&recipe::Archive) -> &Option<String>| {
-            self.declared.values().find_map(|a| pick(a).clone())
+        let or_recipe = |wishes: &[String], pick: fn(&recipe::Archive) -> &Option<String>| match wishes {
+            [] => self.declared.values().find_map(|a| pick(a).clone()).into_iter().collect(),
+            wishes => wishes.to_vec(),
         };
         MirrorOverride {
-            main: self.options.mirrors.main.clone().or_else(|| of_recipe(|a| &a.mirror)),
-            security: self.options.mirrors.security.clone().or_else(|| of_recipe(|a| &a.security_mirror)),
+            main: or_recipe(&self.options.mirrors.main, |a| &a.mirror),
+            security: or_recipe(&self.options.mirrors.security, |a| &a.security_mirror),
         }
     }
 

@@ -16,7 +16,7 @@ use super::download::Progress;
 const CHUNK: u64 = 256 << 10;
 
 /// What is not sent of a file before all of it has been verified.
-const TAIL: u64 = 64 << 10;
+pub(super) const TAIL: u64 = 64 << 10;
 
 /// A body.
 pub(super) enum ProxyBody {
@@ -24,8 +24,8 @@ pub(super) enum ProxyBody {
     Text(Option<Bytes>),
     /// A part of a file of the store. Read where it is sent: it comes from the page cache or was just written.
     Stored { file: File, at: u64, end: u64 },
-    /// A file on its way.
-    Live { chunks: mpsc::Receiver<io::Result<Bytes>>, left: u64 },
+    /// A file on its way. What is left of it is known, unless a mirror does not say.
+    Coming { chunks: mpsc::Receiver<io::Result<Bytes>>, left: Option<u64> },
 }
 
 impl ProxyBody {
@@ -36,7 +36,7 @@ impl ProxyBody {
 
     /// The body of a file of `size` bytes that is being downloaded. All but the tail goes out as it comes; the
     /// tail is held back until the digest is known, so that no client ever has a complete wrong file.
-    pub(super) fn live(progress: watch::Receiver<Progress>, size: u64) -> Self {
+    pub(super) fn downloading(progress: watch::Receiver<Progress>, size: u64) -> Self {
         let (sender, chunks) = mpsc::channel(4);
         tokio::spawn(async move {
             if let Err(e) = follow(progress, size, &sender).await {
@@ -44,14 +44,14 @@ impl ProxyBody {
                 let _ = sender.send(Err(e)).await;
             }
         });
-        Self::Live { chunks, left: size }
+        Self::Coming { chunks, left: Some(size) }
     }
 
-    fn left(&self) -> u64 {
+    fn left(&self) -> Option<u64> {
         match self {
-            Self::Text(text) => text.as_ref().map_or(0, |text| text.len() as u64),
-            Self::Stored { at, end, .. } => end - at,
-            Self::Live { left, .. } => *left,
+            Self::Text(text) => Some(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Stored { at, end, .. } => Some(end - at),
+            Self::Coming { left, .. } => *left,
         }
     }
 }
@@ -70,21 +70,27 @@ impl Body for ProxyBody {
             Self::Stored { file, at, end } => {
                 Some(read_chunk(file, *at, *end).inspect(|c| *at += c.len() as u64))
             }
-            Self::Live { left: 0, .. } => None,
-            Self::Live { chunks, left } => match chunks.poll_recv(context) {
+            Self::Coming { left: Some(0), .. } => None,
+            Self::Coming { chunks, left } => match chunks.poll_recv(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(chunk) => chunk.map(|chunk| chunk.inspect(|c| *left -= c.len() as u64)),
+                Poll::Ready(None) => {
+                    *left = Some(0);
+                    None
+                }
+                Poll::Ready(Some(chunk)) => Some(chunk.inspect(|chunk| {
+                    *left = left.map(|left| left.saturating_sub(chunk.len() as u64));
+                })),
             },
         };
         Poll::Ready(next.map(|chunk| chunk.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left() == 0
+        self.left() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left())
+        self.left().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HOST, LOCATION, RANGE, USER_AGENT};
+use hyper::header::{HOST, HeaderMap, HeaderValue, LOCATION, RANGE, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -49,9 +49,12 @@ impl Connections {
 
     /// Asks for a file from byte `start` on. The response is the final one, whatever its status.
     pub(super) async fn get(&self, url: &Url, start: u64) -> Result<Response<Incoming>, ConnectError> {
-        let mut url = url.clone();
+        let (mut url, mut headers) = (url.clone(), HeaderMap::new());
+        if start > 0 {
+            headers.insert(RANGE, HeaderValue::from_str(&format!("bytes={start}-")).expect("it is ASCII"));
+        }
         for _ in 0..REDIRECTS {
-            let response = self.get_once(&url, start).await?;
+            let response = self.ask(&url, &headers).await?;
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             match location.filter(|_| response.status().is_redirection()) {
                 Some(location) => url = url.follow(location)?,
@@ -61,24 +64,30 @@ impl Connections {
         Err(ConnectError::RedirectLoop)
     }
 
-    async fn get_once(&self, url: &Url, start: u64) -> Result<Response<Incoming>, ConnectError> {
+    /// Asks once. The response may be a redirect.
+    pub(super) async fn ask(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<Response<Incoming>, ConnectError> {
         if let Some(sender) = self.take_idle(url) {
-            // A kept connection may have been closed meanwhile, which only shows when it is used.
-            if let Ok(response) = self.send(sender, url, start).await {
-                return Ok(response);
+            match self.send(sender, url, headers).await {
+                // A kept connection may have been closed meanwhile, which only shows when it is used.
+                Err(ConnectError::Io(_) | ConnectError::Http(_)) => {}
+                answered => return answered,
             }
         }
         let sender = self.within(connect(url)).await?;
-        self.send(sender, url, start).await
+        self.send(sender, url, headers).await
     }
 
     async fn send(
         &self,
         mut sender: Sender,
         url: &Url,
-        start: u64,
+        headers: &HeaderMap,
     ) -> Result<Response<Incoming>, ConnectError> {
-        let response = self.within(async { Ok(sender.send_request(request(url, start)).await?) }).await?;
+        let response = self.within(async { Ok(sender.send_request(request(url, headers)).await?) }).await?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.entry(key(url)).or_default().push(sender);
         Ok(response)
@@ -116,12 +125,12 @@ async fn connect(url: &Url) -> Result<Sender, ConnectError> {
     Ok(sender)
 }
 
-fn request(url: &Url, start: u64) -> Request<Empty<Bytes>> {
+fn request(url: &Url, headers: &HeaderMap) -> Request<Empty<Bytes>> {
     let mut request = Request::get(url.path())
         .header(HOST, url.authority())
         .header(USER_AGENT, concat!("ibuild/", env!("CARGO_PKG_VERSION")));
-    if start > 0 {
-        request = request.header(RANGE, format!("bytes={start}-"));
+    for (name, value) in headers {
+        request = request.header(name, value);
     }
     request.body(Empty::new()).expect("an address is a valid request")
 }

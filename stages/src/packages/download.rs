@@ -81,17 +81,17 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn run(&mut self) -> Result<(), FetchError> {
         // A download of the same file may have ended between the caller's look at the store and now.
-        if self.shared.has(self.file).unwrap_or_default() {
+        if self.shared.open(self.file).await.is_ok_and(|kept| kept.is_some()) {
             return Ok(());
         }
         let Upstream::Mirrors(mirrors) = &self.shared.upstream else {
             return Err(FetchError { what: self.file.path().to_owned(), reason: FetchReason::Offline });
         };
-        let urls: Vec<_> =
-            self.file.paths.iter().map(|path| mirrors.url(self.file.base).join(path)).collect();
+        let under = |mirror: &Url| self.file.paths.iter().map(|path| mirror.join(path)).collect();
+        let mirrors: Vec<Vec<Url>> = mirrors.urls(self.file.base).iter().map(under).collect();
         let mut attempt = 1;
         loop {
-            let error = match self.try_all(&urls).await {
+            let error = match self.try_all(&mirrors).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -103,8 +103,24 @@ impl Attempt<'_> {
         }
     }
 
-    /// Asks each address once; an address that does not have the file leaves the word to the next one.
-    async fn try_all(&mut self, urls: &[Url]) -> Result<(), FetchError> {
+    /// Asks each mirror once, whatever was wrong with the one before. What the first has to say is told, unless only
+    /// a later one gives reason to try again.
+    async fn try_all(&mut self, mirrors: &[Vec<Url>]) -> Result<(), FetchError> {
+        let mut told: Option<FetchError> = None;
+        for urls in mirrors {
+            let Err(error) = self.try_mirror(urls).await else { return Ok(()) };
+            if let FetchReason::Store(_) = error.reason {
+                return Err(error);
+            }
+            if told.as_ref().is_none_or(|told| error.reason.is_transient() && !told.reason.is_transient()) {
+                told = Some(error);
+            }
+        }
+        Err(told.expect("there is a mirror"))
+    }
+
+    /// Asks a mirror; an address that does not have the file leaves the word to the next one.
+    async fn try_mirror(&mut self, urls: &[Url]) -> Result<(), FetchError> {
         let mut last = FetchError { what: String::new(), reason: FetchReason::Offline };
         for url in urls {
             match self.transfer(url).await {
@@ -199,7 +215,7 @@ impl Attempt<'_> {
 
 /// How many bytes of the body we already have. A mirror may answer a request for the rest with the whole, but
 /// a part that was not asked for, or of something of another size, is refused.
-fn check_head(response: &Response<Incoming>, have: u64, size: u64) -> Result<u64, FetchReason> {
+pub(super) fn check_head(response: &Response<Incoming>, have: u64, size: u64) -> Result<u64, FetchReason> {
     let headers = response.headers();
     match response.status() {
         StatusCode::OK => match length(headers) {

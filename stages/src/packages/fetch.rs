@@ -1,7 +1,9 @@
 //! Fetches files of the archive into the store. A file gets its name only by its digest; whoever asks for one
 //! that is on its way joins the download.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +18,10 @@ use tokio::task::JoinSet;
 
 use super::connection::{ConnectError, Connections};
 use super::download::Download;
+use super::kept::Kept;
 use super::mirror::Mirrors;
 use super::view::ArchiveFile;
-use super::{Base, PackageError};
+use super::{Base, PackageError, Url};
 
 /// Whether anything may be fetched at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,13 +114,18 @@ impl FetchReason {
     }
 
     pub(super) fn unreachable(error: &dyn std::error::Error) -> Self {
+        Self::Unreachable(Self::explain(error))
+    }
+
+    /// An error with its causes, on one line.
+    pub(super) fn explain(error: &dyn std::error::Error) -> String {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
             text = format!("{text}: {error}");
             cause = error.source();
         }
-        Self::Unreachable(text)
+        text
     }
 }
 
@@ -158,9 +166,19 @@ pub struct Fetcher {
     runtime: Runtime,
 }
 
+/// Whose a download is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// The caller's: there was none.
+    Begun,
+    /// Somebody else's, who came first.
+    Another,
+}
+
 /// What all downloads share.
 pub(super) struct Shared {
     pub(super) store: BlobStore<Sha256>,
+    kept: Kept,
     pub(super) upstream: Upstream,
     pub(super) patience: Patience,
     pub(super) connections: Connections,
@@ -186,7 +204,8 @@ impl Fetcher {
         let connections = Connections::new(patience.stall);
         let (running, tainted) = Default::default();
         let store = store.packages();
-        let shared = Shared { store, upstream, patience, connections, observer, running, tainted };
+        let kept = Kept::new(store.clone());
+        let shared = Shared { store, kept, upstream, patience, connections, observer, running, tainted };
         Ok(Self { shared: Arc::new(shared), runtime })
     }
 
@@ -233,25 +252,29 @@ async fn join_next(running: &mut JoinSet<Result<(), FetchError>>) -> Result<(), 
 }
 
 impl Shared {
-    /// Whether the store has the whole file.
-    pub(super) fn has(&self, file: &ArchiveFile) -> Result<bool, CacheError> {
-        Ok(self.store.size(&file.known.sha256)? == Some(file.known.size))
+    /// The file, if the store has it and it still is what its name says.
+    pub(super) async fn open(&self, file: &ArchiveFile) -> Result<Option<File>, CacheError> {
+        self.kept.open(&file.known).await
     }
 
     /// Sees to it that the store has the file.
     pub(super) async fn obtain(self: &Arc<Self>, file: &ArchiveFile) -> Result<(), FetchError> {
         let failed = |reason| FetchError { what: file.path().to_owned(), reason };
-        if self.has(file).map_err(|e| failed(e.into()))? {
+        if self.open(file).await.map_err(|e| failed(e.into()))?.is_some() {
             return Ok(());
         }
-        self.join(file).await_outcome().await
+        self.join(file).0.await_outcome().await
     }
 
-    /// The running download of a file; starts one if there is none.
-    pub(super) fn join(self: &Arc<Self>, file: &ArchiveFile) -> Arc<Download> {
+    /// The running download of a file, and whether this call has begun it.
+    pub(super) fn join(self: &Arc<Self>, file: &ArchiveFile) -> (Arc<Download>, Joined) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = || Download::start(self.clone(), file.clone());
-        running.entry(file.known.sha256).or_insert_with(start).clone()
+        match running.entry(file.known.sha256) {
+            Entry::Occupied(running) => (running.get().clone(), Joined::Another),
+            Entry::Vacant(none) => {
+                (none.insert(Download::start(self.clone(), file.clone())).clone(), Joined::Begun)
+            }
+        }
     }
 
     pub(super) fn leave(&self, digest: &Sha256) {
@@ -273,26 +296,39 @@ impl Shared {
         tokio::time::sleep(self.patience.pause * 2u32.saturating_pow(attempt.saturating_sub(1))).await;
     }
 
-    async fn whole(&self, base: Base, path: &str) -> Result<Bytes, FetchError> {
+    /// The bytes of a file that nothing is known of.
+    pub(super) async fn whole(&self, base: Base, path: &str) -> Result<Bytes, FetchError> {
         let Upstream::Mirrors(mirrors) = &self.upstream else {
             return Err(FetchError { what: path.to_owned(), reason: FetchReason::Offline });
         };
-        let url = mirrors.url(base).join(path);
+        let urls: Vec<_> = mirrors.urls(base).iter().map(|mirror| mirror.join(path)).collect();
         let mut attempt = 1;
         loop {
-            let reason = match self.whole_once(&url).await {
+            let error = match self.whole_of_any(&urls).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(reason) => reason,
+                Err(error) => error,
             };
-            if !reason.is_transient() || attempt >= self.patience.attempts.get() {
-                return Err(FetchError { what: url.to_string(), reason });
+            if !error.reason.is_transient() || attempt >= self.patience.attempts.get() {
+                return Err(error);
             }
             self.pause(attempt).await;
             attempt += 1;
         }
     }
 
-    async fn whole_once(&self, url: &super::Url) -> Result<Bytes, FetchReason> {
+    /// Asks each mirror once; what the first has to say is told.
+    async fn whole_of_any(&self, urls: &[Url]) -> Result<Bytes, FetchError> {
+        let mut told = None;
+        for url in urls {
+            match self.whole_once(url).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(reason) => told = told.or(Some(FetchError { what: url.to_string(), reason })),
+            }
+        }
+        Err(told.expect("there is a mirror"))
+    }
+
+    async fn whole_once(&self, url: &Url) -> Result<Bytes, FetchReason> {
         /// The largest InRelease so far has 300 kB.
         const LIMIT: usize = 16 << 20;
         let response = self.connections.get(url, 0).await?;

@@ -1,27 +1,27 @@
-//! Where to fetch from: the host's own mirrors, as its apt is configured. Never part of a key, because whatever
-//! a mirror sends is judged by its digest.
+//! Where to fetch from: the host's own mirrors, as its apt is configured, or others in the order in which they are to be
+//! asked. Never part of a key, because whatever a mirror sends is judged by its digest.
 
 use std::path::Path;
 
 use super::url::{Url, UrlError};
 use super::{Base, PackageError, deb822};
 
-/// Addresses to fetch from.
+/// Addresses to fetch from, those to be asked first in front. There is at least one of each kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirrors {
     /// Of the archive.
-    pub main: Url,
+    pub main: Vec<Url>,
     /// Of the security updates.
-    pub security: Url,
+    pub security: Vec<Url>,
 }
 
-/// Addresses that the user has set, which win over everything.
+/// Addresses that the user has set, which win over everything. None means the host's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MirrorOverride {
     /// Of the archive.
-    pub main: Option<String>,
+    pub main: Vec<String>,
     /// Of the security updates.
-    pub security: Option<String>,
+    pub security: Vec<String>,
 }
 
 /// One file of apt's configuration of sources.
@@ -53,8 +53,8 @@ impl MirrorError {
 }
 
 impl Mirrors {
-    /// The address of a base.
-    pub fn url(&self, base: Base) -> &Url {
+    /// The addresses of a base.
+    pub fn urls(&self, base: Base) -> &[Url] {
         match base {
             Base::Main => &self.main,
             Base::Security => &self.security,
@@ -70,8 +70,8 @@ impl Mirrors {
     pub fn detect(files: &[SourcesFile], wishes: &MirrorOverride) -> Result<Self, MirrorError> {
         let sources: Vec<Source> = files.iter().flat_map(read_file).collect();
         Ok(Self {
-            main: choose(Base::Main, wishes.main.as_deref(), &sources)?,
-            security: choose(Base::Security, wishes.security.as_deref(), &sources)?,
+            main: choose(Base::Main, &wishes.main, &sources)?,
+            security: choose(Base::Security, &wishes.security, &sources)?,
         })
     }
 }
@@ -108,19 +108,18 @@ struct Source {
     signed_by: String,
 }
 
-fn choose(base: Base, wish: Option<&str>, sources: &[Source]) -> Result<Url, MirrorError> {
-    let (place, uri) = match wish {
-        Some(uri) => ("`mirror`".to_owned(), uri.to_owned()),
-        None => {
-            let best = sources.iter().filter_map(|s| s.likelihood(base).map(|score| (score, s)));
-            // The first of the best, as apt prefers what it reads first.
-            let best = best.reduce(|best, next| if next.0 > best.0 { next } else { best });
-            best.map_or((String::new(), base.canonical_url()), |(_, s)| {
-                (format!("`{}`", s.place), s.uri.clone())
-            })
-        }
+fn choose(base: Base, wishes: &[String], sources: &[Source]) -> Result<Vec<Url>, MirrorError> {
+    let parse = |place: &str, uri: &str| {
+        uri.parse().map_err(|source| MirrorError { base, place: place.to_owned(), source })
     };
-    uri.parse().map_err(|source| MirrorError { base, place, source })
+    if !wishes.is_empty() {
+        return wishes.iter().map(|uri| parse("`mirror`", uri)).collect();
+    }
+    let best = sources.iter().filter_map(|s| s.likelihood(base).map(|score| (score, s)));
+    // The first of the best, as apt prefers what it reads first.
+    let best = best.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    let found = best.map(|(_, source)| parse(&format!("`{}`", source.place), &source.uri));
+    Ok(vec![found.unwrap_or_else(|| parse("", &base.canonical_url()))?])
 }
 
 impl Source {
@@ -200,9 +199,13 @@ mod tests {
         let files: Vec<_> = files.iter().map(file).collect();
         let mirrors = Mirrors::detect(&files, &MirrorOverride::default()).unwrap();
         assert_eq!(
-            (mirrors.main.to_string(), mirrors.security.to_string()),
+            (addresses(&mirrors.main), addresses(&mirrors.security)),
             (main.to_owned(), security.to_owned())
         );
+    }
+
+    fn addresses(urls: &[Url]) -> String {
+        urls.iter().map(Url::to_string).collect::<Vec<_>>().join(" ")
     }
 
     const CANONICAL: (&str, &str) =
@@ -250,8 +253,9 @@ mod tests {
         let error = Mirrors::detect(std::slice::from_ref(&file), &MirrorOverride::default()).unwrap_err();
         assert!(error.to_string().contains("`/etc/apt/sources.list`"), "{error}");
         assert!(error.hint().contains("set `mirror`"), "{}", error.hint());
-        let wish = MirrorOverride { main: Some("http://lan.example/debian".to_owned()), security: None };
+        let main = ["http://lan.example/debian", "http://far.example/debian"];
+        let wish = MirrorOverride { main: main.map(str::to_owned).to_vec(), security: Vec::new() };
         let mirrors = Mirrors::detect(&[file], &wish).unwrap();
-        assert_eq!(mirrors.main.to_string(), "http://lan.example/debian");
+        assert_eq!(addresses(&mirrors.main), main.join(" "));
     }
 }

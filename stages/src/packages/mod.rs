@@ -5,6 +5,7 @@
 //! ([`Fetcher`]); the proxy that shows the view to the apt of a stage ([`Proxy`]); and the packages that
 //! a system starts from ([`minbase`]).
 
+mod address;
 mod answer;
 mod apt_conf;
 mod archive;
@@ -17,16 +18,22 @@ mod deb822;
 mod dependency;
 mod download;
 mod error;
+mod exchange;
 mod fetch;
 mod index;
+mod kept;
+mod live;
 mod lock;
 mod mirror;
 mod name;
 mod proxy;
+mod relay;
 mod release;
 mod response;
 mod roots;
 mod server;
+mod site;
+mod tables;
 mod target;
 mod time;
 mod url;
@@ -39,12 +46,14 @@ pub use archive::{Archive, Base, DEBIAN_KEYRING, Pocket, sources_deb822};
 pub use bootstrap::{DebRef, minbase};
 pub use deb::{Member, open_deb, read_deb};
 pub use error::PackageError;
+pub use exchange::{End, Exchange, ExchangeObserver, Sent, StageFetch, Verdict};
 pub use fetch::{FetchError, FetchObserver, FetchReason, Fetcher, Patience, Unobserved, Upstream};
 pub use index::IndexError;
+pub use live::{Clients, Live, Network, NetworkError, Statistics};
 pub use lock::{Lock, LockError, LockedRelease};
 pub use mirror::{MirrorError, MirrorOverride, Mirrors, SourcesFile, read_sources};
 pub use name::Name;
-pub use proxy::{Proxy, ServeGuard, StageFetch, Verdict};
+pub use proxy::{LiveGuard, Proxy, ServeGuard};
 pub use release::{IndexFile, Known, Preference, Release, ReleaseError};
 pub use roots::record;
 pub use time::{ParseTimeError, Timestamp};

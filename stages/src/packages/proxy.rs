@@ -1,75 +1,74 @@
-//! The proxy that shows a frozen view to the apt of a stage. It speaks HTTP as apt does and serves nothing but
-//! what the view knows; every refusal has a body that says why, because apt retries on one and gives up without.
+//! The proxy that shows an archive to apt: a frozen one to a stage, or the living one to whole machines. It speaks HTTP as
+//! apt does; every refusal has a body that says why, because apt retries on one and gives up without.
+//!
+//! One task for each connection, on the threads of a fetcher: connections wait most of their time, and a thread for each
+//! would be all that they need memory for.
 
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use ibuild_cache::Sha256;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::PackageError;
+use super::address::Addresses;
+use super::exchange::{ExchangeObserver, StageFetch, StageFetches};
 use super::fetch::{Fetcher, Shared};
+use super::live::Live;
 use super::server::Server;
+use super::site::Site;
 use super::view::ArchiveView;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Serves views to stages, on the threads of a fetcher.
+/// Clients at a time; more have to wait. Each takes a descriptor, and its file another.
+const CONNECTIONS: usize = 400;
+
+/// How long a client may be silent between requests. apt leaves a connection idle while it works on something else.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// Serves archives, on the threads of a fetcher.
 pub struct Proxy {
     shared: Arc<Shared>,
     handle: Handle,
 }
 
-/// One request of a stage, as it was answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StageFetch {
-    /// The address that was asked for.
-    pub address: String,
-    /// What it is, where the view knows it.
-    pub sha256: Option<Sha256>,
-    /// How it was answered.
-    pub verdict: Verdict,
-}
-
-/// How a request was answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// From the store.
-    Hit,
-    /// After, or during, a download.
-    Miss,
-    /// Not at all, with this status.
-    Refused(StatusCode),
-}
-
 /// A stage being served. Dropped, it stops: the listener and all of its connections are closed.
 #[must_use = "the stage is served only as long as this value lives"]
 pub struct ServeGuard {
-    accepting: AbortHandle,
-    fetches: Arc<Mutex<Vec<StageFetch>>>,
+    _accepting: Accepting,
+    fetches: Arc<StageFetches>,
 }
 
 impl ServeGuard {
     /// Stops, and tells what the stage has asked for, in order.
     pub fn finish(self) -> Vec<StageFetch> {
-        std::mem::take(&mut self.fetches.lock().unwrap_or_else(PoisonError::into_inner))
+        self.fetches.take()
     }
 }
 
-impl Drop for ServeGuard {
+/// The living archive being served. Dropped, it stops: the listener and all of its connections are closed.
+#[must_use = "the archive is served only as long as this value lives"]
+pub struct LiveGuard {
+    _accepting: Accepting,
+}
+
+struct Accepting(AbortHandle);
+
+impl Drop for Accepting {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.0.abort();
     }
 }
 
 impl Proxy {
-    /// A proxy that gets what it lacks through `fetcher`, which has to live as long as a stage is served.
+    /// A proxy that gets what it lacks through `fetcher`, which has to live as long as anybody is served.
     pub fn new(fetcher: &Fetcher) -> Self {
         Self { shared: fetcher.shared().clone(), handle: fetcher.handle().clone() }
     }
@@ -81,38 +80,84 @@ impl Proxy {
         stage: &str,
         view: Arc<ArchiveView>,
     ) -> Result<ServeGuard, PackageError> {
+        let fetches = Arc::<StageFetches>::default();
+        let site = Site::Stage { name: stage.to_owned(), view, addresses: Addresses::canonical() };
+        let accepting = self.start(listener, site, fetches.clone())?;
+        Ok(ServeGuard { _accepting: accepting, fetches })
+    }
+
+    /// Serves the living archive to everybody who may ask and reaches the socket.
+    pub fn serve_live(
+        &self,
+        listener: TcpListener,
+        live: Live,
+        observer: Arc<dyn ExchangeObserver>,
+    ) -> Result<LiveGuard, PackageError> {
+        let accepting = self.start(listener, Site::Live(Arc::new(live)), observer)?;
+        Ok(LiveGuard { _accepting: accepting })
+    }
+
+    fn start(
+        &self,
+        listener: TcpListener,
+        site: Site,
+        observer: Arc<dyn ExchangeObserver>,
+    ) -> Result<Accepting, PackageError> {
         let _runtime = self.handle.enter();
         let listener = listener
             .set_nonblocking(true)
             .and_then(|()| tokio::net::TcpListener::from_std(listener))
             .map_err(PackageError::Listen)?;
-        let server = Arc::new(Server::new(stage, view, self.shared.clone()));
-        let fetches = server.fetches();
-        let accepting = self.handle.spawn(accept(listener, server)).abort_handle();
-        Ok(ServeGuard { accepting, fetches })
+        let server = Arc::new(Server::new(site, self.shared.clone(), observer));
+        Ok(Accepting(self.handle.spawn(accept(listener, server)).abort_handle()))
     }
 }
 
 /// The connections are the task's own, so they end with it.
 async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>) {
-    let mut connections = JoinSet::new();
+    let (mut connections, places) = (JoinSet::new(), Arc::new(Semaphore::new(CONNECTIONS)));
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let Ok((stream, peer)) = listener.accept().await else {
             // Either a connection came and went, or there are no descriptors left: that takes a moment to pass.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // Without this, each response on a kept connection waits for the client's delayed acknowledgement.
-        if stream.set_nodelay(true).is_err() {
-            continue;
-        }
         let server = server.clone();
-        let service = service_fn(move |request| server.clone().serve(request));
-        // apt leaves a connection idle while it works on something else, so silence is no reason to close it.
-        let mut http = http1::Builder::new();
-        let http = http.header_read_timeout(None).half_close(true).pipeline_flush(true);
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        connections.spawn(async { drop(connection.await) });
+        connections.spawn(async move {
+            let _place = place;
+            let present = Present::of(&server);
+            converse(stream, peer.ip(), &server).await;
+            drop(present);
+        });
         while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn converse(stream: TcpStream, client: std::net::IpAddr, server: &Arc<Server>) {
+    // Without this, each response on a kept connection waits for the client's delayed acknowledgement.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = service_fn(move |request| server.clone().serve(client, request));
+    let mut http = http1::Builder::new();
+    let http = http.timer(TokioTimer::new()).header_read_timeout(SILENCE);
+    let http = http.half_close(true).pipeline_flush(true);
+    drop(http.serve_connection(TokioIo::new(stream), service).await);
+}
+
+/// A client that is connected, also if its task is dropped.
+struct Present<'s>(&'s Server);
+
+impl<'s> Present<'s> {
+    fn of(server: &'s Server) -> Self {
+        server.observer().connected();
+        Self(server)
+    }
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.0.observer().disconnected();
     }
 }

@@ -1,6 +1,6 @@
 //! What a suite's signed root says: which index files there are, and their digests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ibuild_cache::Sha256;
 
@@ -25,6 +25,9 @@ pub struct IndexFile {
     /// What it has to be.
     pub known: Known,
 }
+
+/// The forms of an index that are read, the smallest first.
+const FORMS: [Compression; 3] = [Compression::Xz, Compression::Gzip, Compression::None];
 
 /// Whether apt takes packages from a suite on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,15 +146,42 @@ impl Release {
             .collect()
     }
 
+    /// Every architecture that it has packages for.
+    pub fn architectures(&self) -> BTreeSet<&str> {
+        self.binary().map(|(_, architecture)| architecture).collect()
+    }
+
     /// Every component that has packages for `architecture`.
-    pub fn components(&self, architecture: &str) -> impl Iterator<Item = &str> {
-        let tail = format!("/binary-{architecture}/Packages.xz");
-        self.files.keys().filter_map(move |path| path.strip_suffix(&tail)).filter(|c| !c.contains('/'))
+    pub fn components(&self, architecture: &str) -> BTreeSet<&str> {
+        let of_architecture = self.binary().filter(|(_, of)| *of == architecture);
+        of_architecture.map(|(component, _)| component).collect()
+    }
+
+    /// Component and architecture of each index of packages. What has one more directory in front is not for people's
+    /// machines: `main/debian-installer`.
+    fn binary(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.keys().filter_map(|path| {
+            let (dir, file) = path.rsplit_once('/')?;
+            let (component, architecture) = dir.split_once("/binary-")?;
+            let is_index = file
+                .strip_prefix("Packages")
+                .is_some_and(|suffix| FORMS.iter().any(|f| f.suffix() == suffix));
+            (is_index && !component.contains('/')).then_some((component, architecture))
+        })
+    }
+
+    /// Whether a listed file has this digest.
+    pub fn lists(&self, digest: &Sha256) -> bool {
+        self.files.values().any(|known| known.sha256 == *digest)
+    }
+
+    /// When it ended to be valid, if that was before `now`.
+    pub fn expired(&self, now: Timestamp) -> Option<Timestamp> {
+        self.valid_until.filter(|until| *until < now)
     }
 
     fn smallest(&self, path: &str) -> Option<IndexFile> {
-        let forms = [Compression::Xz, Compression::Gzip, Compression::None];
-        forms.into_iter().find_map(|form| self.file(&format!("{path}{}", form.suffix())))
+        FORMS.into_iter().find_map(|form| self.file(&format!("{path}{}", form.suffix())))
     }
 }
 

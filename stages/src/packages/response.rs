@@ -2,38 +2,65 @@
 
 use std::fs::File;
 
+use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::http::response::Builder;
 use hyper::{Response, StatusCode};
 
 use super::answer::{Answer, last_modified};
 use super::body::ProxyBody;
-use super::view::ArchiveFile;
+use super::release::Known;
 
-/// A whole file, whatever its bytes come from.
-pub(super) fn whole(file: &ArchiveFile, body: ProxyBody) -> Response<ProxyBody> {
-    send(head(StatusCode::OK, file).header(header::CONTENT_LENGTH, file.known.size), body)
+/// Bytes that are at hand, all of them verified.
+pub(super) enum Content {
+    /// In a file of the store.
+    File(File),
+    /// In memory.
+    Memory(Bytes),
 }
 
-/// What `answer` says of a file that is in the store.
-pub(super) fn stored(file: &ArchiveFile, bytes: File, answer: Answer) -> Response<ProxyBody> {
-    let size = file.known.size;
+impl Content {
+    fn part(self, start: u64, end: u64) -> ProxyBody {
+        match self {
+            Self::File(file) => ProxyBody::Stored { file, at: start, end },
+            Self::Memory(bytes) => ProxyBody::text(bytes.slice(start as usize..end as usize)),
+        }
+    }
+}
+
+/// A whole file, whatever its bytes come from.
+pub(super) fn whole(known: &Known, body: ProxyBody) -> Response<ProxyBody> {
+    send(head(StatusCode::OK, known).header(header::CONTENT_LENGTH, known.size), body)
+}
+
+/// What `answer` says of a file that is at hand.
+pub(super) fn at_hand(known: &Known, content: Content, answer: Answer) -> Response<ProxyBody> {
+    let size = known.size;
     match answer {
-        Answer::Whole => whole(file, ProxyBody::Stored { file: bytes, at: 0, end: size }),
+        Answer::Whole => whole(known, content.part(0, size)),
         Answer::Part { start, end } => {
-            let head = head(StatusCode::PARTIAL_CONTENT, file)
+            let head = head(StatusCode::PARTIAL_CONTENT, known)
                 .header(header::CONTENT_LENGTH, end - start)
                 .header(header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1));
-            send(head, ProxyBody::Stored { file: bytes, at: start, end })
+            send(head, content.part(start, end))
         }
-        Answer::NotModified => send(head(StatusCode::NOT_MODIFIED, file), ProxyBody::text("")),
+        Answer::NotModified => send(head(StatusCode::NOT_MODIFIED, known), ProxyBody::text("")),
         Answer::OutOfRange => {
             let head = Response::builder()
                 .status(StatusCode::RANGE_NOT_SATISFIABLE)
                 .header(header::CONTENT_RANGE, format!("bytes */{size}"));
-            send(head, ProxyBody::text(format!("ibuild: {} has {size} bytes\n", file.path())))
+            send(head, ProxyBody::text(format!("ibuild: the file has {size} bytes\n")))
         }
     }
+}
+
+/// A text that is shown as it is now.
+pub(super) fn page(kind: &'static str, text: String) -> Response<ProxyBody> {
+    let head = Response::builder()
+        .header(header::CONTENT_TYPE, kind)
+        .header(header::CACHE_CONTROL, "no-store")
+        .header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'");
+    send(head, ProxyBody::text(text))
 }
 
 /// An answer that is no file but says why.
@@ -47,8 +74,8 @@ pub(super) fn refusal(status: StatusCode, text: String) -> Response<ProxyBody> {
 }
 
 /// The modification time is a function of the digest: see [`last_modified`].
-fn head(status: StatusCode, file: &ArchiveFile) -> Builder {
-    let date = last_modified(&file.known.sha256).http_date();
+fn head(status: StatusCode, known: &Known) -> Builder {
+    let date = last_modified(&known.sha256).http_date();
     let head = Response::builder().status(status).header(header::LAST_MODIFIED, date);
     head.header(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"))
 }

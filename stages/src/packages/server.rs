@@ -1,8 +1,11 @@
-//! Answers the requests of one stage: finds out what is asked for, gets it, or says why not.
+//! Answers requests: finds out what is asked for, gets it, or says why not.
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fs::File;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
@@ -11,26 +14,28 @@ use ibuild_cache::Sha256;
 use super::PackageError;
 use super::answer::{Answer, answer};
 use super::body::ProxyBody;
-use super::fetch::{FetchError, FetchReason, Shared};
-use super::proxy::{StageFetch, Verdict};
-use super::response;
+use super::exchange::{Exchange, ExchangeObserver, Verdict, WatchedBody};
+use super::fetch::{FetchError, FetchReason, Joined, Shared};
+use super::live::page;
+use super::relay;
+use super::response::{self, Content};
+use super::site::{Found, Root, RootState, Site};
 use super::target::{Refusal, Target};
-use super::view::{ArchiveFile, ArchiveView, Lookup};
+use super::view::ArchiveFile;
 
 /// A file larger than this is sent while it comes; a smaller one once it is verified. apt waits 30 seconds for
 /// the first byte, and the slowest line that is of any use brings this much in that time.
 const STREAM_FROM: u64 = 1 << 20;
 
-/// Serves one stage.
+/// Serves one site.
 pub(super) struct Server {
-    stage: String,
-    view: Arc<ArchiveView>,
+    site: Site,
     shared: Arc<Shared>,
-    fetches: Arc<Mutex<Vec<StageFetch>>>,
+    observer: Arc<dyn ExchangeObserver>,
 }
 
 /// An answer that is no file.
-struct Problem {
+pub(super) struct Problem {
     status: StatusCode,
     text: String,
 }
@@ -38,6 +43,16 @@ struct Problem {
 impl Problem {
     fn new(status: StatusCode, text: impl fmt::Display) -> Self {
         Self { status, text: text.to_string() }
+    }
+
+    /// There is no such file, and asking again does not help.
+    pub(super) fn not_found(text: impl fmt::Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, text)
+    }
+
+    /// The mirror sends what must not be passed on.
+    pub(super) fn bad_mirror(text: impl fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, text)
     }
 }
 
@@ -73,108 +88,148 @@ impl From<PackageError> for Problem {
     }
 }
 
+/// An answer, and how it came about.
+struct Answered {
+    verdict: Verdict,
+    sha256: Option<Sha256>,
+    problem: Option<String>,
+    response: Response<ProxyBody>,
+}
+
 impl Server {
-    pub(super) fn new(stage: &str, view: Arc<ArchiveView>, shared: Arc<Shared>) -> Self {
-        Self { stage: stage.to_owned(), view, shared, fetches: Arc::default() }
+    pub(super) fn new(site: Site, shared: Arc<Shared>, observer: Arc<dyn ExchangeObserver>) -> Self {
+        Self { site, shared, observer }
     }
 
-    /// What has been answered so far.
-    pub(super) fn fetches(&self) -> Arc<Mutex<Vec<StageFetch>>> {
-        self.fetches.clone()
+    /// Who is told of connections.
+    pub(super) fn observer(&self) -> &dyn ExchangeObserver {
+        &*self.observer
     }
 
     pub(super) async fn serve(
         self: Arc<Self>,
+        client: IpAddr,
         request: Request<Incoming>,
-    ) -> Result<Response<ProxyBody>, Infallible> {
-        let address = request.uri().to_string();
-        let (sha256, verdict, response) = match self.respond(&request).await {
-            Ok((sha256, verdict, response)) => (Some(sha256), verdict, response),
-            Err(problem) => (None, Verdict::Refused(problem.status), self.refuse(&address, &problem)),
+    ) -> Result<Response<WatchedBody>, Infallible> {
+        let since = Instant::now();
+        let (address, method) = (request.uri().to_string(), request.method().to_string());
+        let answered = match self.admit(client) {
+            Ok(()) => match self.site.statistics().and_then(|numbers| page::answer(&request, numbers)) {
+                Some(page) => return Ok(page.map(WatchedBody::unwatched)),
+                None => self.respond(&request).await,
+            },
+            Err(problem) => Err(problem),
         };
-        let fetch = StageFetch { address, sha256, verdict };
-        self.fetches.lock().unwrap_or_else(PoisonError::into_inner).push(fetch);
-        Ok(response)
+        let Answered { verdict, sha256, problem, response } =
+            answered.unwrap_or_else(|problem| self.refuse(client, &address, problem));
+        let status = response.status();
+        let exchange = Exchange { client, method, address, status, sha256, verdict, problem };
+        Ok(response.map(|body| WatchedBody::of(exchange, body, since, &self.observer)))
     }
 
-    async fn respond(
-        &self,
-        request: &Request<Incoming>,
-    ) -> Result<(Sha256, Verdict, Response<ProxyBody>), Problem> {
-        let target = Target::parse(request.method(), request.uri())?;
-        let file = self.find(&target).await?;
-        let sha256 = file.known.sha256;
-        let stored = self.shared.has(&file).map_err(PackageError::from)?;
-        let response = match request.method() {
-            &Method::HEAD => response::whole(&file, ProxyBody::text("")),
-            _ if stored => self.stored(request, &file)?,
-            _ => return Ok((sha256, Verdict::Miss, self.coming(request, &file).await?)),
-        };
-        Ok((sha256, Verdict::Hit, response))
-    }
-
-    /// Asks the view, and gets it the indices that it needs for an answer.
-    async fn find(&self, target: &Target) -> Result<ArchiveFile, Problem> {
-        loop {
-            match self.view.lookup(target.base, &target.path) {
-                Lookup::File(file) => return Ok(file),
-                Lookup::Missing(why) => {
-                    let hint = "`ibuild update` takes up what is new in the archive";
-                    return Err(Problem::new(StatusCode::NOT_FOUND, format_args!("{why} ({hint})")));
-                }
-                Lookup::Needs(indices) => {
-                    for index in indices {
-                        self.load(index).await?;
-                    }
-                }
-            }
+    fn admit(&self, client: IpAddr) -> Result<(), Problem> {
+        match self.site.clients().admit(client) {
+            true => Ok(()),
+            false => Err(Problem::new(StatusCode::FORBIDDEN, "this proxy does not serve your address")),
         }
     }
 
-    async fn load(&self, index: ArchiveFile) -> Result<(), Problem> {
-        self.shared.obtain(&index).await?;
-        let view = self.view.clone();
-        let loaded = tokio::task::spawn_blocking(move || view.load(&index)).await;
-        Ok(loaded.expect("an index is read without a panic")?)
+    async fn respond(&self, request: &Request<Incoming>) -> Result<Answered, Problem> {
+        let target = Target::parse(request.method(), request.uri(), self.site.addresses())?;
+        match self.site.find(&self.shared, &target).await? {
+            Found::File(file) => self.file(request, &file).await,
+            Found::Root(root) => Ok(self.root(request, root)),
+            Found::Unlisted => self.pass(request, &target).await,
+        }
+    }
+
+    async fn file(&self, request: &Request<Incoming>, file: &ArchiveFile) -> Result<Answered, Problem> {
+        let bytes = match self.shared.open(file).await {
+            Ok(bytes) => bytes,
+            Err(e) => return self.unkept(file, FetchReason::explain(&e)).await,
+        };
+        let response = match bytes {
+            _ if request.method() == Method::HEAD => response::whole(&file.known, ProxyBody::text("")),
+            Some(bytes) => self.stored(request, file, bytes),
+            None => return self.coming(request, file).await,
+        };
+        Ok(Answered { verdict: Verdict::Hit, sha256: Some(file.known.sha256), problem: None, response })
     }
 
     /// A file that is on its way. Whoever wants a part of it gets the whole.
-    async fn coming(
-        &self,
-        request: &Request<Incoming>,
-        file: &ArchiveFile,
-    ) -> Result<Response<ProxyBody>, Problem> {
-        let download = self.shared.join(file);
+    async fn coming(&self, request: &Request<Incoming>, file: &ArchiveFile) -> Result<Answered, Problem> {
+        let (download, joined) = self.shared.join(file);
+        let verdict = if joined == Joined::Begun { Verdict::Miss } else { Verdict::Joined };
+        let answered =
+            |response| Answered { verdict, sha256: Some(file.known.sha256), problem: None, response };
         let mut progress = download.follow();
         if file.known.size > STREAM_FROM {
             let begun = progress.wait_for(|p| p.written > 0 || p.outcome.is_some()).await;
             let is_live = begun.is_ok_and(|p| p.outcome.is_none());
             if is_live {
-                let body = ProxyBody::live(download.follow(), file.known.size);
-                return Ok(response::whole(file, body));
+                let body = ProxyBody::downloading(download.follow(), file.known.size);
+                return Ok(answered(response::whole(&file.known, body)));
             }
         }
-        download.await_outcome().await?;
-        self.stored(request, file)
+        match download.await_outcome().await {
+            Ok(()) => {}
+            Err(FetchError { reason: FetchReason::Store(e), .. }) => {
+                return self.unkept(file, FetchReason::explain(&e)).await;
+            }
+            Err(e) => return Err(e.into()),
+        }
+        let (path, sha256) = (file.path().to_owned(), file.known.sha256);
+        let bytes = self.shared.open(file).await.map_err(PackageError::from)?;
+        let bytes = bytes.ok_or(PackageError::NotStored { path, sha256 })?;
+        Ok(answered(self.stored(request, file, bytes)))
     }
 
-    fn stored(
-        &self,
-        request: &Request<Incoming>,
-        file: &ArchiveFile,
-    ) -> Result<Response<ProxyBody>, Problem> {
-        let sha256 = file.known.sha256;
-        let missing = || PackageError::NotStored { path: file.path().to_owned(), sha256 };
-        let bytes = self.shared.store.open(&sha256).map_err(PackageError::from)?.ok_or_else(missing)?;
-        let answer = match self.shared.is_tainted(&sha256) {
+    /// A file that the store cannot keep goes through all the same, and is verified on the way.
+    async fn unkept(&self, file: &ArchiveFile, why: String) -> Result<Answered, Problem> {
+        let body = relay::verified(&self.shared, file).await?;
+        Ok(Answered {
+            verdict: Verdict::Passed,
+            sha256: Some(file.known.sha256),
+            problem: Some(format!("it could not be kept: {why}")),
+            response: response::whole(&file.known, body),
+        })
+    }
+
+    fn stored(&self, request: &Request<Incoming>, file: &ArchiveFile, bytes: File) -> Response<ProxyBody> {
+        let answer = match self.shared.is_tainted(&file.known.sha256) {
             true => Answer::Whole,
             false => answer(request.headers(), &file.known),
         };
-        Ok(response::stored(file, bytes, answer))
+        response::at_hand(&file.known, Content::File(bytes), answer)
     }
 
-    fn refuse(&self, address: &str, problem: &Problem) -> Response<ProxyBody> {
-        let text = format!("ibuild: stage `{}` asked for {address}: {}\n", self.stage, problem.text);
-        response::refusal(problem.status, text)
+    fn root(&self, request: &Request<Incoming>, root: Root) -> Answered {
+        let Root { known, signed, state } = root;
+        let (verdict, problem) = match state {
+            RootState::Fetched => (Verdict::Miss, None),
+            RootState::Recent => (Verdict::Hit, None),
+            RootState::Stale(why) => (Verdict::Stale, Some(why)),
+        };
+        let response = match request.method() {
+            &Method::HEAD => response::whole(&known, ProxyBody::text("")),
+            _ => response::at_hand(&known, Content::Memory(signed), answer(request.headers(), &known)),
+        };
+        Answered { verdict, sha256: Some(known.sha256), problem, response }
+    }
+
+    async fn pass(&self, request: &Request<Incoming>, target: &Target) -> Result<Answered, Problem> {
+        let passed = relay::passed(&self.shared, target.base, &target.path, request.headers()).await?;
+        let response = match request.method() {
+            &Method::HEAD => passed.map(|_| ProxyBody::text("")),
+            _ => passed,
+        };
+        Ok(Answered { verdict: Verdict::Passed, sha256: None, problem: None, response })
+    }
+
+    fn refuse(&self, client: IpAddr, address: &str, problem: Problem) -> Answered {
+        let text = format!("{}: {}\n", self.site.complaint(client, address), problem.text);
+        let response = response::refusal(problem.status, text);
+        let verdict = Verdict::Refused(problem.status);
+        Answered { verdict, sha256: None, problem: Some(problem.text), response }
     }
 }

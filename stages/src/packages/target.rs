@@ -5,6 +5,7 @@ use std::fmt;
 use hyper::{Method, Uri};
 
 use super::Base;
+use super::address::Addresses;
 
 /// A file under the canonical address of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,15 +45,18 @@ impl fmt::Display for Refusal {
 
 impl Target {
     /// Reads the line of a request.
-    pub(super) fn parse(method: &Method, uri: &Uri) -> Result<Self, Refusal> {
+    pub(super) fn parse(method: &Method, uri: &Uri, addresses: &Addresses) -> Result<Self, Refusal> {
         if method != Method::GET && method != Method::HEAD {
             return Err(Refusal::Method(method.clone()));
         }
         let host = uri.host().ok_or(Refusal::NotProxied)?;
         let bad_path = || Refusal::Path(uri.path().to_owned());
         let path = decode(uri.path()).ok_or_else(bad_path)?;
-        let (directory, file) = path.trim_start_matches('/').split_once('/').ok_or_else(bad_path)?;
-        let base = base_of(host, uri.port_u16(), directory).ok_or_else(|| Refusal::Host(host_of(uri)))?;
+        if !path.trim_start_matches('/').contains('/') {
+            return Err(bad_path());
+        }
+        let found = addresses.find(&host.to_ascii_lowercase(), uri.port_u16().unwrap_or(80), &path);
+        let (base, file) = found.ok_or_else(|| Refusal::Host(host_of(uri)))?;
         let is_plain = |part: &str| !matches!(part, "" | "." | "..");
         if !file.split('/').all(is_plain) {
             return Err(bad_path());
@@ -63,13 +67,6 @@ impl Target {
 
 fn host_of(uri: &Uri) -> String {
     uri.authority().map_or_else(String::new, |authority| authority.to_string())
-}
-
-/// Debian's main host carries the security archive as well, and many scripts know it there.
-fn base_of(host: &str, port: Option<u16>, directory: &str) -> Option<Base> {
-    let base = Base::ALL.into_iter().find(|base| base.directory() == directory)?;
-    let is_known = host == base.canonical_host() || host == Base::Main.canonical_host();
-    (is_known && matches!(port, None | Some(80))).then_some(base)
 }
 
 /// apt writes `+` as `%2b` and `~` as `%7e`.
@@ -90,9 +87,10 @@ fn decode(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packages::Mirrors;
 
     fn get(uri: &str) -> Result<Target, Refusal> {
-        Target::parse(&Method::GET, &uri.parse().unwrap())
+        Target::parse(&Method::GET, &uri.parse().unwrap(), &Addresses::canonical())
     }
 
     #[test]
@@ -104,6 +102,23 @@ mod tests {
         check("http://deb.debian.org/debian/pool/g%2b%2b_1%7e2.deb", Base::Main, "pool/g++_1~2.deb");
         check("http://security.debian.org/debian-security/dists/x", Base::Security, "dists/x");
         check("http://deb.debian.org:80/debian-security/dists/x", Base::Security, "dists/x");
+    }
+
+    #[test]
+    fn mirrors_are_the_same_archive() {
+        let mirror = |text: &str| vec![text.parse().unwrap()];
+        let mirrors = Mirrors {
+            main: mirror("http://Lan.example:8080/pub/debian/"),
+            security: mirror("http://[::1]/sec"),
+        };
+        let addresses = Addresses::canonical().with(&mirrors);
+        let get = |uri: &str| Target::parse(&Method::GET, &uri.parse().unwrap(), &addresses);
+        let target = |base, path: &str| Ok(Target { base, path: path.to_owned() });
+        assert_eq!(get("http://lan.example:8080/pub/debian/pool/x"), target(Base::Main, "pool/x"));
+        assert_eq!(get("http://[::1]/sec/dists/y"), target(Base::Security, "dists/y"));
+        assert_eq!(get("http://deb.debian.org/debian/pool/x"), target(Base::Main, "pool/x"));
+        assert!(matches!(get("http://lan.example/pub/debian/pool/x"), Err(Refusal::Host(_))));
+        assert!(matches!(get("http://lan.example:8080/pub/debian-ports/x"), Err(Refusal::Host(_))));
     }
 
     #[test]
@@ -128,9 +143,12 @@ mod tests {
             assert!(matches!(get(&format!("http://deb.debian.org/{path}")), Err(Refusal::Path(_))), "{path}");
         }
         assert_eq!(get("/debian/x"), Err(Refusal::NotProxied));
-        let post = Target::parse(&Method::POST, &"http://deb.debian.org/debian/x".parse().unwrap());
-        assert_eq!(post, Err(Refusal::Method(Method::POST)));
-        let connect = Target::parse(&Method::CONNECT, &"example.org:443".parse().unwrap()).unwrap_err();
+        let other = |method: Method, uri: &str| {
+            Target::parse(&method, &uri.parse().unwrap(), &Addresses::canonical()).unwrap_err()
+        };
+        let post = other(Method::POST, "http://deb.debian.org/debian/x");
+        assert_eq!(post, Refusal::Method(Method::POST));
+        let connect = other(Method::CONNECT, "example.org:443");
         assert!(connect.to_string().starts_with("https is not served"), "{connect}");
     }
 }

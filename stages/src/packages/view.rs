@@ -4,17 +4,15 @@
 //! these name the .debs. The view does no I/O but reading the store: where an index is missing it says so
 //! ([`Lookup::Needs`]), and the caller fetches it and asks again.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use ibuild_cache::{BlobStore, Encoder, Sha256, Store};
+use ibuild_cache::{Encoder, Sha256, Store};
 
 use super::fetch::Fetcher;
-use super::index::{PoolTable, read_text};
 use super::lock::Lock;
 use super::release::{IndexFile, Known, Release};
 use super::roots;
+use super::tables::Tables;
 use super::verify::Verifier;
 use super::{Archive, Base, Name, PackageError, Pocket};
 
@@ -99,10 +97,7 @@ pub struct PinnedPocket {
 pub struct ArchiveView {
     architecture: Name,
     pockets: Vec<PinnedPocket>,
-    store: BlobStore<Sha256>,
-    tables: RwLock<HashMap<Sha256, Arc<PoolTable>>>,
-    /// Indices are parsed one at a time: two requests for packages of one suite come together.
-    loading: Mutex<()>,
+    tables: Tables,
 }
 
 impl ArchiveView {
@@ -128,8 +123,7 @@ impl ArchiveView {
     }
 
     pub(super) fn new(store: &Store, architecture: Name, pockets: Vec<PinnedPocket>) -> Self {
-        let (tables, loading) = Default::default();
-        Self { architecture, pockets, store: store.packages(), tables, loading }
+        Self { architecture, pockets, tables: Tables::new(store) }
     }
 
     /// The machine it is for.
@@ -189,13 +183,17 @@ impl ArchiveView {
     fn lookup_pool(&self, base: Base, path: &str) -> Lookup {
         let indices: Vec<_> =
             self.of_base(base).flat_map(|p| p.indices_about(path, &self.architecture)).collect();
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        let missing: Vec<_> =
-            indices.iter().filter(|index| !tables.contains_key(&index.known.sha256)).cloned().collect();
+        let (mut tables, mut missing) = (Vec::new(), Vec::new());
+        for index in &indices {
+            match self.tables.get(&index.known.sha256) {
+                Some(table) => tables.push(table),
+                None => missing.push(index.clone()),
+            }
+        }
         if !missing.is_empty() {
             return Lookup::Needs(missing);
         }
-        match indices.iter().find_map(|index| tables[&index.known.sha256].get(path)) {
+        match tables.iter().find_map(|table| table.get(path)) {
             Some(known) => Lookup::File(ArchiveFile { base, paths: vec![path.to_owned()], known }),
             None => {
                 let indices = indices.iter().map(|index| index.path().to_owned()).collect();
@@ -206,26 +204,12 @@ impl ArchiveView {
 
     /// Reads an index from the store so that lookups can use it. Takes a second for the largest.
     pub fn load(&self, index: &ArchiveFile) -> Result<(), PackageError> {
-        let digest = index.known.sha256;
-        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.tables.read().unwrap_or_else(PoisonError::into_inner).contains_key(&digest) {
-            return Ok(());
-        }
-        let text = self.text(index)?;
-        let table = PoolTable::parse(&text)
-            .map_err(|source| PackageError::Index { path: index.path().to_owned(), source })?;
-        self.tables.write().unwrap_or_else(PoisonError::into_inner).insert(digest, Arc::new(table));
-        Ok(())
+        self.tables.load(index)
     }
 
     /// The text of an index that is in the store, checked again.
     pub(super) fn text(&self, index: &ArchiveFile) -> Result<String, PackageError> {
-        let path = index.path().to_owned();
-        let bytes = self.store.read(&index.known.sha256)?;
-        let Some(bytes) = bytes else {
-            return Err(PackageError::NotStored { path, sha256: index.known.sha256 });
-        };
-        read_text(&path, &bytes[..]).map_err(|source| PackageError::Index { path, source })
+        self.tables.text(index)
     }
 }
 
@@ -263,8 +247,11 @@ impl PinnedPocket {
         let named = stem.rsplit_once('_').map_or("all", |(_, architecture)| architecture);
         let architecture = if named == "all" { native.as_str() } else { named };
         let declared = self.pocket.components.iter().map(Name::as_str);
-        let in_path =
-            self.release.components(architecture).filter(|c| path.split('/').any(|part| part == *c));
+        let in_path = self
+            .release
+            .components(architecture)
+            .into_iter()
+            .filter(|c| path.split('/').any(|part| part == *c));
         let mut components: Vec<&str> = Vec::new();
         for component in declared.chain(in_path) {
             if !components.contains(&component) {

@@ -33,6 +33,28 @@ pub fn request(proxy: SocketAddr, method: &str, target: &str, headers: &[(&str, 
     parse(&bytes)
 }
 
+/// Sends several requests on one connection before it reads an answer, as apt does.
+pub fn pipelined(proxy: SocketAddr, paths: &[&str]) -> Vec<Response> {
+    let mut stream = TcpStream::connect(proxy).unwrap();
+    let request = |(at, path): (usize, &&str)| {
+        let last = if at + 1 == paths.len() { "Connection: close\r\n" } else { "" };
+        format!("GET http://deb.debian.org/debian/{path} HTTP/1.1\r\nHost: x\r\n{last}\r\n")
+    };
+    let requests: String = paths.iter().enumerate().map(request).collect();
+    stream.write_all(requests.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let (mut rest, mut responses) = (&bytes[..], Vec::new());
+    while !rest.is_empty() {
+        let mut response = parse(rest);
+        let length = response.headers["content-length"].parse().unwrap();
+        rest = &rest[rest.len() - response.body.len() + length..];
+        response.body.truncate(length);
+        responses.push(response);
+    }
+    responses
+}
+
 fn parse(bytes: &[u8]) -> Response {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a response has a head");
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use ibuild_stages::packages::{FetchError, FetchReason, Lookup, PackageError, Upstream};
+use ibuild_stages::packages::{Base, FetchError, FetchReason, Lookup, PackageError, Upstream};
 
 use crate::archive::{Setup, fetcher, file, noise, small};
-use crate::upstream::Reply;
+use crate::upstream::{FakeUpstream, Reply};
 
 /// Fetches a file that a mirror serves in its own way.
 fn check(bytes: &[u8], replies: &[Reply]) -> (Setup, Result<(), FetchError>) {
@@ -97,6 +97,28 @@ fn redirects_are_followed() {
     setup.upstream.reply("/debian/f", [Reply::Redirect("/elsewhere".to_owned())]);
     setup.upstream.reply("/elsewhere", [Reply::File(small())]);
     setup.fetcher.fetch(&file(&["f"], &small())).unwrap();
+}
+
+#[test]
+fn the_next_mirror_is_asked_whatever_is_wrong_with_the_first() {
+    for bad in [
+        Reply::Status(503),
+        Reply::Status(404),
+        Reply::Cut(small(), 100),
+        Reply::File(noise(9, small().len())),
+        Reply::Hang(Duration::from_secs(2)),
+    ] {
+        let (setup, second) = (Setup::new(), FakeUpstream::start());
+        setup.upstream.reply("/debian/f", [bad.clone()]);
+        second.reply("/debian/f", [Reply::File(small())]);
+        second.reply("/debian/g", [Reply::File(small())]);
+        let mut mirrors = setup.upstream.mirrors();
+        mirrors.main.push(second.url("debian"));
+        let fetcher = fetcher(&setup.store, Upstream::Mirrors(mirrors));
+        fetcher.fetch(&file(&["f"], &small())).unwrap_or_else(|e| panic!("{bad:?}: {e}"));
+        assert_eq!((setup.upstream.seen("/debian/f").len(), second.seen("/debian/f").len()), (1, 1));
+        assert_eq!(fetcher.fetch_root(Base::Main, "g").unwrap(), small());
+    }
 }
 
 #[test]

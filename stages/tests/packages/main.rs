@@ -6,5 +6,6 @@ mod apt;
 mod archive;
 mod client;
 mod fetch;
+mod live;
 mod proxy;
 mod upstream;

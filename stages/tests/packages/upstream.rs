@@ -75,9 +75,12 @@ impl FakeUpstream {
         self.state.stopped.store(true, Ordering::SeqCst);
     }
 
+    pub fn url(&self, path: &str) -> Url {
+        format!("http://127.0.0.1:{}/{path}", self.port).parse().unwrap()
+    }
+
     pub fn mirrors(&self) -> Mirrors {
-        let url = |dir: &str| -> Url { format!("http://127.0.0.1:{}/{dir}", self.port).parse().unwrap() };
-        Mirrors { main: url("debian"), security: url("debian-security") }
+        Mirrors { main: vec![self.url("debian")], security: vec![self.url("debian-security")] }
     }
 
     pub fn seen(&self, path: &str) -> Vec<Seen> {

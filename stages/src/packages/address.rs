@@ -1,0 +1,36 @@
+//! The addresses under which clients may know an archive.
+
+use super::mirror::Mirrors;
+use super::{Base, Url};
+
+/// Where archives are, as clients see it. Nothing else is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Addresses(Vec<(Url, Base)>);
+
+impl Addresses {
+    /// Those that every Debian machine knows. The main host carries the security archive as well, and many scripts know
+    /// it there.
+    pub(super) fn canonical() -> Self {
+        let hosts = |base: Base| [base.canonical_host(), Base::Main.canonical_host()];
+        let url = |host, base: Base| format!("http://{host}/{}", base.directory()).parse();
+        let all = Base::ALL.into_iter().flat_map(|base| hosts(base).map(|host| (url(host, base), base)));
+        Self(all.map(|(url, base)| (url.expect("canonical addresses are addresses"), base)).collect())
+    }
+
+    /// Also those of mirrors: a client that names one of them means the same archive.
+    pub(super) fn with(mut self, mirrors: &Mirrors) -> Self {
+        let all =
+            Base::ALL.into_iter().flat_map(|base| mirrors.urls(base).iter().map(move |url| (url, base)));
+        self.0.extend(all.map(|(url, base)| (url.clone(), base)));
+        self
+    }
+
+    /// The archive that a decoded path of a host is in, and the path under its base.
+    pub(super) fn find<'p>(&self, host: &str, port: u16, path: &'p str) -> Option<(Base, &'p str)> {
+        self.0.iter().find_map(|(url, base)| {
+            let is_host = url.address() == (host.trim_start_matches('[').trim_end_matches(']'), port);
+            let under = path.strip_prefix(url.path().trim_end_matches('/'))?.strip_prefix('/')?;
+            is_host.then_some((*base, under))
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! The living archive: what its mirrors have now, for every client that may ask. The chain of signatures is the same as for
+//! a frozen one, but its beginning moves on with the mirror.
+
+mod clients;
+pub(super) mod page;
+mod roots;
+mod statistics;
+
+pub use clients::{Clients, Network, NetworkError};
+pub use statistics::Statistics;
+
+use std::sync::Arc;
+
+use ibuild_cache::Store;
+use tokio::task::spawn_blocking;
+
+use self::roots::Roots;
+use super::address::Addresses;
+use super::fetch::Shared;
+use super::mirror::Mirrors;
+use super::server::Problem;
+use super::site::Found;
+use super::tables::Tables;
+use super::target::Target;
+use super::view::{ArchiveFile, PinnedPocket};
+use super::{Base, Name, PackageError, Verifier};
+
+/// What a stand-alone proxy serves, and to whom.
+pub struct Live {
+    addresses: Addresses,
+    clients: Clients,
+    roots: Roots,
+    tables: Arc<Tables>,
+    statistics: Arc<Statistics>,
+}
+
+impl Live {
+    /// The archives of these mirrors. Remembers what was served from this store before, should a mirror be out of reach.
+    pub fn open(
+        store: &Store,
+        mirrors: &Mirrors,
+        verifier: Arc<dyn Verifier>,
+        clients: Clients,
+        statistics: Arc<Statistics>,
+    ) -> Result<Self, PackageError> {
+        Ok(Self {
+            addresses: Addresses::canonical().with(mirrors),
+            clients,
+            roots: Roots::open(store, verifier)?,
+            tables: Arc::new(Tables::new(store)),
+            statistics,
+        })
+    }
+
+    pub(super) fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    pub(super) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    pub(super) fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// What a target is.
+    pub(super) async fn find(&self, shared: &Arc<Shared>, target: &Target) -> Result<Found, Problem> {
+        match target.path.strip_prefix("dists/") {
+            Some(rest) => self.find_in_suite(shared, target.base, rest).await,
+            None => self.find_in_pool(shared, target.base, &target.path).await,
+        }
+    }
+
+    async fn find_in_suite(&self, shared: &Arc<Shared>, base: Base, rest: &str) -> Result<Found, Problem> {
+        let named = rest.split_once('/').and_then(|(suite, file)| Some((suite.parse::<Name>().ok()?, file)));
+        let Some((suite, file)) = named else { return Ok(Found::Unlisted) };
+        if file == "InRelease" {
+            let root = self.roots.latest(shared, base, &suite).await?;
+            self.tables.retain(|index| self.roots.lists(index));
+            return Ok(Found::Root(root));
+        }
+        let states = self.roots.states(base, &suite);
+        let current = states.first().and_then(|pinned| listed(pinned, file));
+        // A client that has the state before still asks for its indices, by their digests.
+        let found = current.or_else(|| states.iter().find_map(|pinned| by_hash(pinned, file)));
+        Ok(found.map_or(Found::Unlisted, Found::File))
+    }
+
+    /// First where clients have been before: an index that somebody has fetched is here.
+    async fn find_in_pool(&self, shared: &Arc<Shared>, base: Base, path: &str) -> Result<Found, Problem> {
+        let suites = self.roots.current(base);
+        let indices: Vec<_> = suites.iter().flat_map(|pinned| indices_about(pinned, path)).collect();
+        let mut elsewhere = Vec::new();
+        for index in indices {
+            if self.tables.get(&index.known.sha256).is_none() && !self.is_kept(shared, &index).await {
+                elsewhere.push(index);
+            } else if let Some(file) = self.look(shared, &index, path).await? {
+                return Ok(Found::File(file));
+            }
+        }
+        // A package for all machines is in the indices of each: they are too many to fetch.
+        for index in elsewhere.into_iter().filter(|_| architecture_of(path) != Some("all")) {
+            if let Ok(Some(file)) = self.look(shared, &index, path).await {
+                return Ok(Found::File(file));
+            }
+        }
+        Ok(Found::Unlisted)
+    }
+
+    async fn is_kept(&self, shared: &Shared, index: &ArchiveFile) -> bool {
+        shared.open(index).await.is_ok_and(|file| file.is_some())
+    }
+
+    /// Looks a path up in an index.
+    async fn look(
+        &self,
+        shared: &Arc<Shared>,
+        index: &ArchiveFile,
+        path: &str,
+    ) -> Result<Option<ArchiveFile>, Problem> {
+        let table = match self.tables.get(&index.known.sha256) {
+            Some(table) => Some(table),
+            None => {
+                shared.obtain(index).await?;
+                let (tables, index) = (self.tables.clone(), index.clone());
+                let loaded =
+                    spawn_blocking(move || tables.load(&index).map(|()| tables.get(&index.known.sha256)));
+                loaded.await.expect("an index is read without a panic")?
+            }
+        };
+        let known = table.and_then(|table| table.get(path));
+        Ok(known.map(|known| ArchiveFile { base: index.base, paths: vec![path.to_owned()], known }))
+    }
+}
+
+fn listed(pinned: &PinnedPocket, file: &str) -> Option<ArchiveFile> {
+    pinned.release.file(file).map(|file| pinned.index(&file))
+}
+
+fn by_hash(pinned: &PinnedPocket, file: &str) -> Option<ArchiveFile> {
+    pinned.release.by_hash(file).map(|file| pinned.index(&file))
+}
+
+/// `amd64` for `pool/main/h/hello/hello_2.10-3_amd64.deb`.
+fn architecture_of(path: &str) -> Option<&str> {
+    Some(path.strip_suffix(".deb")?.rsplit_once('_')?.1)
+}
+
+/// The indices of a suite that could list a file of the pool.
+fn indices_about(pinned: &PinnedPocket, path: &str) -> Vec<ArchiveFile> {
+    let Some(named) = architecture_of(path) else { return Vec::new() };
+    let release = &pinned.release;
+    let architectures = match named {
+        "all" => release.architectures().into_iter().collect(),
+        named => vec![named],
+    };
+    let mut files = Vec::new();
+    for architecture in architectures {
+        let components = release.components(architecture).into_iter();
+        let in_path = components.filter(|c| path.split('/').any(|part| part == *c));
+        files.extend(in_path.flat_map(|component| release.packages(component, architecture)));
+    }
+    files.iter().map(|file| pinned.index(file)).collect()
+}

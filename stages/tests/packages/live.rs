@@ -1,0 +1,321 @@
+//! What other machines see through a stand-alone proxy.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ibuild_stages::packages::{
+    Clients, End, Exchange, ExchangeObserver, Live, LiveGuard, Proxy, Sent, Statistics, Upstream, Verdict,
+};
+
+use crate::archive::{BIG, FakeVerifier, Setup, big, fetcher, noise, sha256, small};
+use crate::client::{get, pipelined, request};
+use crate::upstream::Reply;
+
+/// As apt writes it.
+const SMALL: &str = "pool/main/s/small_1%2bb%7e1_amd64.deb";
+const ROOT: &str = "dists/trixie/InRelease";
+const INDEX: &str = "dists/trixie/main/binary-amd64/Packages";
+
+const SATURDAY: &str = "Sat, 12 Sep 2026 07:55:41 UTC";
+const SUNDAY: &str = "Sun, 13 Sep 2026 07:55:41 UTC";
+
+/// Remembers how every answer ended.
+#[derive(Default)]
+struct Recorder(Mutex<Vec<(Exchange, Sent)>>);
+
+impl ExchangeObserver for Recorder {
+    fn finished(&self, exchange: &Exchange, sent: &Sent) {
+        self.0.lock().unwrap().push((exchange.clone(), *sent));
+    }
+}
+
+struct Served {
+    address: SocketAddr,
+    recorder: Arc<Recorder>,
+    guard: LiveGuard,
+}
+
+impl Served {
+    /// What was answered so far; a moment passes between the last byte and the note of it.
+    fn log(&self, count: usize) -> Vec<(Exchange, Sent)> {
+        for _ in 0..500 {
+            let log = self.recorder.0.lock().unwrap();
+            if log.len() >= count {
+                return log.clone();
+            }
+            drop(log);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("fewer than {count} answers: {:?}", self.recorder.0.lock().unwrap());
+    }
+
+    fn verdicts(&self, count: usize) -> Vec<Verdict> {
+        self.log(count).into_iter().map(|(exchange, _)| exchange.verdict).collect()
+    }
+}
+
+fn serve(setup: &Setup) -> Served {
+    let clients = Clients::local();
+    let mirrors = setup.upstream.mirrors();
+    let statistics = Arc::<Statistics>::default();
+    let live = Live::open(&setup.store, &mirrors, Arc::new(FakeVerifier), clients, statistics).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, recorder) = (listener.local_addr().unwrap(), Arc::<Recorder>::default());
+    let guard = Proxy::new(&setup.fetcher).serve_live(listener, live, recorder.clone()).unwrap();
+    Served { address, recorder, guard }
+}
+
+/// As apt goes about it.
+fn update_and_fetch(proxy: SocketAddr) {
+    assert_eq!(get(proxy, ROOT, &[]).status, 200);
+    assert_eq!(get(proxy, INDEX, &[]).status, 200);
+    assert_eq!(get(proxy, SMALL, &[]).body, small());
+    assert_eq!(get(proxy, BIG, &[]).body, big());
+}
+
+#[test]
+fn the_second_client_needs_no_mirror_even_after_a_restart() {
+    let setup = Setup::with_archive();
+    let first = serve(&setup);
+    update_and_fetch(first.address);
+    assert_eq!(first.verdicts(4), [Verdict::Miss; 4]);
+    drop(first.guard);
+    setup.upstream.stop();
+    let second = serve(&setup);
+    // A client that has its lists already asks for packages first.
+    assert_eq!(get(second.address, SMALL, &[]).body, small());
+    update_and_fetch(second.address);
+    let log = second.log(5);
+    let verdicts: Vec<_> = log.iter().map(|(exchange, _)| exchange.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Hit, Verdict::Stale, Verdict::Hit, Verdict::Hit, Verdict::Hit]);
+    let problem = log[1].0.problem.as_deref().unwrap();
+    assert!(problem.contains("the mirror cannot be reached"), "{problem}");
+    assert_eq!(log[4].1.bytes, big().len() as u64);
+    assert!(log.iter().all(|(_, sent)| sent.end == End::Complete));
+}
+
+#[test]
+fn answers_to_pipelined_requests_come_in_order() {
+    let setup = Setup::with_archive();
+    let pause = Duration::from_millis(100);
+    setup.upstream.reply(&format!("/debian/{SMALL}"), [Reply::Slow(small(), pause)]);
+    let served = serve(&setup);
+    get(served.address, ROOT, &[]);
+    let paths = [SMALL, BIG, INDEX, SMALL, "pool/main/n/none_1_amd64.deb", ROOT, BIG, SMALL, INDEX, BIG];
+    let responses = pipelined(served.address, &paths);
+    let index = get(served.address, INDEX, &[]).body;
+    for (path, response) in paths.iter().zip(&responses) {
+        match *path {
+            SMALL => assert_eq!(response.body, small()),
+            BIG => assert_eq!(response.body, big()),
+            INDEX => assert_eq!(response.body, index),
+            ROOT => assert_eq!(response.status, 200),
+            _ => assert!(response.status == 404 && !response.body.is_empty()),
+        }
+    }
+    assert_eq!(responses.len(), paths.len());
+}
+
+#[test]
+fn roots_and_files_answer_to_parts_and_conditions() {
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    update_and_fetch(served.address);
+    for path in [ROOT, SMALL] {
+        let whole = get(served.address, path, &[]);
+        let (date, size) = (whole.headers["last-modified"].as_str(), whole.body.len());
+        assert_eq!(get(served.address, path, &[("If-Modified-Since", date)]).status, 304);
+        let part = get(served.address, path, &[("Range", "bytes=100-"), ("If-Range", date)]);
+        assert_eq!((part.status, &part.body[..]), (206, &whole.body[100..]));
+        let behind = get(served.address, path, &[("Range", &format!("bytes={size}-"))]);
+        assert_eq!(
+            (behind.status, behind.headers["content-range"].clone()),
+            (416, format!("bytes */{size}"))
+        );
+        let url = format!("http://deb.debian.org/debian/{path}");
+        let head = request(served.address, "HEAD", &url, &[]);
+        assert_eq!((head.headers["content-length"].clone(), head.body.len()), (size.to_string(), 0));
+    }
+}
+
+#[test]
+fn a_client_may_name_the_mirror_itself() {
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    let url = setup.upstream.url(&format!("debian/{ROOT}")).to_string();
+    assert_eq!(request(served.address, "GET", &url, &[]).status, 200);
+}
+
+#[test]
+fn nothing_else_is_reached_through_it() {
+    let setup = Setup::with_archive();
+    setup.upstream.reply("/private/x", [Reply::File(small())]);
+    setup.upstream.reply("/debian/away", [Reply::Redirect("/private/x".to_owned())]);
+    let served = serve(&setup);
+    for (method, target, status) in [
+        ("GET", setup.upstream.url("private/x").to_string(), 403),
+        ("GET", setup.upstream.url("debian/../private/x").to_string(), 404),
+        ("GET", setup.upstream.url("debian/%2e%2e/private/x").to_string(), 404),
+        ("GET", "http://169.254.169.254/debian/x".to_owned(), 403),
+        ("CONNECT", "deb.debian.org:443".to_owned(), 403),
+        ("POST", "http://deb.debian.org/debian/x".to_owned(), 405),
+        ("GET", "/x".to_owned(), 400),
+        // It is the client that would have to follow, and is refused then.
+        ("GET", "http://deb.debian.org/debian/away".to_owned(), 302),
+    ] {
+        let response = request(served.address, method, &target, &[]);
+        assert_eq!(response.status, status, "{target}");
+        assert!(status == 302 || response.text().starts_with("ibuild: 127.0.0.1 asked for "), "{target}");
+    }
+    assert!(setup.upstream.seen("/private/x").is_empty());
+}
+
+#[test]
+fn what_no_index_lists_goes_through_and_is_not_kept() {
+    let setup = Setup::with_archive();
+    let path = "doc/README";
+    setup.upstream.reply("/debian/doc/README", [Reply::File(small())]);
+    setup.upstream.reply("/debian/doc/gone", [Reply::Status(410)]);
+    setup.upstream.reply("/debian/doc/later", [Reply::Status(503)]);
+    let served = serve(&setup);
+    for _ in 0..2 {
+        assert_eq!(get(served.address, path, &[]).body, small());
+    }
+    assert_eq!(get(served.address, path, &[("Range", "bytes=9000-")]).body, small()[9000..]);
+    for (path, status) in [("doc/gone", 404), ("doc/later", 503), ("doc/none", 404)] {
+        let response = get(served.address, path, &[]);
+        assert_eq!(response.status, status);
+        assert!(response.text().contains("the mirror"), "{}", response.text());
+    }
+    assert_eq!(served.verdicts(6)[..3], [Verdict::Passed; 3]);
+    assert_eq!(setup.store.packages().list().unwrap(), []);
+}
+
+#[test]
+fn a_suite_moves_on_and_never_back() {
+    let setup = Setup::with_archive();
+    let first = serve(&setup);
+    let saturday = get(first.address, ROOT, &[]).body;
+    drop(first.guard);
+    setup.publish(SUNDAY);
+    let second = serve(&setup);
+    let sunday = get(second.address, ROOT, &[]).body;
+    assert!(saturday != sunday);
+    drop(second.guard);
+    setup.publish(SATURDAY);
+    let third = serve(&setup);
+    assert_eq!(get(third.address, ROOT, &[]).body, sunday);
+    let (exchange, _) = &third.log(1)[0];
+    assert_eq!(exchange.verdict, Verdict::Stale);
+    assert!(exchange.problem.as_deref().unwrap().contains("older than"), "{exchange:?}");
+}
+
+#[test]
+fn an_index_of_the_state_before_is_still_served() {
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    get(served.address, ROOT, &[]);
+    let index = get(served.address, INDEX, &[]).body;
+    let by_hash = format!("dists/trixie/main/binary-amd64/by-hash/SHA256/{}", sha256(&index).hex());
+    assert_eq!(get(served.address, &by_hash, &[]).body, index);
+    assert_eq!(setup.upstream.seen(&format!("/debian/{INDEX}")).len(), 1);
+}
+
+#[test]
+fn damaged_files_are_fetched_again() {
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    update_and_fetch(served.address);
+    for bytes in [small(), big()] {
+        let path = setup.store.packages().path(&sha256(&bytes));
+        let mut damaged = bytes.clone();
+        damaged[5000] ^= 1;
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, damaged).unwrap();
+    }
+    assert_eq!(get(served.address, SMALL, &[]).body, small());
+    assert_eq!(get(served.address, BIG, &[]).body, big());
+    assert_eq!(served.verdicts(6)[4..], [Verdict::Miss; 2]);
+}
+
+/// The store's file system fails: files go through, and are verified on the way.
+#[test]
+fn what_cannot_be_kept_goes_through() {
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    get(served.address, ROOT, &[]);
+    get(served.address, INDEX, &[]);
+    get(served.address, SMALL, &[]);
+    setup.store.packages().remove(&sha256(&small())).unwrap();
+    // No file can be made where the directory for files in the making should be.
+    let tmp = setup.store.layout().root().join("tmp");
+    std::fs::remove_dir_all(&tmp).unwrap();
+    std::fs::write(&tmp, "").unwrap();
+    for (path, bytes) in [(SMALL, small()), (BIG, big())] {
+        let response = get(served.address, path, &[]);
+        assert!(response.body == bytes && response.status == 200, "{path}: {}", response.status);
+    }
+    let log = served.log(5);
+    for (exchange, sent) in &log[3..] {
+        assert_eq!((exchange.verdict, sent.end), (Verdict::Passed, End::Complete));
+        assert!(exchange.problem.as_deref().unwrap().starts_with("it could not be kept: cannot create"));
+    }
+    setup.upstream.reply(&format!("/debian/{BIG}"), [Reply::File(noise(9, big().len()))]);
+    let wrong = get(served.address, BIG, &[]);
+    assert!(wrong.body.len() < big().len(), "a wrong file was completed");
+    assert_eq!(served.log(6)[5].1.end, End::Broken);
+    assert!(setup.store.packages().open(&sha256(&big())).unwrap().is_none());
+}
+
+#[test]
+fn twenty_clients_update_at_once_with_one_request() {
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    let address = served.address;
+    let clients: Vec<_> = (0..20).map(|_| std::thread::spawn(move || update_and_fetch(address))).collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    for path in [ROOT, INDEX, SMALL, BIG] {
+        assert_eq!(setup.upstream.seen(&format!("/debian/{path}")).len(), 1, "{path}");
+    }
+}
+
+#[test]
+fn a_mirror_that_hangs_delays_nobody_twice() {
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    update_and_fetch(served.address);
+    drop(served.guard);
+    setup.upstream.reply(&format!("/debian/{ROOT}"), [Reply::Hang(Duration::from_secs(5))]);
+    let served = serve(&setup);
+    let address = served.address;
+    let clients: Vec<_> = (0..10).map(|_| std::thread::spawn(move || update_and_fetch(address))).collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    // One before the restart, and one look of as many attempts as there are.
+    assert_eq!(setup.upstream.seen(&format!("/debian/{ROOT}")).len(), 4);
+}
+
+#[test]
+fn it_tells_about_itself() {
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    let page = request(served.address, "GET", "/", &[]);
+    assert!(page.headers["content-type"].starts_with("text/html") && page.text().contains("ibuild proxy"));
+    assert!(page.headers["content-security-policy"].contains("default-src 'none'"));
+    let numbers = request(served.address, "GET", "/metrics", &[]);
+    assert!(numbers.headers["content-type"].starts_with("text/plain"), "{:?}", numbers.headers);
+    assert!(numbers.text().contains("# TYPE ibuild_proxy_requests_total counter"), "{}", numbers.text());
+}
+
+#[test]
+fn offline_serves_what_is_there() {
+    let mut setup = Setup::with_archive();
+    let served = serve(&setup);
+    update_and_fetch(served.address);
+    drop(served.guard);
+    setup.fetcher = fetcher(&setup.store, Upstream::Offline);
+    let served = serve(&setup);
+    update_and_fetch(served.address);
+    let missing = get(served.address, "pool/main/n/none_1_amd64.deb", &[]);
+    assert_eq!(missing.status, 404, "{}", missing.text());
+}
