@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ibuild::stages::packages::Staleness;
 
 /// Builds images of Debian-derived virtual machines, and does again only what changed.
 #[derive(Debug, Parser)]
@@ -236,6 +237,21 @@ pub enum FirmwareChoice {
 pub struct UpdateArgs {
     /// Archives [default: all]
     pub archives: Vec<String>,
+    /// Take a state of an archive whose time is over
+    #[arg(long)]
+    pub allow_expired: bool,
+    /// Take a state of an archive that is older than the locked one
+    #[arg(long)]
+    pub allow_rollback: bool,
+}
+
+impl UpdateArgs {
+    /// What is taken all the same.
+    pub fn tolerated(&self) -> Vec<Staleness> {
+        let wanted = |is_wanted: bool, staleness| is_wanted.then_some(staleness);
+        let expired = wanted(self.allow_expired, Staleness::Expired);
+        expired.into_iter().chain(wanted(self.allow_rollback, Staleness::RolledBack)).collect()
+    }
 }
 
 /// The port that apt's proxies are usually at.

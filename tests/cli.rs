@@ -366,3 +366,26 @@ fn usage_errors_have_status_2() {
         assert_eq!(sandbox.run(arguments).status, 2, "{arguments:?}");
     }
 }
+
+#[test]
+fn mistakes_with_a_proxy_are_told_before_anybody_connects() {
+    let sandbox = Sandbox::empty();
+    sandbox.run(&["proxy", "--listen", "0.0.0.0:0"]).fails(
+        2,
+        "error: `--listen 0.0.0.0:0` is for other machines, but none is allowed to ask\n\
+         hint: name them: `--allow 192.0.2.0/24`\n",
+    );
+    sandbox.run(&["proxy", "--keyring", "/nonexistent/ring.gpg"]).fails(
+        3,
+        "error: cannot read the keyring `/nonexistent/ring.gpg`\nhint: apt-get install debian-archive-keyring\n",
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let failed = sandbox.run(&["proxy", "--listen", &address]);
+    assert_eq!(failed.status, 3, "{}", failed.stderr);
+    assert!(failed.stderr.contains("another program listens there"), "{}", failed.stderr);
+    let refused = sandbox.run(&["proxy", "--mirror", "https://deb.debian.org/debian"]);
+    assert_eq!(refused.status, 3, "{}", refused.stderr);
+    assert!(refused.stderr.contains("is an https address"), "{}", refused.stderr);
+    assert_eq!(sandbox.run(&["proxy", "--allow", "lan"]).status, 2);
+}

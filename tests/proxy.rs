@@ -1,14 +1,11 @@
 //! The stand-alone proxy as a program, with real clients and the real mirror of this machine.
 
-mod harness;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use harness::{Sandbox, assert_balanced};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -27,7 +24,7 @@ struct Running {
 impl Running {
     fn start(dir: &Path, name: &str, arguments: &[&str]) -> Self {
         let log = dir.join(name);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ibuild"))
+        let child = Command::new(env!("CARGO_BIN_EXE_ibuild"))
             .args(["proxy", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .current_dir(dir)
@@ -39,11 +36,13 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut running = Self { child, address: String::new(), log };
+        let lines = BufReader::new(running.child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
         for line in lines.map_while(Result::ok) {
             if let Some(address) = line.strip_prefix("listens at http://") {
-                return Self { child, address: address.to_owned(), log };
+                running.address = address.to_owned();
+                return running;
             }
             said.push(line);
         }
@@ -133,7 +132,7 @@ fn real_apt_twice_the_second_time_without_a_mirror() {
         "{metrics}"
     );
     let page = first.get("/");
-    assert_balanced(page.strip_prefix("<!DOCTYPE html>").unwrap());
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"), "{page}");
     let log = first.stop();
     assert_eq!(verdicts(&log), vec!["miss"; debs.len() + 2], "{log:#?}");
 
@@ -170,27 +169,4 @@ fn real_mmdebstrap_twice_the_second_time_without_a_mirror() {
     assert!(make("second", &second) == tree, "another tree");
     let log = second.stop();
     assert!(log.len() > 5 && log.iter().all(|line| line["verdict"] == "hit" || line["verdict"] == "stale"));
-}
-
-#[test]
-fn mistakes_are_told_before_anybody_connects() {
-    let sandbox = Sandbox::empty();
-    sandbox.run(&["proxy", "--listen", "0.0.0.0:0"]).fails(
-        2,
-        "error: `--listen 0.0.0.0:0` is for other machines, but none is allowed to ask\n\
-         hint: name them: `--allow 192.0.2.0/24`\n",
-    );
-    sandbox.run(&["proxy", "--keyring", "/nonexistent/ring.gpg"]).fails(
-        3,
-        "error: cannot read the keyring `/nonexistent/ring.gpg`\nhint: apt-get install debian-archive-keyring\n",
-    );
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let failed = sandbox.run(&["proxy", "--listen", &address]);
-    assert_eq!(failed.status, 3, "{}", failed.stderr);
-    assert!(failed.stderr.contains("another program listens there"), "{}", failed.stderr);
-    let refused = sandbox.run(&["proxy", "--mirror", "https://deb.debian.org/debian"]);
-    assert_eq!(refused.status, 3, "{}", refused.stderr);
-    assert!(refused.stderr.contains("is an https address"), "{}", refused.stderr);
-    assert_eq!(sandbox.run(&["proxy", "--allow", "lan"]).status, 2);
 }

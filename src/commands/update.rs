@@ -25,7 +25,7 @@ pub fn run(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
     let cancel = interrupt::cancel_on_signals()?;
     let builder = session.builder(&project, How::default(), cancel, observer.clone(), observer)?;
     let before = read_lock(&session)?;
-    let updated = names.iter().try_for_each(|name| builder.archives().update(name));
+    let updated = names.iter().try_for_each(|name| builder.archives().update(name, &args.tolerated()));
     ui.end();
     // What was updated before something failed is in the lock, and is told.
     print(&report(&names, &before, &read_lock(&session)?))?;

@@ -10,8 +10,8 @@ use ibuild_graph::Value;
 
 use super::StageError;
 use crate::packages::{
-    Archive, ArchiveView, FetchObserver, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors, Patience, Proxy,
-    Upstream, record,
+    Acceptance, Archive, ArchiveView, FetchObserver, Fetcher, Gpgv, Lock, LockedRelease, MirrorOverride,
+    Mirrors, Patience, Proxy, Staleness, Timestamp, Upstream, record,
 };
 use crate::recipe::{self, ArchiveName};
 
@@ -152,17 +152,25 @@ impl<'s> Archives<'s> {
         match self.options.unlocked {
             _ if is_locked => Ok(()),
             Unlocked::Refuse => Err(StageError::NotLocked { archive: archive.name }),
-            Unlocked::Record => self.update(name),
+            Unlocked::Record => self.update(name, &[]),
         }
     }
 
     /// Looks at the mirror and writes the archive's state into the lock.
-    pub fn update(&self, name: &ArchiveName) -> Result<(), StageError> {
-        let archive = self.archive(name);
-        let releases = record(self.store, &archive, self.fetcher()?, &Gpgv::default())?;
+    pub fn update(&self, name: &ArchiveName, tolerated: &[Staleness]) -> Result<(), StageError> {
+        let releases = self.current(name, tolerated)?;
         self.with_lock(|lock| {
-            lock.set_archive(&archive.name, releases);
+            lock.set_archive(name.as_str(), releases);
             Ok(lock.write(&self.options.lock)?)
+        })
+    }
+
+    /// The state of an archive on the mirror, with all that belongs to it in the store.
+    fn current(&self, name: &ArchiveName, tolerated: &[Staleness]) -> Result<Vec<LockedRelease>, StageError> {
+        let (archive, fetcher) = (self.archive(name), self.fetcher()?);
+        self.with_lock(|lock| {
+            let acceptance = Acceptance { now: Timestamp::now(), lock, tolerated };
+            Ok(record(self.store, &archive, fetcher, &Gpgv::default(), acceptance)?)
         })
     }
 

@@ -11,7 +11,7 @@ use super::lock::LockError;
 use super::mirror::MirrorError;
 use super::release::ReleaseError;
 use super::verify::VerifyError;
-use super::{Base, Name};
+use super::{Base, Name, Timestamp};
 
 /// A failed operation on an archive.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,24 @@ pub enum PackageError {
     OtherSuite {
         /// The suite that was asked for.
         suite: Name,
+    },
+    /// The mirror's state of a suite is past its time.
+    #[error("the mirror's state of `{suite}` expired on {until}")]
+    Expired {
+        /// The suite.
+        suite: Name,
+        /// When.
+        until: Timestamp,
+    },
+    /// The mirror's state of a suite is older than the locked one.
+    #[error("the mirror's state of `{suite}` is of {found}, older than the locked one of {locked}")]
+    RolledBack {
+        /// The suite.
+        suite: Name,
+        /// When the locked one was made.
+        locked: Timestamp,
+        /// When the mirror's was made.
+        found: Timestamp,
     },
     /// A component that the suite does not have.
     #[error("suite `{suite}` has no component `{component}` for {architecture}")]
@@ -166,6 +184,16 @@ impl PackageError {
             Self::OtherSuite { .. } => {
                 Some("check `suites` in the recipe, or try another `mirror`".to_owned())
             }
+            Self::Expired { .. } => Some(
+                "the mirror is not kept up to date: try another `mirror`; an archive that is closed for good is taken with \
+                 `ibuild update --allow-expired`"
+                    .to_owned(),
+            ),
+            Self::RolledBack { .. } => Some(
+                "the mirror is behind: try again later, or another `mirror`; `ibuild update --allow-rollback` goes back on \
+                 purpose"
+                    .to_owned(),
+            ),
             Self::NoIndex { .. } => Some("check `components` in the recipe".to_owned()),
             Self::NoPackage { .. } => Some("check `suites` and `components` in the recipe".to_owned()),
             _ => None,

@@ -55,7 +55,7 @@ pub use mirror::{MirrorError, MirrorOverride, Mirrors, SourcesFile, read_sources
 pub use name::Name;
 pub use proxy::{LiveGuard, Proxy, ServeGuard};
 pub use release::{IndexFile, Known, Preference, Release, ReleaseError};
-pub use roots::record;
+pub use roots::{Acceptance, Staleness, record};
 pub use time::{ParseTimeError, Timestamp};
 pub use url::{Url, UrlError};
 pub use verify::{Gpgv, Verified, Verifier, VerifyError};

@@ -6,14 +6,50 @@ use serde::{Deserialize, Serialize};
 use ibuild_cache::{Batch, Encoder, Record, Sha256, Store, Table};
 
 use super::fetch::Fetcher;
-use super::lock::LockedRelease;
+use super::lock::{Lock, LockedRelease};
 use super::release::{Known, Release};
 use super::verify::{Verified, Verifier};
 use super::view::{PinnedPocket, sha256_of};
-use super::{Archive, Name, PackageError, Pocket};
+use super::{Archive, Name, PackageError, Pocket, Timestamp};
 
 /// Downloads at a time when an archive is adopted: there are no more indices than that.
 const PARALLEL: usize = 4;
+
+/// Something about a signed state that makes it unfit to be adopted, unless somebody wants it all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Staleness {
+    /// Its `Valid-Until` is over: a mirror that is up to date has another one.
+    Expired,
+    /// It is older than the one that is locked: a mirror is behind, or somebody plays an old state back.
+    RolledBack,
+}
+
+/// What a state has to be besides signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Acceptance<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// What is locked so far.
+    pub lock: &'a Lock,
+    /// What is taken all the same.
+    pub tolerated: &'a [Staleness],
+}
+
+impl Acceptance<'_> {
+    fn check(&self, archive: &str, pocket: &Pocket, release: &Release) -> Result<(), PackageError> {
+        let is_tolerated = |staleness| self.tolerated.contains(&staleness);
+        let suite = || pocket.suite.clone();
+        if let Some(until) = release.expired(self.now).filter(|_| !is_tolerated(Staleness::Expired)) {
+            return Err(PackageError::Expired { suite: suite(), until });
+        }
+        let locked = self.lock.release(archive, pocket.base, &pocket.suite).map(|locked| locked.date);
+        let newer = locked.filter(|locked| *locked > release.date);
+        match newer.filter(|_| !is_tolerated(Staleness::RolledBack)) {
+            Some(locked) => Err(PackageError::RolledBack { suite: suite(), locked, found: release.date }),
+            None => Ok(()),
+        }
+    }
+}
 
 /// Fetches and verifies the current root of every suite and the indices that are declared, all or nothing, and
 /// returns what the lock has to say. Afterwards the store has all that [`super::ArchiveView::open`] and
@@ -23,12 +59,14 @@ pub fn record(
     archive: &Archive,
     fetcher: &Fetcher,
     verifier: &dyn Verifier,
+    acceptance: Acceptance<'_>,
 ) -> Result<Vec<LockedRelease>, PackageError> {
     let architecture = archive.architecture.parse()?;
     let (mut roots, mut indices, mut locked) = (Vec::new(), Vec::new(), Vec::new());
     for pocket in archive.pockets()? {
         let signed = fetcher.fetch_root(pocket.base, &pocket.inrelease())?;
         let release = trust(store, &pocket, &signed, verifier)?;
+        acceptance.check(&archive.name, &pocket, &release)?;
         let inrelease = Known { sha256: sha256_of(&signed), size: signed.len() as u64 };
         let pinned = PinnedPocket { pocket, inrelease, release };
         indices.extend(pinned.declared_indices(&architecture)?);

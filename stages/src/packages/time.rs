@@ -1,7 +1,8 @@
-//! Moments as Debian's Release files, HTTP and the lock write them. Pure: there is no clock here.
+//! Moments as Debian's Release files, HTTP and the lock write them.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,12 @@ pub struct Timestamp(pub u64);
 pub struct ParseTimeError(String);
 
 impl Timestamp {
+    /// By this machine's clock.
+    pub fn now() -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self(now.map_or(0, |now| now.as_secs()))
+    }
+
     /// Reads `Sat, 12 Sep 2026 07:55:41 UTC`, the form of Release files and (with `GMT`) of HTTP.
     pub fn from_release(text: &str) -> Result<Self, ParseTimeError> {
         let words: Vec<_> = text.split_ascii_whitespace().collect();

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use ibuild_cache::{MemoryIndex, Store};
 use ibuild_stages::packages::{
-    Archive, ArchiveView, Base, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors, PackageError, Patience, Proxy,
-    ServeGuard, Unobserved, Upstream, Verdict, Verifier, VerifyError, apt_conf, minbase, record,
-    sources_deb822,
+    Acceptance, Archive, ArchiveView, Base, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors, PackageError,
+    Patience, Proxy, ServeGuard, Timestamp, Unobserved, Upstream, Verdict, Verifier, VerifyError, apt_conf,
+    minbase, record, sources_deb822,
 };
 
 /// Says why a test cannot run here. `.config/nextest.toml` shows the output of tests named `real_` even if they
@@ -52,7 +52,9 @@ fn setup() -> Option<Setup> {
     let store = Store::open(&dir.path().join("store"), |_| MemoryIndex::default()).unwrap();
     let online = fetcher(&store, Upstream::Mirrors(mirrors));
     let mut lock = Lock::default();
-    match record(&store, &trixie(), &online, &Gpgv::default()) {
+    let nothing = Lock::default();
+    let acceptance = Acceptance { now: Timestamp::now(), lock: &nothing, tolerated: &[] };
+    match record(&store, &trixie(), &online, &Gpgv::default(), acceptance) {
         Ok(releases) => lock.set_archive("debian", releases),
         Err(PackageError::Fetch(e)) => {
             skip(&format!("{e}: {}", e.reason));

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ibuild_cache::{Digest, MemoryIndex, Sha256, Store};
 use ibuild_stages::packages::{
-    Archive, ArchiveFile, ArchiveView, Base, Fetcher, Known, Lock, PackageError, Patience, Unobserved,
-    Upstream, Verified, Verifier, VerifyError, record,
+    Acceptance, Archive, ArchiveFile, ArchiveView, Base, Fetcher, Known, Lock, PackageError, Patience,
+    Staleness, Unobserved, Upstream, Verified, Verifier, VerifyError, record,
 };
 
 use crate::upstream::{FakeUpstream, Reply};
@@ -72,6 +72,7 @@ impl Setup {
         setup
     }
 
+    /// As of a date; lines of the Release may follow after it.
     pub fn publish(&self, date: &str) {
         let stanza = |name: &str, path: &str, bytes: &[u8]| {
             let (size, digest) = (bytes.len(), sha256(bytes).hex());
@@ -96,8 +97,18 @@ impl Setup {
     }
 
     pub fn record(&self) -> Result<Lock, PackageError> {
-        let mut lock = Lock::default();
-        lock.set_archive("debian", record(&self.store, &archive(), &self.fetcher, &FakeVerifier)?);
+        self.record_after(&Lock::default(), &[])
+    }
+
+    /// With something locked already, on 14 September 2026.
+    pub fn record_after(&self, before: &Lock, tolerated: &[Staleness]) -> Result<Lock, PackageError> {
+        let now = "2026-09-14T00:00:00Z".parse().unwrap();
+        let acceptance = Acceptance { now, lock: before, tolerated };
+        let mut lock = before.clone();
+        lock.set_archive(
+            "debian",
+            record(&self.store, &archive(), &self.fetcher, &FakeVerifier, acceptance)?,
+        );
         Ok(lock)
     }
 

@@ -5,7 +5,9 @@
 mod apt;
 mod archive;
 mod client;
+mod faults;
 mod fetch;
 mod live;
 mod proxy;
+mod signed;
 mod upstream;

@@ -28,6 +28,16 @@ pub enum Reply {
     Redirect(String),
     /// Claims a length that is not the body's.
     Length(Vec<u8>, usize),
+    /// Sends the file in chunks, without saying how long it is.
+    Chunked(Vec<u8>),
+    /// Sends the file without saying how long it is, and closes.
+    NoLength(Vec<u8>),
+    /// Sends a status with a body.
+    Trouble(u16, &'static str),
+    /// Sends a byte, then nothing for a while, then a byte.
+    Drip(Vec<u8>, Duration),
+    /// Sends the head, then resets the connection.
+    Reset(usize),
 }
 
 /// One request as it came.
@@ -172,6 +182,39 @@ fn answer(mut stream: &TcpStream, reply: &Reply, range: Option<&str>) -> std::io
         Reply::Redirect(to) => {
             stream.write_all(format!("{}Location: {to}\r\n\r\n", head("302 Found", 0)).as_bytes())?;
             Ok(true)
+        }
+        Reply::Chunked(bytes) => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+            for chunk in bytes.chunks(7000) {
+                stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes())?;
+                stream.write_all(chunk)?;
+                stream.write_all(b"\r\n")?;
+            }
+            stream.write_all(b"0\r\n\r\n")?;
+            Ok(true)
+        }
+        Reply::NoLength(bytes) => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+            stream.write_all(bytes)?;
+            Ok(false)
+        }
+        Reply::Trouble(status, text) => {
+            stream.write_all(format!("{}\r\n{text}", head(&format!("{status} X"), text.len())).as_bytes())?;
+            Ok(true)
+        }
+        Reply::Drip(bytes, pause) => {
+            stream.write_all(format!("{}\r\n", head("200 OK", bytes.len())).as_bytes())?;
+            for byte in bytes {
+                stream.write_all(&[*byte])?;
+                std::thread::sleep(*pause);
+            }
+            Ok(true)
+        }
+        Reply::Reset(length) => {
+            stream.write_all(format!("{}\r\n", head("200 OK", *length)).as_bytes())?;
+            let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+            nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger)?;
+            Ok(false)
         }
         Reply::Length(bytes, length) => {
             stream.write_all(format!("{}\r\n", head("200 OK", *length)).as_bytes())?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ibuild_cache::{Batch, Encoder, Record, Sha256, Store, Table};
@@ -157,7 +157,8 @@ impl Roots {
         before: Option<&PinnedPocket>,
     ) -> Option<String> {
         let release = &new.pinned.release;
-        let expired = release.expired(now()).map(|until| format!("the mirror's state expired on {until}"));
+        let expired =
+            release.expired(Timestamp::now()).map(|until| format!("the mirror's state expired on {until}"));
         match before {
             Some(before) if before.release.date > release.date => {
                 let (old, new) = (release.date, before.release.date);
@@ -213,11 +214,6 @@ fn adopt(
 fn explain(error: &PackageError) -> String {
     let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
     format!("{}{hint}", FetchReason::explain(error))
-}
-
-fn now() -> Timestamp {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    Timestamp(now.map_or(0, |now| now.as_secs()))
 }
 
 /// The latest root of every suite that was served.

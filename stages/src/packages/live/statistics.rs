@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use super::super::exchange::{Exchange, ExchangeObserver, Sent, Verdict};
 use super::super::{ArchiveFile, FetchError, FetchObserver, Timestamp};
@@ -84,8 +83,7 @@ impl Statistics {
     }
 
     fn note(&self, address: &str, problem: &str) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let time = Timestamp(now.map_or(0, |now| now.as_secs()));
+        let time = Timestamp::now();
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         problems.push_back(Noted { time, address: address.to_owned(), problem: problem.to_owned() });
         let surplus = problems.len().saturating_sub(PROBLEMS);
