@@ -62,7 +62,9 @@ pub enum Command {
     Log(LogArgs),
     /// Start a target as a virtual machine
     Boot(BootArgs),
-    /// Move the lock to what the mirrors have now
+    /// Write down which archives and packages the project is built from
+    Lock(LockArgs),
+    /// Move the lock to what the mirrors have now, and say what changes
     Update(UpdateArgs),
     /// Serve Debian's packages to other machines and containers, out of the cache
     #[command(after_help = PROXY_HELP)]
@@ -123,7 +125,7 @@ pub struct BuildArgs {
     /// Use only what is in the cache; open no connection
     #[arg(long)]
     pub offline: bool,
-    /// Fail if the lock does not cover an archive
+    /// Fail if the lock does not cover an archive, or if stages use other packages than it says
     #[arg(long)]
     pub locked: bool,
     /// Stages at a time [default: the number of cores]
@@ -234,9 +236,17 @@ pub enum FirmwareChoice {
 }
 
 #[derive(Debug, Args)]
+pub struct LockArgs {
+    /// Change nothing, but look at the mirrors. Ends with 0 if they have what is locked, 10 if their state has moved but no
+    /// locked package, 20 if locked packages have other versions, 30 if the locked state is past its time
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct UpdateArgs {
-    /// Archives [default: all]
-    pub archives: Vec<String>,
+    /// Archives, or packages: an archive moves only if one of these packages has another version [default: all archives]
+    pub names: Vec<String>,
     /// Take a state of an archive whose time is over
     #[arg(long)]
     pub allow_expired: bool,

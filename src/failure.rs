@@ -182,7 +182,7 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
 fn status(error: &anyhow::Error) -> Status {
     if let Some(error) = find::<StageError>(error) {
         return match error {
-            StageError::NotLocked { .. } => Status::Locked,
+            StageError::NotLocked { .. } | StageError::LockDrift { .. } => Status::Locked,
             error if error.is_environment() => Status::Environment,
             _ => Status::Failed,
         };

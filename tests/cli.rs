@@ -17,6 +17,7 @@ fn help_names_every_command() {
         "shell",
         "log",
         "boot",
+        "lock",
         "update",
         "proxy",
         "cache",
@@ -110,7 +111,7 @@ fn unknown_names_have_hints() {
     }
     sandbox
         .run(&["update", "debain"])
-        .fails(2, "error: there is no archive `debain`\nhint: did you mean `debian`?\n");
+        .fails(2, "error: there is no archive or locked package `debain`\nhint: did you mean `debian`?\n");
 }
 
 #[test]

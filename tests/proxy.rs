@@ -83,24 +83,17 @@ fn apt(dir: &Path, proxy: &str) -> Vec<(String, Vec<u8>)> {
     let source = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n";
     fs::write(dir.join("etc/sources.list"), source).unwrap();
     let root = dir.display();
-    let options = [
-        format!("Acquire::http::Proxy=http://{proxy}"),
-        format!("Dir::Etc={root}/etc"),
-        format!("Dir::State={root}/state"),
-        format!("Dir::State::status={root}/status"),
-        format!("Dir::Cache={root}/cache"),
-        "APT::Architecture=amd64".to_owned(),
-        "APT::Sandbox::User=".to_owned(),
-        "Acquire::Retries=0".to_owned(),
-    ];
+    // It is read before everything else, and so keeps the host's own configuration out.
+    let configuration = format!(
+        "Acquire::http::Proxy \"http://{proxy}\";\nDir::Etc \"{root}/etc\";\nDir::State \"{root}/state\";\n\
+         Dir::State::status \"{root}/status\";\nDir::Cache \"{root}/cache\";\nAPT::Architecture \"amd64\";\n\
+         APT::Sandbox::User \"\";\nAcquire::Retries \"0\";\nAcquire::Languages \"none\";\n",
+    );
+    fs::write(dir.join("apt.conf"), configuration).unwrap();
     for arguments in [&["update"][..], &["install", "--download-only", "--yes", "hello"]] {
         let mut command = Command::new("apt-get");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
-        // An empty file: nothing of the host's configuration.
-        command.env("APT_CONFIG", "/dev/null").current_dir(dir);
-        for option in &options {
-            command.args(["-o", option]);
-        }
+        command.env("APT_CONFIG", dir.join("apt.conf")).current_dir(dir);
         let output = command.args(arguments).output().unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success() && !text.contains("W:"), "{arguments:?}: {text}");
@@ -154,8 +147,9 @@ fn real_mmdebstrap_twice_the_second_time_without_a_mirror() {
         let out = dir.path().join(format!("{name}.tar"));
         let output = Command::new("mmdebstrap")
             .args(["--variant=extract", "--include=hello", "--mode=root"])
-            .arg(format!("--aptopt=Acquire::http::Proxy \"http://{}\"", proxy.address))
             .args(["trixie", out.to_str().unwrap(), "deb http://deb.debian.org/debian trixie main"])
+            // What is given as an option is written down in the new system.
+            .env("http_proxy", format!("http://{}", proxy.address))
             .env("SOURCE_DATE_EPOCH", "1767225600")
             .output()
             .unwrap();

@@ -11,12 +11,12 @@ use anyhow::Result;
 use ibuild::graph::{
     BuildError, BuildReport, Engine, EngineOptions, OnFailure, Outcome, StageGraph, StageId,
 };
-use ibuild::stages::build::{Artifact, Builder, Project, StageError, Target, publish, recover};
+use ibuild::stages::build::{Artifact, Builder, Project, StageError, Target, Unlocked, publish, recover};
 use ibuild::stages::sandbox::Cancel;
 use ibuild::stages::snapshot::Snapshot;
 use serde_json::json;
 
-use super::shell;
+use super::{lock, shell};
 use crate::cli::{BuildArgs, Global};
 use crate::failure::UsageError;
 use crate::interrupt;
@@ -146,7 +146,12 @@ fn build(
     let options = EngineOptions { jobs, on_failure, forced: goal.forced.clone() };
     ui.begin(needed.len());
     let engine = Engine::new(&project.graph, &memory, builder, ui, options);
-    Ok(engine.build(&goal.stages)?)
+    let report = engine.build(&goal.stages)?;
+    if report.failures.is_empty() {
+        let unlocked = if args.locked { Unlocked::Refuse } else { Unlocked::Record };
+        lock::settle(session, builder, &needed, unlocked, ui)?;
+    }
+    Ok(report)
 }
 
 /// The failure that is reported. The others have had their line while the build ran.

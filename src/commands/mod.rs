@@ -9,6 +9,7 @@ mod doctor;
 mod explain;
 mod graph;
 mod init;
+mod lock;
 mod log;
 mod plan;
 mod proxy;
@@ -41,6 +42,7 @@ fn handles_root_file_systems(command: &Command) -> bool {
         | Command::Graph(_)
         | Command::Log(_)
         | Command::Boot(_)
+        | Command::Lock(_)
         | Command::Update(_)
         | Command::Proxy(_)
         | Command::Clean(_)
@@ -68,6 +70,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Shell(args) => shell::run(global, args),
         Command::Log(args) => log::run(global, args),
         Command::Boot(args) => boot::run(global, args),
+        Command::Lock(args) => lock::run(global, args),
         Command::Update(args) => update::run(global, args),
         Command::Proxy(args) => proxy::run(global, args),
         Command::Cache { command } => cache::run(global, command),

@@ -123,7 +123,7 @@ fn line(exchange: &Exchange, sent: &Sent, time: f64) -> serde_json::Value {
         "url": exchange.address,
         "status": exchange.status.as_u16(),
         "verdict": exchange.verdict.word(),
-        "sha256": exchange.sha256.map(|sha256| ibuild::cache::Digest::to_hex(&sha256)),
+        "sha256": exchange.file.as_ref().map(|file| ibuild::cache::Digest::to_hex(&file.known.sha256)),
         "bytes": sent.bytes,
         "seconds": sent.elapsed.as_secs_f64(),
         "complete": sent.end == End::Complete,
@@ -143,7 +143,7 @@ mod tests {
             method: "GET".to_owned(),
             address: "http://deb.debian.org/debian/x".to_owned(),
             status: Default::default(),
-            sha256: None,
+            file: None,
             verdict: Verdict::Hit,
             problem: None,
         };

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
-use ibuild::stages::build::{Project, StageError};
+use ibuild::stages::build::{PackageChange, Project, StageError};
 use ibuild::stages::packages::{Lock, LockedRelease};
 use ibuild::stages::recipe::{ArchiveName, Recipe, suggest};
 
+use super::lock::package_line;
 use crate::cli::{Global, UpdateArgs};
 use crate::failure::UsageError;
 use crate::interrupt;
@@ -19,39 +20,70 @@ pub fn run(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
     let _shared = session.share_store()?;
     let project = Project::new(&session.recipe);
-    let names = chosen(&session.recipe, &args.archives)?;
     let ui = Ui::new(if global.quiet { Mode::Quiet } else { Mode::Normal }, &project.graph);
     let observer = Arc::new(ui.clone());
     let cancel = interrupt::cancel_on_signals()?;
     let builder = session.builder(&project, How::default(), cancel, observer.clone(), observer)?;
-    let before = read_lock(&session)?;
-    let updated = names.iter().try_for_each(|name| builder.archives().update(name, &args.tolerated()));
+    let before = builder.archives().lock()?;
+    let wanted = Wanted::of(&session.recipe, &before, &args.names)?;
+    let mut text = String::new();
+    let updated = wanted.archives.iter().try_for_each(|name| {
+        let outlook = builder.archives().outlook(name, &args.tolerated())?;
+        if wanted.packages.is_empty() || outlook.packages.iter().any(|c| wanted.wants(c)) {
+            builder.archives().adopt(name, &outlook)?;
+            text += &report(&[name], &before, &builder.archives().lock()?);
+            text.extend(outlook.packages.iter().map(package_line));
+        } else {
+            text += &format!("{name}  stays: {} would be the same\n", list(&wanted.packages));
+        }
+        Ok::<(), StageError>(())
+    });
     ui.end();
     // What was updated before something failed is in the lock, and is told.
-    print(&report(&names, &before, &read_lock(&session)?))?;
+    print(&text)?;
     updated?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_lock(session: &Session) -> Result<Lock, StageError> {
-    Ok(Lock::read(&session.lock_path())?.unwrap_or_default())
+/// What is to be updated.
+struct Wanted<'r> {
+    archives: Vec<&'r ArchiveName>,
+    packages: Vec<&'r str>,
 }
 
-fn chosen<'r>(recipe: &'r Recipe, wanted: &[String]) -> Result<Vec<&'r ArchiveName>> {
-    if wanted.is_empty() {
-        return Ok(recipe.archives.keys().collect());
+impl<'r> Wanted<'r> {
+    fn of(recipe: &'r Recipe, lock: &Lock, names: &'r [String]) -> Result<Self> {
+        let (mut archives, mut packages) = (Vec::new(), Vec::new());
+        for text in names {
+            if let Some((name, _)) = recipe.archives.get_key_value(text.as_str()) {
+                archives.push(name);
+            } else if lock.debs().any(|(locked, _)| locked.deb.name == *text) {
+                packages.push(text.as_str());
+            } else {
+                return Err(unknown(recipe, lock, text).into());
+            }
+        }
+        if archives.is_empty() {
+            archives.extend(recipe.archives.keys());
+        }
+        Ok(Self { archives, packages })
     }
-    let find = |text: &String| {
-        let found = recipe.archives.get_key_value(text.as_str()).map(|(name, _)| name);
-        found.ok_or_else(|| unknown(recipe, text).into())
-    };
-    wanted.iter().map(find).collect()
+
+    fn wants(&self, change: &PackageChange) -> bool {
+        self.packages.contains(&change.old.deb.name.as_str())
+    }
 }
 
-fn unknown(recipe: &Recipe, text: &str) -> UsageError {
-    let known = recipe.archives.keys().map(ArchiveName::as_str);
-    let hint = suggest::hint(text, known).unwrap_or_else(|| "see `[archive.NAME]` in the recipe".to_owned());
-    UsageError::new(format!("there is no archive `{text}`")).hint(hint)
+fn unknown(recipe: &Recipe, lock: &Lock, text: &str) -> UsageError {
+    let archives = recipe.archives.keys().map(ArchiveName::as_str);
+    let known = archives.chain(lock.debs().map(|(locked, _)| locked.deb.name.as_str()));
+    let hint = suggest::hint(text, known)
+        .unwrap_or_else(|| "see `[archive.NAME]` in the recipe, and `ibuild.lock`".to_owned());
+    UsageError::new(format!("there is no archive or locked package `{text}`")).hint(hint)
+}
+
+fn list(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// A line for each suite of the archives.

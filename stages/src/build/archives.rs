@@ -11,7 +11,7 @@ use ibuild_graph::Value;
 use super::StageError;
 use crate::packages::{
     Acceptance, Archive, ArchiveView, FetchObserver, Fetcher, Gpgv, Lock, LockedRelease, MirrorOverride,
-    Mirrors, Patience, Proxy, Staleness, Timestamp, Upstream, record,
+    Mirrors, Patience, Proxy, Staleness, Timestamp, Upstream, glance, record,
 };
 use crate::recipe::{self, ArchiveName};
 
@@ -152,25 +152,51 @@ impl<'s> Archives<'s> {
         match self.options.unlocked {
             _ if is_locked => Ok(()),
             Unlocked::Refuse => Err(StageError::NotLocked { archive: archive.name }),
-            Unlocked::Record => self.update(name, &[]),
+            Unlocked::Record => {
+                let mut lock = self.lock()?;
+                lock.set_archive(name.as_str(), self.current(name, &[])?);
+                self.write_lock(lock)
+            }
         }
     }
 
-    /// Looks at the mirror and writes the archive's state into the lock.
-    pub fn update(&self, name: &ArchiveName, tolerated: &[Staleness]) -> Result<(), StageError> {
-        let releases = self.current(name, tolerated)?;
+    /// The lock as it is.
+    pub fn lock(&self) -> Result<Lock, StageError> {
+        self.with_lock(|lock| Ok(lock.clone()))
+    }
+
+    /// Writes another lock.
+    pub fn write_lock(&self, new: Lock) -> Result<(), StageError> {
         self.with_lock(|lock| {
-            lock.set_archive(name.as_str(), releases);
-            Ok(lock.write(&self.options.lock)?)
+            new.write(&self.options.lock)?;
+            *lock = new;
+            Ok(())
         })
     }
 
     /// The state of an archive on the mirror, with all that belongs to it in the store.
-    fn current(&self, name: &ArchiveName, tolerated: &[Staleness]) -> Result<Vec<LockedRelease>, StageError> {
+    pub(super) fn current(
+        &self,
+        name: &ArchiveName,
+        tolerated: &[Staleness],
+    ) -> Result<Vec<LockedRelease>, StageError> {
         let (archive, fetcher) = (self.archive(name), self.fetcher()?);
         self.with_lock(|lock| {
             let acceptance = Acceptance { now: Timestamp::now(), lock, tolerated };
             Ok(record(self.store, &archive, fetcher, &Gpgv::default(), acceptance)?)
+        })
+    }
+
+    /// The state of an archive on the mirror, and nothing that belongs to it.
+    pub(super) fn glance(
+        &self,
+        name: &ArchiveName,
+        tolerated: &[Staleness],
+    ) -> Result<Vec<LockedRelease>, StageError> {
+        let (archive, fetcher) = (self.archive(name), self.fetcher()?);
+        self.with_lock(|lock| {
+            let acceptance = Acceptance { now: Timestamp::now(), lock, tolerated };
+            Ok(glance(self.store, &archive, fetcher, &Gpgv::default(), acceptance)?)
         })
     }
 
@@ -180,13 +206,15 @@ impl<'s> Archives<'s> {
         if let Some(view) = views.get(name) {
             return Ok(view.clone());
         }
-        let (archive, fetcher) = (self.archive(name), self.fetcher()?);
-        let view = self.with_lock(|lock| {
-            Ok(ArchiveView::open(self.store, &archive, lock, fetcher, &Gpgv::default())?)
-        })?;
-        let view = Arc::new(view);
+        let view = Arc::new(self.open_view(name, &self.lock()?)?);
         views.insert(name.clone(), view.clone());
         Ok(view)
+    }
+
+    /// The view of an archive that a lock freezes.
+    pub(super) fn open_view(&self, name: &ArchiveName, lock: &Lock) -> Result<ArchiveView, StageError> {
+        let archive = self.archive(name);
+        Ok(ArchiveView::open(self.store, &archive, lock, self.fetcher()?, &Gpgv::default())?)
     }
 
     /// The text of the image's own sources.

@@ -11,8 +11,8 @@ use super::inputs::Inputs;
 use super::logs::Logs;
 use super::output::StageOutput;
 use super::project::{Job, Project};
-use super::{StageError, image, steps};
-use crate::packages::FetchObserver;
+use super::{StageError, evidence, image, steps};
+use crate::packages::{DebRef, FetchObserver, StageFetch};
 use crate::recipe::{ArchiveName, StepKind};
 use crate::sandbox::Supervisor;
 use crate::snapshot::diff::diff;
@@ -60,6 +60,9 @@ impl StageObserver for Nothing {
     fn ignored(&self, _: &str, _: &[String]) {}
 }
 
+/// What a stage made.
+type StageMade = Made<StageOutput, StageError>;
+
 /// Makes the stages of a project.
 pub struct Builder<'a> {
     project: &'a Project<'a>,
@@ -77,6 +80,8 @@ pub struct Builder<'a> {
     /// Layers that are in the store, because each stage of a chain stands on all layers of those before it. Forgotten as
     /// soon as one turns out to be damaged; nobody else removes any while a build runs.
     layers: Mutex<HashSet<LayerId>>,
+    /// The packages that stages used which run now, or have just run.
+    used: Mutex<BTreeMap<String, Vec<DebRef>>>,
     said_unlimited: OnceLock<()>,
 }
 
@@ -107,6 +112,7 @@ impl<'a> Builder<'a> {
             recent_trees,
             told: Mutex::default(),
             layers: Mutex::default(),
+            used: Mutex::default(),
             said_unlimited: OnceLock::new(),
         }
     }
@@ -119,6 +125,29 @@ impl<'a> Builder<'a> {
     /// The trees of the store, and of this build.
     pub(super) fn trees(&self) -> TreeStore<'_> {
         TreeStore::beside(self.store, self.recent_trees.clone())
+    }
+
+    /// What is built.
+    pub(super) fn project(&self) -> &'a Project<'a> {
+        self.project
+    }
+
+    /// Takes down what a stage was made of.
+    pub(super) fn note_used(&self, stage: &str, debs: Vec<DebRef>) {
+        self.used.lock().expect("no panic while held").insert(stage.to_owned(), debs);
+    }
+
+    /// Lets what a stage was made of be kept with what it made.
+    fn with_evidence(&self, stage: StageId, action: ActionKey, made: StageMade) -> StageMade {
+        let name = self.project.graph.name(stage).as_str();
+        let Some(debs) = self.used.lock().expect("no panic while held").remove(name) else { return made };
+        let Made { output, keep } = made;
+        let keep = Box::new(move || {
+            let mut facts = keep()?;
+            evidence::put(&mut facts, &action, debs);
+            Ok(facts)
+        });
+        Made { output, keep }
     }
 
     /// The archives of the project.
@@ -164,6 +193,15 @@ impl<'a> Builder<'a> {
         let is_new = || self.told.lock().expect("no panic while held").insert(told);
         if !files.is_empty() && is_new() {
             self.observer.ignored(stage, files);
+        }
+    }
+
+    /// Why a stage that failed did not get what it asked for: apt keeps that to itself.
+    pub(super) fn report_refused(&self, stage: &str, asked: &[StageFetch]) {
+        const SHOWN: usize = 3;
+        let refused = asked.iter().filter_map(|fetch| Some((&fetch.address, fetch.problem.as_ref()?)));
+        for (address, problem) in refused.take(SHOWN) {
+            self.observer.warning(stage, &format!("it asked for {address}: {problem}"));
         }
     }
 
@@ -316,7 +354,7 @@ impl Executor for Builder<'_> {
             return Err(StageError::InputsChanged(change.to_string()));
         }
         self.inputs.flush_listings()?;
-        Ok(made)
+        Ok(self.with_evidence(stage, before.key(), made))
     }
 
     fn lacks_input(&self, error: &StageError) -> bool {

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ibuild_cache::{Batch, RunDir};
 use ibuild_graph::{Made, MadeResult};
 
 use super::builder::Builder;
+use super::evidence::debs_among;
 use super::shell::FailedState;
 use super::space::Watch;
 use super::{StageError, logs};
-use crate::packages::{APT_CONF_PATH, apt_conf};
+use crate::packages::{APT_CONF_PATH, StageFetches, apt_conf};
 use crate::recipe::{ArchiveName, EnvName, Limits, Network, Step};
 use crate::sandbox::{
     self, Access, Bind, Ended, Inject, NetworkSpec, PROXY_PORT, Payload, SandboxError, Spec, Stdio,
@@ -102,8 +104,13 @@ impl Changeroot {
         let spec = self.spec(builder, &work)?;
         let view = work.archive.map(|archive| builder.archives().view(archive)).transpose()?;
         let proxy = view.is_some().then(|| builder.archives().proxy()).transpose()?;
+        let asked = OnceLock::<Arc<StageFetches>>::new();
         let serve = |listener| match proxy.as_ref().zip(view.clone()) {
-            Some((proxy, view)) => proxy.serve(listener, stage, view).map(Some).map_err(SandboxError::serve),
+            Some((proxy, view)) => {
+                let serving = proxy.serve(listener, stage, view).map_err(SandboxError::serve)?;
+                asked.get_or_init(|| serving.fetches());
+                Ok(Some(serving))
+            }
             None => Ok(None),
         };
         let watch = Watch::over(self.run.path());
@@ -119,9 +126,15 @@ impl Changeroot {
                 builder.report_survivors(stage, &survivors);
                 builder.report_unlimited(stage, &unlimited);
                 FailedState::forget(builder.store(), builder.project_name(), stage)?;
+                if let Some(asked) = asked.get() {
+                    builder.note_used(stage, debs_among(builder.store(), &asked.take())?);
+                }
                 Ok(self)
             }
             Ok(Ended { status, .. }) => {
+                if let Some(asked) = asked.get() {
+                    builder.report_refused(stage, &asked.take());
+                }
                 let tail = logs::tail(&log_path, TAIL);
                 self.keep_failed(builder, stage)?;
                 Err(StageError::Failed { program, status, tail, log: log_path })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ibuild_cache::{BlobId, CacheError};
 
 use crate::disk::DiskError;
-use crate::packages::{FetchError, PackageError};
+use crate::packages::{FetchError, LockChange, PackageError};
 use crate::sandbox::SandboxError;
 use crate::snapshot::SnapshotError;
 
@@ -77,6 +77,12 @@ pub enum StageError {
         /// The archive's name in the recipe.
         archive: String,
     },
+    /// `--locked`, and the stages use other packages than the lock says.
+    #[error("the build uses other packages than `ibuild.lock` says: {}", shortened(changes))]
+    LockDrift {
+        /// What would have to change in the lock, in the order of its lines.
+        changes: Vec<LockChange>,
+    },
     /// The snapshot engine failed.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -92,6 +98,15 @@ pub enum StageError {
     /// The disk engine failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+}
+
+/// The first few of them.
+fn shortened(changes: &[LockChange]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<_> = changes.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more =
+        if changes.len() > SHOWN { format!(" and {} more", changes.len() - SHOWN) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
 }
 
 fn describe_status(status: i32) -> String {
@@ -131,6 +146,10 @@ impl StageError {
             Self::NotLocked { .. } => {
                 Some("build once without `--locked` to record it, and commit `ibuild.lock`".to_owned())
             }
+            Self::LockDrift { .. } => Some(
+                "build once without `--locked`, look at what that changes in the lock, and commit it"
+                    .to_owned(),
+            ),
             Self::Packages(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Disk(error) => error.hint(),
@@ -166,7 +185,8 @@ impl StageError {
             | Self::Snapshot(SnapshotError::ReservedName(_))
             | Self::NothingToCopy { .. }
             | Self::InputsChanged(_)
-            | Self::NotLocked { .. } => false,
+            | Self::NotLocked { .. }
+            | Self::LockDrift { .. } => false,
             Self::Sandbox { source, .. } => {
                 matches!(source, SandboxError::Init { .. } | SandboxError::Killed | SandboxError::DiskFull(_))
             }

@@ -2,44 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ibuild_cache::{Batch, Encoder, Record, Sha256, Store, Table};
+use ibuild_cache::{Batch, Encoder, Record, Store, Table};
 use serde::{Deserialize, Serialize};
 
+use super::candidate::{Candidate, DebRef, IndexText, best, read_indices};
 use super::dependency::{self, Relation};
 use super::fetch::Fetcher;
-use super::index::{Stanza, stanzas};
-use super::view::{ArchiveFile, ArchiveView};
-use super::{Base, Known, Name, PackageError, Preference, version};
+use super::view::ArchiveView;
+use super::{Base, Name, PackageError};
 
 /// Raised whenever the same archive could resolve to other packages.
 const RESOLVER: &str = "ibuild bootstrap 1";
-
-/// A .deb of an archive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DebRef {
-    /// The package.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// `amd64`, or `all`.
-    pub architecture: String,
-    /// The part of the archive it comes from.
-    pub base: Base,
-    /// Where it lies there.
-    pub path: String,
-    /// The digest of the .deb.
-    pub sha256: Sha256,
-    /// Its size.
-    pub size: u64,
-}
-
-impl DebRef {
-    /// The .deb as a file to fetch.
-    pub fn file(&self) -> ArchiveFile {
-        let known = Known { sha256: self.sha256, size: self.size };
-        ArchiveFile { base: self.base, paths: vec![self.path.clone()], known }
-    }
-}
 
 /// The packages of a minimal system: all that are essential or of priority `required`, apt, `extras`, and what
 /// these depend on; sorted by name. The answer is a function of the view and is remembered.
@@ -80,65 +53,6 @@ fn request_key(view: &ArchiveView, extras: &[Name]) -> Vec<u8> {
     encoder.finish()
 }
 
-/// The text of an index with where it comes from.
-struct IndexText {
-    base: Base,
-    preference: Preference,
-    path: String,
-    text: String,
-}
-
-fn read_indices(view: &ArchiveView, fetcher: &Fetcher) -> Result<Vec<IndexText>, PackageError> {
-    let mut texts = Vec::new();
-    for pinned in view.pockets() {
-        let indices = pinned.declared_indices(view.architecture())?;
-        fetcher.fetch_all(&indices, indices.len())?;
-        for index in indices {
-            let (base, preference) = (index.base, pinned.release.preference);
-            texts.push(IndexText {
-                base,
-                preference,
-                text: view.text(&index)?,
-                path: index.path().to_owned(),
-            });
-        }
-    }
-    Ok(texts)
-}
-
-/// The version of a package that apt would install.
-#[derive(Debug, Clone)]
-struct Candidate<'a> {
-    base: Base,
-    preference: Preference,
-    index: &'a str,
-    stanza: Stanza<'a>,
-}
-
-impl Candidate<'_> {
-    /// Between equal versions the suite that is declared first wins.
-    fn is_better_than(&self, other: &Self) -> bool {
-        let by_preference = other.preference.cmp(&self.preference);
-        let order = by_preference.then_with(|| version::compare(self.stanza.version, other.stanza.version));
-        order.is_gt()
-    }
-
-    fn deb(&self) -> Result<DebRef, PackageError> {
-        let stanza = &self.stanza;
-        let Known { sha256, size } =
-            stanza.known().map_err(|source| PackageError::Index { path: self.index.to_owned(), source })?;
-        Ok(DebRef {
-            name: stanza.package.to_owned(),
-            version: stanza.version.to_owned(),
-            architecture: stanza.architecture.to_owned(),
-            base: self.base,
-            path: stanza.filename.to_owned(),
-            sha256,
-            size,
-        })
-    }
-}
-
 /// All candidates by name, and who provides which virtual package.
 struct Universe<'a> {
     bases: Vec<Base>,
@@ -148,16 +62,7 @@ struct Universe<'a> {
 
 impl<'a> Universe<'a> {
     fn read(texts: &'a [IndexText]) -> Result<Self, PackageError> {
-        let mut candidates: BTreeMap<&str, Candidate<'_>> = BTreeMap::new();
-        for IndexText { base, preference, path, text } in texts {
-            for stanza in stanzas(text) {
-                let next = Candidate { base: *base, preference: *preference, index: path, stanza };
-                match candidates.get(next.stanza.package) {
-                    Some(best) if !next.is_better_than(best) => {}
-                    _ => drop(candidates.insert(next.stanza.package, next)),
-                }
-            }
-        }
+        let candidates = best(texts);
         let mut providers: HashMap<&str, Vec<_>> = HashMap::new();
         for (name, candidate) in &candidates {
             for virtual_package in dependency::parse(candidate.stanza.provides).flatten() {
@@ -241,6 +146,7 @@ impl<'a> Universe<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packages::Preference;
 
     fn stanza(name: &str, version: &str, fields: &str) -> String {
         let sha = "0".repeat(64);

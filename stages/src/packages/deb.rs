@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::PackageError;
 use super::compression::Compression;
+use super::{PackageError, deb822};
 
 const MAGIC: &[u8; 8] = b"!<arch>\n";
 
@@ -32,6 +32,41 @@ pub fn open_deb(path: &Path, member: Member) -> Result<Box<dyn Read + Send>, Pac
     read_deb(io::BufReader::new(file), member)
         .map_err(PackageError::io("read", path))?
         .ok_or_else(|| PackageError::NotDeb { path: path.to_owned() })
+}
+
+/// What a .deb says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The package.
+    pub name: String,
+    /// Its version, with the epoch that file names leave out.
+    pub version: String,
+    /// `amd64`, or `all`.
+    pub architecture: String,
+}
+
+/// Reads the control file of the .deb at `path`.
+pub fn identify(path: &Path) -> Result<Identity, PackageError> {
+    let text = control(open_deb(path, Member::Control)?).map_err(PackageError::io("read", path))?;
+    let field = |name| {
+        let value = deb822::field(&text, name).map(str::to_owned);
+        value.ok_or_else(|| PackageError::NotDeb { path: path.to_owned() })
+    };
+    Ok(Identity { name: field("Package")?, version: field("Version")?, architecture: field("Architecture")? })
+}
+
+/// The text of the control file in a control tarball; empty without one.
+fn control(tarball: impl Read) -> io::Result<String> {
+    let mut tarball = tar::Archive::new(tarball);
+    for entry in tarball.entries()? {
+        let mut entry = entry?;
+        if matches!(entry.path_bytes().as_ref(), b"./control" | b"control") {
+            let mut text = Vec::new();
+            entry.read_to_end(&mut text)?;
+            return Ok(String::from_utf8_lossy(&text).into_owned());
+        }
+    }
+    Ok(String::new())
 }
 
 /// The decompressed tarball of a .deb; `None` if it is no .deb.
@@ -112,6 +147,24 @@ mod tests {
         let deb = deb();
         assert_eq!(text(&deb, Member::Control).as_deref(), Some("control"));
         assert_eq!(text(&deb, Member::Data).as_deref(), Some("data!"));
+    }
+
+    #[test]
+    fn a_deb_says_who_it_is() {
+        let text = "Package: hello\nVersion: 1:2.10-5\nArchitecture: amd64\n";
+        let mut tarball = tar::Builder::new(Vec::new());
+        for (name, text) in [("./md5sums", ""), ("./control", text)] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(text.len() as u64);
+            tarball.append_data(&mut header, name, text.as_bytes()).unwrap();
+        }
+        let tarball = zstd::encode_all(&tarball.into_inner().unwrap()[..], 3).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [MAGIC.to_vec(), member("control.tar.zst", &tarball)].concat()).unwrap();
+        let Identity { name, version, architecture } = identify(file.path()).unwrap();
+        assert_eq!([name.as_str(), &version, &architecture], ["hello", "1:2.10-5", "amd64"]);
+        std::fs::write(file.path(), deb()).unwrap();
+        assert!(identify(file.path()).is_err());
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::body::{Body, Frame, SizeHint};
-use ibuild_cache::Sha256;
 
 use super::body::ProxyBody;
+use super::view::ArchiveFile;
 
 /// How a request was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,7 +65,7 @@ pub struct Exchange {
     /// The status that was answered.
     pub status: StatusCode,
     /// What the answer is, where that is known.
-    pub sha256: Option<Sha256>,
+    pub file: Option<ArchiveFile>,
     /// How it was answered.
     pub verdict: Verdict,
     /// What was wrong: why it was refused, or why it was passed on or is stale.
@@ -110,25 +110,33 @@ pub struct StageFetch {
     /// The address that was asked for.
     pub address: String,
     /// What it is, where the view knows it.
-    pub sha256: Option<Sha256>,
+    pub file: Option<ArchiveFile>,
     /// How it was answered.
     pub verdict: Verdict,
+    /// Why it was refused, if it was.
+    pub problem: Option<String>,
 }
 
 /// What a stage has asked for, in order.
 #[derive(Default)]
-pub(super) struct StageFetches(Mutex<Vec<StageFetch>>);
+pub struct StageFetches(Mutex<Vec<StageFetch>>);
 
 impl StageFetches {
-    pub(super) fn take(&self) -> Vec<StageFetch> {
+    /// All so far; they are forgotten here.
+    pub fn take(&self) -> Vec<StageFetch> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl ExchangeObserver for StageFetches {
     fn answered(&self, exchange: &Exchange) {
-        let Exchange { address, sha256, verdict, .. } = exchange.clone();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(StageFetch { address, sha256, verdict });
+        let Exchange { address, file, verdict, problem, .. } = exchange.clone();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(StageFetch {
+            address,
+            file,
+            verdict,
+            problem,
+        });
     }
 }
 

@@ -1,18 +1,23 @@
-//! `ibuild.lock`: which state of the archives a project is built from. Text, one line per fact, sorted, so that
-//! a change reads well in a diff. No host is in it: any mirror will do, the digests decide.
+//! `ibuild.lock`: which state of the archives a project is built from, and which packages its stages use. Text, one line
+//! per fact, sorted, so that a change reads well in a diff. No host is in it: any mirror will do, the digests decide.
 //!
 //! ```text
 //! format 1
 //! release debian main trixie sha256:b5f0… 140421 2026-09-12T07:55:41Z
 //! release debian security trixie-security sha256:09c1… 43409 2026-11-21T00:53:03Z 2026-11-28T00:53:03Z
+//! deb debian hello 2.10-5 amd64 53184 sha256:77aa… main pool/main/h/hello/hello_2.10-5_amd64.deb ws/tools,ws/20-x
 //! ```
+//!
+//! The releases decide what stages get. The packages follow from them and from what the stages do; they are written down
+//! when stages have run, so that a change of them is seen.
 
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::path::Path;
 
 use super::time::Timestamp;
-use super::{Base, Known, Name, PackageError};
+use super::{Base, DebRef, Known, Name, PackageError};
 
 const FORMAT: &str = "1";
 const HEADER: &str =
@@ -22,6 +27,51 @@ const HEADER: &str =
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lock {
     releases: Vec<LockedRelease>,
+    debs: BTreeMap<LockedDeb, BTreeSet<String>>,
+}
+
+/// A package that stages use.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LockedDeb {
+    /// The archive's name in the recipe.
+    pub archive: Name,
+    /// What it is, and where in the archive.
+    pub deb: DebRef,
+}
+
+/// What another lock says that this one does not, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LockChange {
+    /// A suite is at another state.
+    Release {
+        /// The archive and the suite.
+        suite: String,
+        /// When the state was made before, if it was locked.
+        old: Option<Timestamp>,
+        /// When the state is made now, if it is locked.
+        new: Option<Timestamp>,
+    },
+    /// A package is there that was not.
+    Added(LockedDeb),
+    /// A package is there no more.
+    Removed(LockedDeb),
+    /// A package is used by other stages.
+    Stages(LockedDeb),
+}
+
+impl fmt::Display for LockChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let deb =
+            |LockedDeb { deb, .. }: &LockedDeb| format!("{} {} {}", deb.name, deb.version, deb.architecture);
+        match self {
+            Self::Release { suite, old: Some(old), new: Some(new) } => write!(f, "{suite}: {old} -> {new}"),
+            Self::Release { suite, old: None, new: Some(new) } => write!(f, "{suite}: new, of {new}"),
+            Self::Release { suite, .. } => write!(f, "{suite}: not in the recipe any more"),
+            Self::Added(locked) => write!(f, "+ {}", deb(locked)),
+            Self::Removed(locked) => write!(f, "- {}", deb(locked)),
+            Self::Stages(locked) => write!(f, "{}: used by other stages", deb(locked)),
+        }
+    }
 }
 
 /// The signed root of one suite.
@@ -86,7 +136,62 @@ impl Lock {
         self.releases.iter().find(is_it)
     }
 
-    /// Replaces everything that is locked of an archive.
+    /// The packages with the stages that use them, sorted.
+    pub fn debs(&self) -> impl Iterator<Item = (&LockedDeb, &BTreeSet<String>)> {
+        self.debs.iter()
+    }
+
+    /// Replaces the packages that a stage uses.
+    pub fn set_stage(&mut self, stage: &str, archive: &Name, debs: &[DebRef]) {
+        self.retain_stages(|name| name != stage);
+        for deb in debs {
+            let locked = LockedDeb { archive: archive.clone(), deb: deb.clone() };
+            self.debs.entry(locked).or_default().insert(stage.to_owned());
+        }
+    }
+
+    /// Puts another version in the place of a package, for all stages that use it.
+    pub fn exchange(&mut self, old: &LockedDeb, new: Option<&DebRef>) {
+        let Some(stages) = self.debs.remove(old) else { return };
+        if let Some(deb) = new {
+            let new = LockedDeb { archive: old.archive.clone(), deb: deb.clone() };
+            self.debs.entry(new).or_default().extend(stages);
+        }
+    }
+
+    /// Forgets the packages of all other stages.
+    pub fn retain_stages(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.debs.values_mut().for_each(|stages| stages.retain(|stage| wanted(stage)));
+        self.debs.retain(|_, stages| !stages.is_empty());
+    }
+
+    /// What `new` says otherwise, in the order of its lines.
+    pub fn changes(&self, new: &Self) -> Vec<LockChange> {
+        let suites = |lock: &Self| -> BTreeMap<String, LockedRelease> {
+            let named = |r: &LockedRelease| (format!("{} {}", r.archive, r.suite), r.clone());
+            lock.releases.iter().map(named).collect()
+        };
+        let (before, after) = (suites(self), suites(new));
+        let all: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        let moved = all.into_iter().filter(|suite| before.get(*suite) != after.get(*suite));
+        let date = |lock: &BTreeMap<String, LockedRelease>, suite: &String| lock.get(suite).map(|r| r.date);
+        let release = |suite: &String| LockChange::Release {
+            suite: suite.clone(),
+            old: date(&before, suite),
+            new: date(&after, suite),
+        };
+        let mut changes: Vec<_> = moved.map(release).collect();
+        let debs: BTreeSet<_> = self.debs.keys().chain(new.debs.keys()).collect();
+        changes.extend(debs.into_iter().filter_map(|deb| match (self.debs.get(deb), new.debs.get(deb)) {
+            (None, _) => Some(LockChange::Added(deb.clone())),
+            (_, None) => Some(LockChange::Removed(deb.clone())),
+            (old, new) if old != new => Some(LockChange::Stages(deb.clone())),
+            _ => None,
+        }));
+        changes
+    }
+
+    /// Replaces everything that is locked of an archive, but what stages use of it.
     pub fn set_archive(&mut self, archive: &str, releases: Vec<LockedRelease>) {
         self.releases.retain(|release| release.archive.as_str() != archive);
         self.releases.extend(releases);
@@ -104,12 +209,22 @@ impl Lock {
         }
         let mut lock = Self::default();
         for (number, line) in lines {
-            let release = parse_release(line);
-            let release = release.ok_or_else(|| LockError::Line { number, line: line.to_owned() })?;
-            lock.releases.push(release);
+            let read = lock.read_line(line);
+            read.ok_or_else(|| LockError::Line { number, line: line.to_owned() })?;
         }
         lock.releases.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
         Ok(lock)
+    }
+
+    fn read_line(&mut self, line: &str) -> Option<()> {
+        match line.split_ascii_whitespace().next()? {
+            "deb" => {
+                let (deb, stages) = parse_deb(line)?;
+                self.debs.entry(deb).or_default().extend(stages);
+            }
+            _ => self.releases.push(parse_release(line)?),
+        }
+        Some(())
     }
 
     /// The lock as text; equal locks give equal texts.
@@ -122,6 +237,15 @@ impl Lock {
                 write!(text, " {until}").expect("memory");
             }
             text.push('\n');
+        }
+        for (LockedDeb { archive, deb }, stages) in &self.debs {
+            let DebRef { name, version, architecture, base, path, sha256, size } = deb;
+            let stages = stages.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+            writeln!(
+                text,
+                "deb {archive} {name} {version} {architecture} {size} {sha256} {base} {path} {stages}"
+            )
+            .expect("memory");
         }
         text
     }
@@ -177,6 +301,24 @@ fn parse_release(line: &str) -> Option<LockedRelease> {
     })
 }
 
+fn parse_deb(line: &str) -> Option<(LockedDeb, Vec<String>)> {
+    let words: Vec<_> = line.split_ascii_whitespace().collect();
+    let ["deb", archive, name, version, architecture, size, sha256, base, path, stages] = words[..] else {
+        return None;
+    };
+    let deb = DebRef {
+        name: name.parse::<Name>().ok()?.to_string(),
+        version: version.to_owned(),
+        architecture: architecture.parse::<Name>().ok()?.to_string(),
+        base: base.parse().ok()?,
+        path: path.to_owned(),
+        sha256: sha256.parse().ok()?,
+        size: size.parse().ok()?,
+    };
+    let locked = LockedDeb { archive: archive.parse().ok()?, deb };
+    Some((locked, stages.split(',').map(str::to_owned).collect()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,7 +329,11 @@ mod tests {
         2026-09-12T07:55:41Z\n\
         release debian security trixie-security \
         sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210 43409 2026-11-21T00:53:03Z \
-        2026-11-28T00:53:03Z\n";
+        2026-11-28T00:53:03Z\n\
+        deb debian hello 2.10-5 amd64 53184 \
+        sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef main pool/hello.deb ws/a,ws/b\n\
+        deb debian vim 2:9.1 amd64 7 \
+        sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdee security pool/vim.deb ws/b\n";
 
     #[test]
     fn text_and_back() {
@@ -204,9 +350,52 @@ mod tests {
         let lock = Lock::parse(TEXT).unwrap();
         let mut reversed = Lock::default();
         reversed.set_archive("debian", lock.releases().iter().rev().cloned().collect());
+        let debian = "debian".parse().unwrap();
+        for stage in ["ws/b", "ws/a"] {
+            let of_stage = |(_, stages): &(_, &BTreeSet<String>)| stages.contains(stage);
+            let debs = lock.debs().filter(of_stage).map(|(locked, _)| locked.deb.clone());
+            let mut debs: Vec<_> = debs.collect();
+            debs.reverse();
+            reversed.set_stage(stage, &debian, &debs);
+        }
         assert_eq!(reversed.to_text(), TEXT);
         reversed.set_archive("debian", Vec::new());
+        reversed.retain_stages(|_| false);
         assert_eq!(reversed, Lock::default());
+    }
+
+    #[test]
+    fn a_package_is_exchanged_for_all_stages() {
+        let mut lock = Lock::parse(TEXT).unwrap();
+        let (hello, vim) = {
+            let mut debs = lock.debs().map(|(locked, _)| locked.clone());
+            (debs.next().unwrap(), debs.next().unwrap())
+        };
+        let newer = DebRef { version: "2.10-6".to_owned(), ..hello.deb.clone() };
+        lock.exchange(&hello, Some(&newer));
+        lock.exchange(&vim, None);
+        let left: Vec<_> = lock.debs().map(|(l, stages)| (l.deb.version.as_str(), stages.len())).collect();
+        assert_eq!(left, [("2.10-6", 2)]);
+    }
+
+    #[test]
+    fn what_changes_is_told() {
+        let lock = Lock::parse(TEXT).unwrap();
+        assert_eq!(lock.changes(&lock), []);
+        let mut new =
+            Lock::parse(&TEXT.replace("2.10-5", "2.10-6").replace("07:55:41Z", "09:00:00Z")).unwrap();
+        new.retain_stages(|stage| stage != "ws/a");
+        new.set_stage("ws/c", &"debian".parse().unwrap(), &[lock.debs().nth(1).unwrap().0.deb.clone()]);
+        let told: Vec<_> = lock.changes(&new).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "debian trixie: 2026-09-12T07:55:41Z -> 2026-09-12T09:00:00Z",
+                "- hello 2.10-5 amd64",
+                "+ hello 2.10-6 amd64",
+                "vim 2:9.1 amd64: used by other stages"
+            ]
+        );
     }
 
     #[test]

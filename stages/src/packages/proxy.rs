@@ -51,6 +51,11 @@ impl ServeGuard {
     pub fn finish(self) -> Vec<StageFetch> {
         self.fetches.take()
     }
+
+    /// What the stage asks for, also when this value is gone.
+    pub fn fetches(&self) -> Arc<StageFetches> {
+        self.fetches.clone()
+    }
 }
 
 /// The living archive being served. Dropped, it stops: the listener and all of its connections are closed.

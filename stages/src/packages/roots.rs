@@ -51,6 +51,41 @@ impl Acceptance<'_> {
     }
 }
 
+/// The current root of a suite, verified and accepted.
+struct Root {
+    signed: Vec<u8>,
+    pinned: PinnedPocket,
+}
+
+fn current(
+    store: &Store,
+    archive: &Archive,
+    fetcher: &Fetcher,
+    verifier: &dyn Verifier,
+    acceptance: Acceptance<'_>,
+) -> Result<Vec<Root>, PackageError> {
+    let look = |pocket: Pocket| {
+        let signed = fetcher.fetch_root(pocket.base, &pocket.inrelease())?;
+        let release = trust(store, &pocket, &signed, verifier)?;
+        acceptance.check(&archive.name, &pocket, &release)?;
+        let inrelease = Known { sha256: sha256_of(&signed), size: signed.len() as u64 };
+        Ok(Root { signed, pinned: PinnedPocket { pocket, inrelease, release } })
+    };
+    archive.pockets()?.into_iter().map(look).collect()
+}
+
+/// What a lock of the current state would say, by a look at the signed root of each suite and nothing else.
+pub fn glance(
+    store: &Store,
+    archive: &Archive,
+    fetcher: &Fetcher,
+    verifier: &dyn Verifier,
+    acceptance: Acceptance<'_>,
+) -> Result<Vec<LockedRelease>, PackageError> {
+    let roots = current(store, archive, fetcher, verifier, acceptance)?;
+    roots.into_iter().map(|root| Ok(lock_entry(archive.name.parse()?, root.pinned))).collect()
+}
+
 /// Fetches and verifies the current root of every suite and the indices that are declared, all or nothing, and
 /// returns what the lock has to say. Afterwards the store has all that [`super::ArchiveView::open`] and
 /// a resolution need.
@@ -62,21 +97,17 @@ pub fn record(
     acceptance: Acceptance<'_>,
 ) -> Result<Vec<LockedRelease>, PackageError> {
     let architecture = archive.architecture.parse()?;
-    let (mut roots, mut indices, mut locked) = (Vec::new(), Vec::new(), Vec::new());
-    for pocket in archive.pockets()? {
-        let signed = fetcher.fetch_root(pocket.base, &pocket.inrelease())?;
-        let release = trust(store, &pocket, &signed, verifier)?;
-        acceptance.check(&archive.name, &pocket, &release)?;
-        let inrelease = Known { sha256: sha256_of(&signed), size: signed.len() as u64 };
-        let pinned = PinnedPocket { pocket, inrelease, release };
-        indices.extend(pinned.declared_indices(&architecture)?);
-        locked.push(lock_entry(archive.name.parse()?, pinned));
-        roots.push(signed);
+    let roots = current(store, archive, fetcher, verifier, acceptance)?;
+    let mut indices = Vec::new();
+    for root in &roots {
+        indices.extend(root.pinned.declared_indices(&architecture)?);
     }
     fetcher.fetch_all(&indices, PARALLEL)?;
     // The roots come last: a suite whose root is in the store is complete.
-    for root in roots {
-        store.packages().put(&root)?;
+    let mut locked = Vec::new();
+    for Root { signed, pinned } in roots {
+        store.packages().put(&signed)?;
+        locked.push(lock_entry(archive.name.parse()?, pinned));
     }
     Ok(locked)
 }

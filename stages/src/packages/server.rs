@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
-use ibuild_cache::Sha256;
 
 use super::PackageError;
 use super::answer::{Answer, answer};
@@ -91,7 +90,7 @@ impl From<PackageError> for Problem {
 /// An answer, and how it came about.
 struct Answered {
     verdict: Verdict,
-    sha256: Option<Sha256>,
+    file: Option<ArchiveFile>,
     problem: Option<String>,
     response: Response<ProxyBody>,
 }
@@ -120,10 +119,10 @@ impl Server {
             },
             Err(problem) => Err(problem),
         };
-        let Answered { verdict, sha256, problem, response } =
+        let Answered { verdict, file, problem, response } =
             answered.unwrap_or_else(|problem| self.refuse(client, &address, problem));
         let status = response.status();
-        let exchange = Exchange { client, method, address, status, sha256, verdict, problem };
+        let exchange = Exchange { client, method, address, status, file, verdict, problem };
         Ok(response.map(|body| WatchedBody::of(exchange, body, since, &self.observer)))
     }
 
@@ -153,15 +152,14 @@ impl Server {
             Some(bytes) => self.stored(request, file, bytes),
             None => return self.coming(request, file).await,
         };
-        Ok(Answered { verdict: Verdict::Hit, sha256: Some(file.known.sha256), problem: None, response })
+        Ok(Answered { verdict: Verdict::Hit, file: Some(file.clone()), problem: None, response })
     }
 
     /// A file that is on its way. Whoever wants a part of it gets the whole.
     async fn coming(&self, request: &Request<Incoming>, file: &ArchiveFile) -> Result<Answered, Problem> {
         let (download, joined) = self.shared.join(file);
         let verdict = if joined == Joined::Begun { Verdict::Miss } else { Verdict::Joined };
-        let answered =
-            |response| Answered { verdict, sha256: Some(file.known.sha256), problem: None, response };
+        let answered = |response| Answered { verdict, file: Some(file.clone()), problem: None, response };
         let mut progress = download.follow();
         if file.known.size > STREAM_FROM {
             let begun = progress.wait_for(|p| p.written > 0 || p.outcome.is_some()).await;
@@ -189,7 +187,7 @@ impl Server {
         let body = relay::verified(&self.shared, file).await?;
         Ok(Answered {
             verdict: Verdict::Passed,
-            sha256: Some(file.known.sha256),
+            file: Some(file.clone()),
             problem: Some(format!("it could not be kept: {why}")),
             response: response::whole(&file.known, body),
         })
@@ -204,7 +202,8 @@ impl Server {
     }
 
     fn root(&self, request: &Request<Incoming>, root: Root) -> Answered {
-        let Root { known, signed, state } = root;
+        let Root { file, signed, state } = root;
+        let known = file.known;
         let (verdict, problem) = match state {
             RootState::Fetched => (Verdict::Miss, None),
             RootState::Recent => (Verdict::Hit, None),
@@ -214,7 +213,7 @@ impl Server {
             &Method::HEAD => response::whole(&known, ProxyBody::text("")),
             _ => response::at_hand(&known, Content::Memory(signed), answer(request.headers(), &known)),
         };
-        Answered { verdict, sha256: Some(known.sha256), problem, response }
+        Answered { verdict, file: Some(file), problem, response }
     }
 
     async fn pass(&self, request: &Request<Incoming>, target: &Target) -> Result<Answered, Problem> {
@@ -223,13 +222,13 @@ impl Server {
             &Method::HEAD => passed.map(|_| ProxyBody::text("")),
             _ => passed,
         };
-        Ok(Answered { verdict: Verdict::Passed, sha256: None, problem: None, response })
+        Ok(Answered { verdict: Verdict::Passed, file: None, problem: None, response })
     }
 
     fn refuse(&self, client: IpAddr, address: &str, problem: Problem) -> Answered {
         let text = format!("{}: {}\n", self.site.complaint(client, address), problem.text);
         let response = response::refusal(problem.status, text);
         let verdict = Verdict::Refused(problem.status);
-        Answered { verdict, sha256: None, problem: Some(problem.text), response }
+        Answered { verdict, file: None, problem: Some(problem.text), response }
     }
 }

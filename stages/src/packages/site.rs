@@ -8,7 +8,6 @@ use bytes::Bytes;
 use super::address::Addresses;
 use super::fetch::Shared;
 use super::live::{Clients, Live, Statistics};
-use super::release::Known;
 use super::server::Problem;
 use super::target::Target;
 use super::view::{ArchiveFile, ArchiveView, Lookup};
@@ -40,7 +39,7 @@ pub(super) enum Found {
 
 /// A signed root as it is given out.
 pub(super) struct Root {
-    pub known: Known,
+    pub file: ArchiveFile,
     pub signed: Bytes,
     pub state: RootState,
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ibuild_stages::packages::{Base, FetchError, FetchReason, Lookup, PackageError, Upstream};
+use ibuild_stages::packages::{Base, FetchError, FetchReason, Lookup, PackageError, Upstream, candidates};
 
-use crate::archive::{Setup, fetcher, file, noise, small};
+use crate::archive::{SMALL, Setup, fetcher, file, noise, sha256, small};
 use crate::upstream::{FakeUpstream, Reply};
 
 /// Fetches a file that a mirror serves in its own way.
@@ -119,6 +119,15 @@ fn the_next_mirror_is_asked_whatever_is_wrong_with_the_first() {
         assert_eq!((setup.upstream.seen("/debian/f").len(), second.seen("/debian/f").len()), (1, 1));
         assert_eq!(fetcher.fetch_root(Base::Main, "g").unwrap(), small());
     }
+}
+
+#[test]
+fn candidates_are_found_by_name() {
+    let setup = Setup::with_archive();
+    let view = setup.view(&setup.record().unwrap()).unwrap();
+    let found = candidates(&view, &setup.fetcher, &["none", "small"].into()).unwrap();
+    let told: Vec<_> = found.iter().map(|deb| (deb.name.as_str(), deb.sha256, deb.path.as_str())).collect();
+    assert_eq!(told, [("small", sha256(&small()), SMALL)]);
 }
 
 #[test]

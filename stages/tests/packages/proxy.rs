@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ibuild_stages::packages::{Proxy, ServeGuard, StageFetch, Verdict};
 
-use crate::archive::{BIG, Setup, big, noise, sha256, small};
+use crate::archive::{BIG, Setup, big, file, noise, sha256, small};
 use crate::client::{get, request};
 use crate::upstream::Reply;
 
@@ -32,10 +32,12 @@ fn the_second_time_needs_no_mirror() {
     let by_hash = format!("dists/trixie/main/binary-amd64/by-hash/SHA256/{}", sha256(&index.body).hex());
     assert_eq!(get(proxy, &by_hash, &[]).body, index.body);
     let fetches = guard.finish();
+    let file = file(&["pool/main/s/small_1+b~1_amd64.deb"], &small());
     let fetch = |verdict| StageFetch {
         address: format!("http://deb.debian.org/debian/{SMALL}"),
-        sha256: Some(sha256(&small())),
+        file: Some(file.clone()),
         verdict,
+        problem: None,
     };
     assert_eq!(fetches[..2], [fetch(Verdict::Miss), fetch(Verdict::Hit)]);
 }

@@ -55,7 +55,10 @@ pub(super) fn run(
         timeout: context.step.timeout,
         limits: context.step.limits,
     };
-    root.run(context.builder, &context.name.to_string(), work)?.capture(context.builder, context.step)
+    let name = context.name.to_string();
+    let root = root.run(context.builder, &name, work)?;
+    context.builder.note_used(&name, debs);
+    root.capture(context.builder, context.step)
 }
 
 fn resolve(

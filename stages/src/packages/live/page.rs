@@ -129,7 +129,7 @@ mod tests {
             method: "GET".to_owned(),
             address: "http://x/<script>".to_owned(),
             status: StatusCode::OK,
-            sha256: None,
+            file: None,
             verdict,
             problem: problem.map(str::to_owned),
         };

@@ -16,7 +16,7 @@ use super::super::release::{Known, Release};
 use super::super::roots::trust;
 use super::super::server::Problem;
 use super::super::site::{Root, RootState};
-use super::super::view::{PinnedPocket, sha256_of};
+use super::super::view::{ArchiveFile, PinnedPocket, sha256_of};
 use super::super::{Base, Name, PackageError, Pocket, Timestamp, Verifier};
 
 /// For so long a root is not asked for again: a dozen clients that update at once ask the mirror once.
@@ -123,7 +123,9 @@ impl Roots {
         let adopted = self.adopted.read().unwrap_or_else(PoisonError::into_inner);
         let latest = adopted.get(&(base, suite.clone())).and_then(|states| states.first());
         let latest = latest.expect("a look at the mirror ends with a state");
-        Ok(Root { known: latest.pinned.inrelease, signed: latest.signed.clone(), state })
+        let PinnedPocket { pocket, inrelease, .. } = &*latest.pinned;
+        let file = ArchiveFile { base, paths: vec![pocket.inrelease()], known: *inrelease };
+        Ok(Root { file, signed: latest.signed.clone(), state })
     }
 
     /// Looks at the mirror. Afterwards there is a state, and maybe something wrong with the mirror; or there is none.

@@ -1,0 +1,181 @@
+//! `ibuild lock`: writes down what the project is built from, or looks whether the mirrors still have it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use ibuild::graph::{PlannedStage, StageId};
+use ibuild::stages::build::{Builder, Observed, PackageChange, Project, StageError, Unlocked};
+use ibuild::stages::packages::{LockChange, LockedRelease, Timestamp};
+
+use super::plan;
+use crate::cli::{Global, LockArgs};
+use crate::interrupt;
+use crate::session::{How, Session, listed_stages};
+use crate::terminal::print;
+use crate::ui::{Mode, Ui};
+
+pub fn run(global: &Global, args: &LockArgs) -> Result<ExitCode> {
+    let session = Session::open(global, &[])?;
+    let _shared = session.share_store()?;
+    let project = Project::new(&session.recipe);
+    let ui = Ui::new(if global.quiet { Mode::Quiet } else { Mode::Normal }, &project.graph);
+    let observer = Arc::new(ui.clone());
+    let cancel = interrupt::cancel_on_signals()?;
+    let builder = session.builder(&project, How::default(), cancel, observer.clone(), observer)?;
+    let done = if args.check { check(&session, &builder) } else { write(&session, &project, &builder, &ui) };
+    ui.end();
+    let (report, status) = done?;
+    print(&report)?;
+    Ok(status)
+}
+
+/// Locks what is not locked yet, and takes down the packages of every stage that is fresh.
+fn write(
+    session: &Session,
+    project: &Project<'_>,
+    builder: &Builder<'_>,
+    ui: &Ui,
+) -> Result<(String, ExitCode)> {
+    let before = builder.archives().lock()?;
+    for name in session.recipe.archives.keys() {
+        builder.archives().ensure_locked(name)?;
+    }
+    let planned = plan::with(session, project, builder, &listed_stages(project))?;
+    let fresh: Vec<_> = planned.stages.iter().filter(|s| s.is_fresh()).map(|s| s.stage).collect();
+    let observed = builder.observe(&fresh, &session.memory())?;
+    if observed.after != observed.before {
+        builder.archives().write_lock(observed.after.clone())?;
+    }
+    let waiting = planned.stages.iter().filter(|stage| !PlannedStage::is_fresh(stage)).count();
+    if waiting > 0 {
+        ui.note("lock", &format!("{waiting} stages are not built: what they install is added when they are"));
+    }
+    let changes = before.changes(&observed.after);
+    let mut report: String = changes.iter().map(|change| format!("{change}\n")).collect();
+    let (suites, debs) = (observed.after.releases().len(), observed.after.debs().count());
+    report += &format!("locked: {suites} suites, {debs} packages\n");
+    Ok((report, ExitCode::SUCCESS))
+}
+
+/// How the lock stands to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// The mirrors have what is locked.
+    Same = 0,
+    /// They have another state, with the same packages.
+    Moved = 10,
+    /// Locked packages have other versions.
+    Changed = 20,
+    /// The locked state is past its time.
+    Stale = 30,
+}
+
+fn check(session: &Session, builder: &Builder<'_>) -> Result<(String, ExitCode)> {
+    let (lock, now) = (builder.archives().lock()?, Timestamp::now());
+    let (mut report, mut worst) = (String::new(), Standing::Same);
+    for name in session.recipe.archives.keys() {
+        if !lock.releases().iter().any(|release| release.archive.as_str() == name.as_str()) {
+            return Err(StageError::NotLocked { archive: name.to_string() }.into());
+        }
+        let outlook = builder.archives().outlook(name, &[])?;
+        for new in &outlook.releases {
+            let old = lock.release(new.archive.as_str(), new.base, &new.suite);
+            let (standing, line) = standing(old, new, now);
+            worst = worst.max(standing);
+            report += &line;
+        }
+        for change in &outlook.packages {
+            worst = worst.max(Standing::Changed);
+            report += &package_line(change);
+        }
+    }
+    Ok((report, ExitCode::from(worst as u8)))
+}
+
+fn standing(old: Option<&LockedRelease>, new: &LockedRelease, now: Timestamp) -> (Standing, String) {
+    let suite = format!("{}  {}", new.archive, new.suite);
+    let Some(old) = old else {
+        return (Standing::Changed, format!("{suite}  not locked; the mirror has {}\n", new.date));
+    };
+    let moved = if old.inrelease == new.inrelease { Standing::Same } else { Standing::Moved };
+    let dates = match moved {
+        Standing::Same => format!("{} unchanged", old.date),
+        _ => format!("{} -> {}", old.date, new.date),
+    };
+    match old.valid_until.filter(|until| *until < now) {
+        Some(until) => (Standing::Stale, format!("{suite}  {dates}; what is locked expired on {until}\n")),
+        None => (moved, format!("{suite}  {dates}\n")),
+    }
+}
+
+/// A line for a package that changes.
+pub fn package_line(change: &PackageChange) -> String {
+    let old = &change.old.deb;
+    match &change.new {
+        Some(new) if new.version == old.version => {
+            format!("{} {}  {} built again\n", old.name, old.architecture, old.version)
+        }
+        Some(new) => format!("{} {}  {} -> {}\n", old.name, old.architecture, old.version, new.version),
+        None => format!("{} {}  {} is gone\n", old.name, old.architecture, old.version),
+    }
+}
+
+/// After a build: the lock says what its stages were made of, or the build has failed.
+pub fn settle(
+    session: &Session,
+    builder: &Builder<'_>,
+    stages: &[StageId],
+    unlocked: Unlocked,
+    ui: &Ui,
+) -> Result<()> {
+    let Observed { before, after, .. } = builder.observe(stages, &session.memory())?;
+    let changes = before.changes(&after);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    if unlocked == Unlocked::Refuse {
+        return Err(StageError::LockDrift { changes }.into());
+    }
+    builder.archives().write_lock(after)?;
+    ui.note("lock", &counts(&changes));
+    Ok(())
+}
+
+fn counts(changes: &[LockChange]) -> String {
+    let count = |is_it: fn(&LockChange) -> bool| changes.iter().filter(|change| is_it(change)).count();
+    let added = count(|change| matches!(change, LockChange::Added(_)));
+    let removed = count(|change| matches!(change, LockChange::Removed(_)));
+    match (added, removed) {
+        (0, 0) => "`ibuild.lock` says which other stages use the same packages".to_owned(),
+        _ => format!("`ibuild.lock` has {added} packages more and {removed} less"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ibuild::stages::packages::Lock;
+
+    fn release(digit: char, date: &str, until: &str) -> LockedRelease {
+        let sha256 = digit.to_string().repeat(64);
+        let text = format!("format 1\nrelease debian main trixie sha256:{sha256} 1 {date} {until}\n");
+        Lock::parse(&text).unwrap().releases()[0].clone()
+    }
+
+    #[test]
+    fn standings() {
+        let now = "2026-10-01T00:00:00Z".parse().unwrap();
+        let old = release('1', "2026-09-12T00:00:00Z", "2026-10-02T00:00:00Z");
+        let new = release('2', "2026-09-13T00:00:00Z", "");
+        let stale = release('1', "2026-09-12T00:00:00Z", "2026-09-30T00:00:00Z");
+        let check = |old: Option<&LockedRelease>, new: &LockedRelease, expected: Standing, text: &str| {
+            assert_eq!(standing(old, new, now), (expected, format!("debian  trixie  {text}\n")));
+        };
+        check(Some(&old), &old, Standing::Same, "2026-09-12T00:00:00Z unchanged");
+        check(Some(&old), &new, Standing::Moved, "2026-09-12T00:00:00Z -> 2026-09-13T00:00:00Z");
+        check(None, &new, Standing::Changed, "not locked; the mirror has 2026-09-13T00:00:00Z");
+        let expired = "2026-09-12T00:00:00Z unchanged; what is locked expired on 2026-09-30T00:00:00Z";
+        check(Some(&stale), &stale, Standing::Stale, expired);
+    }
+}

@@ -1,0 +1,104 @@
+//! Which packages stages were made of: seen by the proxy while a stage ran, kept with the result, written into the lock.
+
+use std::collections::BTreeSet;
+
+use ibuild_cache::{ActionKey, Batch, Encoder, Record, Store, Table};
+use ibuild_graph::{RunMemory, StageId};
+use serde::{Deserialize, Serialize};
+
+use super::StageError;
+use super::builder::Builder;
+use super::project::Job;
+use crate::packages::{DebRef, Identity, Lock, Name, StageFetch, Verdict, identify};
+use crate::recipe::{Network, Step, StepKind};
+
+/// The packages of one action.
+#[derive(Serialize, Deserialize)]
+struct Used(Vec<DebRef>);
+
+impl Record for Used {
+    const SCHEMA: u16 = 1;
+}
+
+fn key(action: &ActionKey) -> Vec<u8> {
+    let mut encoder = Encoder::new("ibuild used packages 1");
+    encoder.digest(action.as_bytes());
+    encoder.finish()
+}
+
+/// Adds to the facts of a result what it was made of.
+pub(super) fn put(facts: &mut Batch, action: &ActionKey, debs: Vec<DebRef>) {
+    facts.put_record(Table::Packages, &key(action), &Used(debs));
+}
+
+/// The packages that an action used; `None` if that is not known.
+pub fn used_by(store: &Store, action: &ActionKey) -> Result<Option<Vec<DebRef>>, StageError> {
+    let used = store.index().record::<Used>(Table::Packages, &key(action))?;
+    Ok(used.map(|used| used.0))
+}
+
+/// The packages among the files that a stage was served.
+pub(super) fn debs_among(store: &Store, fetches: &[StageFetch]) -> Result<Vec<DebRef>, StageError> {
+    let mut debs = BTreeSet::new();
+    for StageFetch { file, verdict, .. } in fetches {
+        let Some(file) = file.as_ref().filter(|file| file.path().ends_with(".deb")) else { continue };
+        if matches!(verdict, Verdict::Refused(_)) || store.packages().size(&file.known.sha256)?.is_none() {
+            continue;
+        }
+        let Identity { name, version, architecture } = identify(&store.packages().path(&file.known.sha256))?;
+        let (base, path, known) = (file.base, file.path().to_owned(), file.known);
+        debs.insert(DebRef {
+            name,
+            version,
+            architecture,
+            base,
+            path,
+            sha256: known.sha256,
+            size: known.size,
+        });
+    }
+    Ok(debs.into_iter().collect())
+}
+
+/// A lock, and what it would have to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// As it is.
+    pub before: Lock,
+    /// With what the stages were made of.
+    pub after: Lock,
+    /// Stages that install, and of which it is not known what.
+    pub unknown: Vec<String>,
+}
+
+/// Whether a step may install packages.
+fn installs(step: &Step) -> bool {
+    matches!(step.kind, StepKind::Bootstrap { .. }) || step.network == Network::Packages
+}
+
+impl Builder<'_> {
+    /// What the last runs of these stages, which have to be fresh, say about the lock. What others use stays as it is,
+    /// unless the recipe does not have them any more.
+    pub fn observe(&self, stages: &[StageId], memory: &RunMemory<'_>) -> Result<Observed, StageError> {
+        let before = self.archives().lock()?;
+        let (mut after, mut unknown) = (before.clone(), Vec::new());
+        for stage in stages {
+            let Job::Step { name, step } = self.project().job(*stage) else { continue };
+            if !installs(step) {
+                continue;
+            }
+            let last = memory.last_run(self.project().graph.name(*stage))?;
+            let used = last.map(|last| used_by(self.store(), &last.key)).transpose()?.flatten();
+            match used {
+                Some(debs) => {
+                    let archive: Name = self.archive_of(name).as_str().parse()?;
+                    after.set_stage(&name.to_string(), &archive, &debs);
+                }
+                None => unknown.push(name.to_string()),
+            }
+        }
+        after
+            .retain_stages(|stage| self.project().graph.find(&ibuild_graph::StageName::new(stage)).is_some());
+        Ok(Observed { before, after, unknown })
+    }
+}

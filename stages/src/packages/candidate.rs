@@ -1,0 +1,125 @@
+//! Which version of a package apt would install.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ibuild_cache::Sha256;
+use serde::{Deserialize, Serialize};
+
+use super::fetch::Fetcher;
+use super::index::{Stanza, stanzas};
+use super::view::{ArchiveFile, ArchiveView};
+use super::{Base, Known, PackageError, Preference, version};
+
+/// A .deb of an archive.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DebRef {
+    /// The package.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `amd64`, or `all`.
+    pub architecture: String,
+    /// The part of the archive it comes from.
+    pub base: Base,
+    /// Where it lies there.
+    pub path: String,
+    /// The digest of the .deb.
+    pub sha256: Sha256,
+    /// Its size.
+    pub size: u64,
+}
+
+impl DebRef {
+    /// The .deb as a file to fetch.
+    pub fn file(&self) -> ArchiveFile {
+        let known = Known { sha256: self.sha256, size: self.size };
+        ArchiveFile { base: self.base, paths: vec![self.path.clone()], known }
+    }
+}
+
+/// The versions that apt would install of packages that are called by name; those that the view does not have are left
+/// out.
+pub fn candidates(
+    view: &ArchiveView,
+    fetcher: &Fetcher,
+    names: &BTreeSet<&str>,
+) -> Result<Vec<DebRef>, PackageError> {
+    let texts = read_indices(view, fetcher)?;
+    let best = best(&texts);
+    names.iter().filter_map(|name| best.get(name)).map(Candidate::deb).collect()
+}
+
+/// The best candidate of each name.
+pub(super) fn best(texts: &[IndexText]) -> BTreeMap<&str, Candidate<'_>> {
+    let mut candidates: BTreeMap<&str, Candidate<'_>> = BTreeMap::new();
+    for IndexText { base, preference, path, text } in texts {
+        for stanza in stanzas(text) {
+            let next = Candidate { base: *base, preference: *preference, index: path, stanza };
+            match candidates.get(next.stanza.package) {
+                Some(best) if !next.is_better_than(best) => {}
+                _ => drop(candidates.insert(next.stanza.package, next)),
+            }
+        }
+    }
+    candidates
+}
+
+/// The text of an index with where it comes from.
+pub(super) struct IndexText {
+    pub(super) base: Base,
+    pub(super) preference: Preference,
+    pub(super) path: String,
+    pub(super) text: String,
+}
+
+/// The declared indices of a view.
+pub(super) fn read_indices(view: &ArchiveView, fetcher: &Fetcher) -> Result<Vec<IndexText>, PackageError> {
+    let mut texts = Vec::new();
+    for pinned in view.pockets() {
+        let indices = pinned.declared_indices(view.architecture())?;
+        fetcher.fetch_all(&indices, indices.len())?;
+        for index in indices {
+            let (base, preference) = (index.base, pinned.release.preference);
+            texts.push(IndexText {
+                base,
+                preference,
+                text: view.text(&index)?,
+                path: index.path().to_owned(),
+            });
+        }
+    }
+    Ok(texts)
+}
+
+/// The version of a package that apt would install.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate<'a> {
+    base: Base,
+    preference: Preference,
+    index: &'a str,
+    pub(super) stanza: Stanza<'a>,
+}
+
+impl Candidate<'_> {
+    /// Between equal versions the suite that is declared first wins.
+    fn is_better_than(&self, other: &Self) -> bool {
+        let by_preference = other.preference.cmp(&self.preference);
+        let order = by_preference.then_with(|| version::compare(self.stanza.version, other.stanza.version));
+        order.is_gt()
+    }
+
+    pub(super) fn deb(&self) -> Result<DebRef, PackageError> {
+        let stanza = &self.stanza;
+        let Known { sha256, size } =
+            stanza.known().map_err(|source| PackageError::Index { path: self.index.to_owned(), source })?;
+        Ok(DebRef {
+            name: stanza.package.to_owned(),
+            version: stanza.version.to_owned(),
+            architecture: stanza.architecture.to_owned(),
+            base: self.base,
+            path: stanza.filename.to_owned(),
+            sha256,
+            size,
+        })
+    }
+}
