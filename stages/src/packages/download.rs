@@ -46,6 +46,10 @@ impl Download {
             shared.observer.started(&file);
             let outcome =
                 Attempt { shared: &shared, file: &file, progress: &sender, partial: None }.run().await;
+            if outcome.is_err() {
+                // Followers may have been sent bytes that are verified by nobody any more.
+                shared.taint(file.known.sha256);
+            }
             shared.observer.finished(&file, outcome.as_ref().copied());
             shared.leave(&file.known.sha256);
             sender.send_modify(|progress| progress.outcome = Some(outcome));

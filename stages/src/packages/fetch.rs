@@ -1,8 +1,8 @@
 //! Fetches files of the archive into the store. A file gets its name only by its digest; whoever asks for one
 //! that is on its way joins the download.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU32;
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::connection::{ConnectError, Connections};
 use super::download::Download;
+use super::handed_out::HandedOut;
 use super::kept::Kept;
 use super::mirror::Mirrors;
 use super::view::ArchiveFile;
@@ -184,7 +185,7 @@ pub(super) struct Shared {
     pub(super) connections: Connections,
     pub(super) observer: Arc<dyn FetchObserver>,
     running: Mutex<HashMap<Sha256, Arc<Download>>>,
-    tainted: Mutex<HashSet<Sha256>>,
+    pub(super) handed_out: Mutex<HandedOut>,
 }
 
 impl Fetcher {
@@ -202,10 +203,10 @@ impl Fetcher {
             .build()
             .map_err(PackageError::Threads)?;
         let connections = Connections::new(patience.stall);
-        let (running, tainted) = Default::default();
+        let (running, handed_out) = Default::default();
         let store = store.packages();
         let kept = Kept::new(store.clone());
-        let shared = Shared { store, kept, upstream, patience, connections, observer, running, tainted };
+        let shared = Shared { store, kept, upstream, patience, connections, observer, running, handed_out };
         Ok(Self { shared: Arc::new(shared), runtime })
     }
 
@@ -281,14 +282,10 @@ impl Shared {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
     }
 
-    /// Remembers that bytes went out to followers which turned out to be wrong: a part that a client has kept of
-    /// this file must not be continued.
+    /// Remembers that bytes went out which turned out to be wrong: a part that a client has kept of this file must not be
+    /// continued.
     pub(super) fn taint(&self, digest: Sha256) {
-        self.tainted.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
-    }
-
-    pub(super) fn is_tainted(&self, digest: &Sha256) -> bool {
-        self.tainted.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
+        self.handed_out.lock().unwrap_or_else(PoisonError::into_inner).taint(digest);
     }
 
     /// Waits longer after each failure.

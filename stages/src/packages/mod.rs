@@ -21,6 +21,7 @@ mod download;
 mod error;
 mod exchange;
 mod fetch;
+mod handed_out;
 mod index;
 mod kept;
 mod live;

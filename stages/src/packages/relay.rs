@@ -141,6 +141,8 @@ impl Pump {
     }
 
     async fn verified(mut self, known: Known) {
+        // However it ends, what a client keeps of it may be wrong.
+        self.shared.taint(known.sha256);
         let mut hasher = <Sha256 as Digest>::Hasher::default();
         let (mut held, mut holding, mut come) = (VecDeque::new(), 0, 0);
         while let Some(piece) = self.next().await {

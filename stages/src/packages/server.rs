@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::fs::File;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use hyper::body::Incoming;
+use hyper::header::IF_RANGE;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::PackageError;
@@ -17,6 +17,7 @@ use super::exchange::{Exchange, ExchangeObserver, Verdict, WatchedBody};
 use super::fetch::{FetchError, FetchReason, Joined, Shared};
 use super::live::page;
 use super::relay;
+use super::release::Known;
 use super::response::{self, Content};
 use super::site::{Found, Root, RootState, Site};
 use super::target::{Refusal, Target};
@@ -115,7 +116,7 @@ impl Server {
         let answered = match self.admit(client) {
             Ok(()) => match self.site.statistics().and_then(|numbers| page::answer(&request, numbers)) {
                 Some(page) => return Ok(page.map(WatchedBody::unwatched)),
-                None => self.respond(&request).await,
+                None => self.respond(client, &request).await,
             },
             Err(problem) => Err(problem),
         };
@@ -133,30 +134,36 @@ impl Server {
         }
     }
 
-    async fn respond(&self, request: &Request<Incoming>) -> Result<Answered, Problem> {
+    async fn respond(&self, client: IpAddr, request: &Request<Incoming>) -> Result<Answered, Problem> {
         let target = Target::parse(request.method(), request.uri(), self.site.addresses())?;
         match self.site.find(&self.shared, &target).await? {
-            Found::File(file) => self.file(request, &file).await,
-            Found::Root(root) => Ok(self.root(request, root)),
+            Found::File(file) => self.file(client, request, &file).await,
+            Found::Root(root) => Ok(self.root(client, request, root)),
             Found::Unlisted => self.pass(request, &target).await,
         }
     }
 
-    async fn file(&self, request: &Request<Incoming>, file: &ArchiveFile) -> Result<Answered, Problem> {
+    async fn file(
+        &self,
+        client: IpAddr,
+        request: &Request<Incoming>,
+        file: &ArchiveFile,
+    ) -> Result<Answered, Problem> {
+        let answer = self.answer(client, request, &file.known);
         let bytes = match self.shared.open(file).await {
             Ok(bytes) => bytes,
             Err(e) => return self.unkept(file, FetchReason::explain(&e)).await,
         };
         let response = match bytes {
             _ if request.method() == Method::HEAD => response::whole(&file.known, ProxyBody::text("")),
-            Some(bytes) => self.stored(request, file, bytes),
-            None => return self.coming(request, file).await,
+            Some(bytes) => response::at_hand(&file.known, Content::File(bytes), answer),
+            None => return self.coming(file, answer).await,
         };
         Ok(Answered { verdict: Verdict::Hit, file: Some(file.clone()), problem: None, response })
     }
 
     /// A file that is on its way. Whoever wants a part of it gets the whole.
-    async fn coming(&self, request: &Request<Incoming>, file: &ArchiveFile) -> Result<Answered, Problem> {
+    async fn coming(&self, file: &ArchiveFile, answer: Answer) -> Result<Answered, Problem> {
         let (download, joined) = self.shared.join(file);
         let verdict = if joined == Joined::Begun { Verdict::Miss } else { Verdict::Joined };
         let answered = |response| Answered { verdict, file: Some(file.clone()), problem: None, response };
@@ -179,7 +186,7 @@ impl Server {
         let (path, sha256) = (file.path().to_owned(), file.known.sha256);
         let bytes = self.shared.open(file).await.map_err(PackageError::from)?;
         let bytes = bytes.ok_or(PackageError::NotStored { path, sha256 })?;
-        Ok(answered(self.stored(request, file, bytes)))
+        Ok(answered(response::at_hand(&file.known, Content::File(bytes), answer)))
     }
 
     /// A file that the store cannot keep goes through all the same, and is verified on the way.
@@ -193,15 +200,18 @@ impl Server {
         })
     }
 
-    fn stored(&self, request: &Request<Incoming>, file: &ArchiveFile, bytes: File) -> Response<ProxyBody> {
-        let answer = match self.shared.is_tainted(&file.known.sha256) {
-            true => Answer::Whole,
-            false => answer(request.headers(), &file.known),
+    /// What of a file to send. A part that a client continues may not be one of wrong bytes.
+    fn answer(&self, client: IpAddr, request: &Request<Incoming>, known: &Known) -> Answer {
+        let mut handed_out = self.shared.handed_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let may_continue = match request.headers().contains_key(IF_RANGE) {
+            true => handed_out.may_continue(client, known.sha256),
+            false => handed_out.is_right(&known.sha256),
         };
-        response::at_hand(&file.known, Content::File(bytes), answer)
+        handed_out.send(client, known.sha256);
+        if may_continue { answer(request.headers(), known) } else { Answer::Whole }
     }
 
-    fn root(&self, request: &Request<Incoming>, root: Root) -> Answered {
+    fn root(&self, client: IpAddr, request: &Request<Incoming>, root: Root) -> Answered {
         let Root { file, signed, state } = root;
         let known = file.known;
         let (verdict, problem) = match state {
@@ -211,7 +221,7 @@ impl Server {
         };
         let response = match request.method() {
             &Method::HEAD => response::whole(&known, ProxyBody::text("")),
-            _ => response::at_hand(&known, Content::Memory(signed), answer(request.headers(), &known)),
+            _ => response::at_hand(&known, Content::Memory(signed), self.answer(client, request, &known)),
         };
         Answered { verdict, file: Some(file), problem, response }
     }

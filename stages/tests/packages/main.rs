@@ -7,6 +7,7 @@ mod archive;
 mod client;
 mod faults;
 mod fetch;
+mod interleavings;
 mod live;
 mod proxy;
 mod signed;
