@@ -69,6 +69,11 @@ pub enum Command {
     /// Serve Debian's packages to other machines and containers, out of the cache
     #[command(after_help = PROXY_HELP)]
     Proxy(ProxyArgs),
+    /// Look into what stages are made of
+    Packages {
+        #[command(subcommand)]
+        command: PackagesCommand,
+    },
     /// Look into the cache
     Cache {
         #[command(subcommand)]
@@ -293,6 +298,26 @@ pub struct ProxyArgs {
     /// Whose signatures to trust
     #[arg(long, value_name = "FILE", default_value = ibuild::stages::packages::DEBIAN_KEYRING)]
     pub keyring: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PackagesCommand {
+    /// List the packages that the project's stages use
+    Ls(JsonArgs),
+    /// Say which stages use a package, and what needs it there
+    Why {
+        /// The package
+        name: String,
+    },
+    /// Take all packages below a directory into the cache: that of another proxy, /var/cache/apt/archives, a disc
+    Import {
+        /// The directory
+        dir: PathBuf,
+    },
+    /// Count the packages that are there and those that the project needs
+    Stats(JsonArgs),
+    /// Read all packages again; what is damaged is removed, and fetched again when needed
+    Verify(JsonArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -25,7 +25,7 @@ use crate::ui::bytes;
 const UNPACKED_BUDGET: u64 = 20 << 30;
 
 /// The lock's name, beside the recipe.
-const LOCK_FILE: &str = "ibuild.lock";
+pub const LOCK_FILE: &str = "ibuild.lock";
 
 /// A project and the store that its stages go to.
 pub struct Session {

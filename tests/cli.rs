@@ -20,6 +20,7 @@ fn help_names_every_command() {
         "lock",
         "update",
         "proxy",
+        "packages",
         "cache",
         "clean",
         "doctor",
@@ -389,4 +390,37 @@ fn mistakes_with_a_proxy_are_told_before_anybody_connects() {
     assert_eq!(refused.status, 3, "{}", refused.stderr);
     assert!(refused.stderr.contains("is an https address"), "{}", refused.stderr);
     assert_eq!(sandbox.run(&["proxy", "--allow", "lan"]).status, 2);
+}
+
+const LOCK: &str = "format 1
+release debian main trixie sha256:1111111111111111111111111111111111111111111111111111111111111111 10 2026-01-01T00:00:00Z
+deb debian hello 2.10-5 amd64 53184 sha256:2222222222222222222222222222222222222222222222222222222222222222 main pool/hello.deb ws/a,ws/b
+";
+
+#[test]
+fn packages_that_are_not_here_are_listed_as_such() {
+    let sandbox = Sandbox::with_project();
+    sandbox
+        .run(&["packages", "ls"])
+        .fails(2, "error: there is no `ibuild.lock` here\nhint: `ibuild build` writes it\n");
+    sandbox.write("ibuild.lock", LOCK);
+    let listed = sandbox.run(&["packages", "ls"]).succeeds();
+    assert_eq!(listed, "hello  2.10-5  amd64  52 KiB  ws/a,ws/b  not in the store\n");
+    let json = sandbox.run(&["packages", "ls", "--json"]).json();
+    assert_eq!(
+        (&json["packages"][0]["stored"], &json["packages"][0]["size"]),
+        (&false.into(), &53184.into())
+    );
+    let why = sandbox.run(&["packages", "why", "hello"]).succeeds();
+    assert!(why.starts_with("hello 2.10-5 amd64\n  debian pool/hello.deb, not in the store\n"), "{why}");
+    sandbox
+        .run(&["packages", "why", "helo"])
+        .fails(2, "error: no stage uses a package `helo`\nhint: did you mean `hello`?\n");
+    let stats = sandbox.run(&["packages", "stats"]).succeeds();
+    assert_eq!(stats, "stored: 0 files of archives, 0 B\nlocked: 1 packages, 52 KiB, 1 not in the store\n");
+    assert_eq!(sandbox.run(&["packages", "verify"]).succeeds(), "packages: 0 read, 0 B, 0 damaged\n");
+    sandbox.write("old/page.deb", "<html>");
+    let imported = sandbox.run(&["packages", "import", "old"]).succeeds();
+    assert_eq!(imported, "0 packages imported, 0 B; 0 were here, 1 are not whole\n");
+    assert_eq!(sandbox.run(&["packages", "import", "none"]).status, 3);
 }

@@ -11,6 +11,7 @@ mod graph;
 mod init;
 mod lock;
 mod log;
+mod packages;
 mod plan;
 mod proxy;
 mod recipe;
@@ -45,6 +46,7 @@ fn handles_root_file_systems(command: &Command) -> bool {
         | Command::Lock(_)
         | Command::Update(_)
         | Command::Proxy(_)
+        | Command::Packages { .. }
         | Command::Clean(_)
         | Command::Doctor(_)
         | Command::Recipe { .. }
@@ -73,6 +75,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Lock(args) => lock::run(global, args),
         Command::Update(args) => update::run(global, args),
         Command::Proxy(args) => proxy::run(global, args),
+        Command::Packages { command } => packages::run(global, command),
         Command::Cache { command } => cache::run(global, command),
         Command::Clean(args) => clean::run(args),
         Command::Doctor(args) => doctor::run(global, args),

@@ -7,7 +7,7 @@ mod pin;
 mod rm;
 mod show;
 mod stats;
-mod verify;
+pub mod verify;
 
 use std::process::ExitCode;
 

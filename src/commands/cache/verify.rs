@@ -29,7 +29,7 @@ pub fn run(store: &Store, args: &JsonArgs) -> Result<ExitCode> {
     }
 }
 
-fn as_text<D: Digest>(what: &str, scrubbed: &Scrubbed<D>) -> String {
+pub fn as_text<D: Digest>(what: &str, scrubbed: &Scrubbed<D>) -> String {
     let damaged = scrubbed
         .damaged
         .iter()
@@ -39,7 +39,7 @@ fn as_text<D: Digest>(what: &str, scrubbed: &Scrubbed<D>) -> String {
     format!("{damaged}{what}: {count} read, {size}, {} damaged\n", scrubbed.damaged.len())
 }
 
-fn as_json<D: Digest>(scrubbed: &Scrubbed<D>) -> Value {
+pub fn as_json<D: Digest>(scrubbed: &Scrubbed<D>) -> Value {
     let damaged = scrubbed.damaged.iter();
     let damaged = damaged.map(|stored| json!({ "digest": stored.digest.to_hex(), "size": stored.size }));
     json!({

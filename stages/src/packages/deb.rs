@@ -1,10 +1,11 @@
 //! A .deb: an `ar` archive of `debian-binary`, `control.tar` and `data.tar`, the latter two compressed.
 
-use std::io::{self, Read};
+use std::collections::BTreeSet;
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use super::compression::Compression;
-use super::{PackageError, deb822};
+use super::{PackageError, deb822, dependency};
 
 const MAGIC: &[u8; 8] = b"!<arch>\n";
 
@@ -53,6 +54,38 @@ pub fn identify(path: &Path) -> Result<Identity, PackageError> {
         value.ok_or_else(|| PackageError::NotDeb { path: path.to_owned() })
     };
     Ok(Identity { name: field("Package")?, version: field("Version")?, architecture: field("Architecture")? })
+}
+
+/// The names of all packages that the .deb at `path` depends on or recommends, alternatives included.
+pub fn needs(path: &Path) -> Result<BTreeSet<String>, PackageError> {
+    let text = control(open_deb(path, Member::Control)?).map_err(PackageError::io("read", path))?;
+    let fields = ["Pre-Depends", "Depends", "Recommends"];
+    let relations = fields.iter().filter_map(|name| deb822::field(&text, name)).flat_map(dependency::parse);
+    Ok(relations.flatten().map(|relation| relation.name.to_owned()).collect())
+}
+
+/// Whether the file at `path` is a .deb to its end, by what its members say of their lengths.
+pub(super) fn is_whole(path: &Path) -> Result<bool, PackageError> {
+    let mut file = std::fs::File::open(path).map_err(PackageError::io("open", path))?;
+    has_all_members(&mut file).map_err(PackageError::io("read", path))
+}
+
+fn has_all_members(file: &mut std::fs::File) -> io::Result<bool> {
+    let mut magic = [0; MAGIC.len()];
+    if !fill(file, &mut magic)? || magic != *MAGIC {
+        return Ok(false);
+    }
+    let (length, mut has_data) = (file.metadata()?.len(), false);
+    while let Some((name, size)) = next_member(file)? {
+        has_data |= name.starts_with(Member::Data.prefix());
+        // Members start at even places; behind the last one there need not be a byte.
+        let end = file.stream_position()?.saturating_add(size);
+        if end > length {
+            return Ok(false);
+        }
+        file.seek(io::SeekFrom::Start(end + size % 2))?;
+    }
+    Ok(has_data && file.stream_position()? >= length)
 }
 
 /// The text of the control file in a control tarball; empty without one.
