@@ -20,10 +20,10 @@ sed -i "s/^name = \"hello\"/name = \"bench-$$\"/; s/fs-uuid = \"[^\"]*/fs-uuid =
 
 now() { date +%s%N; }
 
-# What the packing alone took, as ibuild says it.
+# What the packing of a target alone took, as ibuild says it.
 packing() {
-    "$ibuild" build --target hello.ova >"$work/log" 2>&1
-    sed -n 's/^ran *hello\.ova *\([0-9.]* m\{0,1\}s\).*/\1/p' "$work/log"
+    "$ibuild" build --target "hello.$1" >"$work/log" 2>&1
+    sed -n "s/^ran *hello\\.$1 *\\([0-9.]* m\\{0,1\\}s\\).*/\\1/p" "$work/log"
 }
 
 row() { printf '%-44s %s\n' "$1" "$2"; }
@@ -44,11 +44,12 @@ plain() {
 
 "$ibuild" -q build --target hello.rootfs.tar.zst >"$work/log"
 plain
-row 'OVA from nothing' "$(packing), $(stat -c %s out/hello.ova) bytes"
-row 'nothing changed' "$(packing)(no packing)"
+row 'OVA from nothing' "$(packing ova), $(stat -c %s out/hello.ova) bytes"
+for format in qcow2 vmdk vdi raw.zst oci; do row "$format beside the OVA" "$(packing $format), $(stat -c %s "out/hello.$format") bytes"; done
+row 'nothing changed' "$(packing ova)(no packing)"
 echo "echo $RANDOM > /etc/motd" >>scripts/40-services
-row 'a line of the last script' "$(packing)"
+row 'a line of the last script' "$(packing ova)"
 echo "for n in \$(seq 50); do base64 /dev/urandom | head -c 100000 > /opt/new\$n; done" >>scripts/40-services
-row '5 MB more in the last script' "$(packing)"
+row '5 MB more in the last script' "$(packing ova)"
 sed -i 's/memory = "1 GiB"/memory = "2 GiB"/' ibuild.toml
-row 'another memory size' "$(packing)"
+row 'another memory size' "$(packing ova)"

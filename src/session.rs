@@ -220,8 +220,8 @@ pub fn find_stage(project: &Project<'_>, text: &str) -> Result<StageId> {
 
 /// The stages that a text names: as [`find_stage`], and an image means its listed formats.
 pub fn find_stages(project: &Project<'_>, text: &str) -> Result<Vec<StageId>> {
-    let image = project.recipe.images.get(text).filter(|_| !project.recipe.rootfses.contains_key(text));
-    if image.is_none() {
+    let is_product = project.recipe.products().any(|(name, _)| name.as_str() == text);
+    if !is_product || project.recipe.rootfses.contains_key(text) {
         return Ok(vec![find_stage(project, text)?]);
     }
     let targets = project.targets(text)?;
@@ -230,7 +230,7 @@ pub fn find_stages(project: &Project<'_>, text: &str) -> Result<Vec<StageId>> {
 
 fn unknown_name(project: &Project<'_>, text: &str) -> UsageError {
     let rootfses = project.recipe.rootfses.keys().map(|name| name.as_str());
-    let images = project.recipe.images.keys().map(|name| name.as_str());
+    let images = project.recipe.products().map(|(name, _)| name.as_str());
     let listed = listed_stages(project);
     let stages = listed.iter().map(|stage| project.graph.name(*stage).as_str());
     let error = UsageError::new(format!("there is no stage or target `{text}`"));
@@ -242,7 +242,7 @@ fn unknown_name(project: &Project<'_>, text: &str) -> UsageError {
 pub fn listed_stages(project: &Project<'_>) -> Vec<StageId> {
     let is_listed = |stage: &StageId| match project.job(*stage) {
         Job::Step { .. } => true,
-        Job::Image { target, image } => image.formats.contains(&target.format),
+        Job::Image { target, listed, .. } => listed.contains(&target.format),
     };
     project.graph.in_build_order().filter(is_listed).collect()
 }

@@ -168,6 +168,7 @@ fn hello_from_its_recipe_to_a_login_prompt() {
     elsewhere_and_from_nothing_the_bits_are_the_same(&world, &first);
     nothing_of_the_build_is_in_the_image(&world);
     all_formats_hold_the_same_disk(&world);
+    another_machine_around_a_disk_touches_no_grain(&world);
     it_boots(&world);
     without_root_the_bits_are_the_same(&world, &first);
     assert_eq!(Host::look(), host, "something stayed behind");
@@ -356,11 +357,32 @@ fn mirror_hosts() -> Vec<String> {
     hosts.filter(|host| !host.ends_with("debian.org")).collect()
 }
 
+/// How many grains a target has, and how many had to be compressed, from the events of its build.
+fn packed(said: &str, target: &str) -> (u64, u64) {
+    let events = said.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut events = events.filter(|event| event["event"] == "packed" && event["stage"] == target);
+    let event = events.next().unwrap_or_else(|| panic!("{target} was not packed: {said}"));
+    (event["grains"].as_u64().unwrap(), event["compressed"].as_u64().unwrap())
+}
+
 fn all_formats_hold_the_same_disk(world: &World) {
     chapter("all formats hold the same disk");
-    world.succeed(&["build", "--target", "hello.raw", "hello.vmdk", "hello.qcow2"]);
+    let said = world.succeed(&[
+        "build",
+        "--json",
+        "--target",
+        "hello.raw",
+        "hello.vmdk",
+        "hello.qcow2",
+        "hello.vdi",
+    ]);
+    for target in ["hello.vmdk", "hello.qcow2"] {
+        let (grains, compressed) = packed(&said, target);
+        // What cannot be compressed is in the OVA, and nothing else is left.
+        assert!(compressed == 0 && grains > 1000, "{target}: {compressed} of {grains} were compressed again");
+    }
     let out = world.path("one/hello/out");
-    for format in ["vmdk", "qcow2"] {
+    for format in ["vmdk", "qcow2", "vdi"] {
         let output = Command::new("qemu-img")
             .args(["compare", "-f", "raw", "-F", format, "hello.raw", &format!("hello.{format}")])
             .current_dir(&out)
@@ -368,8 +390,34 @@ fn all_formats_hold_the_same_disk(world: &World) {
             .unwrap();
         expect_success(&output);
     }
+    let check = Command::new("qemu-img").args(["check", "hello.qcow2"]).current_dir(&out).output().unwrap();
+    expect_success(&check);
+    world.succeed(&["build", "--target", "hello.raw.zst"]);
+    let compare = "zstd -dc hello.raw.zst | cmp - hello.raw";
+    expect_success(&Command::new("sh").args(["-c", compare]).current_dir(&out).output().unwrap());
     world.succeed(&["clean", "hello.raw"]);
     assert!(!out.join("hello.raw").exists() && out.join("hello.ova").exists());
+}
+
+fn another_machine_around_a_disk_touches_no_grain(world: &World) {
+    let start = chapter("another machine around a disk touches no grain");
+    let recipe = world.path("one/hello/ibuild.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let twin = "[image.twin]\nrootfs = \"hello\"\nformats = [\"ova\"]\ndisk = { size = \"4 GiB\" }\n\
+                [image.pair]\nmachines = [\"hello\", \"twin\"]\nformats = [\"ova\"]\n";
+    let other = text.replace("memory = \"1 GiB\"", "memory = \"2 GiB\"");
+    assert_ne!(other, text);
+    fs::write(&recipe, format!("{other}{twin}")).unwrap();
+    let (_, compressed) = packed(&world.succeed(&BUILD), "hello.ova");
+    assert_eq!(compressed, 0);
+    eprintln!("another memory size took {:.1} s", start.elapsed().as_secs_f64());
+    let said = world.succeed(&["build", "--json", "--target", "pair.ova"]);
+    let (grains, compressed) = packed(&said, "pair.ova");
+    // The twin's files are hello's; only its file system's own tables have another UUID in them.
+    assert!(compressed * 5 < grains, "{compressed} of {grains} grains were compressed");
+    let said = world.succeed(&["build", "--json", "--target", "twin.ova"]);
+    assert_eq!(packed(&said, "twin.ova").1, 0, "the pair has the whole disk");
+    fs::write(&recipe, text).unwrap();
 }
 
 fn it_boots(world: &World) {

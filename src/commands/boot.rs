@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ibuild::stages::build::{Project, Target};
-use ibuild::stages::disk::{Firmware, Format, Identity, MIB};
+use ibuild::stages::disk::{Firmware, Identity, MIB};
 use ibuild::stages::machine::{
     Cable, ConsoleSink, Machine, MachineError, MachineNic, MachineOptions, NicModel, Qemu, Regex, boot_until,
 };
-use ibuild::stages::recipe::{self, Image, ImageFormat, Nic};
+use ibuild::stages::recipe::{self, Image, ImageFormat, Nic, Recipe};
 use ibuild::stages::sandbox::Cancel;
 
 use crate::cli::{BootArgs, FirmwareChoice, Global};
@@ -33,7 +33,7 @@ pub fn run(global: &Global, args: &BootArgs) -> Result<ExitCode> {
     let project = Project::new(&session.recipe);
     let until = args.until.as_deref().map(pattern).transpose()?;
     let (target, file) = find_built(&project, &session.output_dir(None), &args.target)?;
-    let image = &session.recipe.images[&target.image];
+    let image = single(&session.recipe, &target)?;
     check_firmware(image, args.firmware)?;
     let scratch = session.store.run_dir()?;
     let options = machine(image, &file, target.format, args.firmware, scratch.path());
@@ -57,7 +57,7 @@ fn pattern(text: &str) -> Result<Regex> {
 /// The target and its file. An image means the first of its formats that is there.
 fn find_built(project: &Project<'_>, dir: &Path, text: &str) -> Result<(Target, PathBuf)> {
     let targets = project.targets(text)?;
-    let mut disks = targets.iter().filter(|target| target.format != ImageFormat::RootfsTarZst).peekable();
+    let mut disks = targets.iter().filter(|target| target.format.boots()).peekable();
     let Some(first) = disks.peek().map(ToString::to_string) else {
         let error = UsageError::new(format!("`{text}` has no disk to boot from"));
         return Err(error.hint("boot another format of the image, for example its `raw`").into());
@@ -69,6 +69,17 @@ fn find_built(project: &Project<'_>, dir: &Path, text: &str) -> Result<(Target, 
             .hint(format!("`ibuild build --target {first}` puts it there"))
     };
     Ok(found.ok_or_else(missing)?)
+}
+
+/// The image of a target. Several machines are several commands, each of which has a console.
+fn single<'r>(recipe: &'r Recipe, target: &Target) -> Result<&'r Image> {
+    let several = || {
+        let machines = &recipe.appliances[&target.image].machines;
+        let names: Vec<_> = machines.iter().map(|name| format!("`{name}`")).collect();
+        UsageError::new(format!("`{target}` has several machines"))
+            .hint(format!("boot one of them: {}", names.join(", ")))
+    };
+    Ok(recipe.images.get(&target.image).ok_or_else(several)?)
 }
 
 fn check_firmware(image: &Image, choice: FirmwareChoice) -> Result<()> {
@@ -95,7 +106,7 @@ fn machine(
     firmware: FirmwareChoice,
     scratch: &Path,
 ) -> MachineOptions {
-    let mut options = MachineOptions::new(file, disk_format(format), scratch);
+    let mut options = MachineOptions::new(file, format, scratch);
     options.firmware = match firmware {
         FirmwareChoice::Bios => Firmware::Bios,
         FirmwareChoice::Uefi => Firmware::Uefi,
@@ -110,16 +121,6 @@ fn machine(
     };
     options.nics = image.vm.nics.iter().enumerate().map(adapter).collect();
     options
-}
-
-fn disk_format(format: ImageFormat) -> Format {
-    match format {
-        ImageFormat::Ova => Format::Ova,
-        ImageFormat::Vmdk => Format::Vmdk,
-        ImageFormat::Qcow2 => Format::Qcow2,
-        ImageFormat::Raw => Format::Raw,
-        ImageFormat::RootfsTarZst => Format::RootfsTarZst,
-    }
 }
 
 /// Shows the console as it is.

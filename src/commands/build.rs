@@ -104,8 +104,8 @@ impl Goal {
 }
 
 fn nothing_asked(project: &Project<'_>) -> UsageError {
-    let images: Vec<_> = project.recipe.images.values().collect();
-    let names = images.iter().flat_map(|image| image.formats.iter().map(|f| format!("{}.{f}", image.name)));
+    let products = project.recipe.products();
+    let names = products.flat_map(|(name, formats)| formats.iter().map(move |f| format!("{name}.{f}")));
     let known = names.collect::<Vec<_>>().join(", ");
     UsageError::new("no target was named").hint(format!("pass `--target` with some of {known}"))
 }

@@ -72,7 +72,7 @@ impl Made {
     /// A target means itself, an image all its formats, also those that the recipe no longer lists.
     fn is_meant_by(&self, text: &str) -> bool {
         let format = self.target.strip_prefix(text).and_then(|rest| rest.strip_prefix('.'));
-        self.target == text || format.and_then(ImageFormat::from_extension).is_some()
+        self.target == text || format.is_some_and(|format| format.parse::<ImageFormat>().is_ok())
     }
 
     /// The manifest goes last: a crash in between leaves what the next `clean` removes.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use ibuild::stages::disk::QemuImg;
 use ibuild::stages::disk::tool::{FoundTool, Tool, ToolDirs, ToolError, Version};
 use ibuild::stages::machine::{Accelerator, Ovmf, Qemu};
 use ibuild::stages::packages::{DEBIAN_KEYRING, MirrorOverride, Mirrors};
@@ -154,7 +153,6 @@ impl Host {
             self.keyring(),
             self.mirror(),
             self.space(),
-            self.tool("qemu-img", "qcow2", Need::Part, QemuImg::find().map(|tool| tool.version().to_owned())),
             self.tool("qemu", "boot", Need::Part, Qemu::find().map(|tool| tool.version().to_owned())),
             self.firmware(),
             accelerator(),

@@ -24,7 +24,7 @@ fn summary(recipe: &Recipe) -> String {
     let stages = recipe.rootfses.values().map(|rootfs| rootfs.steps.len()).sum();
     let rootfses = counted(recipe.rootfses.len(), "rootfs", "rootfses");
     let stages = counted(stages, "stage", "stages");
-    let images = counted(recipe.images.len(), "image", "images");
+    let images = counted(recipe.products().count(), "image", "images");
     format!("{rootfses}, {stages}, {images}")
 }
 

@@ -49,6 +49,10 @@ impl Voice for Events {
         }
     }
 
+    fn packed(&mut self, stage: &str, grains: u64, compressed: u64) {
+        emit(json!({ "event": "packed", "stage": stage, "grains": grains, "compressed": compressed }));
+    }
+
     fn downloads(&mut self, _: usize, _: u64) {}
 
     fn note(&mut self, stage: &str, text: &str) {

@@ -29,6 +29,8 @@ pub trait Voice: Send {
     fn again(&mut self, stages: usize);
     /// A stage has done so many bytes of so many.
     fn progress(&mut self, stage: &str, done: u64, total: u64);
+    /// An image has so many compressed grains; so many of them are new.
+    fn packed(&mut self, _stage: &str, _grains: u64, _compressed: u64) {}
     /// So many downloads run, so many bytes have come in all.
     fn downloads(&mut self, running: usize, bytes: u64);
     /// Something to know.
@@ -133,6 +135,10 @@ impl Observer for Ui {
 impl StageObserver for Ui {
     fn progress(&self, stage: &str, done: u64, total: u64) {
         self.say(|voice| voice.progress(stage, done, total));
+    }
+
+    fn packed(&self, stage: &str, grains: u64, compressed: u64) {
+        self.say(|voice| voice.packed(stage, grains, compressed));
     }
 
     fn warning(&self, stage: &str, text: &str) {

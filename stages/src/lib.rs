@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod disk;
+pub mod hardware;
 mod ignore;
 pub mod machine;
 pub mod packages;

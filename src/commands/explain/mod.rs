@@ -57,6 +57,7 @@ struct IgnoredFiles(Mutex<BTreeMap<String, Vec<String>>>);
 
 impl StageObserver for IgnoredFiles {
     fn progress(&self, _: &str, _: u64, _: u64) {}
+    fn packed(&self, _: &str, _: u64, _: u64) {}
     fn warning(&self, _: &str, _: &str) {}
     fn waiting(&self, _: &str, _: Option<u32>) {}
     fn ignored(&self, stage: &str, files: &[String]) {

@@ -13,7 +13,7 @@ use super::output::StageOutput;
 use super::project::{Job, Project};
 use super::{StageError, evidence, image, steps};
 use crate::packages::{DebRef, FetchObserver, StageFetch};
-use crate::recipe::{ArchiveName, StepKind};
+use crate::recipe::{ArchiveName, RootfsName, StepKind};
 use crate::sandbox::Supervisor;
 use crate::snapshot::diff::diff;
 use crate::snapshot::{LayerStore, RecentTrees, Snapshot, SnapshotError, TreeStore};
@@ -41,6 +41,8 @@ pub struct BuilderOptions {
 pub trait StageObserver: Send + Sync {
     /// So many bytes of so many are done.
     fn progress(&self, stage: &str, done: u64, total: u64);
+    /// An image has so many compressed grains of disks; so many of them no earlier file had.
+    fn packed(&self, stage: &str, grains: u64, compressed: u64);
     /// Something that the user should know, but that is no error.
     fn warning(&self, stage: &str, text: &str);
     /// The stage waits for another process that builds the same.
@@ -55,6 +57,7 @@ pub struct Nothing;
 
 impl StageObserver for Nothing {
     fn progress(&self, _: &str, _: u64, _: u64) {}
+    fn packed(&self, _: &str, _: u64, _: u64) {}
     fn warning(&self, _: &str, _: &str) {}
     fn waiting(&self, _: &str, _: Option<u32>) {}
     fn ignored(&self, _: &str, _: &[String]) {}
@@ -230,6 +233,13 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// What a root file system runs on, as Debian calls it.
+    pub(super) fn architecture_of(&self, rootfs: &RootfsName) -> &'a str {
+        let first = self.project.recipe.chain(rootfs).first().map(|first| first.name.clone());
+        let first = first.expect("a checked recipe's chains have steps");
+        self.project.recipe.archives[self.archive_of(&first)].architecture.as_str()
+    }
+
     /// Makes sure that the lock knows the archives that these stages need. Comes before a build, because the state of
     /// an archive is part of the keys.
     pub fn prepare(&self, stages: &[StageId]) -> Result<(), StageError> {
@@ -249,8 +259,9 @@ impl<'a> Builder<'a> {
                 let Made { output, keep } = steps::run(self, name, step, &snapshots(inputs))?;
                 Ok(Made { output: StageOutput::Snapshot(output), keep })
             }
-            Job::Image { target, image } => {
-                Ok(Made::whole(StageOutput::Artifact(image::run(self, target, image, &snapshots(inputs))?)))
+            Job::Image { target, machines, .. } => {
+                let artifact = image::run(self, target, machines, &snapshots(inputs))?;
+                Ok(Made::whole(StageOutput::Artifact(artifact)))
             }
         }
     }
@@ -289,7 +300,9 @@ impl Executor for Builder<'_> {
     fn describe(&self, stage: StageId, inputs: &[&StageOutput]) -> Result<Description, StageError> {
         match self.project.job(stage) {
             Job::Step { name, step } => steps::describe(self, name, step, &snapshots(inputs)),
-            Job::Image { target, image } => image::describe(self, target, image, &snapshots(inputs)),
+            Job::Image { target, machines, .. } => {
+                image::describe(self, target, machines, &snapshots(inputs))
+            }
         }
     }
 

@@ -1,14 +1,16 @@
-//! Where the compressed grains of finished images can be found again: in the files that were made of them.
+//! Where the disks of finished images, and their compressed grains, can be found again: in the files that were made of them.
 //!
-//! For each target the index knows the last file and the grains in it. That is a hint and nothing more: a row without its
+//! For each target the index knows the last file, the grains in it, and which disks they are. That is a hint and nothing more: a row without its
 //! file, or a grain that is not what its row says, only means that grains are compressed again.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::sync::Arc;
 
-use ibuild_cache::{Batch, BlobId, Encoder, Record, Store, Table};
+use ibuild_cache::{ActionKey, Batch, BlobId, Encoder, Record, Store, Table};
 
 use super::StageError;
-use crate::disk::{GrainKey, Kept, Pack, PackRecord};
+use crate::disk::{FoundVmdk, Pack, PackRecord};
 
 /// More grains would not go into one row; so much is 50 GiB of content.
 const MOST: usize = 800_000;
@@ -25,27 +27,26 @@ impl<'s> GrainMemory<'s> {
     }
 
     /// The last files of these targets of a project, as far as they are there.
-    pub(super) fn packs(&self, project: &str, targets: &[String]) -> Result<Vec<Pack>, StageError> {
-        let mut packs = Vec::new();
+    pub(super) fn find<T: ToString>(&self, project: &str, targets: &[T]) -> Result<LastFiles, StageError> {
+        let mut files = Vec::new();
         for target in targets {
-            let row = self.store.index().get(Table::Grains, &key(project, target))?;
+            let row = self.store.index().get(Table::Grains, &key(project, &target.to_string()))?;
             let Some(record) = row.as_deref().and_then(parse) else { continue };
             let file = self.store.blobs().open(&record.blob)?;
-            packs.extend(file.map(|file| Pack::new(file, record.grains)));
+            files.extend(file.map(|file| (Arc::new(file), record)));
         }
-        Ok(packs)
+        Ok(LastFiles { files })
     }
 
-    /// Remembers the grains of a file that has just been made.
+    /// Remembers what is in a file that has just been made.
     pub(super) fn remember(
         &self,
         project: &str,
         target: &str,
-        blob: BlobId,
-        mut grains: Vec<(GrainKey, Kept)>,
+        mut record: PackRecord,
     ) -> Result<(), StageError> {
-        grains.truncate(MOST);
-        let bytes = PackRecord { blob, grains }.to_bytes();
+        record.grains.truncate(MOST);
+        let bytes = record.to_bytes();
         // A digest is only trusted from the code that computes it, so a row tells its own.
         let row = [&blake3::hash(&bytes).as_bytes()[..], &bytes].concat();
         let mut batch = Batch::default();
@@ -64,6 +65,26 @@ impl<'s> GrainMemory<'s> {
     }
 }
 
+/// Files that were made before.
+pub(super) struct LastFiles {
+    files: Vec<(Arc<File>, PackRecord)>,
+}
+
+impl LastFiles {
+    /// A finished VMDK, by the key of what makes it.
+    pub(super) fn vmdk(&self, key: &ActionKey) -> Option<FoundVmdk> {
+        let of = |record: &PackRecord| record.disks.iter().find(|(made_by, _)| made_by == key).map(|it| it.1);
+        let found = self.files.iter().find_map(|(file, record)| Some((file, record, of(record)?)));
+        let (file, record, kept) = found?;
+        Some(FoundVmdk::new(file.clone(), kept, record.grains.iter().copied()))
+    }
+
+    /// All grains.
+    pub(super) fn into_packs(self) -> Vec<Pack> {
+        self.files.into_iter().map(|(file, record)| Pack::new(file, record.grains)).collect()
+    }
+}
+
 fn key(project: &str, target: &str) -> Vec<u8> {
     let mut key = Encoder::new("ibuild grains v1");
     key.text(project);
@@ -79,7 +100,7 @@ fn parse(row: &[u8]) -> Option<PackRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{DiskMap, plan};
+    use crate::disk::{DiskMap, GrainKey, Kept, plan};
     use ibuild_cache::MemoryIndex;
 
     fn grain() -> GrainKey {
@@ -93,14 +114,15 @@ mod tests {
     }
 
     fn has(store: &Store, target: &str) -> bool {
-        let packs = GrainMemory::new(store).packs("p", &[target.to_owned()]).unwrap();
+        let packs = GrainMemory::new(store).find("p", &[target]).unwrap().into_packs();
         packs.iter().any(|pack| pack.find(&grain()).is_some())
     }
 
     fn remember(store: &Store, target: &str) -> BlobId {
         let blob = store.blobs().put(target.as_bytes()).unwrap().digest;
         let kept = Kept { offset: 0, length: 1, digest: *blake3::hash(b"x").as_bytes() };
-        GrainMemory::new(store).remember("p", target, blob, vec![(grain(), kept)]).unwrap();
+        let record = PackRecord { blob, grains: vec![(grain(), kept)], disks: Vec::new() };
+        GrainMemory::new(store).remember("p", target, record).unwrap();
         blob
     }
 

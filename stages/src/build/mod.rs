@@ -33,6 +33,7 @@ pub use error::StageError;
 pub use evidence::{Observed, used_by};
 pub use forget::{Forgotten, forget_everything, forget_stage};
 pub use fsck::{Checked, Finding, fsck, recover};
+pub use image::packed_snapshots;
 pub use logs::{Logs, printable, tail};
 pub use outlook::{Outlook, PackageChange};
 pub use output::{Artifact, StageOutput};

@@ -5,7 +5,9 @@ use std::fmt;
 
 use ibuild_graph::{GraphBuilder, StageGraph, StageId};
 
-use crate::recipe::{Image, ImageFormat, ImageName, Recipe, RootfsName, StageName, Step, StepKind};
+use crate::recipe::{
+    Appliance, Image, ImageFormat, ImageName, Recipe, RootfsName, StageName, Step, StepKind,
+};
 
 /// A name that one can ask for: an image in a format.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,12 +52,15 @@ pub enum Job<'r> {
         /// What the recipe says.
         step: &'r Step,
     },
-    /// An image in a format.
+    /// An image or an appliance in a format.
     Image {
         /// Its name.
         target: Target,
-        /// What the recipe says.
-        image: &'r Image,
+        /// The formats that the recipe lists for it.
+        listed: &'r [ImageFormat],
+        /// What is in it: an image alone, or the machines of an appliance. Their root file systems are the stage's inputs,
+        /// in this order.
+        machines: Vec<&'r Image>,
     },
 }
 
@@ -83,6 +88,9 @@ impl<'r> Project<'r> {
         for image in recipe.images.values() {
             assembly.add_image(recipe, image);
         }
+        for appliance in recipe.appliances.values() {
+            assembly.add_appliance(recipe, appliance);
+        }
         let Assembly { builder, jobs, steps, images } = assembly;
         let graph = builder.finish().expect("a checked recipe has no cycles");
         Self { recipe, graph, jobs, steps, images }
@@ -105,15 +113,31 @@ impl<'r> Project<'r> {
 
     /// The targets that a text names: `image.format` one of them, `image` all that its recipe lists.
     pub fn targets(&self, text: &str) -> Result<Vec<Target>, TargetError> {
-        if let Some(image) = self.recipe.images.get(text) {
-            let target = |format: &ImageFormat| Target { image: image.name.clone(), format: *format };
-            return Ok(image.formats.iter().map(target).collect());
+        if let Some((name, formats)) = self.recipe.products().find(|(name, _)| name.as_str() == text) {
+            let target = |format: &ImageFormat| Target { image: name.clone(), format: *format };
+            return Ok(formats.iter().map(target).collect());
         }
         let found = self.images.keys().find(|target| target.to_string() == text);
         found.map(|target| vec![target.clone()]).ok_or_else(|| {
-            let of = |image: &'r Image| image.formats.iter().map(|f| format!("{}.{f}", image.name));
-            TargetError { name: text.to_owned(), known: self.recipe.images.values().flat_map(of).collect() }
+            let of = |(name, formats): (&ImageName, &[ImageFormat])| {
+                formats.iter().map(|format| format!("{name}.{format}")).collect::<Vec<_>>()
+            };
+            TargetError { name: text.to_owned(), known: self.recipe.products().flat_map(of).collect() }
         })
+    }
+
+    /// All targets that may have parts of a disk of these images in them, those first that most likely have.
+    pub(super) fn with_disks_like(&self, target: &Target, machines: &[&Image]) -> Vec<Target> {
+        let near = |other: &Target| match () {
+            () if other == target => 0,
+            () if other.image == target.image => 1,
+            () if machines.iter().any(|machine| machine.name == other.image) => 2,
+            () => 3,
+        };
+        let with_disks = self.images.keys().filter(|target| target.format.keeps_grains());
+        let mut found: Vec<_> = with_disks.cloned().collect();
+        found.sort_by_key(|target| (near(target), target.to_string()));
+        found
     }
 }
 
@@ -158,12 +182,31 @@ impl<'r> Assembly<'r> {
     /// Every format that the image can be had in, also those that the recipe does not list: asking for one by name is
     /// enough.
     fn add_image(&mut self, recipe: &'r Recipe, image: &'r Image) {
-        let last = recipe.last_stage(&image.rootfs).expect("the reference was checked");
         for format in ImageFormat::ALL.into_iter().filter(|f| image.disk.is_some() || !f.needs_disk()) {
             let target = Target { image: image.name.clone(), format };
-            let id = self.stage(target.to_string(), Job::Image { target: target.clone(), image });
-            self.builder.input(id, self.steps[&last.name]);
-            self.images.insert(target, id);
+            self.add_target(recipe, target, &image.formats, vec![image]);
         }
+    }
+
+    fn add_appliance(&mut self, recipe: &'r Recipe, appliance: &'r Appliance) {
+        let machines: Vec<_> = appliance.machines.iter().map(|name| &recipe.images[name]).collect();
+        for format in ImageFormat::ALL.into_iter().filter(|format| format.holds_several()) {
+            let target = Target { image: appliance.name.clone(), format };
+            self.add_target(recipe, target, &appliance.formats, machines.clone());
+        }
+    }
+
+    fn add_target(
+        &mut self,
+        recipe: &'r Recipe,
+        target: Target,
+        listed: &'r [ImageFormat],
+        machines: Vec<&'r Image>,
+    ) {
+        let last = |machine: &&Image| recipe.last_stage(&machine.rootfs).expect("the reference was checked");
+        let inputs: Vec<_> = machines.iter().map(|machine| self.steps[&last(machine).name]).collect();
+        let id = self.stage(target.to_string(), Job::Image { target: target.clone(), listed, machines });
+        inputs.into_iter().for_each(|input| self.builder.input(id, input));
+        self.images.insert(target, id);
     }
 }

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use sha2::{Digest, Sha256};
 
@@ -25,6 +27,12 @@ impl Digests {
         self.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// Digests bytes that are in memory.
+    pub fn of_bytes(bytes: &[u8]) -> Digests {
+        let sha256 = Sha256::digest(bytes).into();
+        Digests { size: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes(), sha256 }
+    }
+
     /// Reads the file and digests it.
     pub fn of_file(path: &Path) -> Result<Digests, DiskError> {
         let mut file = File::open(path).map_err(DiskError::io("open", path))?;
@@ -40,18 +48,24 @@ impl Digests {
     }
 }
 
-/// Passes bytes on and digests them.
+/// Passes bytes on and digests them, which a thread of its own does.
 pub struct DigestWriter<W> {
     inner: W,
     size: u64,
-    blake3: blake3::Hasher,
-    sha256: Sha256,
+    /// Bytes that have passed and are not on their way to the thread yet.
+    waiting: Vec<u8>,
+    hashing: Hashing,
 }
+
+/// Bytes that go to the thread at once.
+const PORTION: usize = 1 << 20;
+/// Portions that wait for it at most.
+const AHEAD: usize = 8;
 
 impl<W: Write> DigestWriter<W> {
     /// Starts with no bytes.
     pub fn new(inner: W) -> Self {
-        DigestWriter { inner, size: 0, blake3: blake3::Hasher::new(), sha256: Sha256::new() }
+        DigestWriter { inner, size: 0, waiting: Vec::new(), hashing: Hashing::start() }
     }
 
     /// Number of bytes that have passed.
@@ -61,19 +75,50 @@ impl<W: Write> DigestWriter<W> {
 
     /// The writer behind this one, and the digests of what passed.
     pub fn finish(self) -> (W, Digests) {
-        let digests = Digests {
-            size: self.size,
-            blake3: *self.blake3.finalize().as_bytes(),
-            sha256: self.sha256.finalize().into(),
-        };
-        (self.inner, digests)
+        (self.inner, self.hashing.finish(self.waiting))
     }
 
     fn digest(&mut self, bytes: &[u8]) {
         self.size += bytes.len() as u64;
-        self.blake3.update(bytes);
-        self.sha256.update(bytes);
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= PORTION {
+            let portion = std::mem::replace(&mut self.waiting, Vec::with_capacity(PORTION * 2));
+            self.hashing.send(portion);
+        }
     }
+}
+
+/// A thread that digests.
+struct Hashing {
+    portions: SyncSender<Vec<u8>>,
+    thread: JoinHandle<Digests>,
+}
+
+impl Hashing {
+    fn start() -> Self {
+        let (portions, received) = sync_channel(AHEAD);
+        Self { portions, thread: std::thread::spawn(move || digest_all(&received)) }
+    }
+
+    fn send(&self, portion: Vec<u8>) {
+        self.portions.send(portion).expect("the thread ends after the last portion");
+    }
+
+    fn finish(self, last: Vec<u8>) -> Digests {
+        self.send(last);
+        drop(self.portions);
+        self.thread.join().expect("digesting does not panic")
+    }
+}
+
+fn digest_all(portions: &Receiver<Vec<u8>>) -> Digests {
+    let (mut size, mut blake3, mut sha256) = (0, blake3::Hasher::new(), Sha256::new());
+    for portion in portions {
+        size += portion.len() as u64;
+        blake3.update(&portion);
+        sha256.update(&portion);
+    }
+    Digests { size, blake3: *blake3.finalize().as_bytes(), sha256: sha256.finalize().into() }
 }
 
 impl<W: Write> Write for DigestWriter<W> {

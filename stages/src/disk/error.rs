@@ -34,6 +34,9 @@ pub enum DiskError {
         /// Which of the disk's grains.
         number: u64,
     },
+    /// A VMDK that was made before is not what it was.
+    #[error("the VMDK of an earlier image was damaged in the store")]
+    DamagedVmdk,
     /// A specification that cannot become a disk or a machine.
     #[error("image `{image}`: {reason}")]
     Spec {
@@ -104,7 +107,9 @@ impl DiskError {
         match self {
             DiskError::Tool(error) => error.hint(),
             DiskError::Full { .. } => Some("give the image a larger `disk.size`".into()),
-            DiskError::LostGrain { .. } => Some("build again; `ibuild cache fsck` looks for damage".into()),
+            DiskError::LostGrain { .. } | DiskError::DamagedVmdk => {
+                Some("build again; `ibuild cache fsck` looks for damage".into())
+            }
             DiskError::Disagree { .. } => Some(
                 "the unpacked layers were changed by something else: `ibuild cache fsck` tells, and mends it"
                     .into(),

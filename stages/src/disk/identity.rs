@@ -56,6 +56,11 @@ impl<'a> Identity<'a> {
         self.uuid("medium")
     }
 
+    /// UUID of the medium's last change, which VirtualBox wants to see. It follows the name as all others do.
+    pub fn modification(self) -> Uuid {
+        self.uuid("modification")
+    }
+
     /// UUID by which VirtualBox knows the machine.
     pub fn machine(self) -> Uuid {
         self.uuid("machine")
@@ -130,10 +135,17 @@ mod tests {
         let mut seen = BTreeSet::new();
         for image in ["gateway", "workstation"] {
             let id = Identity::of(image);
-            seen.extend([id.disk(), id.file_system(), id.hash_seed(), id.medium(), id.machine()]);
+            seen.extend([
+                id.disk(),
+                id.file_system(),
+                id.hash_seed(),
+                id.medium(),
+                id.machine(),
+                id.modification(),
+            ]);
             seen.extend((1..=3).map(|number| id.partition(number)));
         }
-        assert_eq!(seen.len(), 16);
+        assert_eq!(seen.len(), 18);
         assert_ne!(Identity::of("a").mac(0), Identity::of("a").mac(1));
     }
 

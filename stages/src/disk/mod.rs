@@ -1,4 +1,4 @@
-//! Disks and their formats: partition table, boot loader, file system, VMDK, OVF, OVA.
+//! Disks and their formats: partition table, boot loader, file system, VMDK, OVF, OVA, qcow2, VDI; and OCI images, which have none.
 //!
 //! The layers of a snapshot become the description of a file system ([`filesystem`]), that becomes the description of a
 //! disk ([`disk_map`]), and that becomes what people download ([`pack()`]), grain by grain ([`Grains`]). Nothing needs
@@ -6,6 +6,9 @@
 //! [`EXT4_WRITER`], [`packer_identity`], [`GrubPlan::VERSION`].
 
 mod boot;
+#[cfg(test)]
+mod check;
+mod chunks;
 mod contents;
 mod digest;
 mod error;
@@ -15,13 +18,18 @@ mod gpt;
 mod grains;
 mod identity;
 mod map;
+mod oci;
 mod ova;
 mod pack;
 mod qcow2;
 mod raw;
+mod raw_zst;
 mod sparse;
 mod spec;
+mod time;
 pub mod tool;
+mod ustar;
+mod vdi;
 mod vmdk;
 
 pub use boot::{BiosBoot, BootFiles, GrubPlan};
@@ -30,16 +38,20 @@ pub use error::DiskError;
 pub use ext4::{EXT4_WRITER, FilesystemOptions, filesystem};
 pub use format::{Format, UnknownFormat};
 pub use gpt::{Gpt, Role};
-pub use grains::{CODEC, Collected, GRAIN, Grain, GrainKey, Grains, Kept, Pack, PackRecord, plan};
+pub use grains::{
+    CODEC, Collected, GRAIN, Grain, GrainKey, Grains, Kept, NewGrains, Pack, PackRecord, WrittenDisk, plan,
+};
 pub use identity::{Identity, Mac};
 pub use map::{ContentFile, DiskMap, Origin, Piece};
-pub use ova::{MachineDisk, OVA_WRITER, OvfMachine, ovf_text, write_ova};
+pub use oci::{LayerSource, OciImage};
+pub use ova::{DiskContent, MachineDisk, OVA_WRITER, OvfMachine, ovf_text, write_ova};
 pub use pack::{PackedArtifact, Source, pack, packer_identity};
-pub use qcow2::QemuImg;
+pub use qcow2::write_qcow2;
 pub use raw::{disk_map, write_raw};
 pub(crate) use sparse::copy as copy_sparsely;
 pub use spec::{DiskSpec, Firmware, FirmwareSet, MIB, Nic, SMALLEST_DISK, VmSpec};
-pub use vmdk::{VMDK_WRITER, WrittenVmdk, vmdk_size, write_vmdk};
+pub use time::utc;
+pub use vmdk::{FoundVmdk, KeptVmdk, VMDK_WRITER, vmdk_size, write_vmdk};
 
 /// Called now and then with the bytes done and their total; from any thread.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);

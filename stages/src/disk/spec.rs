@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::error::DiskError;
 use super::identity::Identity;
+use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Sharing, VmTexts};
 
 /// One mebibyte in bytes: the alignment of everything on a disk.
 pub const MIB: u64 = 1 << 20;
@@ -114,16 +115,43 @@ pub struct VmSpec {
     pub memory_mib: u32,
     /// Video memory in MiB.
     pub vram_mib: u32,
+    /// What it starts with.
+    pub firmware: Firmware,
+    /// What the disk is attached to.
+    pub disk_bus: DiskBus,
     /// Network adapters by slot, at most eight (VirtualBox's limit for its default chipset).
     pub nics: Vec<Nic>,
-    /// A sentence about the machine, shown when it is imported. May be empty.
-    pub description: String,
+    /// The sound card.
+    pub audio: Audio,
+    /// What is shared of clipboards.
+    pub clipboard: Sharing,
+    /// What can be dragged to and from the machine.
+    pub drag_and_drop: Sharing,
+    /// What the hardware clock tells.
+    pub clock: Clock,
+    /// What it starts from, in this order.
+    pub boot_order: Vec<BootDevice>,
+    /// What people are told.
+    pub texts: VmTexts,
 }
 
 impl VmSpec {
-    /// A machine with 16 MiB of video memory and no adapter.
+    /// A machine that starts with the BIOS from its SATA disk, with 16 MiB of video memory and nothing else.
     pub fn new(cpus: u32, memory_mib: u32) -> Self {
-        VmSpec { cpus, memory_mib, vram_mib: 16, nics: Vec::new(), description: String::new() }
+        VmSpec {
+            cpus,
+            memory_mib,
+            vram_mib: 16,
+            firmware: Firmware::Bios,
+            disk_bus: DiskBus::Sata,
+            nics: Vec::new(),
+            audio: Audio::None,
+            clipboard: Sharing::Disabled,
+            drag_and_drop: Sharing::Disabled,
+            clock: Clock::Utc,
+            boot_order: vec![BootDevice::Disk],
+            texts: VmTexts::default(),
+        }
     }
 
     /// Refuses what no hypervisor would run. `image` is for the message.

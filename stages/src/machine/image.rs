@@ -20,13 +20,15 @@ pub fn drive(options: &MachineOptions) -> Result<String, MachineError> {
     let source = match options.format {
         Format::Raw => format!("driver=raw,{}", file("file", &name)),
         Format::Qcow2 => format!("driver=qcow2,{}", file("file", &name)),
+        Format::Vdi => format!("driver=vdi,{}", file("file", &name)),
         Format::Vmdk => format!("driver=vmdk,{}", file("file", &name)),
         Format::Ova => {
             let Member { offset, size } = find_vmdk(&path, options)?;
             let raw = format!("file.driver=raw,file.offset={offset},file.size={size}");
             format!("driver=vmdk,{raw},{}", file("file.file", &name))
         }
-        Format::RootfsTarZst => return Err(refuse(options, "it has no disk")),
+        Format::RawZst => return Err(refuse(options, "its disk is compressed as a whole")),
+        Format::RootfsTarZst | Format::Oci => return Err(refuse(options, "it has no disk")),
     };
     Ok(format!("if=none,id=disk,snapshot=on,cache=unsafe,{source}"))
 }

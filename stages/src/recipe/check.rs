@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::draft::{Draft, DraftKind, DraftRootfs, DraftStep};
-use super::names::{RootfsName, StepName};
+use super::draft::{Draft, DraftImage, DraftKind, DraftRootfs, DraftStep};
+use super::names::{ImageName, RootfsName, StepName};
 use super::report::{Problem, Report};
 use super::source::Span;
 use super::step::StepKind;
@@ -35,11 +35,40 @@ fn check_references(draft: &Draft, report: &Report) {
         }
     }
     for image in draft.images.values().flatten() {
-        rootfs(&image.image.rootfs, &image.rootfs_at);
+        match image {
+            DraftImage::Single { image, rootfs_at } => rootfs(&image.rootfs, rootfs_at),
+            DraftImage::Several { machines, .. } => {
+                machines.iter().for_each(|machine| check_machine(draft, machine, report));
+            }
+        }
     }
     for image in draft.tests.values().flatten().flat_map(|test| &test.images) {
-        let known = draft.images.keys().map(|name| name.as_str());
-        refer("image", image.value.as_str(), &image.at, known, report);
+        check_image(draft, image, report);
+    }
+}
+
+/// A reference to an image that is one machine.
+fn check_image(draft: &Draft, image: &At<ImageName>, report: &Report) {
+    let name = image.value.as_str();
+    let is_single = |draft: &&Option<DraftImage>| !matches!(draft, Some(DraftImage::Several { .. }));
+    let known = draft.images.iter().filter(|(_, draft)| is_single(draft)).map(|(name, _)| name.as_str());
+    if draft.images.get(name).is_some_and(|found| !is_single(&found)) {
+        let problem = Problem::at(image.at.clone(), format!("image `{name}` is several machines"));
+        report.push(problem.hint("name the images that it is made of"));
+    } else {
+        refer("image", name, &image.at, known, report);
+    }
+}
+
+/// A machine of an appliance, which needs a disk.
+fn check_machine(draft: &Draft, machine: &At<ImageName>, report: &Report) {
+    check_image(draft, machine, report);
+    let name = machine.value.as_str();
+    if let Some(Some(DraftImage::Single { image, .. })) = draft.images.get(name)
+        && image.disk.is_none()
+    {
+        let problem = Problem::at(machine.at.clone(), format!("image `{name}` has no disk"));
+        report.push(problem.hint(format!("give `[image.{name}]` a `disk`")));
     }
 }
 

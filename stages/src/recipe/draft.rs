@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::image::{Image, MachineTest};
+use super::image::{Appliance, Image, MachineTest};
 use super::limits::Limits;
 use super::model::{Archive, Notice, Project};
 use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestName, VarName};
@@ -75,9 +75,11 @@ pub(super) struct Links {
 }
 
 #[derive(Debug)]
-pub(super) struct DraftImage {
-    pub(super) image: Image,
-    pub(super) rootfs_at: Span,
+pub(super) enum DraftImage {
+    /// Made of a rootfs.
+    Single { image: Box<Image>, rootfs_at: Span },
+    /// Made of other images.
+    Several { appliance: Appliance, machines: Vec<At<ImageName>> },
 }
 
 #[derive(Debug)]

@@ -29,6 +29,7 @@ pub mod suggest;
 mod units;
 mod values;
 mod vars;
+mod vm;
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ mod tests;
 use std::path::Path;
 
 pub use graph::{FindStageError, StageRef};
-pub use image::{Disk, Firmware, Image, ImageFormat, MachineTest, Nic, Vm};
+pub use image::{Appliance, Disk, Firmware, Image, ImageFormat, MachineTest};
 pub use limits::Limits;
 pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs};
 pub use names::{
@@ -49,6 +50,7 @@ pub use source::{Position, RECIPE_FILE};
 pub use step::{Account, CopyRule, Network, Recommends, Step, StepKind, Variant};
 pub use units::{ByteSize, UnitError, parse_duration};
 pub use vars::Overrides;
+pub use vm::{Nic, Vm};
 
 use report::Report;
 

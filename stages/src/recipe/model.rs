@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::image::{Image, MachineTest};
+use super::image::{Appliance, Image, ImageFormat, MachineTest};
 use super::limits::Limits;
 use super::names::{
     Architecture, ArchiveName, EnvName, ImageName, ProjectName, RootfsName, TestName, VarName,
@@ -16,7 +16,8 @@ use super::step::Step;
 /// A checked recipe: every reference leads somewhere, every chain starts with a bootstrap and ends, every file
 /// it names was there.
 ///
-/// As JSON it has the words of the recipe, and nothing of the machine it was read on.
+/// As JSON it has the words of the recipe, and nothing of the machine it was read on. Only images of several machines have
+/// a key of their own there, `appliance`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Recipe {
     /// The directory that all of its paths are relative to.
@@ -38,12 +39,23 @@ pub struct Recipe {
     /// Disks.
     #[serde(rename = "image")]
     pub images: BTreeMap<ImageName, Image>,
+    /// Images of several machines: in the recipe they are `[image.NAME]`, too, and no name is in both.
+    #[serde(rename = "appliance", skip_serializing_if = "BTreeMap::is_empty")]
+    pub appliances: BTreeMap<ImageName, Appliance>,
     /// Machine tests.
     #[serde(rename = "test")]
     pub tests: BTreeMap<TestName, MachineTest>,
     /// What was left out on the way, and why; for a person to know.
     #[serde(skip)]
     pub notices: Vec<Notice>,
+}
+
+impl Recipe {
+    /// Everything that targets are formats of: images and appliances, with the formats that the recipe lists.
+    pub fn products(&self) -> impl Iterator<Item = (&ImageName, &[ImageFormat])> {
+        let images = self.images.values().map(|image| (&image.name, image.formats.as_slice()));
+        images.chain(self.appliances.values().map(|it| (&it.name, it.formats.as_slice())))
+    }
 }
 
 /// What the whole is called and dated.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::draft::{Draft, DraftKind, DraftRootfs, DraftStep};
+use super::draft::{Draft, DraftImage, DraftKind, DraftRootfs, DraftStep};
+use super::image::{Appliance, Image};
 use super::limits::Limits;
 use super::model::{Recipe, Rootfs};
-use super::names::{EnvName, RootfsName};
+use super::names::{EnvName, ImageName, RootfsName};
 use super::source::SourceMap;
 use super::step::{Network, Step, StepKind};
 
@@ -15,6 +16,7 @@ type Env = BTreeMap<EnvName, String>;
 /// The caller has made sure that no problem was reported: there are no gaps, and no cycles.
 pub(super) fn resolve(draft: Draft, sources: &SourceMap, dir: &Path) -> Recipe {
     let resolver = Resolver { sources, drafts: &draft.rootfses };
+    let (images, appliances) = products(draft.images);
     let rootfses = draft.rootfses.iter().map(|(name, rootfs)| (name.clone(), resolver.rootfs(name, rootfs)));
     Recipe {
         dir: dir.to_owned(),
@@ -23,10 +25,24 @@ pub(super) fn resolve(draft: Draft, sources: &SourceMap, dir: &Path) -> Recipe {
         project: whole(draft.project),
         vars: draft.vars,
         archives: draft.archives.into_iter().map(|(name, archive)| (name, whole(archive))).collect(),
-        images: draft.images.into_iter().map(|(name, image)| (name, whole(image).image)).collect(),
+        images,
+        appliances,
         tests: draft.tests.into_iter().map(|(name, test)| (name, whole(test).test)).collect(),
         notices: draft.notices,
     }
+}
+
+type Products = (BTreeMap<ImageName, Image>, BTreeMap<ImageName, Appliance>);
+
+fn products(drafts: BTreeMap<ImageName, Option<DraftImage>>) -> Products {
+    let mut products = Products::default();
+    for (name, draft) in drafts {
+        match whole(draft) {
+            DraftImage::Single { image, .. } => drop(products.0.insert(name, *image)),
+            DraftImage::Several { appliance, .. } => drop(products.1.insert(name, appliance)),
+        }
+    }
+    products
 }
 
 fn whole<T>(part: Option<T>) -> T {

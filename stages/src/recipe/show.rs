@@ -8,11 +8,12 @@ use std::fmt::{self, Display};
 
 use toml::Value;
 
-use super::image::{Disk, Image, MachineTest};
+use super::image::{Appliance, Disk, Image, MachineTest};
 use super::limits::Limits;
 use super::model::{Archive, Recipe, Rootfs};
 use super::names::EnvName;
 use super::step::{Account, CopyRule, Recommends, Step, StepKind};
+use super::vm::Vm;
 
 /// The canonical text of a recipe, see [`Recipe::show`].
 pub struct Shown<'r>(&'r Recipe);
@@ -39,6 +40,8 @@ impl Display for Shown<'_> {
             .try_for_each(|it| table(f, &format!("archive.{}", key(&it.name)), archive(it)))?;
         recipe.rootfses.values().try_for_each(|it| rootfs(f, it))?;
         recipe.images.values().try_for_each(|it| table(f, &format!("image.{}", key(&it.name)), image(it)))?;
+        let appliances = &mut recipe.appliances.values();
+        appliances.try_for_each(|it| table(f, &format!("image.{}", key(&it.name)), appliance(it)))?;
         recipe.tests.values().try_for_each(|it| table(f, &format!("test.{}", key(&it.name)), test(it)))
     }
 }
@@ -181,7 +184,6 @@ fn copy_rule(rule: &CopyRule) -> String {
 }
 
 fn image(image: &Image) -> [Pair; 4] {
-    let vm = &image.vm;
     let disk = |disk: &Disk| {
         inline([
             pair("size", text(disk.size)),
@@ -190,13 +192,39 @@ fn image(image: &Image) -> [Pair; 4] {
             pair_if("cmdline", disk.cmdline.as_ref(), text),
         ])
     };
-    let vm = inline([pair("cpus", vm.cpus), pair("memory", text(vm.memory)), pair("nics", texts(&vm.nics))]);
     [
         pair("rootfs", text(&image.rootfs)),
         pair("formats", texts(&image.formats)),
         pair_if("disk", image.disk.as_ref(), disk),
-        pair("vm", vm),
+        pair("vm", vm(&image.vm)),
     ]
+}
+
+fn vm(vm: &Vm) -> String {
+    let firmware = vm.firmware.map(|firmware| firmware.word());
+    let hardware = [
+        pair("cpus", vm.cpus),
+        pair("memory", text(vm.memory)),
+        pair("vram", text(vm.vram)),
+        pair_if("firmware", firmware, text),
+        pair("disk-bus", text(vm.disk_bus)),
+        pair("nics", texts(&vm.nics)),
+        pair("audio", text(vm.audio)),
+        pair("clipboard", text(vm.clipboard)),
+        pair("drag-and-drop", text(vm.drag_and_drop)),
+        pair("rtc", text(vm.rtc)),
+        pair("boot-order", texts(&vm.boot_order)),
+    ];
+    inline(hardware.into_iter().chain(vm.texts.said().map(|(key, said)| pair(key, one_line(said)))))
+}
+
+/// A TOML string that stays on its line.
+fn one_line(value: &str) -> String {
+    serde_json::Value::from(value).to_string()
+}
+
+fn appliance(appliance: &Appliance) -> [Pair; 2] {
+    [pair("machines", texts(&appliance.machines)), pair("formats", texts(&appliance.formats))]
 }
 
 fn test(test: &MachineTest) -> [Pair; 3] {

@@ -1,8 +1,10 @@
 //! Finds or makes the compressed form of every grain of a disk.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use libdeflater::{CompressionLvl, Compressor};
@@ -57,53 +59,85 @@ enum Place {
     Old(usize),
 }
 
+/// Grains that were compressed because no pack had them, in a nameless file. Disks of one OVA share one: what two of them
+/// have is compressed once.
+#[derive(Debug)]
+pub struct NewGrains {
+    file: Arc<File>,
+    dir: PathBuf,
+    end: u64,
+    known: HashMap<GrainKey, Kept>,
+}
+
+impl NewGrains {
+    /// None so far; they will be in a file in `dir`.
+    pub fn none(dir: &Path) -> Result<Self, DiskError> {
+        let file = tempfile::tempfile_in(dir).map_err(DiskError::io("make a scratch file in", dir))?;
+        Ok(Self { file: Arc::new(file), dir: dir.to_owned(), end: 0, known: HashMap::new() })
+    }
+
+    fn keep(&mut self, key: GrainKey, bytes: &[u8]) -> Result<Kept, DiskError> {
+        let write = DiskError::io("write a scratch file in", &self.dir);
+        self.file.write_all_at(bytes, self.end).map_err(write)?;
+        let kept =
+            Kept { offset: self.end, length: bytes.len() as u32, digest: *blake3::hash(bytes).as_bytes() };
+        self.end += bytes.len() as u64;
+        self.known.insert(key, kept);
+        Ok(kept)
+    }
+}
+
 /// All grains of a disk.
 pub struct Grains<'m> {
     map: &'m DiskMap,
     contents: Contents<'m>,
     packs: &'m [Pack],
-    new: File,
+    new: Arc<File>,
     /// The grains that are not empty, in order.
     pub list: Vec<Collected>,
-    /// How many of them had to be compressed.
+    /// How many of them had to be compressed. Those of zeros are not.
     pub compressed: u64,
 }
 
 impl<'m> Grains<'m> {
-    /// Collects the grains of the disk: those that no pack has are read and compressed into a nameless file in `scratch`.
+    /// Collects the grains of the disk: those that no pack has are read, compressed and added to the new ones.
     pub fn collect(
         map: &'m DiskMap,
         packs: &'m [Pack],
-        scratch: &Path,
+        new: &mut NewGrains,
         progress: Progress<'_>,
     ) -> Result<Self, DiskError> {
-        let new = tempfile::tempfile_in(scratch).map_err(DiskError::io("make a scratch file in", scratch))?;
         let contents = Contents::of(map);
-        let mut made = Self { map, contents, packs, new, list: Vec::new(), compressed: 0 };
+        let mut made = Self { map, contents, packs, new: new.file.clone(), list: Vec::new(), compressed: 0 };
         let (done, wanted) = (AtomicU64::new(0), plan(map));
         let total = wanted.len() as u64 * GRAIN;
-        let mut end = 0;
         for some in wanted.chunks(AT_ONCE) {
-            let found = made.find_or_compress(some, &|| {
+            let found = made.find_or_compress(some, new, &|| {
                 progress(done.fetch_add(GRAIN, Ordering::Relaxed) + GRAIN, total);
             })?;
             for (grain, found) in some.iter().zip(found) {
-                let grain = grain.clone();
-                let collected = match found {
-                    Found::Kept(pack, kept) => Collected { grain, place: Place::Old(pack), kept },
-                    Found::Made(bytes) => made.keep(grain, &bytes, &mut end, scratch)?,
+                let (place, kept) = match found {
+                    Found::Kept(place, kept) => (place, kept),
+                    Found::Made(bytes) => {
+                        made.compressed += u64::from(!bytes.is_empty());
+                        (Place::New, new.keep(grain.key, &bytes)?)
+                    }
                 };
-                made.list.push(collected);
+                made.list.push(Collected { grain: grain.clone(), place, kept });
             }
         }
         Ok(made)
     }
 
-    fn find_or_compress(&self, grains: &[Grain], done: &(dyn Fn() + Sync)) -> Result<Vec<Found>, DiskError> {
+    fn find_or_compress(
+        &self,
+        grains: &[Grain],
+        new: &NewGrains,
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Found>, DiskError> {
         let one = |squeezer: &mut Squeezer, grain: &Grain| {
-            let found = self.packs.iter().enumerate().find_map(|(n, pack)| Some((n, pack.find(&grain.key)?)));
-            let found = match found {
-                Some((pack, kept)) => Found::Kept(pack, kept),
+            let found = match self.find(&grain.key, new) {
+                Some((place, kept)) => Found::Kept(place, kept),
                 None => Found::Made(squeezer.squeeze(grain, self.map, &self.contents)?),
             };
             done();
@@ -112,18 +146,11 @@ impl<'m> Grains<'m> {
         grains.par_iter().map_init(Squeezer::new, one).collect()
     }
 
-    fn keep(
-        &mut self,
-        grain: Grain,
-        bytes: &[u8],
-        end: &mut u64,
-        scratch: &Path,
-    ) -> Result<Collected, DiskError> {
-        self.new.write_all(bytes).map_err(DiskError::io("write a scratch file in", scratch))?;
-        let kept = Kept { offset: *end, length: bytes.len() as u32, digest: *blake3::hash(bytes).as_bytes() };
-        *end += bytes.len() as u64;
-        self.compressed += 1;
-        Ok(Collected { grain, place: Place::New, kept })
+    fn find(&self, key: &GrainKey, new: &NewGrains) -> Option<(Place, Kept)> {
+        if let Some(kept) = new.known.get(key) {
+            return Some((Place::New, *kept));
+        }
+        self.packs.iter().enumerate().find_map(|(n, pack)| Some((Place::Old(n), pack.find(key)?)))
     }
 
     /// The compressed bytes of a grain. One that its pack has lost is made again.
@@ -143,8 +170,17 @@ impl<'m> Grains<'m> {
     }
 }
 
+impl Grains<'_> {
+    /// The bytes of a grain as they are on the disk.
+    pub fn content(&self, collected: &Collected) -> Result<Vec<u8>, DiskError> {
+        let mut bytes = vec![0; GRAIN as usize];
+        collected.grain.read(self.map, &self.contents, &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
 enum Found {
-    Kept(usize, Kept),
+    Kept(Place, Kept),
     Made(Vec<u8>),
 }
 

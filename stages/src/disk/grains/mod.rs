@@ -9,9 +9,20 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use collect::{Collected, Grains};
+pub use collect::{Collected, Grains, NewGrains};
 pub use pack::{Kept, Pack, PackRecord};
 pub use plan::{Grain, GrainKey, plan};
+
+use super::digest::Digests;
+
+/// A disk of grains that was written.
+#[derive(Debug)]
+pub struct WrittenDisk {
+    /// Its size and digests.
+    pub digests: Digests,
+    /// Where its compressed grains are in it.
+    pub grains: Vec<(GrainKey, Kept)>,
+}
 
 /// Bytes in a grain, the unit of compression and of change.
 pub const GRAIN: u64 = 65536;

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-use ibuild_cache::{BlobId, Record};
+use ibuild_cache::{ActionKey, BlobId, Record};
 use serde::{Deserialize, Serialize};
 
 use super::plan::GrainKey;
+use crate::disk::vmdk::KeptVmdk;
 
 /// Where a compressed grain is in a file, and what it has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,22 +29,24 @@ pub struct PackRecord {
     pub blob: BlobId,
     /// Its grains.
     pub grains: Vec<(GrainKey, Kept)>,
+    /// The VMDKs in it, by the keys of what makes them.
+    pub disks: Vec<(ActionKey, KeptVmdk)>,
 }
 
 impl Record for PackRecord {
-    const SCHEMA: u16 = 1;
+    const SCHEMA: u16 = 2;
 }
 
 /// An open file with grains.
 #[derive(Debug)]
 pub struct Pack {
-    file: File,
+    file: Arc<File>,
     grains: HashMap<GrainKey, Kept>,
 }
 
 impl Pack {
     /// The grains of this file.
-    pub fn new(file: File, grains: impl IntoIterator<Item = (GrainKey, Kept)>) -> Self {
+    pub fn new(file: Arc<File>, grains: impl IntoIterator<Item = (GrainKey, Kept)>) -> Self {
         Self { file, grains: grains.into_iter().collect() }
     }
 

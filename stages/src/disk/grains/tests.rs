@@ -35,7 +35,8 @@ struct Vmdk {
 }
 
 fn vmdk(map: &DiskMap, packs: &[Pack]) -> Vmdk {
-    let grains = Grains::collect(map, packs, Path::new("/var/tmp"), &|_, _| {}).unwrap();
+    let mut new = NewGrains::none(Path::new("/var/tmp")).unwrap();
+    let grains = Grains::collect(map, packs, &mut new, &|_, _| {}).unwrap();
     let mut bytes = Vec::new();
     let written = write_vmdk(&DiskSpec::new("lab", SIZE, 0), &grains, &mut bytes).unwrap();
     Vmdk { bytes, grains: written.grains, compressed: grains.compressed }
@@ -45,7 +46,7 @@ fn as_pack(vmdk: &Vmdk, damage: impl FnOnce(&File)) -> [Pack; 1] {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&vmdk.bytes).unwrap();
     damage(&file);
-    [Pack::new(file, vmdk.grains.clone())]
+    [Pack::new(file.into(), vmdk.grains.clone())]
 }
 
 #[test]
@@ -112,4 +113,17 @@ fn names_cover_what_a_grain_holds_and_where() {
 fn a_file_of_zeros_has_no_grains() {
     let zeros = DiskMap::of_bytes(SIZE, [(MIB, &[0; 200_000][..])]);
     assert!(vmdk(&zeros, &[]).bytes == vmdk(&DiskMap::of_bytes(SIZE, []), &[]).bytes);
+}
+
+#[test]
+fn what_two_disks_have_is_compressed_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (disk(dir.path(), "one"), disk(dir.path(), "two"));
+    let mut new = NewGrains::none(dir.path()).unwrap();
+    assert_eq!(Grains::collect(&first, &[], &mut new, &|_, _| {}).unwrap().compressed, 1 + 5);
+    let grains = Grains::collect(&second, &[], &mut new, &|_, _| {}).unwrap();
+    assert_eq!(grains.compressed, 1);
+    let mut bytes = Vec::new();
+    write_vmdk(&DiskSpec::new("lab", SIZE, 0), &grains, &mut bytes).unwrap();
+    assert!(bytes == vmdk(&second, &[]).bytes);
 }

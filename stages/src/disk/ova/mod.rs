@@ -13,18 +13,18 @@ use std::path::Path;
 
 use super::digest::{DigestWriter, Digests};
 use super::error::DiskError;
-use super::grains::{Grains, Pack};
+use super::grains::{Grains, NewGrains, Pack, WrittenDisk};
 use super::map::DiskMap;
 use super::pack::PackedArtifact;
 use super::spec::{DiskSpec, VmSpec};
-use super::vmdk::{vmdk_size, write_vmdk};
-use super::{Progress, raw};
+use super::vmdk::{FoundVmdk, vmdk_size, write_vmdk};
+use super::{Progress, raw, ustar};
 
 pub use ovf::{OvfMachine, ovf_text};
 
 /// Changes when the same disks and specs give another OVA. Belongs into its key, beside
 /// [`VMDK_WRITER`](super::VMDK_WRITER).
-pub const OVA_WRITER: &str = "ibuild-ova 2";
+pub const OVA_WRITER: &str = "ibuild-ova 3";
 
 /// A machine and its disk.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,16 @@ pub struct MachineDisk<'a> {
     /// The machine around it.
     pub vm: &'a VmSpec,
     /// What is on the disk.
-    pub map: &'a DiskMap,
+    pub content: DiskContent<'a>,
+}
+
+/// What is on a disk, in one of two forms.
+#[derive(Debug, Clone, Copy)]
+pub enum DiskContent<'a> {
+    /// Its description.
+    Map(&'a DiskMap),
+    /// The whole disk as VMDK, made before and found again.
+    Vmdk(&'a FoundVmdk),
 }
 
 /// Writes an OVA with these machines, in this order, to the new file `out`.
@@ -50,24 +59,66 @@ pub fn write_ova(
     progress: Progress<'_>,
 ) -> Result<PackedArtifact, DiskError> {
     check(name, machines)?;
-    let (count, mut grains) = (machines.len() as u64, Vec::new());
-    for (before, machine) in (0..).zip(machines) {
-        let part = |done, total| progress(before * total + done, count * total);
-        grains.push(Grains::collect(machine.map, packs, raw::parent(out), &part)?);
-    }
-    let described = machines.iter().zip(&grains).map(|(machine, grains)| OvfMachine {
+    let disks = Disk::prepare(machines, packs, out, progress)?;
+    let described = machines.iter().zip(&disks).map(|(machine, disk)| OvfMachine {
         disk: machine.disk,
         vm: machine.vm,
-        vmdk_size: vmdk_size(machine.disk, grains),
+        vmdk_size: disk.size(machine.disk),
     });
     let described: Vec<OvfMachine<'_>> = described.collect();
     let mut archive = Archive::create(out, epoch)?;
     archive.text(format!("{name}.ovf"), &ovf_text(name, epoch, &described))?;
-    for (machine, grains) in described.iter().zip(&grains) {
-        archive.disk(machine, grains)?;
+    for (machine, disk) in described.iter().zip(&disks) {
+        archive.disk(machine, disk)?;
     }
     archive.text(format!("{name}.mf"), &archive.manifest.clone())?;
     archive.finish()
+}
+
+/// A disk whose size as VMDK is known.
+enum Disk<'a> {
+    Grains(Grains<'a>),
+    Made(&'a FoundVmdk),
+}
+
+impl<'a> Disk<'a> {
+    fn prepare(
+        machines: &[MachineDisk<'a>],
+        packs: &'a [Pack],
+        out: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Self>, DiskError> {
+        let (count, mut new) = (machines.len() as u64, NewGrains::none(raw::parent(out))?);
+        let mut prepare = |(before, machine): (u64, &MachineDisk<'a>)| match machine.content {
+            DiskContent::Map(map) => {
+                let part = |done, total| progress(before * total + done, count * total);
+                Ok(Disk::Grains(Grains::collect(map, packs, &mut new, &part)?))
+            }
+            DiskContent::Vmdk(made) => Ok(Disk::Made(made)),
+        };
+        (0..).zip(machines).map(&mut prepare).collect()
+    }
+
+    fn size(&self, spec: &DiskSpec) -> u64 {
+        match self {
+            Disk::Grains(grains) => vmdk_size(spec, grains),
+            Disk::Made(made) => made.size(),
+        }
+    }
+
+    fn write(&self, spec: &DiskSpec, out: impl Write + Send) -> Result<WrittenDisk, DiskError> {
+        match self {
+            Disk::Grains(grains) => write_vmdk(spec, grains, out),
+            Disk::Made(made) => made.copy(out),
+        }
+    }
+
+    fn compressed(&self) -> u64 {
+        match self {
+            Disk::Grains(grains) => grains.compressed,
+            Disk::Made(_) => 0,
+        }
+    }
 }
 
 fn check(name: &str, machines: &[MachineDisk<'_>]) -> Result<(), DiskError> {
@@ -116,40 +167,30 @@ impl<'a> Archive<'a> {
         })
     }
 
-    fn disk(&mut self, machine: &OvfMachine<'_>, grains: &Grains<'_>) -> Result<(), DiskError> {
+    fn disk(&mut self, machine: &OvfMachine<'_>, disk: &Disk<'_>) -> Result<(), DiskError> {
         let name = ovf::vmdk_name(machine.disk);
         self.write(|archive| archive.head(&name, machine.vmdk_size))?;
         let start = self.out.position();
-        let written = write_vmdk(machine.disk, grains, &mut self.out)?;
+        let written = disk.write(machine.disk, &mut self.out)?;
         assert_eq!(written.digests.size, machine.vmdk_size, "the size of a VMDK follows from its grains");
-        self.packed.add(start, written.grains, grains.compressed);
-        self.write(|archive| archive.end_member(&name, &written.digests))
+        let digests = written.digests;
+        self.packed.add_vmdk(start, written, disk.compressed());
+        self.write(|archive| archive.end_member(&name, &digests))
     }
 
     /// One line a file, without a blank before the parenthesis: ESXi takes that for another algorithm's name.
     fn end_member(&mut self, name: &str, digests: &Digests) -> io::Result<()> {
         self.manifest.push_str(&format!("SHA256({name})= {}\n", digests.sha256_hex()));
-        let missing = self.out.position().next_multiple_of(512) - self.out.position();
-        self.out.write_all(&[0; 512][..missing as usize])
+        self.out.write_all(ustar::padding(digests.size))
     }
 
     fn head(&mut self, name: &str, size: u64) -> io::Result<()> {
-        let mut header = tar::Header::new_ustar();
-        header.set_path(name)?;
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_username("root")?;
-        header.set_groupname("root")?;
-        header.set_mtime(self.epoch);
-        header.set_size(size);
-        header.set_cksum();
-        self.out.write_all(header.as_bytes())
+        self.out.write_all(&ustar::header(name, size, self.epoch)?)
     }
 
     fn finish(mut self) -> Result<PackedArtifact, DiskError> {
         self.write(|archive| {
-            archive.out.write_all(&[0; 1024])?;
+            archive.out.write_all(&ustar::END)?;
             archive.out.flush()
         })?;
         self.packed.digests = self.out.finish().1;

@@ -4,6 +4,7 @@
 //! `Item` in alphabetical order (their schema is a sequence). OVF 2.0 would be refused by VMware and Proxmox.
 
 use crate::disk::spec::{DiskSpec, Firmware, MIB, Nic, VmSpec};
+use crate::hardware::{Audio, DiskBus, VmTexts};
 
 use super::vbox;
 use super::xml::{Attributes, Xml};
@@ -26,9 +27,12 @@ const STREAM_OPTIMIZED: &str = "http://www.vmware.com/interfaces/specifications/
 /// CIM's numbers of resource types (DSP8023, CIM_ResourceAllocationSettingData).
 const CPU: &str = "3";
 const MEMORY: &str = "4";
+const IDE_CONTROLLER: &str = "5";
+const SCSI_CONTROLLER: &str = "6";
 const ETHERNET: &str = "10";
 const DISK: &str = "17";
 const OTHER_STORAGE: &str = "20";
+const SOUND_CARD: &str = "35";
 
 /// Instance ids; adapters follow.
 const CONTROLLER_ID: &str = "3";
@@ -58,12 +62,12 @@ pub fn ovf_text(name: &str, epoch: u64, machines: &[OvfMachine<'_>]) -> String {
         disk_section(xml, machines);
         network_section(xml, machines);
         match machines {
-            [machine] => virtual_system(xml, 0, machine, epoch),
+            [_] => virtual_system(xml, 0, machines, epoch),
             _ => xml.element("VirtualSystemCollection", &[("ovf:id", name)], |xml| {
                 xml.text("Info", "Machines that belong together");
                 xml.text("Name", name);
-                for (index, machine) in machines.iter().enumerate() {
-                    virtual_system(xml, index, machine, epoch);
+                for index in 0..machines.len() {
+                    virtual_system(xml, index, machines, epoch);
                 }
             }),
         }
@@ -137,21 +141,52 @@ fn network_name(nic: &Nic) -> Option<&str> {
     }
 }
 
-fn virtual_system(xml: &mut Xml, index: usize, machine: &OvfMachine<'_>, epoch: u64) {
+/// A licence that an earlier machine has, too, is told once: nobody has to accept a text twice.
+fn virtual_system(xml: &mut Xml, index: usize, machines: &[OvfMachine<'_>], epoch: u64) {
+    let machine = &machines[index];
     let name = machine.disk.name.as_str();
+    let eula = machine.vm.texts.eula.as_deref();
+    let is_told = |eula: &&str| machines[..index].iter().any(|m| m.vm.texts.eula.as_deref() == Some(*eula));
+    let eula = eula.filter(|eula| !is_told(eula));
     xml.element("VirtualSystem", &[("ovf:id", name)], |xml| {
         xml.text("Info", "A virtual machine");
         xml.text("Name", name);
         operating_system(xml);
-        if !machine.vm.description.is_empty() {
-            xml.element("AnnotationSection", &[], |xml| {
-                xml.text("Info", "About this machine");
-                xml.text("Annotation", &machine.vm.description);
+        texts(xml, &machine.vm.texts);
+        if let Some(eula) = eula {
+            xml.element("EulaSection", &[], |xml| {
+                xml.text("Info", "License agreement for the virtual system");
+                xml.text("License", eula);
             });
         }
         hardware(xml, index, machine);
         vbox::machine(xml, machine, epoch);
     });
+}
+
+fn texts(xml: &mut Xml, texts: &VmTexts) {
+    // Their order is the schema's.
+    let product = [
+        ("Product", &texts.product),
+        ("Vendor", &texts.vendor),
+        ("Version", &texts.version),
+        ("ProductUrl", &texts.product_url),
+        ("VendorUrl", &texts.vendor_url),
+    ];
+    if product.iter().any(|(_, text)| text.is_some()) {
+        xml.element("ProductSection", &[], |xml| {
+            xml.text("Info", "Meta-information about the installed software");
+            for (name, text) in product {
+                text.iter().for_each(|text| xml.text(name, text));
+            }
+        });
+    }
+    if let Some(description) = &texts.description {
+        xml.element("AnnotationSection", &[], |xml| {
+            xml.text("Info", "About this machine");
+            xml.text("Annotation", description);
+        });
+    }
 }
 
 /// 96 is "Debian 64-Bit" in CIM_OperatingSystem; VirtualBox refuses a machine without the number.
@@ -174,9 +209,10 @@ fn hardware(xml: &mut Xml, index: usize, machine: &OvfMachine<'_>) {
             xml.text("vssd:VirtualSystemType", "vmx-13");
         });
         processor_and_memory(xml, machine.vm);
-        storage(xml, index);
+        storage(xml, index, machine.vm.disk_bus);
         adapters(xml, &machine.vm.nics);
-        if !machine.disk.firmware.contains(Firmware::Bios) {
+        sound(xml, machine.vm);
+        if machine.vm.firmware == Firmware::Uefi {
             let config = [("ovf:required", "false"), ("vmw:key", "firmware"), ("vmw:value", "efi")];
             xml.empty("vmw:Config", &config);
         }
@@ -207,16 +243,21 @@ fn processor_and_memory(xml: &mut Xml, vm: &VmSpec) {
     );
 }
 
-fn storage(xml: &mut Xml, index: usize) {
+fn storage(xml: &mut Xml, index: usize, bus: DiskBus) {
+    let (description, name, subtype, kind) = match bus {
+        DiskBus::Sata => ("SATA controller", "sata0", "vmware.sata.ahci", OTHER_STORAGE),
+        DiskBus::Ide => ("IDE controller", "ide0", "PIIX4", IDE_CONTROLLER),
+        DiskBus::Scsi => ("SCSI controller", "scsi0", "lsilogic", SCSI_CONTROLLER),
+    };
     item(
         xml,
         &[
             ("rasd:Address", "0"),
-            ("rasd:Description", "SATA controller"),
-            ("rasd:ElementName", "sata0"),
+            ("rasd:Description", description),
+            ("rasd:ElementName", name),
             ("rasd:InstanceID", CONTROLLER_ID),
-            ("rasd:ResourceSubType", "vmware.sata.ahci"),
-            ("rasd:ResourceType", OTHER_STORAGE),
+            ("rasd:ResourceSubType", subtype),
+            ("rasd:ResourceType", kind),
         ],
     );
     item(
@@ -231,6 +272,23 @@ fn storage(xml: &mut Xml, index: usize) {
             ("rasd:ResourceType", DISK),
         ],
     );
+}
+
+/// Not required, because some hypervisors have none. What it is called is all that VirtualBox writes itself.
+fn sound(xml: &mut Xml, vm: &VmSpec) {
+    if vm.audio == Audio::None {
+        return;
+    }
+    let id = (FIRST_NIC_ID + vm.nics.len()).to_string();
+    let children = [
+        ("rasd:AutomaticAllocation", "false"),
+        ("rasd:Description", "Sound card"),
+        ("rasd:ElementName", "sound"),
+        ("rasd:InstanceID", id.as_str()),
+        ("rasd:ResourceSubType", "ensoniq1371"),
+        ("rasd:ResourceType", SOUND_CARD),
+    ];
+    item_with(xml, &[("ovf:required", "false")], &children);
 }
 
 /// An adapter without a network has no item: readers other than VirtualBox would connect it to something.
@@ -256,8 +314,12 @@ fn adapters(xml: &mut Xml, nics: &[Nic]) {
 }
 
 fn item(xml: &mut Xml, children: Attributes<'_>) {
+    item_with(xml, &[], children);
+}
+
+fn item_with(xml: &mut Xml, attributes: Attributes<'_>, children: Attributes<'_>) {
     debug_assert!(children.is_sorted_by_key(|(name, _)| *name));
-    xml.element("Item", &[], |xml| {
+    xml.element("Item", attributes, |xml| {
         for (name, text) in children {
             xml.text(name, text);
         }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
-use crate::disk::spec::{FirmwareSet, MIB, Nic};
+use crate::disk::check::check_ova;
+use crate::disk::spec::{Firmware, MIB, Nic};
+use crate::disk::vmdk::KeptVmdk;
+use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Sharing};
 
 const EPOCH: u64 = 1_767_225_600;
 
@@ -26,7 +29,7 @@ impl Lab {
             let disk = DiskSpec::new(name, 100 * MIB, EPOCH);
             let mut vm = VmSpec::new(3, 2048);
             vm.nics = nics;
-            vm.description = "routes <all> & everything".into();
+            vm.texts.description = Some("routes <all> & everything".into());
             let map = DiskMap::of_bytes(disk.size, [(3 * MIB, name.as_bytes())]);
             (disk, vm, map)
         });
@@ -34,7 +37,10 @@ impl Lab {
     }
 
     fn machines(&self) -> Vec<MachineDisk<'_>> {
-        self.disks.iter().map(|(disk, vm, map)| MachineDisk { disk, vm, map }).collect()
+        self.disks
+            .iter()
+            .map(|(disk, vm, map)| MachineDisk { disk, vm, content: DiskContent::Map(map) })
+            .collect()
     }
 
     fn ova(&self, name: &str, machines: &[MachineDisk<'_>]) -> (PathBuf, Digests) {
@@ -84,6 +90,23 @@ fn members_come_in_order_and_the_manifest_tells_their_digests() {
         .concat();
     assert_eq!(manifest, expected);
     assert_eq!(digests, Digests::of_file(&ova).unwrap());
+}
+
+#[test]
+fn the_strict_reader_takes_any_machines() {
+    let mut lab = Lab::new();
+    lab.disks[0].1.nics.clear();
+    lab.disks[1].1.audio = Audio::Hda;
+    lab.disks[1].1.texts.eula = Some("yes".into());
+    for machines in [&lab.machines()[..], &lab.machines()[..1], &lab.machines()[1..]] {
+        let (ova, _) = lab.ova("any", machines);
+        let disks = check_ova(&std::fs::read(ova).unwrap(), EPOCH).unwrap();
+        let content = |machine: &MachineDisk<'_>| match machine.content {
+            DiskContent::Map(map) => map.bytes(),
+            DiskContent::Vmdk(_) => unreachable!("the lab's disks are maps"),
+        };
+        assert!(disks == machines.iter().map(content).collect::<Vec<_>>());
+    }
 }
 
 #[test]
@@ -180,7 +203,7 @@ fn an_isolated_machine_names_no_other_network() {
 fn firmware_is_said_where_it_is_not_the_bios() {
     let mut lab = Lab::new();
     assert!(!text_of(&lab.machines()).contains("EFI"));
-    lab.disks[0].0.firmware = FirmwareSet::Uefi;
+    lab.disks[0].1.firmware = Firmware::Uefi;
     let text = text_of(&lab.machines()[..1]);
     assert!(text.contains("<Firmware type=\"EFI\"/>") && text.contains("vmw:value=\"efi\""));
 }
@@ -193,4 +216,91 @@ fn machines_of_one_name_are_refused() {
     let error = write_ova("veil", EPOCH, &lab.machines(), &[], &out, &|_, _| {}).unwrap_err();
     assert!(error.to_string().contains("same name"), "{error}");
     assert!(!out.exists());
+}
+
+/// What stands between two texts, without white space.
+fn between<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
+    let from = text.find(start).unwrap_or_else(|| panic!("{start} is not in {text}")) + start.len();
+    let rest = &text[from..];
+    &rest[..rest.find(end).unwrap_or_else(|| panic!("{end} is not in {rest}"))]
+}
+
+#[test]
+fn hardware_is_said_to_both_kinds_of_readers() {
+    let mut lab = Lab::new();
+    let vm = &mut lab.disks[1].1;
+    (vm.vram_mib, vm.audio, vm.clock) = (128, Audio::Hda, Clock::Local);
+    (vm.clipboard, vm.drag_and_drop) = (Sharing::Bidirectional, Sharing::HostToGuest);
+    vm.boot_order = vec![BootDevice::Network, BootDevice::Disk];
+    vm.disk_bus = DiskBus::Scsi;
+    let text = text_of(&lab.machines()[1..]);
+    for needle in [
+        "<Display controller=\"VMSVGA\" VRAMSize=\"128\"/>",
+        "<Order position=\"1\" device=\"Network\"/>",
+        "<Order position=\"2\" device=\"HardDisk\"/>",
+        "<Order position=\"3\" device=\"None\"/>",
+        "<Order position=\"4\" device=\"None\"/>",
+        "<AudioAdapter controller=\"HDA\" driver=\"Default\" enabled=\"true\" enabledIn=\"false\"",
+        "<Clipboard mode=\"Bidirectional\"/>",
+        "<DragAndDrop mode=\"HostToGuest\"/>",
+        "<RTC localOrUTC=\"local\"/>",
+        "<rasd:ResourceSubType>lsilogic</rasd:ResourceSubType>",
+        "<StorageController name=\"SCSI\" type=\"LsiLogic\"",
+        "<rasd:ResourceType>35</rasd:ResourceType>",
+    ] {
+        assert!(text.contains(needle), "{needle} is not in {text}");
+    }
+    assert!(!text.contains("AHCI") && !text.contains("ahci"), "{text}");
+}
+
+#[test]
+fn instance_ids_are_unique_in_each_machine() {
+    let mut lab = Lab::new();
+    lab.disks[0].1.audio = Audio::Ac97;
+    let text = text_of(&lab.machines()[..1]);
+    let ids: Vec<&str> = text.split("<rasd:InstanceID>").skip(1).map(|rest| &rest[..1]).collect();
+    let unique: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!((ids.len(), unique.len()), (7, 7), "{ids:?}");
+}
+
+#[test]
+fn texts_come_in_the_order_of_the_schema_and_a_licence_once() {
+    let mut lab = Lab::new();
+    for (_, vm, _) in &mut lab.disks {
+        vm.texts.product = Some("Veil".into());
+        vm.texts.vendor_url = Some("https://example.org".into());
+        vm.texts.version = Some("1.0".into());
+        vm.texts.eula = Some("Free\nfor all".into());
+    }
+    let text = text_of(&lab.machines());
+    let product = between(&text, "<ProductSection>", "</ProductSection>");
+    let order: Vec<&str> = product.split('<').filter_map(|tag| tag.split_once('>')).map(|it| it.0).collect();
+    let order: Vec<&str> = order.into_iter().filter(|tag| !tag.starts_with('/')).collect();
+    assert_eq!(order, ["Info", "Product", "Version", "VendorUrl"]);
+    assert_eq!(text.matches("<License>Free&#10;for all</License>").count(), 1);
+    lab.disks[1].1.texts.eula = Some("Not free".into());
+    assert_eq!(text_of(&lab.machines()).matches("<License>").count(), 2);
+}
+
+#[test]
+fn disks_of_an_earlier_ova_are_taken_over_whole() {
+    let mut lab = Lab::new();
+    let (first, _) = lab.ova("first", &lab.machines());
+    let packed = write_ova("veil", EPOCH, &lab.machines(), &[], &lab.dir.path().join("x"), &|_, _| {});
+    let packed = packed.unwrap();
+    assert_eq!((packed.disks.len(), packed.compressed), (2, 2));
+    let file = std::sync::Arc::new(File::open(&first).unwrap());
+    let found = |kept: &KeptVmdk| FoundVmdk::new(file.clone(), *kept, packed.grains.iter().copied());
+    let found: Vec<FoundVmdk> = packed.disks.iter().map(found).collect();
+    lab.disks[0].1.memory_mib = 4096;
+    let clean = lab.ova("clean", &lab.machines());
+    let mut machines = lab.machines();
+    for (machine, vmdk) in machines.iter_mut().zip(&found) {
+        machine.content = DiskContent::Vmdk(vmdk);
+    }
+    let warm = lab.dir.path().join("warm.ova");
+    let warm_packed = write_ova("veil", EPOCH, &machines, &[], &warm, &|_, _| {}).unwrap();
+    assert_eq!(warm_packed.compressed, 0);
+    assert_eq!((warm_packed.grains.len(), warm_packed.digests), (packed.grains.len(), clean.1));
+    assert!(std::fs::read(&warm).unwrap() == std::fs::read(&clean.0).unwrap());
 }

@@ -4,10 +4,12 @@
 //! of any name but a few is imported as *bridged*, which would put an isolated machine onto the
 //! importer's network.
 
-use crate::disk::spec::{Firmware, Nic};
+use crate::disk::spec::{Firmware, Nic, VmSpec};
+use crate::disk::time;
+use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Sharing};
 
 use super::ovf::OvfMachine;
-use super::xml::Xml;
+use super::xml::{Attributes, Xml};
 
 /// The settings version that VirtualBox 7 writes; older releases of it read it too.
 const SETTINGS_VERSION: &str = "1.19-linux";
@@ -24,7 +26,7 @@ pub fn machine(xml: &mut Xml, machine: &OvfMachine<'_>, epoch: u64) {
             ("name", &machine.disk.name),
             ("OSType", "Debian_64"),
             ("snapshotFolder", "Snapshots"),
-            ("lastStateChange", &utc(epoch)),
+            ("lastStateChange", &time::utc(epoch)),
         ],
         |xml| {
             xml.text("ovf:Info", "Complete VirtualBox machine configuration in VirtualBox format");
@@ -36,29 +38,68 @@ pub fn machine(xml: &mut Xml, machine: &OvfMachine<'_>, epoch: u64) {
 fn hardware(xml: &mut Xml, machine: &OvfMachine<'_>) {
     let vm = machine.vm;
     xml.empty("Memory", &[("RAMSize", &vm.memory_mib.to_string())]);
-    boot_order(xml);
+    boot_order(xml, vm);
     xml.empty("Display", &[("controller", "VMSVGA"), ("VRAMSize", &vm.vram_mib.to_string())]);
-    if !machine.disk.firmware.contains(Firmware::Bios) {
+    if vm.firmware == Firmware::Uefi {
         xml.empty("Firmware", &[("type", "EFI")]);
     }
     xml.element("BIOS", &[], |xml| xml.empty("IOAPIC", &[("enabled", "true")]));
     network(xml, machine);
-    xml.empty("Clipboard", &[("mode", "Disabled")]);
-    xml.empty("DragAndDrop", &[("mode", "Disabled")]);
+    audio(xml, vm);
+    xml.empty("Clipboard", &[("mode", sharing(vm.clipboard))]);
+    xml.empty("DragAndDrop", &[("mode", sharing(vm.drag_and_drop))]);
     storage(xml, machine);
-    xml.empty("RTC", &[("localOrUTC", "UTC")]);
+    let clock = match vm.clock {
+        Clock::Utc => "UTC",
+        Clock::Local => "local",
+    };
+    xml.empty("RTC", &[("localOrUTC", clock)]);
     xml.element("CPU", &[("count", &vm.cpus.to_string())], |xml| {
         xml.empty("PAE", &[("enabled", "true")]);
         xml.empty("LongMode", &[("enabled", "true")]);
     });
 }
 
-fn boot_order(xml: &mut Xml) {
+/// All four positions: one that is not told would keep its default, which is a floppy, a DVD or the disk.
+fn boot_order(xml: &mut Xml, vm: &VmSpec) {
+    let word = |device: &BootDevice| match device {
+        BootDevice::Disk => "HardDisk",
+        BootDevice::Dvd => "DVD",
+        BootDevice::Network => "Network",
+        BootDevice::Floppy => "Floppy",
+    };
+    let devices = vm.boot_order.iter().map(word).chain(std::iter::repeat("None"));
     xml.element("Boot", &[], |xml| {
-        for (position, device) in [("1", "HardDisk"), ("2", "None"), ("3", "None"), ("4", "None")] {
+        for (position, device) in ["1", "2", "3", "4"].into_iter().zip(devices) {
             xml.empty("Order", &[("position", position), ("device", device)]);
         }
     });
+}
+
+/// The machine never hears its host's microphone.
+fn audio(xml: &mut Xml, vm: &VmSpec) {
+    let controller = match vm.audio {
+        Audio::None => return,
+        Audio::Hda => "HDA",
+        Audio::Ac97 => "AC97",
+    };
+    let attributes = [
+        ("controller", controller),
+        ("driver", "Default"),
+        ("enabled", "true"),
+        ("enabledIn", "false"),
+        ("enabledOut", "true"),
+    ];
+    xml.empty("AudioAdapter", &attributes);
+}
+
+fn sharing(sharing: Sharing) -> &'static str {
+    match sharing {
+        Sharing::Disabled => "Disabled",
+        Sharing::HostToGuest => "HostToGuest",
+        Sharing::GuestToHost => "GuestToHost",
+        Sharing::Bidirectional => "Bidirectional",
+    }
 }
 
 fn network(xml: &mut Xml, machine: &OvfMachine<'_>) {
@@ -87,56 +128,37 @@ fn network(xml: &mut Xml, machine: &OvfMachine<'_>) {
 /// such image".
 fn storage(xml: &mut Xml, machine: &OvfMachine<'_>) {
     let uuid = format!("{{{}}}", machine.disk.identity().medium());
-    let controller = [
-        ("name", "SATA"),
-        ("type", "AHCI"),
-        ("PortCount", "4"),
-        ("useHostIOCache", "false"),
-        ("Bootable", "true"),
-        ("IDE0MasterEmulationPort", "0"),
-        ("IDE0SlaveEmulationPort", "1"),
-        ("IDE1MasterEmulationPort", "2"),
-        ("IDE1SlaveEmulationPort", "3"),
-    ];
+    let controller: Attributes<'_> = match machine.vm.disk_bus {
+        DiskBus::Sata => &[
+            ("name", "SATA"),
+            ("type", "AHCI"),
+            ("PortCount", "4"),
+            ("useHostIOCache", "false"),
+            ("Bootable", "true"),
+            ("IDE0MasterEmulationPort", "0"),
+            ("IDE0SlaveEmulationPort", "1"),
+            ("IDE1MasterEmulationPort", "2"),
+            ("IDE1SlaveEmulationPort", "3"),
+        ],
+        DiskBus::Ide => &[
+            ("name", "IDE"),
+            ("type", "PIIX4"),
+            ("PortCount", "2"),
+            ("useHostIOCache", "true"),
+            ("Bootable", "true"),
+        ],
+        DiskBus::Scsi => &[
+            ("name", "SCSI"),
+            ("type", "LsiLogic"),
+            ("PortCount", "16"),
+            ("useHostIOCache", "false"),
+            ("Bootable", "true"),
+        ],
+    };
     let device = [("type", "HardDisk"), ("hotpluggable", "false"), ("port", "0"), ("device", "0")];
     xml.element("StorageControllers", &[], |xml| {
-        xml.element("StorageController", &controller, |xml| {
+        xml.element("StorageController", controller, |xml| {
             xml.element("AttachedDevice", &device, |xml| xml.empty("Image", &[("uuid", &uuid)]));
         });
     });
-}
-
-/// `YYYY-MM-DDThh:mm:ssZ`. The days are counted in eras of 400 years that begin on a first of March, so
-/// that the leap day is the last of its year (H. Hinnant, "chrono-compatible low-level date algorithms").
-fn utc(epoch: u64) -> String {
-    let (days, seconds) = (epoch / 86_400 + 719_468, epoch % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::utc;
-
-    #[test]
-    fn times_are_those_of_date() {
-        let cases = [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_767_225_600, "2026-01-01T00:00:00Z"),
-            (4_107_542_399, "2100-02-28T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ];
-        for (epoch, text) in cases {
-            assert_eq!(utc(epoch), text);
-        }
-    }
 }

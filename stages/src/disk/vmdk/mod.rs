@@ -11,6 +11,7 @@
 //! ```
 
 mod format;
+mod kept;
 #[cfg(test)]
 mod tests;
 
@@ -19,25 +20,18 @@ use std::io::{self, Write};
 use format::{Footer, Marker, OVERHEAD, SECTOR, TABLE_ENTRIES, capacity_sectors};
 use rayon::prelude::*;
 
-use super::digest::{DigestWriter, Digests};
+use super::digest::DigestWriter;
 use super::error::DiskError;
-use super::grains::{Collected, GRAIN, GrainKey, Grains, Kept};
+use super::grains::{Collected, GRAIN, GrainKey, Grains, Kept, WrittenDisk};
 use super::spec::DiskSpec;
+
+pub use kept::{FoundVmdk, KeptVmdk};
 
 /// What the bytes of a VMDK depend on besides the disk and its grains. It belongs into the key of whatever holds one.
 pub const VMDK_WRITER: &str = "ibuild-vmdk 2";
 
 /// Bytes before the compressed ones of a grain.
 const GRAIN_HEAD: u64 = 12;
-
-/// A VMDK that was written.
-#[derive(Debug)]
-pub struct WrittenVmdk {
-    /// Its size and digests.
-    pub digests: Digests,
-    /// Where its grains are in it.
-    pub grains: Vec<(GrainKey, Kept)>,
-}
 
 /// The bytes that a VMDK of these grains will have.
 pub fn vmdk_size(spec: &DiskSpec, grains: &Grains<'_>) -> u64 {
@@ -73,7 +67,7 @@ pub fn write_vmdk(
     spec: &DiskSpec,
     grains: &Grains<'_>,
     out: impl Write + Send,
-) -> Result<WrittenVmdk, DiskError> {
+) -> Result<WrittenDisk, DiskError> {
     let write = |error| DiskError::Write { what: format!("the VMDK of `{}`", spec.name), source: error };
     if !spec.size.is_multiple_of(GRAIN) || spec.size == 0 {
         let reason = format!("its disk has {} bytes, which is not a multiple of {GRAIN}", spec.size);
@@ -142,13 +136,13 @@ impl<W: Write> VmdkStream<W> {
         self.pad_to(self.out.position().next_multiple_of(SECTOR))
     }
 
-    fn end(mut self) -> io::Result<WrittenVmdk> {
+    fn end(mut self) -> io::Result<WrittenDisk> {
         let directory = format::table(&self.directory);
         let at = self.marked(Marker::GrainDirectory, &directory)?;
         self.marked(Marker::Footer, &format::header(self.size, Footer::Here { directory: at }))?;
         self.out.write_all(&Marker::EndOfStream.sector(0))?;
         self.out.flush()?;
-        Ok(WrittenVmdk { digests: self.out.finish().1, grains: self.grains })
+        Ok(WrittenDisk { digests: self.out.finish().1, grains: self.grains })
     }
 
     /// A marker and what it announces; tells the first sector of the latter.

@@ -1,117 +1,14 @@
-//! The stream is walked by a strict reader of its own, and by qemu-img.
+//! The stream is read by a strict reader of its own, and by qemu-img.
 
 use std::path::Path;
 use std::process::Command;
 
-use libdeflater::Decompressor;
-
 use super::*;
+use crate::disk::check::check_vmdk;
+use crate::disk::digest::Digests;
+use crate::disk::grains::NewGrains;
 use crate::disk::map::DiskMap;
 use crate::disk::spec::MIB;
-
-/// A strict walk over a streamOptimized VMDK with a footer. Panics at the first byte out of order.
-struct Walk<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    disk: Vec<u8>,
-    /// Sector of each grain by its number.
-    grains: Vec<(u64, u32)>,
-    tables: Vec<(u32, Vec<u32>)>,
-}
-
-impl<'a> Walk<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        assert!(bytes.len().is_multiple_of(512));
-        let capacity = u64_at(bytes, 12) * 512;
-        Walk { bytes, at: 128 * 512, disk: vec![0; capacity as usize], grains: vec![], tables: vec![] }
-    }
-
-    fn sector(&mut self) -> &'a [u8] {
-        let sector = &self.bytes[self.at..self.at + 512];
-        self.at += 512;
-        sector
-    }
-
-    fn run(mut self) -> Vec<u8> {
-        self.check_head();
-        let mut directory = None;
-        loop {
-            let at = self.at;
-            let sector = self.sector();
-            let (value, size, kind) = (u64_at(sector, 0), u32_at(sector, 8), u32_at(sector, 12));
-            match (size, kind) {
-                (1.., _) => self.grain(at, value, size as usize),
-                (0, 1) => self.table(value),
-                (0, 2) => directory = Some(self.entries(value)),
-                (0, 3) => self.footer(directory.as_ref().expect("the directory comes first")),
-                (0, 0) => break,
-                _ => panic!("unknown marker {kind} at {at}"),
-            }
-        }
-        assert_eq!(self.at, self.bytes.len(), "nothing follows the end of the stream");
-        self.disk
-    }
-
-    fn check_head(&self) {
-        let b = self.bytes;
-        assert_eq!(&b[..4], b"KDMV");
-        assert_eq!((u32_at(b, 4), u32_at(b, 8)), (3, 0x30001));
-        assert_eq!((u64_at(b, 20), u64_at(b, 28), u32_at(b, 44)), (128, 1, 512));
-        assert_eq!((u64_at(b, 56), u64_at(b, 64)), (u64::MAX, 128));
-        assert_eq!((&b[73..77], &b[77..79]), (b"\n \r\n".as_slice(), [1, 0].as_slice()));
-        assert!(b[79..512].iter().all(|&byte| byte == 0));
-        assert!(b[21 * 512..128 * 512].iter().all(|&byte| byte == 0));
-    }
-
-    fn grain(&mut self, at: usize, lba: u64, size: usize) {
-        let zlib = &self.bytes[at + 12..at + 12 + size];
-        let end = (at + 12 + size).next_multiple_of(512);
-        assert!(self.bytes[at + 12 + size..end].iter().all(|&byte| byte == 0));
-        self.at = end;
-        assert!(lba.is_multiple_of(128));
-        assert!(self.grains.last().is_none_or(|&(last, _)| last < lba), "grains ascend");
-        let place = lba as usize * 512;
-        let out = &mut self.disk[place..place + 65536];
-        assert_eq!(Decompressor::new().zlib_decompress(zlib, out).unwrap(), 65536);
-        assert!(out.iter().any(|&byte| byte != 0), "a grain of zeros was stored");
-        self.grains.push((lba, (at / 512) as u32));
-    }
-
-    fn entries(&mut self, sectors: u64) -> (u32, Vec<u32>) {
-        let at = (self.at / 512) as u32;
-        let bytes: Vec<u8> = (0..sectors).flat_map(|_| self.sector().to_vec()).collect();
-        (at, bytes.chunks(4).map(|entry| u32_at(entry, 0)).collect())
-    }
-
-    fn table(&mut self, sectors: u64) {
-        assert_eq!(sectors, 4);
-        let table = self.entries(sectors);
-        self.tables.push(table);
-    }
-
-    /// Every grain is in its table, every table in the directory, and nothing else is.
-    fn footer(&mut self, (directory_at, directory): &(u32, Vec<u32>)) {
-        let footer = self.sector();
-        assert_eq!(u64_at(footer, 56), u64::from(*directory_at));
-        assert_eq!((&footer[..56], &footer[64..]), (&self.bytes[..56], &self.bytes[64..512]));
-        let mut listed = Vec::new();
-        for (index, &at) in directory.iter().enumerate().filter(|(_, at)| **at != 0) {
-            let (_, table) = self.tables.iter().find(|(sector, _)| *sector == at).expect("a table");
-            let grains = table.iter().enumerate().filter(|(_, sector)| **sector != 0);
-            listed.extend(grains.map(|(slot, &sector)| (((index * 512 + slot) * 128) as u64, sector)));
-        }
-        assert_eq!(listed, self.grains);
-        assert_eq!(directory.iter().filter(|&&at| at != 0).count(), self.tables.len());
-    }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
-}
 
 /// Bytes that do not compress.
 fn noise(length: usize) -> Vec<u8> {
@@ -142,8 +39,13 @@ fn spec() -> DiskSpec {
     DiskSpec::new("veil", 100 * MIB, 0)
 }
 
+fn collect(map: &DiskMap) -> Grains<'_> {
+    let mut new = NewGrains::none(Path::new("/var/tmp")).unwrap();
+    Grains::collect(map, &[], &mut new, &|_, _| {}).unwrap()
+}
+
 fn vmdk_of(spec: &DiskSpec, map: &DiskMap) -> (Vec<u8>, Digests) {
-    let grains = Grains::collect(map, &[], Path::new("/var/tmp"), &|_, _| {}).unwrap();
+    let grains = collect(map);
     let mut bytes = Vec::new();
     let written = write_vmdk(spec, &grains, &mut bytes).unwrap();
     assert_eq!(vmdk_size(spec, &grains), bytes.len() as u64);
@@ -161,7 +63,7 @@ fn vmdk(map: &DiskMap) -> (Vec<u8>, Digests) {
 #[test]
 fn the_stream_is_in_order_and_holds_the_disk() {
     let (bytes, digests) = vmdk(&map());
-    assert!(Walk::new(&bytes).run() == map().bytes());
+    assert!(check_vmdk(&bytes).unwrap() == map().bytes());
     assert_eq!(digests.size, bytes.len() as u64);
     assert_eq!(digests.blake3, *blake3::hash(&bytes).as_bytes());
 }
@@ -170,7 +72,7 @@ fn the_stream_is_in_order_and_holds_the_disk() {
 fn an_empty_disk_has_no_grains_and_ends_all_the_same() {
     let spec = DiskSpec { size: MIB, ..spec() };
     let (bytes, _) = vmdk_of(&spec, &DiskMap::of_bytes(MIB, []));
-    assert!(Walk::new(&bytes).run() == vec![0; 1 << 20]);
+    assert!(check_vmdk(&bytes).unwrap() == vec![0; 1 << 20]);
     assert_eq!(bytes.len(), (128 + 1 + 1 + 1 + 1 + 1) * 512);
 }
 
@@ -210,7 +112,7 @@ fn qemu_reads_the_same_disk() {
 fn a_disk_of_a_crooked_size_is_refused() {
     let spec = DiskSpec { size: MIB + 512, ..spec() };
     let map = DiskMap::of_bytes(MIB + 512, []);
-    let grains = Grains::collect(&map, &[], Path::new("/var/tmp"), &|_, _| {}).unwrap();
+    let grains = collect(&map);
     let error = write_vmdk(&spec, &grains, io::sink()).unwrap_err();
     assert!(error.to_string().contains("not a multiple of 65536"), "{error}");
 }
@@ -227,7 +129,40 @@ fn a_full_output_is_an_error() {
         }
     }
     let map = map();
-    let grains = Grains::collect(&map, &[], Path::new("/var/tmp"), &|_, _| {}).unwrap();
+    let grains = collect(&map);
     let error = write_vmdk(&spec(), &grains, Full).unwrap_err();
     assert!(error.to_string().contains("cannot write the VMDK"), "{error}");
+}
+
+/// A VMDK behind other bytes in a file, as it is in an OVA.
+fn kept(bytes: &[u8], digests: &Digests, damage: impl FnOnce(&mut Vec<u8>)) -> FoundVmdk {
+    let mut file = tempfile::tempfile().unwrap();
+    let mut all = vec![7; 1000];
+    all.extend_from_slice(bytes);
+    damage(&mut all);
+    file.write_all(&all).unwrap();
+    let Digests { size, blake3, sha256 } = *digests;
+    let grain = crate::disk::plan(&map()).remove(0).key;
+    let at = |offset| (grain, Kept { offset, length: 1, digest: [0; 32] });
+    FoundVmdk::new(file.into(), KeptVmdk { offset: 1000, size, blake3, sha256 }, [at(900), at(1500)])
+}
+
+#[test]
+fn a_finished_one_is_copied_as_it_is() {
+    let (bytes, digests) = vmdk(&map());
+    let mut copy = Vec::new();
+    let written = kept(&bytes, &digests, |_| {}).copy(&mut copy).unwrap();
+    assert!(copy == bytes && written.digests == digests);
+    let offsets: Vec<u64> = written.grains.iter().map(|(_, kept)| kept.offset).collect();
+    assert_eq!(offsets, [500], "grains count from the VMDK's start, and those before it are not its own");
+}
+
+#[test]
+fn a_finished_one_that_is_damaged_is_told() {
+    let (bytes, digests) = vmdk(&map());
+    let damages: [fn(&mut Vec<u8>); 2] = [|all| *all.last_mut().unwrap() ^= 1, |all| all.truncate(5000)];
+    for damage in damages {
+        let error = kept(&bytes, &digests, damage).copy(io::sink()).unwrap_err();
+        assert!(matches!(error, DiskError::DamagedVmdk), "{error}");
+    }
 }

@@ -2,25 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::vm::vm;
 use super::{all, optional};
 use crate::recipe::draft::{DraftImage, DraftTest};
-use crate::recipe::image::{Disk, Firmware, Image, ImageFormat, MachineTest, Nic, Vm};
+use crate::recipe::image::{Appliance, Disk, Firmware, Image, ImageFormat, MachineTest};
 use crate::recipe::names::{ImageName, MachineName, TestName};
 use crate::recipe::report::Problem;
 use crate::recipe::suggest;
 use crate::recipe::units::{ByteSize, parse_duration};
 use crate::recipe::values::{At, Node, Table};
-
-/// Formats that are part of the language to come.
-const PLANNED: [&str; 3] = ["vdi", "raw.zst", "oci"];
+use crate::recipe::vm::Vm;
 
 pub(super) fn image(name: &ImageName, node: Node<'_>) -> Option<DraftImage> {
     let what = format!("`[image.{name}]`");
     let table = node.table(&what, &["rootfs", "formats", "disk", "vm", "machines"])?;
-    if let Some((key, _)) = table.entries().into_iter().find(|(key, _)| key.value == "machines") {
-        let problem = Problem::at(key.at, "several machines in one image are not supported yet");
-        table.push(problem.hint("make an image of each machine"));
-        return None;
+    if let Some(machines) = table.get("machines") {
+        return several(name, &what, &table, machines);
     }
     let rootfs = table.require(&what, "rootfs", "write `rootfs = \"...\"`, the name of a `[rootfs.NAME]`");
     let rootfs = rootfs.and_then(Node::parsed);
@@ -30,11 +27,49 @@ pub(super) fn image(name: &ImageName, node: Node<'_>) -> Option<DraftImage> {
         None if without => Some(None),
         _ => table.require(&what, "disk", "write `disk = { size = \"8 GiB\" }`").and_then(disk).map(Some),
     };
-    let vm = optional(&table, "vm", vm);
+    let vm = match table.get("vm") {
+        Some(node) => vm(node, disk.as_ref().and_then(Option::as_ref)),
+        None => Some(Vm::default()),
+    };
     let At { value: rootfs, at: rootfs_at } = rootfs?;
-    let image =
-        Image { name: name.clone(), rootfs, formats: formats?, disk: disk?, vm: vm?.unwrap_or_default() };
-    Some(DraftImage { image, rootfs_at })
+    let image = Image { name: name.clone(), rootfs, formats: formats?, disk: disk?, vm: vm? };
+    Some(DraftImage::Single { image: Box::new(image), rootfs_at })
+}
+
+/// An image of several machines has nothing of its own: each of them is an image with its disk and hardware.
+fn several(name: &ImageName, what: &str, table: &Table<'_>, machines: Node<'_>) -> Option<DraftImage> {
+    for (key, _) in table.entries() {
+        if ["rootfs", "disk", "vm"].contains(&key.value) {
+            let message = format!("an image with `machines` has no `{}`", key.value);
+            table.push(Problem::at(key.at, message).hint("each machine is an image that has its own"));
+        }
+    }
+    let machines = machine_names(machines);
+    let formats = table.require(what, "formats", "write `formats = [\"ova\"]`").and_then(formats_of_several);
+    let (machines, formats) = (machines?, formats?);
+    let names = machines.iter().map(|machine| machine.value.clone()).collect();
+    let appliance = Appliance { name: name.clone(), machines: names, formats };
+    Some(DraftImage::Several { appliance, machines })
+}
+
+fn formats_of_several(node: Node<'_>) -> Option<Vec<ImageFormat>> {
+    let formats = formats(node)?;
+    let Some(wrong) = formats.iter().find(|format| !format.holds_several()) else { return Some(formats) };
+    let problem = node.problem(format!("format `{wrong}` holds one machine"));
+    node.push(problem.hint("several machines go into `ova`"));
+    None
+}
+
+fn machine_names(node: Node<'_>) -> Option<Vec<At<ImageName>>> {
+    let machines = all(node.filled_array("machines")?, Node::parsed::<ImageName>)?;
+    for (index, machine) in machines.iter().enumerate() {
+        if machines[..index].iter().any(|other| other.value == machine.value) {
+            let message = format!("machine `{}` is listed twice", machine.value);
+            node.push(Problem::at(machine.at.clone(), message));
+            return None;
+        }
+    }
+    Some(machines)
 }
 
 fn formats(node: Node<'_>) -> Option<Vec<ImageFormat>> {
@@ -50,14 +85,12 @@ fn formats(node: Node<'_>) -> Option<Vec<ImageFormat>> {
 
 fn format(node: Node<'_>) -> Option<ImageFormat> {
     let text = node.text()?.value;
-    let found = ImageFormat::from_extension(&text);
-    if found.is_none() && PLANNED.contains(&text.as_str()) {
-        node.push(node.problem(format!("format `{text}` is not supported yet")));
-    } else if found.is_none() {
-        let hint = suggest::hint(&text, ImageFormat::ALL.into_iter().map(ImageFormat::extension));
-        node.push(node.problem(format!("`{text}` is not a format")).hint_if(hint));
+    let found = text.parse();
+    if let Err(error) = &found {
+        let hint = suggest::hint(&text, ImageFormat::ALL.into_iter().map(ImageFormat::name));
+        node.push(node.problem(format!("{error}")).hint_if(hint));
     }
-    found
+    found.ok()
 }
 
 fn disk(node: Node<'_>) -> Option<Disk> {
@@ -86,9 +119,8 @@ fn disk_size(node: Node<'_>) -> Option<ByteSize> {
 }
 
 fn firmware(node: Node<'_>) -> Option<BTreeSet<Firmware>> {
-    const WORDS: [(&str, Firmware); 2] = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
     let nodes = node.filled_array("firmware")?;
-    all(nodes, |node| node.word("firmware", &WORDS)).map(|words| words.into_iter().collect())
+    all(nodes, |node| node.word("firmware", &Firmware::WORDS)).map(|words| words.into_iter().collect())
 }
 
 fn uuid(node: Node<'_>) -> Option<uuid::Uuid> {
@@ -109,48 +141,6 @@ fn one_line(node: Node<'_>) -> Option<String> {
         return None;
     }
     Some(text)
-}
-
-fn vm(node: Node<'_>) -> Option<Vm> {
-    let table = node.table("`vm`", &["cpus", "memory", "nics"])?;
-    let default = Vm::default();
-    let cpus = optional(&table, "cpus", cpus);
-    let memory = optional(&table, "memory", |node| node.parsed().map(|size| size.value));
-    let nics = optional(&table, "nics", |node| all(node.array()?, nic));
-    Some(Vm {
-        cpus: cpus?.unwrap_or(default.cpus),
-        memory: memory?.unwrap_or(default.memory),
-        nics: nics?.unwrap_or(default.nics),
-    })
-}
-
-fn cpus(node: Node<'_>) -> Option<u32> {
-    let number = node.integer()?;
-    let cpus = u32::try_from(number).ok().filter(|cpus| (1..=256).contains(cpus));
-    if cpus.is_none() {
-        node.push(node.problem(format!("a machine cannot have {number} processors")).hint("from 1 to 256"));
-    }
-    cpus
-}
-
-fn nic(node: Node<'_>) -> Option<Nic> {
-    let text = node.text()?.value;
-    let nic = match (text.as_str(), text.strip_prefix("internal:")) {
-        ("nat", _) => Some(Nic::Nat),
-        ("none", _) => Some(Nic::None),
-        (_, Some(network)) if network_name(network) => Some(Nic::Internal(network.to_owned())),
-        _ => None,
-    };
-    if nic.is_none() {
-        let problem = node.problem(format!("`{text}` is not a network card"));
-        node.push(problem.hint("cards are `\"nat\"`, `\"internal:NETWORK\"` or `\"none\"`"));
-    }
-    nic
-}
-
-/// Becomes a part of XML and of command lines of virtual machine monitors.
-fn network_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 pub(super) fn test(name: &TestName, node: Node<'_>) -> Option<DraftTest> {

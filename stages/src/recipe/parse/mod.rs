@@ -5,6 +5,7 @@ mod limits;
 mod rootfs;
 mod sections;
 mod step;
+mod vm;
 
 use std::collections::BTreeMap;
 

@@ -90,13 +90,50 @@ fn unknown_keys() {
 fn planned() {
     check_step("name = \"a\", fetch = { url = \"x\" }", "`fetch` is not supported yet");
     check_step("name = \"a\", run = \"true\", secrets = [\"x\"]", "`secrets` is not supported yet");
-    check(
-        "[image.pair]\nmachines = [\"a\", \"b\"]\nformats = [\"ova\"]",
-        "several machines in one image are not supported yet | make an image of each machine",
+}
+
+/// An image `i` and an image `files` without a disk, and `more`.
+#[track_caller]
+fn check_several(more: &str, expected: &str) {
+    let images = "[image.i]\nrootfs = \"base\"\nformats = [\"ova\"]\ndisk = { size = \"8 GiB\" }\n[image.files]\nrootfs = \"base\"\nformats = [\"rootfs.tar.zst\"]\n";
+    check(&format!("{images}{more}\n"), expected);
+}
+
+#[test]
+fn several_machines() {
+    let pair = |machines: &str, rest: &str| format!("[image.pair]\nmachines = [{machines}]\n{rest}");
+    let ova = "formats = [\"ova\"]";
+    check_several(
+        &pair("\"i\"", "formats = [\"qcow2\"]"),
+        "format `qcow2` holds one machine | several machines go into `ova`",
     );
+    check_several(&pair("\"j\"", ova), "unknown image `j` | there are `files` and `i`");
+    check_several(&pair("\"i\", \"i\"", ova), "machine `i` is listed twice");
+    check_several(&pair("", ova), "the list of machines is empty");
+    check_several(&pair("\"files\"", ova), "image `files` has no disk | give `[image.files]` a `disk`");
+    check_several(
+        &pair("\"i\"", "formats = [\"ova\"]\nrootfs = \"base\""),
+        "an image with `machines` has no `rootfs` | each machine is an image that has its own",
+    );
+    check_several(
+        &format!("{}\n[test.t]\nmachines = {{ m = \"pair\" }}", pair("\"i\"", ova)),
+        "image `pair` is several machines | name the images that it is made of",
+    );
+}
+
+#[test]
+fn hardware() {
+    let vm = |vm: &str, expected: &str| check_image(&format!("{DISK}vm = {{ {vm} }}"), expected);
+    vm("memory = \"1500 KiB\"", "1500 KiB is no number of mebibytes | use `MiB` or `GiB`");
+    vm("disk-bus = \"sat\"", "`sat` is not a disk bus | did you mean `sata`?");
+    vm("audio = \"hdaa\"", "`hdaa` is not a sound card | did you mean `hda`?");
+    vm("clipboard = \"disable\"", "`disable` is not a way of sharing | did you mean `disabled`?");
+    vm("rtc = \"UTC\"", "`UTC` is not a clock | there are `local` and `utc`");
+    vm("boot-order = [\"disk\", \"disk\"]", "boot device `disk` is listed twice");
+    vm("vendor = \"a\\nb\"", "the text contains a control character");
     check_image(
-        "formats = [\"vdi\", \"oci\", \"raw.zst\"]\ndisk = { size = \"8 GiB\" }",
-        "format `vdi` is not supported yet\nformat `oci` is not supported yet\nformat `raw.zst` is not supported yet",
+        "formats = [\"ova\"]\ndisk = { size = \"8 GiB\", firmware = [\"bios\"] }\nvm = { firmware = \"uefi\" }",
+        "the disk does not start with `uefi` | add it to `firmware` of the disk",
     );
 }
 

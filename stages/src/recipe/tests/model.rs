@@ -1,9 +1,10 @@
 //! What a right recipe becomes.
 
 use super::{BASE, Project};
+use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Sharing};
 use crate::recipe::{
-    Account, ByteSize, CopyRule, ImageFormat, Limits, Network, Nic, Overrides, Recipe, RecipeErrors,
-    RootfsName, Step, StepKind,
+    Account, ByteSize, CopyRule, Firmware, ImageFormat, ImageName, Limits, Network, Nic, Overrides, Recipe,
+    RecipeErrors, RootfsName, Step, StepKind,
 };
 
 /// The example of the documentation, without what is planned.
@@ -49,6 +50,37 @@ rootfs  = "workstation"
 formats = ["ova", "qcow2"]
 disk    = { size = "100 GiB", firmware = ["bios", "uefi"], fs-uuid = "26ada0c0-1165-4098-884d-aafd2220c2c6" }
 vm      = { cpus = 3, memory = "2 GiB", nics = ["internal:Veil"] }
+
+[image.gateway]
+rootfs  = "tools"
+formats = ["ova"]
+disk    = { size = "8 GiB" }
+
+[image.gateway.vm]
+memory        = "768 MiB"
+vram          = "128 MiB"
+firmware      = "uefi"
+disk-bus      = "ide"
+nics          = ["nat", "internal:Veil", "none"]
+audio         = "hda"
+clipboard     = "host-to-guest"
+drag-and-drop = "guest-to-host"
+rtc           = "local"
+boot-order    = ["disk", "network"]
+description   = """
+routes everything
+through "Veil"
+"""
+product       = "Veil"
+product-url   = "https://example.org/veil"
+vendor        = "Veil makers"
+vendor-url    = "https://example.org"
+version       = "1.0"
+eula          = "Free for all."
+
+[image.pair]
+machines = ["gateway", "workstation"]
+formats  = ["ova"]
 
 [test.boots]
 machines = { ws = "workstation" }
@@ -113,9 +145,38 @@ fn the_example_has_the_values_it_says() {
 }
 
 #[test]
+fn several_machines_are_an_appliance_in_their_order() {
+    let recipe = Project::new(EXAMPLE).recipe();
+    let names = |machines: &[ImageName]| machines.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&recipe.appliances["pair"].machines), ["gateway", "workstation"]);
+    assert!(!recipe.images.contains_key("pair"));
+    let project = crate::build::Project::new(&recipe);
+    let targets: Vec<_> = project.targets("pair").unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(targets, ["pair.ova"]);
+    assert!(project.targets("pair.raw").is_err());
+    let stage = project.target_stage(&project.targets("pair.ova").unwrap()[0]).unwrap();
+    let inputs = project.graph.inputs(stage);
+    let inputs: Vec<_> = inputs.iter().map(|input| project.graph.name(*input).to_string()).collect();
+    assert_eq!(inputs, ["tools/make", "workstation/sane"]);
+}
+
+#[test]
+fn a_machine_has_what_it_is_given_and_nothing_of_its_host() {
+    let recipe = Project::new(EXAMPLE).recipe();
+    let gateway = &recipe.images["gateway"].vm;
+    assert_eq!((gateway.firmware, gateway.disk_bus), (Some(Firmware::Uefi), DiskBus::Ide));
+    assert_eq!(gateway.boot_order, [BootDevice::Disk, BootDevice::Network]);
+    assert_eq!(gateway.texts.description.as_deref(), Some("routes everything\nthrough \"Veil\"\n"));
+    let plain = &recipe.images["workstation"].vm;
+    assert_eq!((plain.audio, plain.clipboard), (Audio::None, Sharing::Disabled));
+    assert_eq!((plain.drag_and_drop, plain.rtc), (Sharing::Disabled, Clock::Utc));
+}
+
+#[test]
 fn an_archive_of_files_needs_no_disk() {
     let text = EXAMPLE.replace("formats = [\"ova\", \"qcow2\"]", "formats = [\"rootfs.tar.zst\"]");
-    let lines = text.lines().filter(|line| !line.starts_with("disk    = "));
+    let text = text.replace("machines = [\"gateway\", \"workstation\"]", "machines = [\"gateway\"]");
+    let lines = text.lines().filter(|line| !line.starts_with("disk    = { size = \"100"));
     let recipe = Project::new(&lines.collect::<Vec<_>>().join("\n")).recipe();
     assert_eq!(recipe.images["workstation"].disk, None);
     let project = crate::build::Project::new(&recipe);

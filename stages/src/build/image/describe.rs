@@ -1,0 +1,180 @@
+//! Everything that can change an image, and everything that can change a disk in it.
+//!
+//! The layout of a disk follows from the sequence of layers, so that is what counts, and not only the tree that they make.
+//! An archive of the files has the tree alone in it. What writes parts of an image is named with its
+//! version.
+
+use ibuild_cache::{LayerId, TreeId};
+use ibuild_graph::{Description, Value};
+
+use super::Machine;
+use super::spec::vm_spec;
+use crate::disk::{DiskSpec, EXT4_WRITER, Firmware, Format, GrubPlan, Nic, VmSpec, packer_identity};
+use crate::hardware::VmTexts;
+use crate::snapshot::Snapshot;
+
+const IMPLEMENTATION: i64 = 3;
+
+/// What is to be packed.
+pub struct Wanted<'a> {
+    /// Its name, which is also that of the OVF inside an OVA.
+    pub name: &'a str,
+    /// As what.
+    pub format: Format,
+    /// SOURCE_DATE_EPOCH.
+    pub epoch: i64,
+    /// What is in it.
+    pub machines: &'a [Machine<'a>],
+}
+
+impl Wanted<'_> {
+    /// Everything that can change it.
+    pub fn describe(&self) -> Description {
+        let mut description = Description::new("image", IMPLEMENTATION);
+        description.set("format", self.format.name());
+        description.set("epoch", self.epoch);
+        let trees = self.machines.iter().map(|it| Value::Digest(*it.snapshot.tree.as_bytes()));
+        description.set("tree", Value::List(trees.collect()));
+        description.set("packer", packer_identity(self.format));
+        if self.format == Format::RootfsTarZst {
+            return description;
+        }
+        description.set("layers", Value::List(self.machines.iter().map(layers).collect()));
+        if self.format == Format::Oci {
+            description.set("name", self.name);
+            description.set("architecture", Value::texts(self.machines.iter().map(|it| it.architecture)));
+            return description;
+        }
+        describe_writers(&mut description);
+        match self.machines {
+            [machine] if machine.image.name.as_str() == self.name => {
+                description.set("disk", describe_disk(&machine.disk(self.epoch)));
+                if self.format == Format::Ova {
+                    description.set("vm", describe_vm(&vm_spec(machine.image)));
+                }
+            }
+            machines => {
+                description.set("name", self.name);
+                description.set(
+                    "machines",
+                    Value::List(machines.iter().map(|it| it.describe(self.epoch)).collect()),
+                );
+            }
+        }
+        description
+    }
+}
+
+impl Machine<'_> {
+    fn describe(&self, epoch: i64) -> Value {
+        Value::map([("disk", describe_disk(&self.disk(epoch))), ("vm", describe_vm(&vm_spec(self.image)))])
+    }
+
+    /// Everything that can change its disk as VMDK, whatever that is part of.
+    pub fn describe_vmdk(&self, epoch: i64) -> Description {
+        let mut description = Description::new("vmdk", IMPLEMENTATION);
+        description.set("epoch", epoch);
+        description.set("tree", Value::Digest(*self.snapshot.tree.as_bytes()));
+        description.set("layers", layers(self));
+        description.set("packer", packer_identity(Format::Vmdk));
+        description.set("disk", describe_disk(&self.disk(epoch)));
+        describe_writers(&mut description);
+        description
+    }
+}
+
+/// The root file systems in an image, from its description. An archive of the files tells no layers.
+pub fn packed_snapshots(description: &Description) -> Option<Vec<Snapshot>> {
+    let Value::List(trees) = description.fields().get("tree")? else { return None };
+    let layers = match description.fields().get("layers") {
+        Some(Value::List(layers)) => layers.as_slice(),
+        _ => &[],
+    };
+    let snapshot = |(number, tree): (usize, &Value)| {
+        let Value::Digest(tree) = tree else { return None };
+        let layer = |layer: &Value| match layer {
+            Value::Digest(layer) => Some(LayerId::from_bytes(*layer)),
+            _ => None,
+        };
+        let layers = match layers.get(number) {
+            Some(Value::List(layers)) => layers.iter().map(layer).collect::<Option<_>>()?,
+            _ => Vec::new(),
+        };
+        Some(Snapshot { tree: TreeId::from_bytes(*tree), layers })
+    };
+    trees.iter().enumerate().map(snapshot).collect()
+}
+
+fn layers(machine: &Machine<'_>) -> Value {
+    Value::List(machine.snapshot.layers.iter().map(|layer| Value::Digest(*layer.as_bytes())).collect())
+}
+
+fn describe_writers(into: &mut Description) {
+    into.set("file system", EXT4_WRITER);
+    into.set("boot loader", i64::from(GrubPlan::VERSION));
+}
+
+fn describe_disk(disk: &DiskSpec) -> Value {
+    let firmware = [(Firmware::Bios, "bios"), (Firmware::Uefi, "uefi")];
+    let firmware = firmware.iter().filter(|(f, _)| disk.firmware.contains(*f)).map(|(_, name)| *name);
+    Value::map([
+        ("name", disk.name.as_str().into()),
+        ("size", Value::Number(disk.size as i64)),
+        ("firmware", Value::texts(firmware)),
+        ("fs-uuid", disk.fs_uuid.to_string().into()),
+        ("cmdline", disk.cmdline.as_str().into()),
+    ])
+}
+
+fn describe_vm(vm: &VmSpec) -> Value {
+    let nic = |nic: &Nic| match nic {
+        Nic::Nat => "nat".to_owned(),
+        Nic::Internal(name) => format!("internal:{name}"),
+        Nic::None => "none".to_owned(),
+    };
+    let firmware = match vm.firmware {
+        Firmware::Bios => "bios",
+        Firmware::Uefi => "uefi",
+    };
+    Value::map([
+        ("cpus", Value::Number(vm.cpus.into())),
+        ("memory", Value::Number(vm.memory_mib.into())),
+        ("vram", Value::Number(vm.vram_mib.into())),
+        ("firmware", firmware.into()),
+        ("disk-bus", vm.disk_bus.word().into()),
+        ("nics", Value::texts(vm.nics.iter().map(nic))),
+        ("audio", vm.audio.word().into()),
+        ("clipboard", vm.clipboard.word().into()),
+        ("drag-and-drop", vm.drag_and_drop.word().into()),
+        ("rtc", vm.clock.word().into()),
+        ("boot-order", Value::texts(vm.boot_order.iter().map(|device| device.word()))),
+        ("texts", describe_texts(&vm.texts)),
+    ])
+}
+
+fn describe_texts(texts: &VmTexts) -> Value {
+    Value::map(texts.said().map(|(key, text)| (key, text.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_packed_is_read_back_from_the_description() {
+        let digest = |n: u8| Value::Digest([n; 32]);
+        let mut description = Description::new("image", IMPLEMENTATION);
+        description.set("tree", Value::List(vec![digest(1), digest(2)]));
+        let of = |description: &Description| packed_snapshots(description).unwrap();
+        assert!(of(&description).iter().all(|it| it.layers.is_empty()));
+        let layers = vec![Value::List(vec![digest(3), digest(4)]), Value::List(vec![digest(5)])];
+        description.set("layers", Value::List(layers));
+        let found = of(&description);
+        assert_eq!(
+            found[1],
+            Snapshot { tree: TreeId::from_bytes([2; 32]), layers: vec![LayerId::from_bytes([5; 32])] }
+        );
+        assert_eq!(found[0].layers.len(), 2);
+        assert!(packed_snapshots(&Description::new("run", 1)).is_none());
+    }
+}

@@ -1,0 +1,157 @@
+//! `vm` of an image: the machine that it is meant for.
+
+use super::{all, optional};
+use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Sharing, VmTexts};
+use crate::recipe::image::{Disk, Firmware};
+use crate::recipe::units::ByteSize;
+use crate::recipe::values::{Node, Table};
+use crate::recipe::vm::{Nic, Vm};
+
+const KEYS: [&str; 18] = [
+    "cpus",
+    "memory",
+    "vram",
+    "firmware",
+    "disk-bus",
+    "nics",
+    "audio",
+    "clipboard",
+    "drag-and-drop",
+    "rtc",
+    "boot-order",
+    "description",
+    "product",
+    "product-url",
+    "vendor",
+    "vendor-url",
+    "version",
+    "eula",
+];
+
+/// The machine around `disk`, if the disk could be read.
+pub(super) fn vm(node: Node<'_>, disk: Option<&Disk>) -> Option<Vm> {
+    let table = node.table("`vm`", &KEYS)?;
+    let default = Vm::default();
+    let cpus = optional(&table, "cpus", cpus);
+    let memory = optional(&table, "memory", mebibytes);
+    let vram = optional(&table, "vram", mebibytes);
+    let firmware = optional(&table, "firmware", |node| firmware(node, disk));
+    let disk_bus = optional(&table, "disk-bus", |node| node.word("disk bus", DiskBus::WORDS));
+    let nics = optional(&table, "nics", |node| all(node.array()?, nic));
+    let audio = optional(&table, "audio", |node| node.word("sound card", Audio::WORDS));
+    let sharing = |node: Node<'_>| node.word("way of sharing", Sharing::WORDS);
+    let clipboard = optional(&table, "clipboard", sharing);
+    let drag_and_drop = optional(&table, "drag-and-drop", sharing);
+    let rtc = optional(&table, "rtc", |node| node.word("clock", Clock::WORDS));
+    let boot_order = optional(&table, "boot-order", boot_order);
+    let texts = texts(&table);
+    Some(Vm {
+        cpus: cpus?.unwrap_or(default.cpus),
+        memory: memory?.unwrap_or(default.memory),
+        vram: vram?.unwrap_or(default.vram),
+        firmware: firmware?,
+        disk_bus: disk_bus?.unwrap_or(default.disk_bus),
+        nics: nics?.unwrap_or(default.nics),
+        audio: audio?.unwrap_or(default.audio),
+        clipboard: clipboard?.unwrap_or(default.clipboard),
+        drag_and_drop: drag_and_drop?.unwrap_or(default.drag_and_drop),
+        rtc: rtc?.unwrap_or(default.rtc),
+        boot_order: boot_order?.unwrap_or(default.boot_order),
+        texts: texts?,
+    })
+}
+
+/// Machines have whole mebibytes.
+fn mebibytes(node: Node<'_>) -> Option<ByteSize> {
+    let size: ByteSize = node.parsed()?.value;
+    if size.0.is_multiple_of(1 << 20) && size.0 > 0 {
+        return Some(size);
+    }
+    node.push(node.problem(format!("{size} is no number of mebibytes")).hint("use `MiB` or `GiB`"));
+    None
+}
+
+fn firmware(node: Node<'_>, disk: Option<&Disk>) -> Option<Firmware> {
+    let firmware = node.word("firmware", &Firmware::WORDS)?;
+    if disk.is_none_or(|disk| disk.firmware.contains(&firmware)) {
+        return Some(firmware);
+    }
+    let problem = node.problem(format!("the disk does not start with `{}`", firmware.word()));
+    node.push(problem.hint("add it to `firmware` of the disk"));
+    None
+}
+
+fn boot_order(node: Node<'_>) -> Option<Vec<BootDevice>> {
+    let nodes = node.filled_array("boot devices")?;
+    let devices = all(nodes.clone(), |node| node.word("boot device", BootDevice::WORDS))?;
+    let twice = (1..devices.len()).find(|later| devices[..*later].contains(&devices[*later]));
+    if let Some(twice) = twice {
+        node.push(nodes[twice].problem(format!("boot device `{}` is listed twice", devices[twice])));
+        return None;
+    }
+    Some(devices)
+}
+
+fn texts(table: &Table<'_>) -> Option<VmTexts> {
+    let line = |key| optional(table, key, |node| text(node, Lines::One));
+    let lines = |key| optional(table, key, |node| text(node, Lines::Many));
+    let (description, eula) = (lines("description"), lines("eula"));
+    let (product, product_url) = (line("product"), line("product-url"));
+    let (vendor, vendor_url, version) = (line("vendor"), line("vendor-url"), line("version"));
+    Some(VmTexts {
+        description: description?,
+        product: product?,
+        product_url: product_url?,
+        vendor: vendor?,
+        vendor_url: vendor_url?,
+        version: version?,
+        eula: eula?,
+    })
+}
+
+/// How many lines a text may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    One,
+    Many,
+}
+
+/// Becomes a part of XML, which has no control characters but those of lines.
+fn text(node: Node<'_>, lines: Lines) -> Option<String> {
+    let text = node.text()?.value;
+    let is_wrong = |c: char| c.is_control() && !(lines == Lines::Many && (c == '\n' || c == '\t'));
+    if text.contains(is_wrong) {
+        node.push(node.problem("the text contains a control character"));
+        return None;
+    }
+    Some(text)
+}
+
+fn cpus(node: Node<'_>) -> Option<u32> {
+    let number = node.integer()?;
+    let cpus = u32::try_from(number).ok().filter(|cpus| (1..=256).contains(cpus));
+    if cpus.is_none() {
+        node.push(node.problem(format!("a machine cannot have {number} processors")).hint("from 1 to 256"));
+    }
+    cpus
+}
+
+fn nic(node: Node<'_>) -> Option<Nic> {
+    let text = node.text()?.value;
+    let nic = match (text.as_str(), text.strip_prefix("internal:")) {
+        ("nat", _) => Some(Nic::Nat),
+        ("none", _) => Some(Nic::None),
+        (_, Some(network)) if network_name(network) => Some(Nic::Internal(network.to_owned())),
+        _ => None,
+    };
+    if nic.is_none() {
+        let problem = node.problem(format!("`{text}` is not a network card"));
+        node.push(problem.hint("cards are `\"nat\"`, `\"internal:NETWORK\"` or `\"none\"`"));
+    }
+    nic
+}
+
+/// Becomes a part of XML and of command lines of virtual machine monitors.
+fn network_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
