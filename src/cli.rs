@@ -58,6 +58,14 @@ pub enum Command {
     Graph(GraphArgs),
     /// Open a shell in a throw-away copy of what a stage made
     Shell(ShellArgs),
+    /// List a directory of what a stage made, or of what a target holds
+    Ls(LsArgs),
+    /// Print a file of what a stage made, or of what a target holds
+    Cat(CatArgs),
+    /// Mount what a stage made, or what a target holds, to be looked at; needs root
+    Mount(MountArgs),
+    /// Take such a mount away
+    Umount(UmountArgs),
     /// Show the output of a stage's last run
     Log(LogArgs),
     /// Start a target as a virtual machine
@@ -207,6 +215,40 @@ pub struct ShellArgs {
     /// Run this instead of a shell
     #[arg(last = true)]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// `rootfs/step`, `rootfs` for its last step, or a target that was built
+    pub name: String,
+    /// A path inside; links are followed as a program inside would
+    #[arg(default_value = "/")]
+    pub path: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CatArgs {
+    /// `rootfs/step`, `rootfs` for its last step, or a target that was built
+    pub name: String,
+    /// A path inside; links are followed as a program inside would
+    pub path: String,
+}
+
+#[derive(Debug, Args)]
+pub struct MountArgs {
+    /// `rootfs/step`, `rootfs` for its last step, or a target that was built
+    pub name: String,
+    /// An empty directory
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct UmountArgs {
+    /// Where it is mounted
+    pub dir: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use ibuild::cache::CacheError;
 use ibuild::graph::BuildError;
-use ibuild::stages::build::{ShellError, StageError, TargetError};
+use ibuild::stages::build::{InsideError, MountError, ShellError, StageError, TargetError};
 use ibuild::stages::machine::MachineError;
 use ibuild::stages::packages::PackageError;
 use ibuild::stages::recipe::{FindStageError, RecipeErrors, Style as RecipeStyle};
@@ -165,6 +165,12 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(error) = find::<MachineError>(error) {
         hints.extend(error.hint());
     }
+    if let Some(error) = find::<InsideError>(error) {
+        hints.extend(error.hint());
+    }
+    if let Some(error) = find::<MountError>(error) {
+        hints.extend(error.hint());
+    }
     match find::<StageError>(error) {
         Some(StageError::Failed { log, .. }) => hints.push(format!("the full log is at {}", log.display())),
         Some(error) => hints.extend(error.hint()),
@@ -196,6 +202,8 @@ fn status(error: &anyhow::Error) -> Status {
         .or(is(find::<PackageError>(error).is_some(), Status::Environment))
         .or(is(find::<CheckFailed>(error).is_some(), Status::Failed))
         .or(find::<MachineError>(error).map(machine_status))
+        .or(find::<InsideError>(error).map(inside_status))
+        .or(find::<MountError>(error).map(mount_status))
         .or(is(find::<ShellError>(error).is_some(), Status::Environment))
         .or(is(find_store_error(error).is_some(), Status::Environment))
         .or(is(find::<std::io::Error>(error).is_some(), Status::Environment))
@@ -205,6 +213,24 @@ fn status(error: &anyhow::Error) -> Status {
 /// A machine that was started and did not do what was expected has failed; one that could not be started lacks something.
 fn machine_status(error: &MachineError) -> Status {
     if error.is_verdict() { Status::Failed } else { Status::Environment }
+}
+
+/// What is not there was asked for and found missing.
+fn inside_status(error: &InsideError) -> Status {
+    match error {
+        InsideError::Damaged(_) | InsideError::Stage(_) | InsideError::Write(..) => Status::Environment,
+        InsideError::Missing(_)
+        | InsideError::NotADirectory(_)
+        | InsideError::NotAFile(_)
+        | InsideError::TooManyLinks(_) => Status::Failed,
+    }
+}
+
+fn mount_status(error: &MountError) -> Status {
+    match error {
+        MountError::NotEmpty(_) | MountError::NotOurs(_) => Status::Usage,
+        MountError::Busy | MountError::Refused { .. } | MountError::Stage(_) => Status::Environment,
+    }
 }
 
 #[cfg(test)]

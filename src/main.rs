@@ -26,10 +26,16 @@ use clap::Parser;
 /// What makes this program the init of a stage. Not for people.
 const STAGE_INIT: &str = "__stage-init";
 
+/// What makes this program the keeper of a mount. Not for people either.
+const MOUNT_KEEPER: &str = "__mount-keeper";
+
 fn main() -> ExitCode {
     // Before anything else: init needs a process with one thread.
     if std::env::args_os().nth(1).is_some_and(|word| word == STAGE_INIT) {
         return ExitCode::from(ibuild::stages::sandbox::init_main() as u8);
+    }
+    if std::env::args().nth(1).is_some_and(|word| word == MOUNT_KEEPER) {
+        return commands::keep_mount(&std::env::args().nth(2).unwrap_or_default());
     }
     let cli = cli::Cli::parse();
     terminal::start_log(cli.global.verbose);

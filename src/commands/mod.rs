@@ -9,6 +9,7 @@ mod doctor;
 mod explain;
 mod graph;
 mod init;
+mod inside;
 mod lock;
 mod log;
 mod packages;
@@ -23,6 +24,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+pub use inside::keep as keep_mount;
+
 use crate::cli::{CacheCommand, Cli, Command};
 use crate::failure::UsageError;
 use crate::session::become_root;
@@ -32,7 +35,7 @@ use crate::session::become_root;
 fn handles_root_file_systems(command: &Command) -> bool {
     use CacheCommand::{Fsck, Gc, Ls, Pin, Rm, Show, Stats, Unpin, Verify};
     match command {
-        Command::Build(_) | Command::Shell(_) => true,
+        Command::Build(_) | Command::Shell(_) | Command::Cat(_) => true,
         Command::Cache { command } => match command {
             Show(_) | Stats(_) | Fsck(_) | Gc(_) | Rm { .. } => true,
             Ls(_) | Verify(_) | Pin(_) | Unpin(_) => false,
@@ -44,6 +47,9 @@ fn handles_root_file_systems(command: &Command) -> bool {
         | Command::Log(_)
         | Command::Boot(_)
         | Command::Lock(_)
+        | Command::Ls(_)
+        | Command::Mount(_)
+        | Command::Umount(_)
         | Command::Update(_)
         | Command::Proxy(_)
         | Command::Packages { .. }
@@ -71,6 +77,10 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Graph(args) => graph::run(global, args),
         Command::Shell(args) => shell::run(global, args),
         Command::Log(args) => log::run(global, args),
+        Command::Ls(args) => inside::ls(global, args),
+        Command::Cat(args) => inside::cat(global, args),
+        Command::Mount(args) => inside::mount(global, args),
+        Command::Umount(args) => inside::umount(global, args),
         Command::Boot(args) => boot::run(global, args),
         Command::Lock(args) => lock::run(global, args),
         Command::Update(args) => update::run(global, args),

@@ -46,7 +46,7 @@ fn never_built(name: &StageName) -> UsageError {
 }
 
 /// What a stage made the last time.
-fn last_output(memory: &RunMemory<'_>, name: &StageName) -> Result<StageOutput> {
+pub fn last_output(memory: &RunMemory<'_>, name: &StageName) -> Result<StageOutput> {
     let last = memory.last_run(&ibuild::graph::StageName::new(name.to_string()))?;
     let result = last.map(|last| memory.result(&last.key)).transpose()?.flatten();
     Ok(result.and_then(|result| result.output()).ok_or_else(|| never_built(name))?)

@@ -1,0 +1,292 @@
+//! `ibuild ls`, `cat`, `mount` and `umount`: what is in a root file system, of a stage or of a finished target.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use ibuild::cache::{RocksIndex, Store};
+use ibuild::graph::StageName;
+use ibuild::stages::build::{
+    Inside, InsideError, Job, MountError, Mounted, Project, packed_snapshots, unmount,
+};
+use ibuild::stages::disk::utc;
+use ibuild::stages::snapshot::{Entry, Kind, Snapshot};
+use ibuild::stages::userns;
+use serde_json::json;
+
+use crate::MOUNT_KEEPER;
+use crate::cli::{CatArgs, Global, LsArgs, MountArgs, UmountArgs};
+use crate::commands::shell::last_output;
+use crate::failure::{EnvironmentError, UsageError};
+use crate::session::{Session, find_stage};
+use crate::settings::Settings;
+use crate::table::{Align, table};
+use crate::terminal::{harmless, print, print_json};
+
+/// Lists a directory.
+pub fn ls(global: &Global, args: &LsArgs) -> Result<ExitCode> {
+    let session = Session::open(global, &[])?;
+    let snapshot = snapshot_of(&session, &args.name)?;
+    let found = Inside::of(&session.store, &snapshot).list(&args.path)?;
+    if args.json {
+        let files: Vec<_> = found.iter().map(|(name, entry)| described(name, entry)).collect();
+        print_json(json!({ "v": 1, "files": files }))?;
+    } else {
+        let rows: Vec<_> = found.iter().map(|(name, entry)| row(name, entry)).collect();
+        use Align::{Left, Right};
+        print(&table([Left, Right, Right, Right, Left, Left], &rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a file.
+pub fn cat(global: &Global, args: &CatArgs) -> Result<ExitCode> {
+    let session = Session::open(global, &[])?;
+    let snapshot = snapshot_of(&session, &args.name)?;
+    let _shared = session.share_store()?;
+    let mut out = std::io::stdout().lock();
+    match Inside::of(&session.store, &snapshot).read(&args.path, &mut out) {
+        // Whoever reads has seen enough.
+        Err(InsideError::Write(_, error)) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        read => {
+            read?;
+            out.flush().context("cannot write to the standard output")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Mounts a root file system. The mount, and a small process that keeps its layers in the store, last until `umount`.
+pub fn mount(global: &Global, args: &MountArgs) -> Result<ExitCode> {
+    if !nix::unistd::geteuid().is_root() || !userns::is_initial() {
+        let error = UsageError::new("only root can mount something for everybody to see");
+        return Err(error
+            .hint("`ibuild ls`, `ibuild cat` and `ibuild shell` look inside without a mount")
+            .into());
+    }
+    let session = Session::open(global, &[])?;
+    let snapshot = snapshot_of(&session, &args.name)?;
+    let place = absolute(&args.dir)?;
+    Mounted::check(&place)?;
+    let _shared = session.share_store()?;
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let order = Order { store: session.store.layout().root().to_owned(), place, snapshot };
+    let mut keeper = Command::new(program)
+        .arg(MOUNT_KEEPER)
+        .arg(serde_json::to_string(&order).context("cannot describe the mount")?)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot start the process that keeps the mount")?;
+    let mut said = String::new();
+    let out = keeper.stdout.take().expect("it is piped");
+    BufReader::new(out).read_line(&mut said).context("cannot hear from the process that keeps the mount")?;
+    match said.trim_end() {
+        READY => Ok(ExitCode::SUCCESS),
+        "" => anyhow::bail!("the process that keeps the mount died"),
+        error => {
+            let refusal: Refusal = serde_json::from_str(error).context("cannot read the keeper's answer")?;
+            Err(EnvironmentError::from(refusal).into())
+        }
+    }
+}
+
+/// Takes a mount away.
+pub fn umount(global: &Global, args: &UmountArgs) -> Result<ExitCode> {
+    let settings = Settings::read(&crate::session::project_dir()?)?;
+    let store = crate::session::open_store(global, &settings)?;
+    unmount(&store, &absolute(&args.dir)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+const READY: &str = "mounted";
+
+/// What the keeper is to mount.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Order {
+    store: PathBuf,
+    place: PathBuf,
+    snapshot: Snapshot,
+}
+
+/// Why the keeper did not.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Refusal {
+    reason: String,
+    hint: Option<String>,
+}
+
+impl From<Refusal> for EnvironmentError {
+    fn from(refusal: Refusal) -> Self {
+        let hint = refusal.hint.unwrap_or_else(|| "`ibuild doctor` tells what the host lacks".to_owned());
+        Self { message: refusal.reason, hint }
+    }
+}
+
+/// The process that keeps a mount's layers in the store. It says one line, and ends when the mount is gone.
+pub fn keep(order: &str) -> ExitCode {
+    // Its terminal's signals are not for it.
+    let _ = nix::unistd::setsid();
+    match mounted(order) {
+        Ok(mounted) => {
+            println!("{READY}");
+            // Whoever waits for the end of the output has heard everything.
+            close_output();
+            ExitCode::from(u8::from(mounted.wait().is_err()))
+        }
+        Err(error) => {
+            let hint = error.downcast_ref::<MountError>().and_then(MountError::hint);
+            let refusal = Refusal { reason: format!("{error:#}"), hint };
+            println!("{}", serde_json::to_string(&refusal).unwrap_or_default());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn close_output() {
+    // SAFETY: nothing of this process writes to its output any more.
+    unsafe { libc::close(libc::STDOUT_FILENO) };
+}
+
+fn mounted(order: &str) -> Result<Mounted> {
+    let order: Order = serde_json::from_str(order)?;
+    let store = Store::open(&order.store, RocksIndex::new)?;
+    Ok(Mounted::mount(&store, &order.snapshot, &order.place)?)
+}
+
+fn absolute(dir: &Path) -> Result<PathBuf> {
+    let missing = || UsageError::new(format!("there is no directory `{}`", dir.display()));
+    Ok(dir.canonicalize().map_err(|_| missing())?)
+}
+
+/// What a stage made the last time, or what the last file of a target was made of.
+fn snapshot_of(session: &Session, text: &str) -> Result<Snapshot> {
+    let project = Project::new(&session.recipe);
+    let stage = find_stage(&project, text)?;
+    match project.job(stage) {
+        Job::Step { name, .. } => {
+            let output = last_output(&session.memory(), name)?;
+            Ok(output.snapshot().expect("a step makes a snapshot").clone())
+        }
+        Job::Image { target, machines, .. } => {
+            if let [_, _, ..] = machines.as_slice() {
+                let names: Vec<_> =
+                    machines.iter().map(|it| format!("`{}.{}`", it.name, target.format)).collect();
+                let error = UsageError::new(format!("`{target}` has several machines"));
+                return Err(error.hint(format!("name one of them: {}", names.join(", "))).into());
+            }
+            let run = session.memory().last_run(&StageName::new(target.to_string()))?;
+            let never = || {
+                UsageError::new(format!("`{target}` was never built"))
+                    .hint(format!("`ibuild build --target {target}` builds it"))
+            };
+            let description = run.and_then(|run| run.description()).ok_or_else(never)?;
+            let packed = packed_snapshots(&description).into_iter().flatten().next();
+            match packed {
+                Some(snapshot) if !snapshot.layers.is_empty() => Ok(snapshot),
+                // An archive of files knows its tree alone.
+                _ => last_of(session, &project, &machines[0].rootfs, packed.as_ref()),
+            }
+        }
+    }
+}
+
+fn last_of(
+    session: &Session,
+    project: &Project<'_>,
+    rootfs: &ibuild::stages::recipe::RootfsName,
+    packed: Option<&Snapshot>,
+) -> Result<Snapshot> {
+    let last = project.recipe.last_stage(rootfs).expect("a checked recipe's rootfs has a last stage");
+    let output = last_output(&session.memory(), &last.name)?;
+    let snapshot = output.snapshot().expect("a step makes a snapshot");
+    if packed.is_some_and(|packed| packed.tree == snapshot.tree) {
+        return Ok(snapshot.clone());
+    }
+    let error = UsageError::new(format!("`{}` has made something else since", last.name));
+    Err(error.hint(format!("name the stage itself: `{}`", last.name)).into())
+}
+
+fn row(name: &[u8], entry: &Entry) -> [String; 6] {
+    let target = match &entry.kind {
+        Kind::Symlink(target) => format!(" -> {}", harmless(&String::from_utf8_lossy(target))),
+        _ => String::new(),
+    };
+    let size = match &entry.kind {
+        Kind::File { size, .. } => size.to_string(),
+        Kind::Char(major, minor) | Kind::Block(major, minor) => format!("{major},{minor}"),
+        _ => "-".to_owned(),
+    };
+    [
+        format!("{}{}", letter(&entry.kind), permissions(entry.meta.mode)),
+        entry.meta.uid.to_string(),
+        entry.meta.gid.to_string(),
+        size,
+        utc(u64::try_from(entry.meta.mtime).unwrap_or(0)),
+        format!("{}{target}", harmless(&String::from_utf8_lossy(name))),
+    ]
+}
+
+fn letter(kind: &Kind) -> char {
+    match kind {
+        Kind::Directory(_) => 'd',
+        Kind::File { .. } => '-',
+        Kind::Symlink(_) => 'l',
+        Kind::Char(..) => 'c',
+        Kind::Block(..) => 'b',
+        Kind::Fifo => 'p',
+    }
+}
+
+/// `rwxr-xr-x`, with `s` and `t` where setuid, setgid and sticky are.
+fn permissions(mode: u32) -> String {
+    let special = [(0o4000, 's', 'S'), (0o2000, 's', 'S'), (0o1000, 't', 'T')];
+    let triple = |(index, (bit, both, alone)): (usize, &(u32, char, char))| {
+        let bits = mode >> (6 - 3 * index) & 7;
+        let execute = match (bits & 1 != 0, mode & bit != 0) {
+            (true, true) => *both,
+            (false, true) => *alone,
+            (true, false) => 'x',
+            (false, false) => '-',
+        };
+        [if bits & 4 != 0 { 'r' } else { '-' }, if bits & 2 != 0 { 'w' } else { '-' }, execute]
+    };
+    special.iter().enumerate().flat_map(triple).collect()
+}
+
+fn described(name: &[u8], entry: &Entry) -> serde_json::Value {
+    let mut described = json!({
+        "name": String::from_utf8_lossy(name),
+        "type": letter(&entry.kind).to_string(),
+        "mode": format!("{:04o}", entry.meta.mode),
+        "uid": entry.meta.uid,
+        "gid": entry.meta.gid,
+        "mtime": entry.meta.mtime,
+    });
+    match &entry.kind {
+        Kind::File { content, size, .. } => {
+            described["size"] = json!(size);
+            described["blake3"] = json!(ibuild::cache::Digest::to_hex(content));
+        }
+        Kind::Symlink(target) => described["target"] = json!(String::from_utf8_lossy(target)),
+        Kind::Char(major, minor) | Kind::Block(major, minor) => described["device"] = json!([major, minor]),
+        Kind::Directory(_) | Kind::Fifo => {}
+    }
+    described
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permissions_are_those_of_ls() {
+        let cases =
+            [(0o755, "rwxr-xr-x"), (0o4755, "rwsr-xr-x"), (0o1777, "rwxrwxrwt"), (0o2640, "rw-r-S---")];
+        for (mode, text) in cases {
+            assert_eq!(permissions(mode), text);
+        }
+    }
+}
