@@ -135,7 +135,7 @@ fn check(edit: impl FnOnce(&Lab), expected: &[&str]) {
 }
 
 const RUN_A_PROGRAM: &[&str] = &["ws/10-one", "ws/20-two", "ws/motd", "ws/reads", "ws/sane", "ws/tools"];
-const IMAGES: [&str; 5] = ["ws.ova", "ws.qcow2", "ws.raw", "ws.rootfs.tar.zst", "ws.vmdk"];
+const DISKS: [&str; 6] = ["ws.ova", "ws.qcow2", "ws.raw", "ws.raw.zst", "ws.vdi", "ws.vmdk"];
 
 #[test]
 fn script_bytes_but_not_their_executable_bit() {
@@ -236,27 +236,26 @@ fn the_epoch_reaches_everything() {
 
 #[test]
 fn disks_and_machines() {
-    let disks: Vec<_> = IMAGES.iter().copied().filter(|name| *name != "ws.rootfs.tar.zst").collect();
-    check(|lab| lab.edit("ibuild.toml", "size = \"2 GiB\"", "size = \"3 GiB\""), &disks);
-    check(|lab| lab.edit("ibuild.toml", "size = \"2 GiB\"", "size = \"2 GiB\", cmdline = \"quiet\""), &disks);
+    check(|lab| lab.edit("ibuild.toml", "size = \"2 GiB\"", "size = \"3 GiB\""), &DISKS);
+    check(|lab| lab.edit("ibuild.toml", "size = \"2 GiB\"", "size = \"2 GiB\", cmdline = \"quiet\""), &DISKS);
     check(
         |lab| lab.edit("ibuild.toml", "size = \"2 GiB\"", "size = \"2 GiB\", firmware = [\"bios\"]"),
-        &disks,
+        &DISKS,
     );
     check(|lab| lab.edit("ibuild.toml", "memory = \"512 MiB\"", "memory = \"1 GiB\""), &["ws.ova"]);
     check(|lab| lab.edit("ibuild.toml", "cpus = 1", "cpus = 2"), &["ws.ova"]);
 }
 
 #[test]
-fn layers_make_the_layout_of_disks_and_nothing_else() {
+fn layers_make_the_layout_of_disks_and_an_oci_image_and_nothing_else() {
     let lab = Lab::new();
-    let disks: Vec<_> = IMAGES.iter().copied().filter(|name| *name != "ws.rootfs.tar.zst").collect();
+    let layered = [&["ws.oci"][..], &DISKS].concat();
     let layers = |bytes: &[u8]| bytes.iter().map(|byte| LayerId::from_bytes([*byte; 32])).collect::<Vec<_>>();
     let before = lab.keys_with_layers(|_| layers(&[1, 2]));
     for other in [&[2, 1][..], &[1], &[1, 2, 3], &[1, 4]] {
         let after = lab.keys_with_layers(|_| layers(other));
         let changed: Vec<_> = before.keys().filter(|name| before[*name] != after[*name]).collect();
-        assert_eq!(changed, disks, "{other:?}");
+        assert_eq!(changed, layered, "{other:?}");
     }
 }
 
