@@ -68,6 +68,8 @@ pub enum Command {
     Umount(UmountArgs),
     /// Show the output of a stage's last run
     Log(LogArgs),
+    /// Do the recipe's machine tests
+    Test(TestArgs),
     /// Start a target as a virtual machine
     Boot(BootArgs),
     /// Write down which archives and packages the project is built from
@@ -255,6 +257,18 @@ pub struct UmountArgs {
 pub struct LogArgs {
     /// `rootfs/step`, `rootfs` or a target [default: what ran last]
     pub stage: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// The tests [default: all]
+    pub names: Vec<String>,
+    /// Do also those again that have passed and of which nothing has changed
+    #[arg(long)]
+    pub again: bool,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

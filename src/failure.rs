@@ -7,6 +7,7 @@ use ibuild::cache::CacheError;
 use ibuild::graph::BuildError;
 use ibuild::stages::build::{InsideError, MountError, ShellError, StageError, TargetError};
 use ibuild::stages::machine::MachineError;
+use ibuild::stages::machine::trial::TrialError;
 use ibuild::stages::packages::PackageError;
 use ibuild::stages::recipe::{FindStageError, RecipeErrors, Style as RecipeStyle};
 use ibuild::stages::userns::UserNamespaceError;
@@ -162,7 +163,9 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(error) = find::<FindStageError>(error) {
         hints.extend(error.hint().map(str::to_owned));
     }
-    if let Some(error) = find::<MachineError>(error) {
+    if let Some(error) = find::<TrialError>(error) {
+        hints.extend(error.hint());
+    } else if let Some(error) = find::<MachineError>(error) {
         hints.extend(error.hint());
     }
     if let Some(error) = find::<InsideError>(error) {
@@ -201,6 +204,7 @@ fn status(error: &anyhow::Error) -> Status {
         .or(is(find::<UserNamespaceError>(error).is_some(), Status::Environment))
         .or(is(find::<PackageError>(error).is_some(), Status::Environment))
         .or(is(find::<CheckFailed>(error).is_some(), Status::Failed))
+        .or(find::<TrialError>(error).map(trial_status))
         .or(find::<MachineError>(error).map(machine_status))
         .or(find::<InsideError>(error).map(inside_status))
         .or(find::<MountError>(error).map(mount_status))
@@ -230,6 +234,14 @@ fn mount_status(error: &MountError) -> Status {
     match error {
         MountError::NotEmpty(_) | MountError::NotOurs(_) => Status::Usage,
         MountError::Busy | MountError::Refused { .. } | MountError::Stage(_) => Status::Environment,
+    }
+}
+
+fn trial_status(error: &TrialError) -> Status {
+    match error {
+        error if error.is_verdict() => Status::Failed,
+        error if error.is_usage() => Status::Usage,
+        _ => Status::Environment,
     }
 }
 

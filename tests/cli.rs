@@ -21,6 +21,7 @@ fn help_names_every_command() {
         "umount",
         "log",
         "boot",
+        "test",
         "lock",
         "update",
         "proxy",
@@ -355,6 +356,19 @@ fn what_is_not_built_cannot_be_booted() {
     let bad = sandbox.run(&["boot", "hello.ova", "--until", "("]);
     assert_eq!(bad.status, 2);
     assert!(bad.stderr.starts_with("error: `--until (` is no regular expression"), "{}", bad.stderr);
+}
+
+#[test]
+fn what_is_no_test_cannot_be_done() {
+    let sandbox = Sandbox::with_project();
+    sandbox.run(&["test", "boot"]).fails(2, "error: there is no test `boot`\nhint: did you mean `boots`?\n");
+    let recipe = std::fs::read_to_string(sandbox.path("ibuild.toml")).unwrap();
+    let (without, _) = recipe.split_once("[test.boots]").unwrap();
+    sandbox.write("ibuild.toml", without);
+    sandbox.run(&["test"]).fails(
+        2,
+        "error: the recipe has no tests\nhint: write `[test.boots]` with `machines` and `expect`\n",
+    );
 }
 
 #[test]

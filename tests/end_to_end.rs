@@ -170,6 +170,7 @@ fn hello_from_its_recipe_to_a_login_prompt() {
     all_formats_hold_the_same_disk(&world);
     another_machine_around_a_disk_touches_no_grain(&world);
     it_boots(&world);
+    its_tests_are_done(&world);
     without_root_the_bits_are_the_same(&world, &first);
     assert_eq!(Host::look(), host, "something stayed behind");
 }
@@ -445,6 +446,31 @@ fn it_boots(world: &World) {
         assert!(status.success(), "{}", tail.collect::<Vec<_>>().join("\n"));
         eprintln!("login after {:.1} s", start.elapsed().as_secs_f64());
     }
+}
+
+fn its_tests_are_done(world: &World) {
+    chapter("its tests are done");
+    let recipe = world.path("one/hello/ibuild.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let picture = "steps = [{ on = \"hello\", screenshot = \"console\" }]\nsilent = [\"hello/0\"]\n";
+    let hopeless =
+        "[test.hopeless]\nmachines = { hello = \"hello\" }\nexpect = \"nowhere\"\ntimeout = \"3 s\"\n";
+    fs::write(&recipe, format!("{text}{picture}{hopeless}")).unwrap();
+    let results = world.path("one/hello/out/tests");
+    // It asks for an address by DHCP, so it is not silent.
+    let loud = world.run(&["test", "boots"]);
+    let said = String::from_utf8_lossy(&loud.stderr).into_owned();
+    assert_eq!(loud.status.code(), Some(1), "{said}");
+    assert!(said.contains("`hello/0` was to be silent and sent"), "{said}");
+    assert!(fs::read(results.join("boots/console.png")).unwrap().starts_with(b"\x89PNG"));
+    fs::write(&recipe, format!("{text}{}{hopeless}", picture.replace("silent", "heard"))).unwrap();
+    assert!(world.succeed(&["test", "boots"]).contains("passed  boots"));
+    assert!(world.succeed(&["test", "boots"]).contains("passed  boots  cached"));
+    let hopeless = world.run(&["test"]);
+    let said = String::from_utf8_lossy(&hopeless.stderr).into_owned();
+    assert_eq!(hopeless.status.code(), Some(1), "{said}");
+    assert!(said.contains("the test was not done after 3 s") && said.contains("`hopeless` failed"), "{said}");
+    fs::write(&recipe, text).unwrap();
 }
 
 fn without_root_the_bits_are_the_same(world: &World, first: &Built) {

@@ -118,6 +118,7 @@ fn machine(
         mac: Identity::of(image.name.as_str()).mac(slot),
         cable: if *nic == Nic::Nat { Cable::Restricted } else { Cable::Unplugged },
         capture: None,
+        sent: None,
     };
     options.nics = image.vm.nics.iter().enumerate().map(adapter).collect();
     options

@@ -153,7 +153,7 @@ impl Host {
             self.keyring(),
             self.mirror(),
             self.space(),
-            self.tool("qemu", "boot", Need::Part, Qemu::find().map(|tool| tool.version().to_owned())),
+            self.tool("qemu", "boot, test", Need::Part, Qemu::find().map(|tool| tool.version().to_owned())),
             self.firmware(),
             accelerator(),
         ];

@@ -17,6 +17,7 @@ mod plan;
 mod proxy;
 mod recipe;
 mod shell;
+mod test;
 mod update;
 
 use std::path::Path;
@@ -35,7 +36,7 @@ use crate::session::become_root;
 fn handles_root_file_systems(command: &Command) -> bool {
     use CacheCommand::{Fsck, Gc, Ls, Pin, Rm, Show, Stats, Unpin, Verify};
     match command {
-        Command::Build(_) | Command::Shell(_) | Command::Cat(_) => true,
+        Command::Build(_) | Command::Shell(_) | Command::Cat(_) | Command::Test(_) => true,
         Command::Cache { command } => match command {
             Show(_) | Stats(_) | Fsck(_) | Gc(_) | Rm { .. } => true,
             Ls(_) | Verify(_) | Pin(_) | Unpin(_) => false,
@@ -81,6 +82,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Cat(args) => inside::cat(global, args),
         Command::Mount(args) => inside::mount(global, args),
         Command::Umount(args) => inside::umount(global, args),
+        Command::Test(args) => test::run(global, args),
         Command::Boot(args) => boot::run(global, args),
         Command::Lock(args) => lock::run(global, args),
         Command::Update(args) => update::run(global, args),

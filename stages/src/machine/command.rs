@@ -25,6 +25,11 @@ pub fn arguments(options: &MachineOptions, ovmf: Option<&Ovmf>) -> Result<Vec<St
     }
     args.extend(["-drive".into(), drive(options)?]);
     args.extend(["-device".into(), "ide-hd,bus=ide.0,drive=disk,bootindex=0".into()]);
+    if let Some(files) = &options.files {
+        let file = escape(files, options)?;
+        args.extend(["-drive".into(), format!("if=none,id=files,format=raw,readonly=on,file={file}")]);
+        args.extend(["-device".into(), "virtio-blk-pci,drive=files,serial=ibuild-files".into()]);
+    }
     for (index, nic) in options.nics.iter().enumerate() {
         args.extend(adapter(index, nic, options)?);
     }
@@ -66,10 +71,14 @@ fn adapter(index: usize, nic: &MachineNic, options: &MachineOptions) -> Result<V
     // Without a ROM the adapter cannot be booted from, which would only cost time.
     let device = format!("{model},netdev=net{index},mac={},romfile=", nic.mac.colons());
     let mut args = vec!["-netdev".into(), cable, "-device".into(), device];
-    if let Some(file) = &nic.capture {
+    // What the machine sends is what the cable's near end receives.
+    let dumps = [("dump", "all", &nic.capture), ("sent", "rx", &nic.sent)];
+    for (id, queue, file) in
+        dumps.into_iter().filter_map(|(id, queue, file)| Some((id, queue, file.as_ref()?)))
+    {
         let file = escape(file, options)?;
         args.push("-object".into());
-        args.push(format!("filter-dump,id=dump{index},netdev=net{index},file={file}"));
+        args.push(format!("filter-dump,id={id}{index},netdev=net{index},queue={queue},file={file}"));
     }
     Ok(args)
 }
@@ -125,6 +134,7 @@ mod tests {
                     mac: Identity::of("gw").mac(slot),
                     cable,
                     capture: (slot == 1).then(|| "/tmp/eth1.pcap".into()),
+                    sent: (slot == 2).then(|| "/tmp/sent.pcap".into()),
                 })
                 .collect();
         });
@@ -132,7 +142,8 @@ mod tests {
             "hubport,id=net0,hubid=0",
             "-device e1000,netdev=net0,mac=08:00:27:",
             "user,id=net1,restrict=on",
-            "filter-dump,id=dump1,netdev=net1,file=/tmp/eth1.pcap",
+            "filter-dump,id=dump1,netdev=net1,queue=all,file=/tmp/eth1.pcap",
+            "filter-dump,id=sent2,netdev=net2,queue=rx,file=/tmp/sent.pcap",
             "stream,id=net2,server=on,addr.type=unix,addr.path=/run/cable",
             "stream,id=net3,server=off,addr.type=unix,addr.path=/run/cable",
         ] {

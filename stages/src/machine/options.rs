@@ -22,6 +22,8 @@ pub struct MachineOptions {
     pub memory_mib: u32,
     /// Its network adapters, in order. None by default.
     pub nics: Vec<MachineNic>,
+    /// A file that the machine sees as a second disk, read-only, called `/dev/disk/by-id/virtio-ibuild-files`.
+    pub files: Option<PathBuf>,
     /// What executes its instructions.
     pub accelerator: Accelerator,
     /// An existing directory for what the machine writes; gone when it is.
@@ -39,6 +41,7 @@ impl MachineOptions {
             cpus: 2,
             memory_mib: 1024,
             nics: Vec::new(),
+            files: None,
             accelerator: Accelerator::of_host(),
             scratch: scratch.into(),
         }
@@ -77,6 +80,8 @@ pub struct MachineNic {
     pub cable: Cable,
     /// Every packet on the cable is recorded in this file (pcap). An absolute path.
     pub capture: Option<PathBuf>,
+    /// Every packet that the machine itself sends is recorded in this file (pcap). An absolute path.
+    pub sent: Option<PathBuf>,
 }
 
 /// The kind of a network adapter.

@@ -47,6 +47,21 @@ impl Monitor {
         self.execute("press the power button", json!({ "execute": "system_powerdown" }))
     }
 
+    /// Starts the machine anew, as if its power had failed for a moment.
+    pub fn reset(&mut self) -> Result<(), MachineError> {
+        self.execute("reset the machine", json!({ "execute": "system_reset" }))
+    }
+
+    /// Stops the machine's processors and devices where they are.
+    pub fn freeze(&mut self) -> Result<(), MachineError> {
+        self.execute("stop the machine", json!({ "execute": "stop" }))
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&mut self) -> Result<(), MachineError> {
+        self.execute("let the machine go on", json!({ "execute": "cont" }))
+    }
+
     fn execute(&mut self, act: &'static str, command: Value) -> Result<(), MachineError> {
         let stream = self.stream.get_mut();
         writeln!(stream, "{command}").map_err(|error| broken(act, &error))?;

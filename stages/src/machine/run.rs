@@ -154,6 +154,33 @@ impl Machine {
         self.monitor()?.power_button()
     }
 
+    /// Starts the machine anew, as if its power had failed for a moment.
+    pub fn reset(&mut self) -> Result<(), MachineError> {
+        self.monitor()?.reset()
+    }
+
+    /// Stops the machine where it is: it neither hears nor says anything.
+    pub fn freeze(&mut self) -> Result<(), MachineError> {
+        self.monitor()?.freeze()
+    }
+
+    /// Lets a frozen machine go on.
+    pub fn thaw(&mut self) -> Result<(), MachineError> {
+        self.monitor()?.thaw()
+    }
+
+    /// The last line with anything on it.
+    pub fn last_line(&self) -> String {
+        self.lines.last()
+    }
+
+    /// Hears what the machine has said meanwhile. A machine that nobody hears stops when its pipe is full.
+    pub fn hear_pending(&mut self, sink: &mut dyn ConsoleSink) {
+        while let Ok(bytes) = self.console.try_recv() {
+            self.hear(&bytes, sink);
+        }
+    }
+
     /// The process id of QEMU.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::image::{Appliance, Image, MachineTest};
+use super::image::{Appliance, Image};
 use super::limits::Limits;
+use super::machine_test::MachineTest;
 use super::model::{Archive, Notice, Project};
 use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestName, VarName};
 use super::source::Span;
@@ -86,4 +87,6 @@ pub(super) enum DraftImage {
 pub(super) struct DraftTest {
     pub(super) test: MachineTest,
     pub(super) images: Vec<At<ImageName>>,
+    /// What its machines get to see.
+    pub(super) files: Vec<At<PathBuf>>,
 }

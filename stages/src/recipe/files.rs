@@ -22,6 +22,9 @@ pub(super) fn expand(draft: &mut Draft, dir: &Path, report: &Report) {
         let steps = std::mem::take(&mut rootfs.steps);
         rootfs.steps = steps.into_iter().flat_map(|step| project.expand(step)).collect();
     }
+    for file in draft.tests.values().flatten().flat_map(|test| &test.files) {
+        project.find(file);
+    }
     draft.notices = project.notices;
     draft.notices.sort_by(|a, b| a.path.cmp(&b.path));
     draft.notices.dedup();

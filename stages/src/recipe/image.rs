@@ -1,15 +1,13 @@
-//! Images, appliances of several machines, and tests of those.
+//! Images, and appliances of several machines.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 pub use crate::disk::Format as ImageFormat;
 
-use super::names::{ImageName, MachineName, RootfsName, TestName};
-use super::step::seconds;
+use super::names::{ImageName, RootfsName};
 use super::units::ByteSize;
 use super::vm::Vm;
 
@@ -79,18 +77,4 @@ pub struct Appliance {
     pub machines: Vec<ImageName>,
     /// What a target without a format means. Not all formats hold several machines.
     pub formats: Vec<ImageFormat>,
-}
-
-/// A test that boots machines and watches them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct MachineTest {
-    /// Its name.
-    pub name: TestName,
-    /// The machines and the images they run; at least one.
-    pub machines: BTreeMap<MachineName, ImageName>,
-    /// A regular expression that a console has to show.
-    pub expect: Option<String>,
-    /// How long it may take.
-    #[serde(rename = "timeout-seconds", serialize_with = "seconds")]
-    pub timeout: Option<Duration>,
 }

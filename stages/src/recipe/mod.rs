@@ -16,6 +16,7 @@ mod files;
 mod graph;
 mod image;
 mod limits;
+mod machine_test;
 mod model;
 mod names;
 mod network;
@@ -37,8 +38,9 @@ mod tests;
 use std::path::Path;
 
 pub use graph::{FindStageError, StageRef};
-pub use image::{Appliance, Disk, Firmware, Image, ImageFormat, MachineTest};
+pub use image::{Appliance, Disk, Firmware, Image, ImageFormat};
 pub use limits::Limits;
+pub use machine_test::{Login, MachineTest, Plug, PlugError, Power, TestAction, TestStep};
 pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs};
 pub use names::{
     Architecture, ArchiveName, EnvName, ImageName, MachineName, NameError, PackageName, ProjectName,

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::image::{Appliance, Image, ImageFormat, MachineTest};
+use super::image::{Appliance, Image, ImageFormat};
 use super::limits::Limits;
+use super::machine_test::MachineTest;
 use super::names::{
     Architecture, ArchiveName, EnvName, ImageName, ProjectName, RootfsName, TestName, VarName,
 };

@@ -8,8 +8,9 @@ use std::fmt::{self, Display};
 
 use toml::Value;
 
-use super::image::{Appliance, Disk, Image, MachineTest};
+use super::image::{Appliance, Disk, Image};
 use super::limits::Limits;
+use super::machine_test::{Login, MachineTest, TestStep};
 use super::model::{Archive, Recipe, Rootfs};
 use super::names::EnvName;
 use super::step::{Account, CopyRule, Recommends, Step, StepKind};
@@ -227,11 +228,28 @@ fn appliance(appliance: &Appliance) -> [Pair; 2] {
     [pair("machines", texts(&appliance.machines)), pair("formats", texts(&appliance.formats))]
 }
 
-fn test(test: &MachineTest) -> [Pair; 3] {
+fn test(test: &MachineTest) -> [Pair; 8] {
     let machines = inline(test.machines.iter().map(|(name, image)| pair(&key(name), text(image))));
+    let login =
+        |login: &Login| inline([pair("user", text(&login.user)), pair("password", text(&login.password))]);
+    let step = |step: &TestStep| {
+        let (action, value) = step.action.entry();
+        inline([pair("on", text(&step.on)), pair(action, text(value))])
+    };
+    let steps: Vec<_> = test.steps.iter().map(step).collect();
     [
         pair("machines", machines),
         pair_if("expect", test.expect.as_ref(), text),
+        pair_if("login", test.login.as_ref(), login),
+        pair_if("files", filled(&test.files), |files| texts(files.iter().map(|file| file.display()))),
+        pair_if("steps", filled(&steps), |steps| format!("[\n  {},\n]", steps.join(",\n  "))),
+        pair_if("silent", filled(&test.silent), texts),
+        pair_if("heard", filled(&test.heard), texts),
         pair_if("timeout", test.timeout.as_ref(), |time| text(format!("{} s", time.as_secs()))),
     ]
+}
+
+/// A list that has something in it.
+fn filled<T>(list: &Vec<T>) -> Option<&Vec<T>> {
+    (!list.is_empty()).then_some(list)
 }

@@ -1,15 +1,15 @@
-//! `[image.NAME]` and `[test.NAME]`.
+//! `[image.NAME]`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::vm::vm;
 use super::{all, optional};
-use crate::recipe::draft::{DraftImage, DraftTest};
-use crate::recipe::image::{Appliance, Disk, Firmware, Image, ImageFormat, MachineTest};
-use crate::recipe::names::{ImageName, MachineName, TestName};
+use crate::recipe::draft::DraftImage;
+use crate::recipe::image::{Appliance, Disk, Firmware, Image, ImageFormat};
+use crate::recipe::names::ImageName;
 use crate::recipe::report::Problem;
 use crate::recipe::suggest;
-use crate::recipe::units::{ByteSize, parse_duration};
+use crate::recipe::units::ByteSize;
 use crate::recipe::values::{At, Node, Table};
 use crate::recipe::vm::Vm;
 
@@ -141,33 +141,4 @@ fn one_line(node: Node<'_>) -> Option<String> {
         return None;
     }
     Some(text)
-}
-
-pub(super) fn test(name: &TestName, node: Node<'_>) -> Option<DraftTest> {
-    let what = format!("`[test.{name}]`");
-    let table = node.table(&what, &["machines", "expect", "timeout"])?;
-    let machines = table.require(&what, "machines", "write `machines = { vm = \"IMAGE\" }`");
-    let machines = machines.and_then(|node| machines_of(&node.entries()?));
-    let expect = optional(&table, "expect", |node| node.text().map(|text| text.value));
-    let timeout = optional(&table, "timeout", |node| node.parsed_by(parse_duration).map(|time| time.value));
-    let (machines, images) = machines?;
-    let test = MachineTest { name: name.clone(), machines, expect: expect?, timeout: timeout? };
-    Some(DraftTest { test, images })
-}
-
-type Machines = (BTreeMap<MachineName, ImageName>, Vec<At<ImageName>>);
-
-fn machines_of(table: &Table<'_>) -> Option<Machines> {
-    let mut machines = Machines::default();
-    let entries = table.entries();
-    for (name, node) in table.named::<MachineName>() {
-        if let Some(image) = node.parsed::<ImageName>() {
-            machines.0.insert(name.value, image.value.clone());
-            machines.1.push(image);
-        }
-    }
-    if entries.is_empty() {
-        table.push(Problem::at(table.span(), "the test has no machines"));
-    }
-    (machines.1.len() == entries.len() && !entries.is_empty()).then_some(machines)
 }

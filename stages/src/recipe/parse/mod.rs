@@ -2,6 +2,7 @@
 
 mod image;
 mod limits;
+mod machine_test;
 mod rootfs;
 mod sections;
 mod step;
@@ -43,7 +44,7 @@ pub(super) fn parse(sources: &SourceMap, overrides: &Overrides, report: &Report)
         archives: sections.named("archive", archive),
         rootfses: sections.named("rootfs", rootfs::rootfs),
         images: sections.named("image", image::image),
-        tests: sections.named("test", image::test),
+        tests: sections.named("test", machine_test::test),
         ..Draft::default()
     };
     draft.vars = vars.into_values();

@@ -439,7 +439,51 @@ fn images() {
         &format!("{DISK}vm = {{ nics = [\"internal:\"] }}"),
         "`internal:` is not a network card | cards are `\"nat\"`, `\"internal:NETWORK\"` or `\"none\"`",
     );
+}
+
+/// The test `t` with the machine `m` and these keys has this mistake.
+#[track_caller]
+fn check_test(keys: &str, message: &str) {
+    let image = "[image.i]\nrootfs = \"base\"\nformats = [\"raw\"]\ndisk = { size = \"8 GiB\" }";
+    check(&format!("{image}\n[test.t]\nmachines = {{ m = \"i\" }}\n{keys}"), message);
+}
+
+#[test]
+fn machine_tests() {
     check("[test.t]\nmachines = {}", "the test has no machines");
+    check_test("step = []", "unknown key `step` in `[test.t]` | did you mean `steps`?");
+    check_test("steps = [{ expect = \"x\" }]", "a step of a test needs `on` | write `on = \"MACHINE\"`");
+    check_test("steps = [{ on = \"n\", expect = \"x\" }]", "the test has no machine `n` | there is `m`");
+    check_test(
+        "steps = [{ on = \"m\" }]",
+        "the step does 0 things | it has exactly one of `expect`, `type`, `run`, `screenshot` and `power`",
+    );
+    check_test(
+        "steps = [{ on = \"m\", power = \"rest\" }]",
+        "`rest` is not a thing to do to the power | did you mean `reset`?",
+    );
+    check_test(
+        "steps = [{ on = \"m\", run = \"true\" }]",
+        "a step runs a command, and nobody can log in | write `login = { user = \"...\", password = \"...\" }`",
+    );
+    check_test("login = { user = \"a\", password = \"b\\n\" }", "a control character cannot be typed here");
+    check_test(
+        "silent = [\"m\"]",
+        "`m` does not name a network adapter | the first adapter of the machine `gw` is `gw/0`",
+    );
+    check_test("heard = [\"n/0\"]", "the test has no machine `n` | there is `m`");
+    check_test(
+        "files = [\"nowhere\"]",
+        "there is no `nowhere` | there are `files`, `ibuild.toml` and `scripts`",
+    );
+}
+
+#[test]
+fn patterns_of_machine_tests_are_regular_expressions() {
+    let image = "[image.i]\nrootfs = \"base\"\nformats = [\"raw\"]\ndisk = { size = \"8 GiB\" }";
+    let test = "[test.t]\nmachines = { m = \"i\" }\nexpect = \"(\"";
+    let messages = Project::with(&format!("{image}\n{test}")).messages();
+    assert!(messages.starts_with("`(` is not a regular expression"), "{messages}");
 }
 
 #[test]

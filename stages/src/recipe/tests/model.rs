@@ -85,6 +85,14 @@ formats  = ["ova"]
 [test.boots]
 machines = { ws = "workstation" }
 expect   = "login:"
+login    = { user = "user", password = "it's" }
+files    = ["files"]
+steps    = [
+  { on = "ws", run = "echo 'a'\ntrue" },
+  { on = "ws", expect = "a$" },
+  { on = "ws", power = "freeze" },
+]
+silent   = ["ws/0"]
 timeout  = "240 s"
 "#;
 

@@ -1,0 +1,251 @@
+//! `ibuild test`: builds the images of the recipe's machine tests, starts them, and does what the tests say.
+//!
+//! What a test leaves is in `tests/NAME` beside the targets: consoles, recordings of all cables, pictures, and the verdict
+//! with the key of all that it rests on. A test that has passed is not done again as long as that key is the same.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use ibuild::graph::{Description, Value};
+use ibuild::stages::build::Target;
+use ibuild::stages::machine::trial::{Trial, TrialError, TrialImage, TrialObserver, file_digests};
+use ibuild::stages::machine::{MachineError, Qemu};
+use ibuild::stages::recipe::{
+    Image, ImageName, MachineName, MachineTest, Recipe, TestAction, TestName, suggest,
+};
+use ibuild::stages::sandbox::Cancel;
+use serde_json::json;
+
+use super::build;
+use crate::cli::{BuildArgs, Global, Targets, TestArgs};
+use crate::failure::{CheckFailed, UsageError, report};
+use crate::interrupt;
+use crate::session::{Session, load_recipe, project_dir};
+use crate::terminal::{Style, print};
+use crate::ui::{emit, seconds};
+
+/// Changes when a test means something else, or is done in another way.
+const IMPLEMENTATION: i64 = 1;
+const VERDICT: &str = "verdict.json";
+
+pub fn run(global: &Global, args: &TestArgs) -> Result<ExitCode> {
+    let recipe = load_recipe(&project_dir()?, &[])?;
+    let tests = chosen(&recipe, &args.names)?;
+    // Before a long build, not after it.
+    let qemu = Qemu::find().map_err(MachineError::from)?;
+    let targets = targets_of(&recipe, &tests)?;
+    build::run(global, &build_args(&targets, args))?;
+    let session = Session::open(global, &[])?;
+    let bench = Bench { session: &session, qemu: &qemu, targets: &targets, args };
+    let mut failed = Vec::new();
+    for test in tests {
+        match bench.test(test) {
+            Ok(()) => {}
+            Err(error) if error.downcast_ref::<TrialError>().is_some_and(TrialError::is_verdict) => {
+                report(&error, Style::Plain);
+                failed.push(format!("`{}`", test.name));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match failed.as_slice() {
+        [] => Ok(ExitCode::SUCCESS),
+        failed => Err(CheckFailed(format!("{} failed", failed.join(", "))).into()),
+    }
+}
+
+/// The tests of these names; all if there are none.
+fn chosen<'r>(recipe: &'r Recipe, names: &[String]) -> Result<Vec<&'r MachineTest>> {
+    let unknown = |name: &str| {
+        let hint = suggest::hint(name, recipe.tests.keys().map(TestName::as_str));
+        let error = UsageError::new(format!("there is no test `{name}`"));
+        error.hint(hint.unwrap_or_else(|| "tests are the recipe's `[test.NAME]`".to_owned()))
+    };
+    let find = |name: &String| recipe.tests.get(name.as_str()).ok_or_else(|| unknown(name).into());
+    match names {
+        [] if recipe.tests.is_empty() => Err(UsageError::new("the recipe has no tests")
+            .hint("write `[test.boots]` with `machines` and `expect`")
+            .into()),
+        [] => Ok(recipe.tests.values().collect()),
+        names => names.iter().map(find).collect(),
+    }
+}
+
+type TargetsOfImages = BTreeMap<ImageName, Target>;
+
+/// What each image is started from: the first of its formats that has a disk.
+fn targets_of(recipe: &Recipe, tests: &[&MachineTest]) -> Result<TargetsOfImages> {
+    let target = |name: &ImageName| {
+        let image: &Image = &recipe.images[name];
+        let format = image.formats.iter().find(|format| format.boots());
+        let format = *format.ok_or_else(|| TrialError::NoDisk(name.clone()))?;
+        Ok((name.clone(), Target { image: name.clone(), format }))
+    };
+    tests.iter().flat_map(|test| test.machines.values()).map(target).collect()
+}
+
+fn build_args(targets: &TargetsOfImages, args: &TestArgs) -> BuildArgs {
+    let targets = targets.values().map(ToString::to_string).collect();
+    BuildArgs {
+        targets: Targets { targets, vars: Vec::new() },
+        offline: false,
+        locked: false,
+        jobs: None,
+        nice: false,
+        debug: false,
+        keep_going: false,
+        shell_on_failure: false,
+        until: None,
+        from: None,
+        output: None,
+        json: args.json,
+    }
+}
+
+/// What tests are done with.
+struct Bench<'a> {
+    session: &'a Session,
+    qemu: &'a Qemu,
+    targets: &'a TargetsOfImages,
+    args: &'a TestArgs,
+}
+
+impl Bench<'_> {
+    /// Does a test, unless it is known how it ends. What it says goes to stderr, the verdict to stdout.
+    fn test(&self, test: &MachineTest) -> Result<()> {
+        let results = self.session.output_dir(None).join("tests").join(test.name.as_str());
+        let key = self.key(test)?;
+        let verdict = results.join(VERDICT);
+        if !self.args.again && has_passed(&verdict, &key) {
+            return self.passed(test, None);
+        }
+        // Nothing of an earlier run is to be taken for this one's.
+        match fs::remove_dir_all(&results) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove `{}`", results.display()));
+            }
+            _ => fs::create_dir_all(&results)
+                .with_context(|| format!("cannot create `{}`", results.display()))?,
+        }
+        let start = Instant::now();
+        let done = self.run_trial(test, &results);
+        let said = json!({
+            "v": 1,
+            "key": key,
+            "passed": done.is_ok(),
+            "seconds": start.elapsed().as_secs(),
+        });
+        fs::write(&verdict, format!("{said:#}\n"))
+            .with_context(|| format!("cannot write `{}`", verdict.display()))?;
+        match done {
+            Ok(()) => self.passed(test, Some(start.elapsed())),
+            Err(error) => {
+                self.say(test, "failed", Some(start.elapsed()))?;
+                Err(error.context(format!("test `{}` failed", test.name)))
+            }
+        }
+    }
+
+    fn run_trial(&self, test: &MachineTest, results: &Path) -> Result<()> {
+        let scratch = self.session.store.run_dir()?;
+        let trial = Trial {
+            recipe: &self.session.recipe,
+            test,
+            images: self.images(),
+            results: results.to_owned(),
+            scratch: scratch.path().to_owned(),
+        };
+        let cancel = interrupt::cancel_on_signals()?;
+        Ok(trial.run(self.qemu, &mut Narrator { cancel })?)
+    }
+
+    fn images(&self) -> BTreeMap<ImageName, TrialImage> {
+        let image = |(name, target): (&ImageName, &Target)| {
+            let image = TrialImage { path: self.place(target), format: target.format };
+            (name.clone(), image)
+        };
+        self.targets.iter().map(image).collect()
+    }
+
+    fn place(&self, target: &Target) -> PathBuf {
+        self.session.output_dir(None).join(target.to_string())
+    }
+
+    /// Everything that a verdict rests on: disks, machines, what is done, and with what.
+    fn key(&self, test: &MachineTest) -> Result<String> {
+        let recipe = &self.session.recipe;
+        let mut images = Vec::new();
+        for name in test.machines.values() {
+            let vm = serde_json::to_string(&recipe.images[name].vm)?;
+            images.push(format!("{} {vm}", self.digest(&self.targets[name])?));
+        }
+        let files = file_digests(&recipe.dir, &test.files)?;
+        let mut description = Description::new("machine test", IMPLEMENTATION);
+        description.set("images", Value::texts(images));
+        // How long it may take changes no verdict.
+        let timeless = MachineTest { timeout: None, ..test.clone() };
+        description.set("test", serde_json::to_string(&timeless)?);
+        description
+            .set("files", Value::texts(files.into_iter().map(|(name, digest)| format!("{digest} {name}"))));
+        description.set("qemu", self.qemu.version());
+        Ok(description.key().to_string())
+    }
+
+    /// The digest of an image, from the manifest that the build has just put beside it.
+    fn digest(&self, target: &Target) -> Result<String> {
+        let path = self.session.output_dir(None).join(format!("{target}.manifest.json"));
+        let manifest = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest)
+            .with_context(|| format!("`{}` is no manifest", path.display()))?;
+        Ok(manifest["blake3"].to_string())
+    }
+
+    fn passed(&self, test: &MachineTest, elapsed: Option<Duration>) -> Result<()> {
+        self.say(test, "passed", elapsed)
+    }
+
+    fn say(&self, test: &MachineTest, verdict: &str, elapsed: Option<Duration>) -> Result<()> {
+        let name = &test.name;
+        if self.args.json {
+            let seconds = elapsed.map(|elapsed| elapsed.as_secs_f64());
+            emit(
+                json!({ "event": "tested", "test": name, "verdict": verdict, "cached": seconds.is_none(), "seconds": seconds }),
+            );
+            return Ok(());
+        }
+        let time = elapsed.map_or_else(|| "cached".to_owned(), seconds);
+        Ok(print(&format!("{verdict}  {name}  {time}\n"))?)
+    }
+}
+
+/// Whether the verdict there is a good one, and of the same test.
+fn has_passed(verdict: &Path, key: &str) -> bool {
+    let said = fs::read(verdict).ok();
+    let said = said.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    said.is_some_and(|said| said["key"] == key && said["passed"] == true)
+}
+
+/// Tells on stderr what machines are asked, and what they answer.
+struct Narrator {
+    cancel: Cancel,
+}
+
+impl TrialObserver for Narrator {
+    fn step(&mut self, on: &MachineName, action: &TestAction) {
+        let (key, value) = action.entry();
+        let first = value.lines().next().unwrap_or_default();
+        eprintln!("{on}  {key} {first}");
+    }
+
+    fn said(&mut self, on: &MachineName, line: &str) {
+        eprintln!("{on}  | {line}");
+    }
+
+    fn keep_going(&mut self) -> bool {
+        !self.cancel.is_cancelled()
+    }
+}
