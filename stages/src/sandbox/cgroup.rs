@@ -4,10 +4,14 @@
 //! For each hierarchy that is needed there is a directory `ibuild.PID-N`, locked as long as its owner lives, with the
 //! limits; in it `stage`, in which the processes are. A stage that mounts its control groups sees that one only, and so
 //! cannot lift its limits.
+//!
+//! To move a process to another group costs the kernel tens of milliseconds, because all processes have to stand still for
+//! it. Two ways do not: a thread may move itself where threads have groups of their own (version 1), and a process may be
+//! started in another group (version 2, `clone3(2)`).
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -92,9 +96,16 @@ impl Groups {
         }));
     }
 
-    /// Puts a process into the groups, and so all that it starts from now on.
-    pub(super) fn admit(&self, process: u32) -> io::Result<()> {
-        self.groups.iter().try_for_each(|group| (&group.entrance).write_all(process.to_string().as_bytes()))
+    /// What the only thread of a process writes `0` to in order to be in the groups of version 1, and so all that it starts.
+    pub(super) fn entrances(&self) -> Vec<RawFd> {
+        let legacy = |group: &Group| group.entrance.as_ref().map(AsRawFd::as_raw_fd);
+        self.groups.iter().filter_map(legacy).collect()
+    }
+
+    /// The group of version 2, for a process to be started in, if there is one.
+    pub(super) fn unified(&self) -> io::Result<Option<OwnedFd>> {
+        let unified = self.groups.iter().find(|group| group.entrance.is_none());
+        unified.map(|group| Ok(File::open(group.dir.join(LEAF))?.into())).transpose()
     }
 
     /// The limit that the sandbox came up against, if it has.
@@ -135,7 +146,8 @@ struct Group {
     dir: PathBuf,
     /// The directory itself. Its lock says that the group has an owner.
     lock: File,
-    entrance: File,
+    /// Where threads come in, in a hierarchy in which they may.
+    entrance: Option<File>,
 }
 
 impl Group {
@@ -170,7 +182,10 @@ impl Group {
         lock.lock()?;
         let leaf = dir.join(LEAF);
         fs::create_dir(&leaf)?;
-        let entrance = File::options().write(true).open(leaf.join("cgroup.procs"))?;
+        let entrance = match File::options().write(true).open(leaf.join("tasks")) {
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            opened => Some(opened?),
+        };
         Ok(Self { dir: dir.to_owned(), lock, entrance })
     }
 

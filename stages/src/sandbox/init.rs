@@ -1,7 +1,7 @@
 //! The stage's init: the only code that runs between the builder and the payload.
 
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
@@ -16,6 +16,8 @@ use super::protocol::{Order, Report, receive, send, send_with_fd};
 use super::spec::{NetworkSpec, Payload};
 use super::{HOST_NAME, copy, fresh, inject, mounts, network, process};
 
+/// `CLONE_INTO_CGROUP` of linux/sched.h.
+const INTO_CGROUP: u64 = 1 << 33;
 /// The descriptor on which init finds the builder.
 pub(super) const CONTROL_FD: RawFd = 3;
 
@@ -38,7 +40,7 @@ pub fn init_main() -> i32 {
 fn outer(control: &mut UnixStream) -> SetupResult<i32> {
     die_with_parent()?;
     fresh::close_inherited(CONTROL_FD as u32 + 1).map_err(failed("close what was inherited"))?;
-    let (order, _) = receive::<Order>(control)
+    let (order, group) = receive::<Order>(control)
         .map_err(failed("hear what to do"))?
         .ok_or_else(|| "the builder is gone".to_owned())?;
     close_on_exec(control)?;
@@ -46,11 +48,10 @@ fn outer(control: &mut UnixStream) -> SetupResult<i32> {
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP;
+        | CloneFlags::CLONE_NEWUTS;
     unshare(namespaces).map_err(failed("make namespaces"))?;
     // SAFETY: this process has one thread.
-    match unsafe { fork() }.map_err(failed("fork"))? {
+    match unsafe { fork_into(group.as_ref()) }.map_err(failed("fork"))? {
         ForkResult::Parent { child } => watch(control, child),
         ForkResult::Child => std::process::exit(match inner(control, &order) {
             Ok(()) => 0,
@@ -60,6 +61,30 @@ fn outer(control: &mut UnixStream) -> SetupResult<i32> {
             }
         }),
     }
+}
+
+/// Forks; the child is in the control group from its first moment.
+///
+/// # Safety
+///
+/// As that of `fork`.
+unsafe fn fork_into(group: Option<&OwnedFd>) -> nix::Result<ForkResult> {
+    let Some(group) = group else {
+        // SAFETY: the caller's.
+        return unsafe { fork() };
+    };
+    // SAFETY: zero is what the kernel takes for "nothing" in each of the fields.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = INTO_CGROUP;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.cgroup = group.as_raw_fd() as u64;
+    // SAFETY: without a stack or shared memory this is a fork.
+    let child =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
+    Ok(match Errno::result(child)? {
+        0 => ForkResult::Child,
+        child => ForkResult::Parent { child: Pid::from_raw(child as i32) },
+    })
 }
 
 /// The kernel kills this process when the thread that started it ends. The lifeline covers the rest: a builder that had
@@ -103,6 +128,8 @@ fn watch(control: &UnixStream, child: Pid) -> SetupResult<i32> {
 /// Inside: the first process of the namespace.
 fn inner(control: &mut UnixStream, Order { spec, devices }: &Order) -> SetupResult {
     die_with_parent()?;
+    // The group that it was started in is the root of those that it sees.
+    unshare(CloneFlags::CLONE_NEWCGROUP).map_err(failed("make namespaces"))?;
     sethostname(HOST_NAME).map_err(failed("set the host name"))?;
     fresh::begin().map_err(failed("let go of what was inherited"))?;
     mounts::enter(spec, *devices)?;

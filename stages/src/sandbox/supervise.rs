@@ -18,7 +18,7 @@ use super::SandboxError;
 use super::cgroup::Groups;
 use super::disk::DiskWatch;
 use super::init::CONTROL_FD;
-use super::protocol::{Order, Report, receive, send};
+use super::protocol::{Order, Report, receive, send, send_with_fd};
 use super::spec::{Spec, Stdio};
 use super::transcript::Transcript;
 
@@ -114,10 +114,13 @@ impl Supervisor {
                 transcript = Some(write_to(log, &mut command).map_err(SandboxError::init("give a log to"))?);
             }
         }
-        let fd = theirs.as_raw_fd();
-        // SAFETY: one system call on a descriptor that lives until `spawn` has returned.
+        let (fd, entrances) = (theirs.as_raw_fd(), groups.entrances());
+        // SAFETY: system calls on descriptors that live until `spawn` has returned.
         unsafe {
             command.pre_exec(move || {
+                for entrance in &entrances {
+                    rustix::io::write(std::os::fd::BorrowedFd::borrow_raw(*entrance), b"0")?;
+                }
                 // A copy of itself would keep the flag that closes it.
                 if fd == CONTROL_FD {
                     let theirs = std::os::fd::BorrowedFd::borrow_raw(fd);
@@ -127,11 +130,7 @@ impl Supervisor {
             });
         }
         let child = command.spawn().map_err(SandboxError::init("start"))?;
-        let running = Running { child, control };
-        // Takes the kernel some milliseconds, in which init gets ready to be told what to do: until then it has no
-        // children.
-        groups.admit(running.child.id()).map_err(SandboxError::init("limit"))?;
-        Ok((running, transcript))
+        Ok((Running { child, control }, transcript))
     }
 }
 
@@ -150,7 +149,12 @@ fn converse<Guard>(
     serve: impl FnOnce(TcpListener) -> Result<Guard, SandboxError>,
 ) -> Result<Ended, SandboxError> {
     let order = Order { spec: spec.clone(), devices: watch.groups.devices };
-    send(control, &order).map_err(SandboxError::init("talk to"))?;
+    let group = watch.groups.unified().map_err(SandboxError::init("limit"))?;
+    match group {
+        Some(group) => send_with_fd(control, &order, &group),
+        None => send(control, &order),
+    }
+    .map_err(SandboxError::init("talk to"))?;
     let mut serve = Some(serve);
     let mut _guard = None;
     loop {
