@@ -94,10 +94,25 @@ impl DirectoryMemo {
         Self { files }
     }
 
+    /// The number of files.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// What is known of the file of this name, whatever it looks like.
+    pub fn entry(&self, name: &[u8]) -> Option<&MemoEntry> {
+        let place = self.files.binary_search_by(|known| known.name.as_slice().cmp(name)).ok()?;
+        Some(&self.files[place].entry)
+    }
+
     /// The digest of the file of this name, if it looks as it did when it was read.
     pub fn digest(&self, name: &[u8], stamp: &FileStamp) -> Option<BlobId> {
-        let place = self.files.binary_search_by(|known| known.name.as_slice().cmp(name)).ok()?;
-        let entry = &self.files[place].entry;
+        let entry = self.entry(name)?;
         (entry.stamp == *stamp).then_some(entry.digest)
     }
 }

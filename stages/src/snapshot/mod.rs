@@ -32,7 +32,7 @@ pub(crate) use contents::hash_file;
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore};
 pub use room::Trimmed;
-pub use tree::{Entry, Kind, Listing, Metadata, RecentTrees, TreeStore};
+pub use tree::{Entry, Kind, Listing, Metadata, PackedListing, RecentTrees, TreeStore};
 #[cfg(test)]
 pub(crate) use xattr::read as read_xattrs;
 pub(crate) use xattr::{Side, copy_times, copy_xattrs};

@@ -10,20 +10,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use ibuild_cache::{BlobId, DirectoryMemo, FileStamp, MemoEntry, Store, Table, TreeId};
+use ibuild_cache::{BlobId, DirectoryMemo, FileStamp, MemoEntry, Store, Table};
 use rayon::prelude::*;
 
 use super::super::StageError;
 use crate::ignore::Ignore;
-use crate::snapshot::{Entry, Kind, Listing, Metadata, TreeStore, hash_file};
+use crate::snapshot::{Entry, Kind, Listing, Metadata, PackedListing, TreeStore, hash_file};
 
 /// So many files are not worth another thread.
 const FEW: usize = 64;
 
 /// A directory as a copy of it would be: files of root, modes by the executable bit, no times.
 pub(in crate::build) struct Scanned {
-    id: TreeId,
-    listing: Listing,
+    listing: PackedListing,
     below: BTreeMap<Vec<u8>, Scanned>,
 }
 
@@ -31,21 +30,21 @@ impl Scanned {
     fn new(found: Vec<Found>) -> Self {
         let (mut listing, mut below) = (Listing::default(), BTreeMap::new());
         for Found { name, entry, scanned, .. } in found {
-            below.extend(scanned.map(|scanned| (name.clone(), scanned)));
+            below.extend(scanned.map(|scanned| (name.clone(), *scanned)));
             listing.entries.insert(name, entry);
         }
-        Self { id: listing.id(), listing, below }
+        Self { listing: listing.packed(), below }
     }
 
     /// The whole tree by its root.
     pub(super) fn root(&self) -> Entry {
-        entry(Kind::Directory(self.id), 0o755)
+        entry(Kind::Directory(self.listing.id()), 0o755)
     }
 
     /// Remembers every directory.
     pub(super) fn remember(&self, trees: &TreeStore<'_>) {
         self.below.values().for_each(|scanned| scanned.remember(trees));
-        trees.add_listing(&self.listing);
+        trees.add_packed(&self.listing);
         trees.add_root(&self.root());
     }
 
@@ -57,7 +56,7 @@ impl Scanned {
     }
 
     fn collect_paths(&self, prefix: &Path, paths: &mut Vec<PathBuf>) {
-        for name in self.listing.entries.keys() {
+        for name in self.listing.unpacked().entries.keys() {
             let path = prefix.join(OsStr::from_bytes(name));
             paths.push(path.clone());
             if let Some(scanned) = self.below.get(name) {
@@ -81,12 +80,32 @@ pub(super) struct Scan<'a> {
     pub learnt: &'a Mutex<BTreeMap<[u8; 16], DirectoryMemo>>,
 }
 
+/// Something in a directory, to be looked at.
+struct Child {
+    name: Vec<u8>,
+    place: DirEntry,
+}
+
 /// Something in a directory.
 struct Found {
     name: Vec<u8>,
     entry: Entry,
-    scanned: Option<Scanned>,
-    memo: Option<MemoEntry>,
+    scanned: Option<Box<Scanned>>,
+    memo: Memo,
+}
+
+/// What there is to remember of a file.
+enum Memo {
+    Nothing,
+    /// What was remembered already.
+    Known,
+    Learnt(Box<MemoEntry>),
+}
+
+impl Found {
+    fn new(name: Vec<u8>, kind: Kind, mode: u32) -> Self {
+        Self { name, entry: entry(kind, mode), scanned: None, memo: Memo::Nothing }
+    }
 }
 
 impl Scan<'_> {
@@ -99,58 +118,80 @@ impl Scan<'_> {
     ) -> Result<Scanned, StageError> {
         let known: Option<DirectoryMemo> = self.store.index().record(Table::Memo, &stamp.key())?;
         let known = known.unwrap_or_default();
-        let found = self.children(dir, below)?.into_par_iter().with_min_len(FEW);
-        let found: Result<Vec<_>, _> = found.map(|child| self.child(&child, below, &known)).collect();
-        let mut found = found?;
+        let (dirs, files) = self.children(dir, below)?;
+        let all = |children: Vec<Child>, few| -> Result<Vec<_>, _> {
+            let children = children.into_par_iter().with_min_len(few);
+            children.map(|child| self.child(child, below, &known)).collect()
+        };
+        let (dirs, files) = rayon::join(|| all(dirs, 1), || all(files, FEW));
+        let mut found = dirs?;
+        found.extend(files?);
         found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let memos = found.iter_mut().filter_map(|found| Some((found.name.clone(), found.memo.take()?)));
-        let learnt = DirectoryMemo::new(memos);
-        if learnt != known {
-            self.learnt.lock().expect("no panic while held").insert(stamp.key(), learnt);
-        }
+        self.learn(stamp, &known, &found);
         Ok(Scanned::new(found))
     }
 
-    /// What is in a directory and not left out.
-    fn children(&self, dir: &Path, below: &[u8]) -> Result<Vec<DirEntry>, StageError> {
-        let mut kept = Vec::new();
-        for child in fs::read_dir(dir).map_err(StageError::io("read", dir))? {
-            let child = child.map_err(StageError::io("read", dir))?;
-            let is_dir = child.file_type().map_err(StageError::io("read", dir))?.is_dir();
-            let mut path = [below, child.file_name().as_bytes()].concat();
-            if !self.ignore.ignores(&path, is_dir) {
-                kept.push(child);
-                continue;
-            }
-            path.extend(is_dir.then_some(b'/'));
-            self.ignored.lock().expect("no panic while held").push(path);
+    /// Takes down what is to be remembered of a directory, unless it is what was remembered before.
+    fn learn(&self, stamp: &FileStamp, known: &DirectoryMemo, found: &[Found]) {
+        let is_new = found.iter().any(|found| matches!(found.memo, Memo::Learnt(_)));
+        let believed = found.iter().filter(|found| matches!(found.memo, Memo::Known)).count();
+        if !is_new && believed == known.len() {
+            return;
         }
-        Ok(kept)
+        let memo = |found: &Found| match &found.memo {
+            Memo::Nothing => None,
+            Memo::Known => Some((found.name.clone(), known.entry(&found.name)?.clone())),
+            Memo::Learnt(entry) => Some((found.name.clone(), (**entry).clone())),
+        };
+        let learnt = DirectoryMemo::new(found.iter().filter_map(memo));
+        self.learnt.lock().expect("no panic while held").insert(stamp.key(), learnt);
     }
 
-    fn child(&self, child: &DirEntry, below: &[u8], known: &DirectoryMemo) -> Result<Found, StageError> {
-        let look = |e| StageError::io("look at", &child.path())(e);
-        let (name, meta) = (child.file_name().into_vec(), child.metadata().map_err(look)?);
+    /// What is in a directory and not left out: directories, and the rest.
+    fn children(&self, dir: &Path, below: &[u8]) -> Result<(Vec<Child>, Vec<Child>), StageError> {
+        let (mut dirs, mut files) = (Vec::new(), Vec::new());
+        let mut path = below.to_vec();
+        for child in fs::read_dir(dir).map_err(StageError::io("read", dir))? {
+            let place = child.map_err(StageError::io("read", dir))?;
+            let is_dir = place.file_type().map_err(StageError::io("read", dir))?.is_dir();
+            let name = place.file_name().into_vec();
+            path.truncate(below.len());
+            path.extend_from_slice(&name);
+            if self.ignore.ignores(&path, is_dir) {
+                path.extend(is_dir.then_some(b'/'));
+                self.ignored.lock().expect("no panic while held").push(path.clone());
+                continue;
+            }
+            if is_dir { &mut dirs } else { &mut files }.push(Child { name, place });
+        }
+        Ok((dirs, files))
+    }
+
+    fn child(&self, child: Child, below: &[u8], known: &DirectoryMemo) -> Result<Found, StageError> {
+        let Child { name, place } = child;
+        let look = |e| StageError::io("look at", &place.path())(e);
+        let meta = place.metadata().map_err(look)?;
         let stamp = FileStamp::of(&meta);
         if meta.is_dir() {
-            let scanned = self.directory(&child.path(), &stamp, &[below, &name, b"/"].concat())?;
-            return Ok(Found { name, entry: scanned.root(), scanned: Some(scanned), memo: None });
+            let scanned = self.directory(&place.path(), &stamp, &[below, &name, b"/"].concat())?;
+            let (entry, scanned) = (scanned.root(), Some(Box::new(scanned)));
+            return Ok(Found { name, entry, scanned, memo: Memo::Nothing });
         }
         if meta.is_symlink() {
-            let target = fs::read_link(child.path()).map_err(look)?.into_os_string().into_vec();
-            return Ok(Found { name, entry: entry(Kind::Symlink(target), 0o777), scanned: None, memo: None });
+            let target = fs::read_link(place.path()).map_err(look)?.into_os_string().into_vec();
+            return Ok(Found::new(name, Kind::Symlink(target), 0o777));
         }
         if !meta.is_file() {
             let reason = io::Error::other("it is neither a file, nor a directory, nor a link");
-            return Err(StageError::io("copy", &child.path())(reason));
+            return Err(StageError::io("copy", &place.path())(reason));
         }
-        let Remembered { digest, entry: memo } = match known.digest(&name, &stamp) {
-            Some(digest) => Remembered { digest, entry: Some(MemoEntry { stamp, digest }) },
-            None => read(&child.path(), stamp)?,
+        let (content, memo) = match known.digest(&name, &stamp) {
+            Some(digest) => (digest, Memo::Known),
+            None => read(&place.path(), stamp)?.into(),
         };
         let mode = if meta.mode() & 0o111 == 0 { 0o644 } else { 0o755 };
-        let kind = Kind::File { content: digest, size: meta.len(), link: None };
-        Ok(Found { name, entry: entry(kind, mode), scanned: None, memo })
+        let kind = Kind::File { content, size: meta.len(), link: None };
+        Ok(Found { memo, ..Found::new(name, kind, mode) })
     }
 }
 
@@ -158,6 +199,12 @@ impl Scan<'_> {
 pub(super) struct Remembered {
     pub digest: BlobId,
     pub entry: Option<MemoEntry>,
+}
+
+impl From<Remembered> for (BlobId, Memo) {
+    fn from(Remembered { digest, entry }: Remembered) -> Self {
+        (digest, entry.map_or(Memo::Nothing, |entry| Memo::Learnt(Box::new(entry))))
+    }
 }
 
 /// Reads a file that looked like `stamp` before. Only if it still does, and its last change is so old that another one
