@@ -90,8 +90,8 @@ pub trait Executor: Sync {
         remembered
     }
 
-    /// Whether what was made is still there.
-    fn is_available(&self, output: &Self::Output) -> Result<bool, Self::Error>;
+    /// Whether what was made is still there. What it was made of is.
+    fn is_available(&self, output: &Self::Output, inputs: &[&Self::Output]) -> Result<bool, Self::Error>;
 
     /// Makes the stage. What inputs made may not be kept yet.
     fn run(&self, stage: StageId, inputs: &[&Self::Output]) -> MadeResult<Self::Output, Self::Error>;

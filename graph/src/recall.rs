@@ -20,6 +20,6 @@ pub(crate) fn recall<E: Executor>(
     let Some(remembered) = result.output::<E::Output>() else { return Ok(None) };
     let output = executor.upon(stage, remembered, inputs);
     let stage_error = |source| BuildError::Stage { stage: graph.name(stage).clone(), source };
-    let available = executor.is_available(&output).map_err(stage_error)?;
+    let available = executor.is_available(&output, inputs).map_err(stage_error)?;
     Ok(available.then_some((output, result.millis)))
 }

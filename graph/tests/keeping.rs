@@ -50,7 +50,7 @@ impl Executor for Fake<'_> {
         Ok(description)
     }
 
-    fn is_available(&self, _: &Text) -> Result<bool, Broken> {
+    fn is_available(&self, _: &Text, _: &[&Text]) -> Result<bool, Broken> {
         Ok(true)
     }
 

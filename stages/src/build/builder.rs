@@ -326,11 +326,12 @@ impl Executor for Builder<'_> {
         }
     }
 
-    fn is_available(&self, output: &StageOutput) -> Result<bool, StageError> {
+    fn is_available(&self, output: &StageOutput, inputs: &[&StageOutput]) -> Result<bool, StageError> {
         match output {
             StageOutput::Snapshot(snapshot) => {
+                let parent = inputs.first().and_then(|input| input.snapshot());
                 let mut known = self.layers.lock().expect("no panic while held");
-                Ok(LayerStore::new(self.store).has(snapshot, &mut known)?)
+                Ok(LayerStore::new(self.store).has(snapshot, parent, &mut known)?)
             }
             StageOutput::Artifact(artifact) => {
                 Ok(self.store.blobs().size(&artifact.blob)? == Some(artifact.size))

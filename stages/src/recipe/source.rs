@@ -55,6 +55,15 @@ pub(super) struct SourceFile {
     pub(super) path: PathBuf,
     /// Its text.
     pub(super) text: String,
+    /// Where its lines begin. Every step has a place, so looking for it from the start would take the square of the length.
+    lines: Vec<usize>,
+}
+
+impl SourceFile {
+    fn new(path: &Path, text: String) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1));
+        Self { path: path.to_owned(), lines: lines.collect(), text }
+    }
 }
 
 /// All files of a recipe: the recipe itself first, then what it includes, in reading order.
@@ -79,13 +88,10 @@ impl SourceMap {
 
     pub(super) fn position(&self, span: &Span) -> Position {
         let file = self.file(span.file);
-        let before = &file.text[..span.range.start.min(file.text.len())];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Position {
-            file: file.path.clone(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+        let start = span.range.start.min(file.text.len());
+        let line = file.lines.partition_point(|line| *line <= start);
+        let before = &file.text[file.lines[line - 1]..start];
+        Position { file: file.path.clone(), line, column: before.chars().count() + 1 }
     }
 
     /// The first place of `needle` within `span`; all of it if an escape in the text hides it.
@@ -101,7 +107,7 @@ impl SourceMap {
     }
 
     fn push(&mut self, path: &Path, text: String) -> FileId {
-        self.files.push(SourceFile { path: path.to_owned(), text });
+        self.files.push(SourceFile::new(path, text));
         FileId(self.files.len() - 1)
     }
 

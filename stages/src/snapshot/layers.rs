@@ -214,10 +214,16 @@ impl<'s> LayerStore<'s> {
         Err(missing())
     }
 
-    /// Whether everything that the snapshot needs is in the store. Layers in `known` are, and those that were found come
-    /// to them.
-    pub fn has(&self, snapshot: &Snapshot, known: &mut HashSet<LayerId>) -> Result<bool, SnapshotError> {
-        for layer in &snapshot.layers {
+    /// Whether everything that the snapshot needs is in the store. What `below` needs is, and so are layers in `known`;
+    /// those that were found come to them.
+    pub fn has(
+        &self,
+        snapshot: &Snapshot,
+        below: Option<&Snapshot>,
+        known: &mut HashSet<LayerId>,
+    ) -> Result<bool, SnapshotError> {
+        let below = below.map_or(&[][..], |below| &below.layers);
+        for layer in snapshot.layers.strip_prefix(below).unwrap_or(&snapshot.layers) {
             if known.contains(layer) {
                 continue;
             }
