@@ -1,12 +1,16 @@
 //! Whole commands over projects that are large in one way: many copied files, many stages. Nothing changed, and one thing
 //! changed; beside each row what other programs need to look at the same files.
 //!
-//!     cargo bench --bench loops
+//!     cargo bench --bench loops [-- files|stages]
 //!
 //! Needs root, overlayfs, `busybox-static` and `git`. The machine is shared with others, so only the ratios of one run mean
 //! something.
 
-#![allow(clippy::print_stdout, reason = "a bench prints what it measured")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench takes what to measure and prints it"
+)]
 
 #[path = "../tests/harness/seeded.rs"]
 mod seeded;
@@ -21,8 +25,14 @@ const STAGES: usize = 1_000;
 
 fn main() {
     println!("{:<58} {:>10} {:>12}", "what", "ms", "beside");
-    many_files();
-    many_stages();
+    let chosen = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let is_chosen = |name| chosen.as_deref().is_none_or(|chosen| chosen == name);
+    if is_chosen("files") {
+        many_files();
+    }
+    if is_chosen("stages") {
+        many_stages();
+    }
 }
 
 struct Lab {
