@@ -3,7 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ibuild::stages::hardware::{DiskBus, Firmware};
 use ibuild::stages::packages::Staleness;
 
 /// Builds images of Debian-derived virtual machines, and does again only what changed.
@@ -281,19 +283,21 @@ pub struct BootArgs {
     /// Give up after so many seconds [default: 240 with `--until`, else never]
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
-    /// What starts the machine
-    #[arg(long, default_value = "bios")]
-    pub firmware: FirmwareChoice,
+    /// What starts the machine [default: what the recipe says]
+    #[arg(long, value_name = "FIRMWARE", value_parser = word_of(Firmware::WORDS))]
+    pub firmware: Option<Firmware>,
+    /// What its disk is attached to [default: what the recipe says]
+    #[arg(long, value_name = "BUS", value_parser = word_of(DiskBus::WORDS))]
+    pub disk_bus: Option<DiskBus>,
     /// Keep a picture of the display (PNG)
     #[arg(long, value_name = "FILE")]
     pub screenshot: Option<PathBuf>,
 }
 
-/// What starts a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FirmwareChoice {
-    Bios,
-    Uefi,
+/// One of the words that recipes have, too.
+fn word_of<T: Copy + Send + Sync>(words: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T> {
+    let known = PossibleValuesParser::new(words.iter().map(|(word, _)| *word));
+    known.map(|given| words.iter().find(|(word, _)| *word == given).expect("the parser knows these").1)
 }
 
 #[derive(Debug, Args)]

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ibuild::stages::build::{Project, Target};
-use ibuild::stages::disk::{Firmware, Identity, MIB};
+use ibuild::stages::disk::{Identity, MIB};
+use ibuild::stages::hardware::Firmware;
 use ibuild::stages::machine::{
     Cable, ConsoleSink, Machine, MachineError, MachineNic, MachineOptions, NicModel, Qemu, Regex, boot_until,
 };
-use ibuild::stages::recipe::{self, Image, ImageFormat, Nic, Recipe};
+use ibuild::stages::recipe::{Image, ImageFormat, Nic, Recipe};
 use ibuild::stages::sandbox::Cancel;
 
-use crate::cli::{BootArgs, FirmwareChoice, Global};
+use crate::cli::{BootArgs, Global};
 use crate::failure::UsageError;
 use crate::interrupt;
 use crate::session::Session;
@@ -34,9 +35,10 @@ pub fn run(global: &Global, args: &BootArgs) -> Result<ExitCode> {
     let until = args.until.as_deref().map(pattern).transpose()?;
     let (target, file) = find_built(&project, &session.output_dir(None), &args.target)?;
     let image = single(&session.recipe, &target)?;
-    check_firmware(image, args.firmware)?;
     let scratch = session.store.run_dir()?;
-    let options = machine(image, &file, target.format, args.firmware, scratch.path());
+    let mut options = machine(image, &file, target.format, scratch.path());
+    options.firmware = firmware(image, args.firmware)?;
+    options.bus = args.disk_bus.unwrap_or(options.bus);
     let qemu = Qemu::find().map_err(MachineError::from)?;
     let screenshot = args.screenshot.as_deref().map(std::path::absolute).transpose();
     let screenshot = screenshot.context("cannot find the place for the screenshot")?;
@@ -82,14 +84,12 @@ fn single<'r>(recipe: &'r Recipe, target: &Target) -> Result<&'r Image> {
     Ok(recipe.images.get(&target.image).ok_or_else(several)?)
 }
 
-fn check_firmware(image: &Image, choice: FirmwareChoice) -> Result<()> {
-    let wanted = match choice {
-        FirmwareChoice::Bios => recipe::Firmware::Bios,
-        FirmwareChoice::Uefi => recipe::Firmware::Uefi,
-    };
+/// What starts the machine: what was chosen, if the disk can be started by it.
+fn firmware(image: &Image, choice: Option<Firmware>) -> Result<Firmware> {
+    let wanted = choice.unwrap_or_else(|| image.firmware());
     let firmware = image.disk.iter().flat_map(|disk| &disk.firmware);
     if firmware.clone().any(|firmware| *firmware == wanted) {
-        return Ok(());
+        return Ok(wanted);
     }
     let words: Vec<_> = firmware.map(|firmware| firmware.word()).collect();
     let error = UsageError::new(format!("`{}` does not boot with {}", image.name, wanted.word()));
@@ -99,18 +99,9 @@ fn check_firmware(image: &Image, choice: FirmwareChoice) -> Result<()> {
 }
 
 /// The machine that the recipe describes, as far as it can be had here: no cable leaves the host.
-fn machine(
-    image: &Image,
-    file: &Path,
-    format: ImageFormat,
-    firmware: FirmwareChoice,
-    scratch: &Path,
-) -> MachineOptions {
+fn machine(image: &Image, file: &Path, format: ImageFormat, scratch: &Path) -> MachineOptions {
     let mut options = MachineOptions::new(file, format, scratch);
-    options.firmware = match firmware {
-        FirmwareChoice::Bios => Firmware::Bios,
-        FirmwareChoice::Uefi => Firmware::Uefi,
-    };
+    options.bus = image.vm.disk_bus;
     options.cpus = image.vm.cpus;
     options.memory_mib = u32::try_from(image.vm.memory.0 / MIB).unwrap_or(u32::MAX);
     let adapter = |(slot, nic): (usize, &Nic)| MachineNic {

@@ -38,7 +38,17 @@ macro_rules! words {
 }
 
 words! {
-    /// What the disk is attached to. These are the controllers that both VirtualBox and VMware know.
+    /// How a machine's firmware starts its boot loader.
+    Firmware {
+        /// The PC BIOS: code in the first sector.
+        Bios = "bios",
+        /// UEFI: a program in the EFI system partition.
+        Uefi = "uefi",
+    }
+}
+
+words! {
+    /// What the disk is attached to.
     DiskBus {
         /// AHCI.
         Sata = "sata",
@@ -46,6 +56,10 @@ words! {
         Ide = "ide",
         /// LSI Logic's parallel SCSI.
         Scsi = "scsi",
+        /// NVM Express. VirtualBox's BIOS cannot start from it.
+        Nvme = "nvme",
+        /// The paravirtual one: virtio-blk under QEMU, virtio-scsi under VirtualBox. VMware has none.
+        Virtio = "virtio",
     }
 }
 

@@ -16,7 +16,8 @@ use std::ops::Range;
 
 use uuid::{Uuid, uuid};
 
-use super::spec::{DiskSpec, Firmware, MIB};
+use super::spec::{DiskSpec, MIB};
+use crate::hardware::Firmware;
 
 /// Bytes in a sector.
 pub const SECTOR: u64 = 512;

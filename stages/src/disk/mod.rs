@@ -49,7 +49,7 @@ pub use pack::{PackedArtifact, Source, pack, packer_identity};
 pub use qcow2::write_qcow2;
 pub use raw::{disk_map, write_raw};
 pub(crate) use sparse::copy as copy_sparsely;
-pub use spec::{DiskSpec, Firmware, FirmwareSet, MIB, Nic, SMALLEST_DISK, VmSpec};
+pub use spec::{DiskSpec, FirmwareSet, MIB, Nic, SMALLEST_DISK, VmSpec};
 pub use time::utc;
 pub use vmdk::{FoundVmdk, KeptVmdk, VMDK_WRITER, vmdk_size, write_vmdk};
 

@@ -4,22 +4,13 @@ use uuid::Uuid;
 
 use super::error::DiskError;
 use super::identity::Identity;
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Sharing, VmTexts};
+use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 
 /// One mebibyte in bytes: the alignment of everything on a disk.
 pub const MIB: u64 = 1 << 20;
 
 /// The smallest disk there can be, in bytes: 64 MiB before the root partition, 32 MiB of it, 1 MiB behind.
 pub const SMALLEST_DISK: u64 = 97 * MIB;
-
-/// How a machine's firmware starts its boot loader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Firmware {
-    /// The PC BIOS: code in the first sector.
-    Bios,
-    /// UEFI: a program in the EFI system partition.
-    Uefi,
-}
 
 /// The firmwares that a disk can be started by. There is at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

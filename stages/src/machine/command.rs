@@ -1,6 +1,6 @@
 //! QEMU's command line, as a function of the options and the scratch directory.
 
-use crate::disk::Firmware;
+use crate::hardware::{DiskBus, Firmware};
 
 use super::error::MachineError;
 use super::image::{drive, escape};
@@ -24,7 +24,9 @@ pub fn arguments(options: &MachineOptions, ovmf: Option<&Ovmf>) -> Result<Vec<St
         args.push(format!("if=pflash,format=raw,file={VARS}"));
     }
     args.extend(["-drive".into(), drive(options)?]);
-    args.extend(["-device".into(), "ide-hd,bus=ide.0,drive=disk,bootindex=0".into()]);
+    for device in disk_devices(options.bus) {
+        args.extend(["-device".into(), (*device).into()]);
+    }
     if let Some(files) = &options.files {
         let file = escape(files, options)?;
         args.extend(["-drive".into(), format!("if=none,id=files,format=raw,readonly=on,file={file}")]);
@@ -50,11 +52,30 @@ fn base(options: &MachineOptions) -> Vec<String> {
         -chardev stdio,id=console,signal=off -serial chardev:console -device virtio-rng-pci";
     let mut args: Vec<String> = fixed.split_whitespace().map(String::from).collect();
     args.extend(["-qmp".into(), format!("unix:{MONITOR},server=on,wait=off")]);
-    args.extend(["-machine".into(), format!("q35,accel={accelerator}")]);
+    args.extend(["-machine".into(), format!("{},accel={accelerator}", board(options.bus))]);
     args.extend(["-cpu".into(), cpu.into()]);
     args.extend(["-smp".into(), options.cpus.to_string()]);
     args.extend(["-m".into(), options.memory_mib.to_string()]);
     args
+}
+
+/// AHCI is a part of the newer chipset, and the PIIX one of the older.
+fn board(bus: DiskBus) -> &'static str {
+    match bus {
+        DiskBus::Ide => "pc",
+        DiskBus::Sata | DiskBus::Scsi | DiskBus::Nvme | DiskBus::Virtio => "q35",
+    }
+}
+
+/// The drive `disk` and the controller that it is attached to, which both kinds of firmware can start from. QEMU has no parallel
+/// adapter of LSI Logic's; its serial one is of the same family.
+fn disk_devices(bus: DiskBus) -> &'static [&'static str] {
+    match bus {
+        DiskBus::Sata | DiskBus::Ide => &["ide-hd,bus=ide.0,drive=disk,bootindex=0"],
+        DiskBus::Scsi => &["mptsas1068,id=scsi", "scsi-hd,bus=scsi.0,drive=disk,bootindex=0"],
+        DiskBus::Nvme => &["nvme,drive=disk,serial=ibuild,bootindex=0"],
+        DiskBus::Virtio => &["virtio-blk-pci,drive=disk,bootindex=0"],
+    }
 }
 
 fn adapter(index: usize, nic: &MachineNic, options: &MachineOptions) -> Result<Vec<String>, MachineError> {
@@ -115,6 +136,20 @@ mod tests {
         let line = line(|options| options.firmware = Firmware::Uefi);
         assert!(line.contains("readonly=on,file=/fw/code,,1.fd"), "{line}");
         assert!(line.contains("if=pflash,format=raw,file=vars.fd"), "{line}");
+    }
+
+    #[test]
+    fn a_disk_is_where_it_is_said_to_be() {
+        let check = |bus: DiskBus, board: &str, device: &str| {
+            let line = line(|options| options.bus = bus);
+            assert!(line.contains(&format!("-machine {board},")), "{line}");
+            assert!(line.contains(device) && line.matches("drive=disk").count() == 1, "{line}");
+        };
+        check(DiskBus::Sata, "q35", "-device ide-hd,");
+        check(DiskBus::Ide, "pc", "-device ide-hd,");
+        check(DiskBus::Scsi, "q35", "-device mptsas1068,id=scsi -device scsi-hd,bus=scsi.0,");
+        check(DiskBus::Nvme, "q35", "-device nvme,");
+        check(DiskBus::Virtio, "q35", "-device virtio-blk-pci,");
     }
 
     #[test]

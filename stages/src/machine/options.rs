@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Firmware, Format, Mac};
+use crate::disk::{Format, Mac};
+use crate::hardware::{DiskBus, Firmware};
 
 /// A machine to be run.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct MachineOptions {
     pub member: Option<String>,
     /// What starts it.
     pub firmware: Firmware,
+    /// What its disk is attached to.
+    pub bus: DiskBus,
     /// Number of virtual CPUs.
     pub cpus: u32,
     /// Memory in MiB.
@@ -31,13 +34,14 @@ pub struct MachineOptions {
 }
 
 impl MachineOptions {
-    /// A BIOS machine with two CPUs, 1 GiB of memory, no network, and the host's best accelerator.
+    /// A BIOS machine with a SATA disk, two CPUs, 1 GiB of memory, no network, and the host's best accelerator.
     pub fn new(image: impl Into<PathBuf>, format: Format, scratch: impl Into<PathBuf>) -> Self {
         MachineOptions {
             image: image.into(),
             format,
             member: None,
             firmware: Firmware::Bios,
+            bus: DiskBus::Sata,
             cpus: 2,
             memory_mib: 1024,
             nics: Vec::new(),

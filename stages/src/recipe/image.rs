@@ -10,6 +10,7 @@ pub use crate::disk::Format as ImageFormat;
 use super::names::{ImageName, RootfsName};
 use super::units::ByteSize;
 use super::vm::Vm;
+use crate::hardware::Firmware;
 
 /// A disk made of a rootfs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,26 +46,12 @@ fn uuid_text<S: Serializer>(uuid: &Option<Uuid>, serializer: S) -> Result<S::Ok,
     uuid.map(|uuid| uuid.to_string()).serialize(serializer)
 }
 
-/// A way to boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Firmware {
-    /// A boot sector.
-    Bios,
-    /// An EFI system partition.
-    Uefi,
-}
-
-impl Firmware {
-    /// All of them, with their words.
-    pub const WORDS: [(&'static str, Firmware); 2] = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
-
-    /// The word for it in a recipe.
-    pub fn word(self) -> &'static str {
-        match self {
-            Firmware::Bios => "bios",
-            Firmware::Uefi => "uefi",
-        }
+impl Image {
+    /// What its machine starts with: what the recipe says; else the BIOS, which hypervisors start with if they are told
+    /// nothing, where the disk has it.
+    pub fn firmware(&self) -> Firmware {
+        let of_disk = || self.disk.as_ref().and_then(|disk| disk.firmware.first().copied());
+        self.vm.firmware.or_else(of_disk).unwrap_or(Firmware::Bios)
     }
 }
 

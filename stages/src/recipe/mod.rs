@@ -38,7 +38,7 @@ mod tests;
 use std::path::Path;
 
 pub use graph::{FindStageError, StageRef};
-pub use image::{Appliance, Disk, Firmware, Image, ImageFormat};
+pub use image::{Appliance, Disk, Image, ImageFormat};
 pub use limits::Limits;
 pub use machine_test::{Login, MachineTest, Plug, PlugError, Power, TestAction, TestStep};
 pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs};

@@ -4,9 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::image::Firmware;
 use super::units::ByteSize;
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Sharing, VmTexts};
+use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 
 /// The machine an image is meant for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -9,8 +9,8 @@ use ibuild_graph::{Description, Value};
 
 use super::Machine;
 use super::spec::vm_spec;
-use crate::disk::{DiskSpec, EXT4_WRITER, Firmware, Format, GrubPlan, Nic, VmSpec, packer_identity};
-use crate::hardware::VmTexts;
+use crate::disk::{DiskSpec, EXT4_WRITER, Format, GrubPlan, Nic, VmSpec, packer_identity};
+use crate::hardware::{Firmware, VmTexts};
 use crate::snapshot::Snapshot;
 
 const IMPLEMENTATION: i64 = 3;
@@ -115,8 +115,8 @@ fn describe_writers(into: &mut Description) {
 }
 
 fn describe_disk(disk: &DiskSpec) -> Value {
-    let firmware = [(Firmware::Bios, "bios"), (Firmware::Uefi, "uefi")];
-    let firmware = firmware.iter().filter(|(f, _)| disk.firmware.contains(*f)).map(|(_, name)| *name);
+    let firmware =
+        Firmware::WORDS.iter().filter(|(_, it)| disk.firmware.contains(*it)).map(|(word, _)| *word);
     Value::map([
         ("name", disk.name.as_str().into()),
         ("size", Value::Number(disk.size as i64)),
@@ -132,15 +132,11 @@ fn describe_vm(vm: &VmSpec) -> Value {
         Nic::Internal(name) => format!("internal:{name}"),
         Nic::None => "none".to_owned(),
     };
-    let firmware = match vm.firmware {
-        Firmware::Bios => "bios",
-        Firmware::Uefi => "uefi",
-    };
     Value::map([
         ("cpus", Value::Number(vm.cpus.into())),
         ("memory", Value::Number(vm.memory_mib.into())),
         ("vram", Value::Number(vm.vram_mib.into())),
-        ("firmware", firmware.into()),
+        ("firmware", vm.firmware.word().into()),
         ("disk-bus", vm.disk_bus.word().into()),
         ("nics", Value::texts(vm.nics.iter().map(nic))),
         ("audio", vm.audio.word().into()),

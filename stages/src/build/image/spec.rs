@@ -2,21 +2,17 @@
 
 use uuid::Uuid;
 
-use crate::disk::{DiskSpec, Firmware, FirmwareSet, Identity, MIB, Nic, VmSpec};
+use crate::disk::{DiskSpec, FirmwareSet, Identity, MIB, Nic, VmSpec};
 use crate::recipe::{self, ByteSize, Image};
 
 /// The disk of an image.
 pub fn disk_spec(epoch: i64, image: &Image) -> DiskSpec {
     let name = image.name.as_str();
     let disk = image.disk.as_ref().expect("an image without a disk has no target that needs one");
-    let firmware = disk.firmware.iter().map(|firmware| match firmware {
-        recipe::Firmware::Bios => Firmware::Bios,
-        recipe::Firmware::Uefi => Firmware::Uefi,
-    });
     DiskSpec {
         name: name.to_owned(),
         size: disk.size.0,
-        firmware: FirmwareSet::of(firmware).unwrap_or(FirmwareSet::Both),
+        firmware: FirmwareSet::of(disk.firmware.iter().copied()).unwrap_or(FirmwareSet::Both),
         fs_uuid: disk
             .fs_uuid
             .map_or_else(|| Identity::of(name).file_system(), |u| Uuid::from_bytes(*u.as_bytes())),
@@ -33,7 +29,7 @@ pub fn vm_spec(image: &Image) -> VmSpec {
         cpus: vm.cpus,
         memory_mib: mebibytes(vm.memory),
         vram_mib: mebibytes(vm.vram),
-        firmware: first_firmware(image),
+        firmware: image.firmware(),
         disk_bus: vm.disk_bus,
         nics: vm.nics.iter().map(nic).collect(),
         audio: vm.audio,
@@ -42,15 +38,6 @@ pub fn vm_spec(image: &Image) -> VmSpec {
         clock: vm.rtc,
         boot_order: vm.boot_order.clone(),
         texts: vm.texts.clone(),
-    }
-}
-
-/// What the recipe says; else the BIOS, which hypervisors start with if they are told nothing, where the disk has it.
-fn first_firmware(image: &Image) -> Firmware {
-    let of_disk = || image.disk.as_ref().and_then(|disk| disk.firmware.first());
-    match image.vm.firmware.as_ref().or_else(of_disk) {
-        Some(recipe::Firmware::Uefi) => Firmware::Uefi,
-        Some(recipe::Firmware::Bios) | None => Firmware::Bios,
     }
 }
 

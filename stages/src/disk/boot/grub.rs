@@ -1,6 +1,7 @@
 //! GRUB's images: the script that makes them, and the configuration that is built into them.
 
-use crate::disk::spec::{DiskSpec, Firmware, FirmwareSet};
+use crate::disk::spec::{DiskSpec, FirmwareSet};
+use crate::hardware::Firmware;
 
 use super::BootFiles;
 

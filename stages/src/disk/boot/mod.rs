@@ -15,7 +15,8 @@ pub use esp::format_esp;
 pub use grub::GrubPlan;
 
 use super::error::DiskError;
-use super::spec::{Firmware, FirmwareSet};
+use super::spec::FirmwareSet;
+use crate::hardware::Firmware;
 
 /// The images that start one disk, as the script made them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -257,6 +257,7 @@ mod tests {
         );
         check("parents come before their children", "<rasd:Parent>3<", "<rasd:Parent>9<");
         check("one processor item and one of memory", "<rasd:ResourceType>3<", "<rasd:ResourceType>4<");
+        check("VirtualBox knows the controller", "vmware.sata.ahci", "sata");
         check("units of the memory", "<rasd:AllocationUnits>byte * 2^20<", "<rasd:AllocationUnits>GB<");
         check("disk items name their disks", "ovf:/disk/vmdisk1", "ovf:/disk/vmdisk7");
         check("networks are listed", "<Network ovf:name=\"NAT\">", "<Network ovf:name=\"nat\">");

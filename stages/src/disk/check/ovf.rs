@@ -92,6 +92,10 @@ fn hardware(envelope: &Element, system: &Element) -> Result<(), Broken> {
     let of =
         |kind: &'static str| items.iter().filter(move |it| it.text_of("rasd:ResourceType") == Some(kind));
     rule(of("3").count() == 1 && of("4").count() == 1, "one processor item and one of memory")?;
+    let controllers = ["vmware.sata.ahci", "vmware.nvme.controller", "VirtioSCSI"];
+    let is_known =
+        |item: &&Element| item.text_of("rasd:ResourceSubType").is_some_and(|it| controllers.contains(&it));
+    rule(of("20").all(is_known), "VirtualBox knows the controller")?;
     let memory = of("4").next().and_then(|it| it.text_of("rasd:AllocationUnits"));
     rule(memory == Some("byte * 2^20"), "units of the memory")?;
     let mut all = Vec::new();

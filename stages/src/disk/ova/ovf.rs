@@ -3,8 +3,8 @@
 //! The order of things matters to strict readers: `Info` first in every section, the children of an
 //! `Item` in alphabetical order (their schema is a sequence). OVF 2.0 would be refused by VMware and Proxmox.
 
-use crate::disk::spec::{DiskSpec, Firmware, MIB, Nic, VmSpec};
-use crate::hardware::{Audio, DiskBus, VmTexts};
+use crate::disk::spec::{DiskSpec, MIB, Nic, VmSpec};
+use crate::hardware::{Audio, DiskBus, Firmware, VmTexts};
 
 use super::vbox;
 use super::xml::{Attributes, Xml};
@@ -243,11 +243,14 @@ fn processor_and_memory(xml: &mut Xml, vm: &VmSpec) {
     );
 }
 
+/// VirtualBox knows VMware's names of its subtypes, and refuses any other of type 20 (`Main/xml/ovfreader.cpp`).
 fn storage(xml: &mut Xml, index: usize, bus: DiskBus) {
     let (description, name, subtype, kind) = match bus {
         DiskBus::Sata => ("SATA controller", "sata0", "vmware.sata.ahci", OTHER_STORAGE),
         DiskBus::Ide => ("IDE controller", "ide0", "PIIX4", IDE_CONTROLLER),
         DiskBus::Scsi => ("SCSI controller", "scsi0", "lsilogic", SCSI_CONTROLLER),
+        DiskBus::Nvme => ("NVMe controller", "nvme0", "vmware.nvme.controller", OTHER_STORAGE),
+        DiskBus::Virtio => ("VirtIO controller", "virtio0", "VirtioSCSI", OTHER_STORAGE),
     };
     item(
         xml,

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use super::*;
 use crate::disk::check::check_ova;
-use crate::disk::spec::{Firmware, MIB, Nic};
+use crate::disk::spec::{MIB, Nic};
 use crate::disk::vmdk::KeptVmdk;
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Sharing};
+use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 
 const EPOCH: u64 = 1_767_225_600;
 
@@ -251,6 +251,24 @@ fn hardware_is_said_to_both_kinds_of_readers() {
         assert!(text.contains(needle), "{needle} is not in {text}");
     }
     assert!(!text.contains("AHCI") && !text.contains("ahci"), "{text}");
+}
+
+#[test]
+fn every_bus_is_said_to_both_kinds_of_readers() {
+    let check = |bus: DiskBus, subtype: &str, controller: &str| {
+        let mut lab = Lab::new();
+        lab.disks[1].1.disk_bus = bus;
+        let text = text_of(&lab.machines()[1..]);
+        assert!(text.contains(&format!("<rasd:ResourceSubType>{subtype}</")), "{text}");
+        assert!(text.contains(&format!("type=\"{controller}\" PortCount=")), "{text}");
+        let (ova, _) = lab.ova(bus.word(), &lab.machines());
+        check_ova(&std::fs::read(ova).unwrap(), EPOCH).unwrap();
+    };
+    check(DiskBus::Sata, "vmware.sata.ahci", "AHCI");
+    check(DiskBus::Ide, "PIIX4", "PIIX4");
+    check(DiskBus::Scsi, "lsilogic", "LsiLogic");
+    check(DiskBus::Nvme, "vmware.nvme.controller", "NVMe");
+    check(DiskBus::Virtio, "VirtioSCSI", "VirtioSCSI");
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! of any name but a few is imported as *bridged*, which would put an isolated machine onto the
 //! importer's network.
 
-use crate::disk::spec::{Firmware, Nic, VmSpec};
+use crate::disk::spec::{Nic, VmSpec};
 use crate::disk::time;
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Sharing};
+use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 
 use super::ovf::OvfMachine;
 use super::xml::{Attributes, Xml};
@@ -151,6 +151,20 @@ fn storage(xml: &mut Xml, machine: &OvfMachine<'_>) {
             ("name", "SCSI"),
             ("type", "LsiLogic"),
             ("PortCount", "16"),
+            ("useHostIOCache", "false"),
+            ("Bootable", "true"),
+        ],
+        DiskBus::Nvme => &[
+            ("name", "NVMe"),
+            ("type", "NVMe"),
+            ("PortCount", "1"),
+            ("useHostIOCache", "false"),
+            ("Bootable", "true"),
+        ],
+        DiskBus::Virtio => &[
+            ("name", "VirtIO"),
+            ("type", "VirtioSCSI"),
+            ("PortCount", "1"),
             ("useHostIOCache", "false"),
             ("Bootable", "true"),
         ],

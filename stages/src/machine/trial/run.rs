@@ -124,6 +124,7 @@ impl Trial<'_> {
         let image = self.image(name);
         let file = &self.images[&image.name];
         let mut options = MachineOptions::new(&file.path, file.format, &self.scratch);
+        (options.firmware, options.bus) = (image.firmware(), image.vm.disk_bus);
         options.cpus = image.vm.cpus;
         options.memory_mib = u32::try_from(image.vm.memory.0 / MIB).unwrap_or(u32::MAX);
         options.files = tarball.map(Path::to_owned);

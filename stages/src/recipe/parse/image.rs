@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::vm::vm;
 use super::{all, optional};
+use crate::hardware::Firmware;
 use crate::recipe::draft::DraftImage;
-use crate::recipe::image::{Appliance, Disk, Firmware, Image, ImageFormat};
+use crate::recipe::image::{Appliance, Disk, Image, ImageFormat};
 use crate::recipe::names::ImageName;
 use crate::recipe::report::Problem;
 use crate::recipe::suggest;
@@ -120,7 +121,7 @@ fn disk_size(node: Node<'_>) -> Option<ByteSize> {
 
 fn firmware(node: Node<'_>) -> Option<BTreeSet<Firmware>> {
     let nodes = node.filled_array("firmware")?;
-    all(nodes, |node| node.word("firmware", &Firmware::WORDS)).map(|words| words.into_iter().collect())
+    all(nodes, |node| node.word("firmware", Firmware::WORDS)).map(|words| words.into_iter().collect())
 }
 
 fn uuid(node: Node<'_>) -> Option<uuid::Uuid> {

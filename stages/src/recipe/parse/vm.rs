@@ -1,8 +1,8 @@
 //! `vm` of an image: the machine that it is meant for.
 
 use super::{all, optional};
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Sharing, VmTexts};
-use crate::recipe::image::{Disk, Firmware};
+use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
+use crate::recipe::image::Disk;
 use crate::recipe::units::ByteSize;
 use crate::recipe::values::{Node, Table};
 use crate::recipe::vm::{Nic, Vm};
@@ -72,7 +72,7 @@ fn mebibytes(node: Node<'_>) -> Option<ByteSize> {
 }
 
 fn firmware(node: Node<'_>, disk: Option<&Disk>) -> Option<Firmware> {
-    let firmware = node.word("firmware", &Firmware::WORDS)?;
+    let firmware = node.word("firmware", Firmware::WORDS)?;
     if disk.is_none_or(|disk| disk.firmware.contains(&firmware)) {
         return Some(firmware);
     }

@@ -1,9 +1,9 @@
 //! What a right recipe becomes.
 
 use super::{BASE, Project};
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Sharing};
+use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 use crate::recipe::{
-    Account, ByteSize, CopyRule, Firmware, ImageFormat, ImageName, Limits, Network, Nic, Overrides, Recipe,
+    Account, ByteSize, CopyRule, ImageFormat, ImageName, Limits, Network, Nic, Overrides, Recipe,
     RecipeErrors, RootfsName, Step, StepKind,
 };
 
