@@ -3,6 +3,9 @@
 use ibuild::graph::{Change, Value};
 use serde_json::json;
 
+/// A list that is longer than this, in characters, is shown by its items.
+const LONG_LIST: usize = 60;
+
 /// Unchanged lines that are shown around changed ones.
 const CONTEXT: usize = 1;
 
@@ -56,7 +59,8 @@ pub fn changes_as_json(changes: &[Change]) -> serde_json::Value {
     changes.iter().map(one).collect()
 }
 
-/// Changes for people: files of a tree as a list of paths, long texts line by line, all else as old and new.
+/// Changes for people: files of a tree as a list of paths, long texts line by line, long lists item by item, all else as old
+/// and new.
 pub fn change_lines(changes: &[Change]) -> Vec<String> {
     let mut found = Vec::new();
     let mut tree = None;
@@ -108,13 +112,27 @@ fn file_line(change: &Change, file: &str) -> String {
 }
 
 fn plain_lines(change: &Change) -> Vec<String> {
-    let name = change.path.join(" ");
+    let by_lines = |old: &str, new: &str| {
+        let first = std::iter::once(format!("{}:", change.path.join(" ")));
+        first.chain(line_diff(old, new).into_iter().map(|line| format!("  {line}"))).collect()
+    };
+    let is_long = |list: &Value| list.to_string().chars().count() > LONG_LIST;
     match (&change.old, &change.new) {
         (Some(Value::Text(old)), Some(Value::Text(new))) if old.contains('\n') || new.contains('\n') => {
-            let first = std::iter::once(format!("{name}:"));
-            first.chain(line_diff(old, new).into_iter().map(|line| format!("  {line}"))).collect()
+            by_lines(old, new)
+        }
+        (Some(old @ Value::List(_)), Some(new @ Value::List(_))) if is_long(old) || is_long(new) => {
+            by_lines(&items(old).join("\n"), &items(new).join("\n"))
         }
         _ => vec![change.to_string()],
+    }
+}
+
+/// What is in a list, and in lists in it.
+fn items(value: &Value) -> Vec<String> {
+    match value {
+        Value::List(values) => values.iter().flat_map(items).collect(),
+        value => vec![value.to_string()],
     }
 }
 
@@ -268,6 +286,19 @@ mod tests {
         let unlisted =
             change(&["copy", "0 to /", "files"], Some(Value::Tree([1; 32])), Some(Value::Tree([2; 32])));
         assert_eq!(change_lines(&[unlisted]), ["copy 0 to / files: 01010101 -> 02020202"]);
+    }
+
+    #[test]
+    fn long_lists_are_compared_item_by_item() {
+        let layers = |numbers: &[u8]| {
+            let digests = numbers.iter().map(|number| Value::Digest([*number; 32]));
+            Some(Value::List(vec![Value::List(digests.collect())]))
+        };
+        let changes = [change(&["layers"], layers(&[1, 2, 3, 4, 5, 6, 7]), layers(&[1, 2, 3, 4, 5, 8, 7]))];
+        let expected = ["layers:", "  ...", "    05050505", "  - 06060606", "  + 08080808", "    07070707"];
+        assert_eq!(change_lines(&changes), expected);
+        let changes = [change(&["layers"], layers(&[1, 2]), layers(&[1, 3]))];
+        assert_eq!(change_lines(&changes), ["layers: [01010101, 02020202] -> [01010101, 03030303]"]);
     }
 
     #[test]

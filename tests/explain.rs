@@ -86,6 +86,43 @@ fn a_defeated_cutoff_names_its_cause_and_the_files_that_differed() {
     );
 }
 
+/// The stages between have been found, and stand upon another layer.
+#[test]
+fn an_image_of_other_layers_and_the_same_files_is_a_consequence() {
+    let steps = |first: &str| {
+        let names = ["zero", "one", "two", "three", "four", "five", "six"];
+        let step = |name: &&str| format!("{{ name = \"{name}\", run = \"echo {name} > /srv/{name}\" }},\n");
+        let more: String = names.iter().map(step).collect();
+        format!(
+            "{{ name = \"first\", run = \"echo {first} > /etc/name\" }},\n\
+             {{ name = \"again\", run = \"echo c > /etc/name\" }},\n{more}"
+        )
+    };
+    let lab = Sandbox::empty();
+    seeded::project(&lab.path(""), &lab.path("../cache"), &steps("a"));
+    lab.run(&["build", "--target", "ws.oci"]).succeeds();
+    lab.edit("ibuild.toml", "echo a >", "echo b >");
+    let built = lab.run(&["build", "--target", "ws.oci"]);
+    assert!(
+        built.stderr.contains("ran     ws.oci") && !built.stderr.contains("ran     ws/zero"),
+        "{built:?}"
+    );
+    let told = explain(&lab, "ws.oci@0");
+    assert_eq!(
+        told[..3],
+        [
+            "ws.oci ran in the build of ws.oci",
+            "cause  ws/first",
+            "  command: `echo a > /etc/name` -> `echo b > /etc/name`"
+        ]
+    );
+    let last = told.iter().position(|line| line == "consequence  ws.oci  `ws/again` made something else");
+    let last = last.unwrap_or_else(|| panic!("{told:#?}"));
+    assert_eq!(told[last + 1], "  layers:");
+    assert!(told[last + 2..].iter().any(|line| line.starts_with("    - ")), "{told:#?}");
+    assert_eq!(told.last().unwrap(), "1 cause, 2 consequences");
+}
+
 #[test]
 fn a_plan_tells_causes_and_copied_files_before_any_work() {
     let lab = lab(STEPS);

@@ -1,6 +1,6 @@
 //! Why stages ran in a build that is over: where it began, and through which files it went on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ibuild_cache::Store;
 use ibuild_graph::{Build, BuiltStage, Change, Executor, LastRun, RunMemory, StageName};
@@ -9,7 +9,9 @@ use super::StageError;
 use super::builder::Builder;
 
 /// Fields of descriptions that say what a stage's inputs made.
-const MADE_BY_INPUTS: [&str; 3] = ["parent tree", "tree", "paths"];
+const MADE_BY_INPUTS: [&str; 4] = ["parent tree", "tree", "paths", LAYERS];
+/// The one that can change although all inputs made the same, because those that are found stand upon other layers.
+const LAYERS: &str = "layers";
 
 /// A build that is over, as far as one stage is concerned.
 #[derive(Debug, Clone)]
@@ -43,7 +45,7 @@ pub enum PastReason {
     },
     /// Stages that it needs had made something else.
     Consequence {
-        /// Those of its inputs that ran.
+        /// Those of its inputs that ran, or, of inputs that were found, the last ones before them that ran.
         of: Vec<String>,
         /// What differed from its run before, file by file as far as that is still known.
         changes: Vec<Change>,
@@ -100,12 +102,34 @@ fn why(builder: &Builder<'_>, build: &Build, built: &BuiltStage, runs: &[LastRun
     let (run, before) = (&runs[place], runs.get(place + 1));
     let descriptions = before.and_then(|before| before.description()).zip(run.description());
     let changes = descriptions.map_or_else(Vec::new, |(old, new)| builder.changes(&old, &new));
-    let is_by_inputs =
-        |change: &Change| change.path.first().is_some_and(|f| MADE_BY_INPUTS.contains(&f.as_str()));
-    if !changes.is_empty() && changes.iter().all(is_by_inputs) {
-        let inputs = built.inputs.iter().filter_map(|input| build.stages.get(*input as usize));
-        let of = inputs.filter(|input| input.ran).map(|input| input.stage.clone()).collect();
-        return PastReason::Consequence { of, changes };
+    let field = |change: &Change| change.path.first().cloned().unwrap_or_default();
+    if !changes.is_empty() && changes.iter().all(|change| MADE_BY_INPUTS.contains(&field(change).as_str())) {
+        let reach =
+            if changes.iter().all(|change| field(change) == LAYERS) { Reach::Far } else { Reach::Inputs };
+        return PastReason::Consequence { of: ran_before(build, built, reach), changes };
     }
     PastReason::Cause { said: run.reason.clone().unwrap_or_default(), changes }
+}
+
+/// How far before a stage something may have happened that shows in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// An input made something else.
+    Inputs,
+    /// An input that was found has a layer below its own that is another.
+    Far,
+}
+
+/// The last stages before this one that ran, in build order.
+fn ran_before(build: &Build, built: &BuiltStage, reach: Reach) -> Vec<String> {
+    let (mut open, mut seen, mut found) = (built.inputs.clone(), BTreeSet::new(), BTreeSet::new());
+    while let Some(input) = open.pop() {
+        let Some(stage) = build.stages.get(input as usize).filter(|_| seen.insert(input)) else { continue };
+        match stage.ran {
+            true => drop(found.insert(input)),
+            false if reach == Reach::Far => open.extend(&stage.inputs),
+            false => {}
+        }
+    }
+    found.into_iter().map(|input| build.stages[input as usize].stage.clone()).collect()
 }
