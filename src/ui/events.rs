@@ -1,6 +1,7 @@
 //! JSON, one object a line, on standard output.
 
 use ibuild::graph::{DirtyReason, Outcome, StageReport};
+use ibuild::stages::build::BootOutcome;
 use serde_json::{Value, json};
 
 use super::{Voice, word};
@@ -51,6 +52,14 @@ impl Voice for Events {
 
     fn packed(&mut self, stage: &str, grains: u64, compressed: u64) {
         emit(json!({ "event": "packed", "stage": stage, "grains": grains, "compressed": compressed }));
+    }
+
+    fn boot_loader(&mut self, stage: &str, outcome: BootOutcome) {
+        let outcome = match outcome {
+            BootOutcome::Made => "made",
+            BootOutcome::Found => "found",
+        };
+        emit(json!({ "event": "boot-loader", "stage": stage, "outcome": outcome }));
     }
 
     fn downloads(&mut self, _: usize, _: u64) {}

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ibuild::graph::{DirtyReason, Event, Observer, Outcome, StageGraph, StageId, StageReport};
-use ibuild::stages::build::StageObserver;
+use ibuild::stages::build::{BootOutcome, StageObserver};
 use ibuild::stages::packages::{ArchiveFile, FetchError, FetchObserver};
 
 use crate::terminal;
@@ -31,6 +31,8 @@ pub trait Voice: Send {
     fn progress(&mut self, stage: &str, done: u64, total: u64);
     /// An image has so many compressed grains; so many of them are new.
     fn packed(&mut self, _stage: &str, _grains: u64, _compressed: u64) {}
+    /// The disk of an image has its boot loader.
+    fn boot_loader(&mut self, _stage: &str, _outcome: BootOutcome) {}
     /// So many downloads run, so many bytes have come in all.
     fn downloads(&mut self, running: usize, bytes: u64);
     /// Something to know.
@@ -139,6 +141,10 @@ impl StageObserver for Ui {
 
     fn packed(&self, stage: &str, grains: u64, compressed: u64) {
         self.say(|voice| voice.packed(stage, grains, compressed));
+    }
+
+    fn boot_loader(&self, stage: &str, outcome: BootOutcome) {
+        self.say(|voice| voice.boot_loader(stage, outcome));
     }
 
     fn warning(&self, stage: &str, text: &str) {

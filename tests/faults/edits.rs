@@ -88,20 +88,20 @@ fn a_stage_may_change_what_an_earlier_one_changed_to_the_same() {
 }
 
 /// A project: its scripts, its files, and a text that its last step writes.
-struct Draft {
+pub struct Draft {
     scripts: BTreeMap<String, String>,
     files: BTreeMap<String, String>,
     text: u8,
 }
 
 impl Draft {
-    fn by_chance(rng: &mut Rng) -> Self {
+    pub fn by_chance(rng: &mut Rng) -> Self {
         let scripts = (0..rng.usize(2..5)).map(|_| (script_name(rng), script(rng))).collect();
         let files = (0..3).map(|_| (file_name(rng), rng.u8(..).to_string())).collect();
         Self { scripts, files, text: rng.u8(..3) }
     }
 
-    fn edit(&mut self, rng: &mut Rng) {
+    pub fn edit(&mut self, rng: &mut Rng) {
         match rng.u8(..8) {
             0 => drop(self.scripts.insert(script_name(rng), script(rng))),
             1 if self.scripts.len() > 1 => drop(self.scripts.remove(&any(&self.scripts, rng))),
@@ -124,7 +124,7 @@ impl Draft {
         }
     }
 
-    fn write(&self, lab: &Lab) {
+    pub fn write(&self, lab: &Lab) {
         for dir in ["scripts", "files"] {
             std::fs::remove_dir_all(lab.path("project").join(dir)).unwrap();
         }

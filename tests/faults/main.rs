@@ -9,6 +9,7 @@ mod collection;
 mod damage;
 mod edits;
 mod full_disk;
+mod images;
 mod kill;
 mod lab;
 mod mounts;

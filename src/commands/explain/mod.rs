@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ibuild::graph::{DirtyReason, LastRun, Plan, StageId, Verdict};
-use ibuild::stages::build::{PastBuild, Project, StageObserver};
+use ibuild::stages::build::{BootOutcome, PastBuild, Project, StageObserver};
 use ibuild::stages::packages::Timestamp;
 use serde_json::{Value, json};
 
@@ -58,6 +58,7 @@ struct IgnoredFiles(Mutex<BTreeMap<String, Vec<String>>>);
 impl StageObserver for IgnoredFiles {
     fn progress(&self, _: &str, _: u64, _: u64) {}
     fn packed(&self, _: &str, _: u64, _: u64) {}
+    fn boot_loader(&self, _: &str, _: BootOutcome) {}
     fn warning(&self, _: &str, _: &str) {}
     fn waiting(&self, _: &str, _: Option<u32>) {}
     fn ignored(&self, stage: &str, files: &[String]) {

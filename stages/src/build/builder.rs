@@ -7,6 +7,7 @@ use ibuild_cache::{ActionKey, FileLock, LayerId, LockMode, Store};
 use ibuild_graph::{Change, Description, Executor, Made, MadeResult, StageId};
 
 use super::archives::{ArchiveOptions, Archives};
+use super::image::BootLoaders;
 use super::inputs::Inputs;
 use super::logs::Logs;
 use super::output::StageOutput;
@@ -37,12 +38,23 @@ pub struct BuilderOptions {
     pub tracing: Tracing,
 }
 
+/// Where a boot loader comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootOutcome {
+    /// It was made by the GRUB of the root file system.
+    Made,
+    /// That was done before.
+    Found,
+}
+
 /// Is told what stages do while they run, from several threads.
 pub trait StageObserver: Send + Sync {
     /// So many bytes of so many are done.
     fn progress(&self, stage: &str, done: u64, total: u64);
     /// An image has so many compressed grains of disks; so many of them no earlier file had.
     fn packed(&self, stage: &str, grains: u64, compressed: u64);
+    /// The disk of an image has its boot loader. Told once for images that share one.
+    fn boot_loader(&self, stage: &str, outcome: BootOutcome);
     /// Something that the user should know, but that is no error.
     fn warning(&self, stage: &str, text: &str);
     /// The stage waits for another process that builds the same.
@@ -58,6 +70,7 @@ pub struct Nothing;
 impl StageObserver for Nothing {
     fn progress(&self, _: &str, _: u64, _: u64) {}
     fn packed(&self, _: &str, _: u64, _: u64) {}
+    fn boot_loader(&self, _: &str, _: BootOutcome) {}
     fn warning(&self, _: &str, _: &str) {}
     fn waiting(&self, _: &str, _: Option<u32>) {}
     fn ignored(&self, _: &str, _: &[String]) {}
@@ -83,6 +96,7 @@ pub struct Builder<'a> {
     /// Layers that are in the store, because each stage of a chain stands on all layers of those before it. Forgotten as
     /// soon as one turns out to be damaged; nobody else removes any while a build runs.
     layers: Mutex<HashSet<LayerId>>,
+    boot_loaders: BootLoaders,
     /// The packages that stages used which run now, or have just run.
     used: Mutex<BTreeMap<String, Vec<DebRef>>>,
     said_unlimited: OnceLock<()>,
@@ -115,6 +129,7 @@ impl<'a> Builder<'a> {
             recent_trees,
             told: Mutex::default(),
             layers: Mutex::default(),
+            boot_loaders: BootLoaders::default(),
             used: Mutex::default(),
             said_unlimited: OnceLock::new(),
         }
@@ -151,6 +166,10 @@ impl<'a> Builder<'a> {
             Ok(facts)
         });
         Made { output, keep }
+    }
+
+    pub(super) fn boot_loaders(&self) -> &BootLoaders {
+        &self.boot_loaders
     }
 
     /// The archives of the project.

@@ -46,17 +46,14 @@ impl<'s> GrainMemory<'s> {
         mut record: PackRecord,
     ) -> Result<(), StageError> {
         record.grains.truncate(MOST);
-        let bytes = record.to_bytes();
-        // A digest is only trusted from the code that computes it, so a row tells its own.
-        let row = [&blake3::hash(&bytes).as_bytes()[..], &bytes].concat();
         let mut batch = Batch::default();
-        batch.put(Table::Grains, &key(project, target), row);
+        batch.put(Table::Grains, &key(project, target), sealed(&record));
         Ok(self.store.index().commit(batch)?)
     }
 
     /// Forgets what is known of files that go.
     pub(super) fn forget(&self, gone: &BTreeSet<BlobId>, batch: &mut Batch) -> Result<(), StageError> {
-        for (key, row) in self.store.index().scan(Table::Grains, &[])? {
+        for (key, row) in self.store.index().scan(Table::Grains, &rows().finish())? {
             if parse(&row).is_none_or(|record| gone.contains(&record.blob)) {
                 batch.delete(Table::Grains, &key);
             }
@@ -85,16 +82,32 @@ impl LastFiles {
     }
 }
 
+/// A row of a record. A digest is only trusted from the code that computes it, so a row tells its own.
+pub(super) fn sealed(record: &impl Record) -> Vec<u8> {
+    let bytes = record.to_bytes();
+    [&blake3::hash(&bytes).as_bytes()[..], &bytes].concat()
+}
+
+/// The record of a row that is what it was.
+pub(super) fn unsealed(row: &[u8]) -> Option<&[u8]> {
+    let (digest, bytes) = row.split_at_checked(32)?;
+    (blake3::hash(bytes).as_bytes() == digest).then_some(bytes)
+}
+
+/// The beginning of all keys.
+fn rows() -> Encoder {
+    Encoder::new("ibuild grains v1")
+}
+
 fn key(project: &str, target: &str) -> Vec<u8> {
-    let mut key = Encoder::new("ibuild grains v1");
+    let mut key = rows();
     key.text(project);
     key.text(target);
     key.finish()
 }
 
 fn parse(row: &[u8]) -> Option<PackRecord> {
-    let (digest, bytes) = row.split_at_checked(32)?;
-    (blake3::hash(bytes).as_bytes() == digest).then(|| PackRecord::from_bytes(bytes)).flatten()
+    PackRecord::from_bytes(unsealed(row)?)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! a sandbox and captures what it did.
 
 mod archives;
+mod boot_loaders;
 mod builder;
 mod changeroot;
 mod contents;
@@ -29,7 +30,7 @@ mod space;
 mod steps;
 
 pub use archives::{Access, ArchiveOptions, Archives, Unlocked};
-pub use builder::{Builder, BuilderOptions, Nothing, StageObserver, Tracing};
+pub use builder::{BootOutcome, Builder, BuilderOptions, Nothing, StageObserver, Tracing};
 pub use contents::{Contents, Weight};
 pub use error::StageError;
 pub use evidence::{Observed, used_by};

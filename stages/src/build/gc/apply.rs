@@ -8,6 +8,7 @@ use ibuild_graph::RunMemory;
 
 use super::plan::{GcPlan, Thing};
 use crate::build::StageError;
+use crate::build::boot_loaders;
 use crate::build::grains::GrainMemory;
 
 /// What came of a plan.
@@ -53,7 +54,9 @@ fn facts(store: &Store, plan: &GcPlan) -> Result<Batch, StageError> {
         Thing::Artifact(blob) => Some(blob),
         _ => None,
     });
-    GrainMemory::new(store).forget(&files.collect(), &mut batch)?;
+    let files = files.collect();
+    GrainMemory::new(store).forget(&files, &mut batch)?;
+    boot_loaders::forget(store, &files, &mut batch)?;
     for removal in &plan.removals {
         match &removal.thing {
             Thing::Result(key) => batch.delete(Table::Actions, key.as_bytes()),

@@ -1,5 +1,6 @@
 //! Images: root file systems become disks, or archives, for people.
 
+mod boot;
 mod describe;
 mod layers;
 mod packing;
@@ -8,6 +9,7 @@ mod spec;
 use ibuild_cache::{ActionKey, Sha256};
 use ibuild_graph::Description;
 
+pub(super) use self::boot::BootLoaders;
 use self::describe::Wanted;
 pub use self::describe::packed_snapshots;
 use self::packing::{Packing, Reuse};
@@ -68,13 +70,16 @@ pub(super) fn run(
 ) -> Result<Artifact, StageError> {
     let machines = Machine::all(builder, images, inputs);
     let scratch = builder.store().run_dir()?;
-    let packing = Packing { builder, target, machines: &machines, scratch: scratch.path() };
+    let packing = Packing::new(builder, target, &machines, scratch.path());
     let (out, packed) = match packing.pack(Reuse::DisksAndGrains) {
         // The damage is known only after the copy. Grains are looked at one by one.
         Err(StageError::Disk(DiskError::DamagedVmdk)) => packing.pack(Reuse::Grains)?,
         packed => packed?,
     };
     let stored = builder.store().blobs().adopt(&out)?;
+    if target.format.needs_disk() {
+        packing.remember_boot_loaders(stored.digest)?;
+    }
     if !packed.grains.is_empty() {
         builder.observer().packed(&target.to_string(), packed.grains.len() as u64, packed.compressed);
         let disks = vmdk_keys(builder, &machines).into_iter().zip(packed.disks.iter().copied()).collect();

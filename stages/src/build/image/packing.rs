@@ -1,31 +1,28 @@
 //! From snapshots to the file, at the cost of what no earlier file has.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+use ibuild_cache::BlobId;
 
 use super::layers::StoredLayer;
 use super::spec::vm_spec;
 use super::{Machine, vmdk_keys};
 use crate::build::StageError;
+use crate::build::boot_loaders::{BootLoader, BootMemory};
 use crate::build::builder::Builder;
-use crate::build::changeroot::{Changeroot, Work, read_only};
 use crate::build::grains::{GrainMemory, LastFiles};
 use crate::build::project::Target;
 use crate::disk::{
-    BootFiles, DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, GrubPlan, LayerSource,
-    MachineDisk, OciImage, PackedArtifact, Source, VmSpec, disk_map, filesystem, pack,
+    DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource, MachineDisk, OciImage,
+    PackedArtifact, Source, VmSpec, disk_map, filesystem, pack,
 };
-use crate::recipe::Limits;
-use crate::sandbox::{Access, Bind, Payload};
 use crate::snapshot::LayerStore;
 use crate::snapshot::files::{read_layers, read_tree};
 use crate::snapshot::flat::write_flat;
-
-/// Longer than any `grub-mkimage` takes.
-const GRUB_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What of earlier files may be taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +35,12 @@ pub enum Reuse {
 
 /// One image on its way.
 pub struct Packing<'a, 'b> {
-    pub builder: &'a Builder<'b>,
-    pub target: &'a Target,
-    pub machines: &'a [Machine<'a>],
-    pub scratch: &'a Path,
+    pub(super) builder: &'a Builder<'b>,
+    pub(super) target: &'a Target,
+    machines: &'a [Machine<'a>],
+    scratch: &'a Path,
+    /// The boot loaders that were needed so far, by the names of their images.
+    pub(super) boot_loaders: RefCell<BTreeMap<String, BootLoader>>,
 }
 
 /// A disk in the form in which it is packed.
@@ -57,7 +56,17 @@ struct Ready {
     content: Content,
 }
 
-impl Packing<'_, '_> {
+impl<'a, 'b> Packing<'a, 'b> {
+    /// An image of these machines, to be packed in the directory `scratch`.
+    pub fn new(
+        builder: &'a Builder<'b>,
+        target: &'a Target,
+        machines: &'a [Machine<'a>],
+        scratch: &'a Path,
+    ) -> Self {
+        Self { builder, target, machines, scratch, boot_loaders: RefCell::default() }
+    }
+
     /// Packs the image into a new file.
     pub fn pack(&self, reuse: Reuse) -> Result<(PathBuf, PackedArtifact), StageError> {
         let out = self.scratch.join("image");
@@ -67,6 +76,20 @@ impl Packing<'_, '_> {
             _ => self.pack_machines(reuse, &out)?,
         };
         Ok((out, packed))
+    }
+
+    /// Remembers the boot loaders of the file that was made: those that were needed, and those that are on disks which were taken
+    /// over.
+    pub fn remember_boot_loaders(&self, file: BlobId) -> Result<(), StageError> {
+        let memory = BootMemory::new(self.builder.store(), self.builder.project_name());
+        for image in self.images() {
+            let image = image.name.as_str();
+            let needed = self.boot_loaders.borrow().get(image).cloned();
+            if let Some(loader) = needed.map_or_else(|| memory.find(image), |needed| Ok(Some(needed)))? {
+                memory.remember(image, loader, file)?;
+            }
+        }
+        Ok(())
     }
 
     fn pack_machines(&self, reuse: Reuse, out: &Path) -> Result<PackedArtifact, StageError> {
@@ -126,34 +149,11 @@ impl Packing<'_, '_> {
 
     /// What will be on the disk. Of the files of the root file system nothing is read yet.
     fn disk_map(&self, machine: &Machine<'_>, disk: &DiskSpec) -> Result<DiskMap, StageError> {
-        let boot = self.boot_files(machine, disk)?;
         let layers = read_layers(&LayerStore::new(self.builder.store()), machine.snapshot)?;
+        let boot = self.boot_loader(machine, disk, &layers)?;
         let tree = read_tree(&self.builder.trees(), machine.snapshot)?;
         let root = filesystem(&layers, &tree, &FilesystemOptions::of(disk))?;
         Ok(disk_map(disk, &boot, root)?)
-    }
-
-    /// GRUB's images come from the GRUB in the root file system, made in a sandbox of which nothing else is kept.
-    fn boot_files(&self, machine: &Machine<'_>, disk: &DiskSpec) -> Result<BootFiles, StageError> {
-        let root = Changeroot::over(self.builder, Some(machine.snapshot))?;
-        let out = root.side_dir("out")?;
-        let plan = GrubPlan::new(disk);
-        let script = root.side_file("grub", plan.script("/run/ibuild/out"))?;
-        let work = Work {
-            program: format!("`grub-mkimage` (from {})", plan.packages().join(", ")),
-            payload: Payload::Exec { argv: ["/bin/sh", "/run/ibuild/grub"].map(str::to_owned).to_vec() },
-            binds: vec![
-                read_only(script, "grub"),
-                Bind { source: out.clone(), target: "out".into(), access: Access::ReadWrite },
-            ],
-            from: None,
-            archive: None,
-            env: BTreeMap::from([("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())]),
-            timeout: Some(GRUB_TIMEOUT),
-            limits: Limits::default(),
-        };
-        let _done = root.run(self.builder, &self.target.to_string(), work)?;
-        Ok(BootFiles::read(&out, disk.firmware)?)
     }
 }
 

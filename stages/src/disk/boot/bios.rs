@@ -1,5 +1,7 @@
 //! GRUB for the BIOS: patched so that the first sector finds the core image in its partition.
 
+use serde::{Deserialize, Serialize};
+
 use crate::disk::error::DiskError;
 use crate::disk::gpt::{Role, SECTOR};
 use crate::disk::spec::MIB;
@@ -17,7 +19,7 @@ const BLOCK_LIST: usize = 0x1f4;
 const NOP: u8 = 0x90;
 
 /// GRUB's two images for the BIOS, known to have the right shape.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BiosBoot {
     boot_img: Vec<u8>,
     core_img: Vec<u8>,

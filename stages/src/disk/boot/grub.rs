@@ -1,6 +1,7 @@
 //! GRUB's images: the script that makes them, and the configuration that is built into them.
 
 use crate::disk::spec::{DiskSpec, FirmwareSet};
+use crate::disk::ustar;
 use crate::hardware::Firmware;
 
 use super::BootFiles;
@@ -11,21 +12,8 @@ const MODULES: &str = "all_video boot cat configfile echo ext2 fat font gfxterm 
     memdisk minicmd normal part_gpt part_msdos probe reboot regexp search search_fs_file search_fs_uuid \
     search_label serial sleep tar terminal test true";
 
-/// Packs the configuration into a tar that GRUB sees as its disk `(memdisk)`.
-///
-/// A configuration given with `grub-mkimage -c` would not do: GRUB's rescue parser runs it, which knows no
-/// `if`. Found in a memory disk under its usual name, it is run by the real one.
-const PREPARE: &str = r#"set -eu
-export LC_ALL=C.UTF-8
-out=@OUT@
-early="$out/early"
-trap 'rm -rf "$early" "$early.tar"' EXIT
-mkdir -p "$early/boot/grub"
-cat > "$early/boot/grub/grub.cfg" <<'IBUILD_EARLY_CONFIG'
-@CONFIG@IBUILD_EARLY_CONFIG
-tar --format=ustar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
-    -C "$early" -cf "$early.tar" boot
-"#;
+/// Where GRUB looks for its configuration.
+const CONFIG: &str = "boot/grub/grub.cfg";
 
 /// How a disk finds its kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +23,8 @@ pub struct GrubPlan {
 }
 
 impl GrubPlan {
-    /// Changes when the same spec gives another script: it belongs into the key of what runs it.
-    pub const VERSION: u32 = 1;
+    /// Changes when the same spec gives another script or memory disk: it belongs into the key of what runs it.
+    pub const VERSION: u32 = 2;
 
     /// The plan for a disk. It depends on the firmware, the file system's UUID and the command line.
     pub fn new(spec: &DiskSpec) -> GrubPlan {
@@ -55,12 +43,27 @@ impl GrubPlan {
         [Some("grub-common"), bios, uefi].into_iter().flatten().collect()
     }
 
-    /// A POSIX shell script that makes the images in the directory `out_dir`, as seen from inside.
+    /// A tar with the configuration, which GRUB sees as its disk `(memdisk)`.
+    ///
+    /// A configuration given with `grub-mkimage -c` would not do: GRUB's rescue parser runs it, which knows no
+    /// `if`. Found in a memory disk under its usual name, it is run by the real one.
+    pub fn memdisk(&self) -> Vec<u8> {
+        let config = self.early_config.as_bytes();
+        let header = ustar::header(CONFIG, config.len() as u64, 0).expect("the name is short");
+        [&header, config, ustar::padding(config.len() as u64), &ustar::END].concat()
+    }
+
+    /// A POSIX shell script that makes the images in the directory `out_dir` with the memory disk in the file `memdisk`, both
+    /// as seen from inside.
     ///
     /// It runs as root in the root file system's sandbox, writes nowhere else, and makes the same bytes
     /// whenever the same GRUB is installed.
-    pub fn script(&self, out_dir: &str) -> String {
-        let mut script = PREPARE.replace("@OUT@", &sh_quote(out_dir)).replace("@CONFIG@", &self.early_config);
+    pub fn script(&self, memdisk: &str, out_dir: &str) -> String {
+        let mut script = format!(
+            "set -eu\nexport LC_ALL=C.UTF-8\nmemdisk={}\nout={}\n",
+            sh_quote(memdisk),
+            sh_quote(out_dir)
+        );
         if self.firmware.contains(Firmware::Bios) {
             script += &mkimage("i386-pc", "biosdisk", BootFiles::CORE_IMG);
             script += &format!("cp /usr/lib/grub/i386-pc/boot.img \"$out/{}\"\n", BootFiles::BOOT_IMG);
@@ -74,7 +77,7 @@ impl GrubPlan {
 
 fn mkimage(format: &str, more_modules: &str, output: &str) -> String {
     format!(
-        "grub-mkimage -O {format} -m \"$early.tar\" -o \"$out/{output}\" \\\n    {MODULES} \\\n    {more_modules}\n"
+        "grub-mkimage -O {format} -m \"$memdisk\" -o \"$out/{output}\" \\\n    {MODULES} \\\n    {more_modules}\n"
     )
 }
 
@@ -136,7 +139,7 @@ mod tests {
     fn a_script_makes_only_what_the_firmware_needs() {
         let check = |firmware: FirmwareSet, has: &[&str], lacks: &[&str]| {
             let plan = GrubPlan::new(&DiskSpec { firmware, ..spec() });
-            let script = plan.script("/out");
+            let script = plan.script("/early.tar", "/out");
             assert!(has.iter().all(|word| script.contains(word)), "{script}");
             assert!(!lacks.iter().any(|word| script.contains(word)), "{script}");
         };
@@ -148,17 +151,25 @@ mod tests {
     /// The rescue parser, which runs what `-c` embeds, stumbles over every `if` of it.
     #[test]
     fn the_configuration_is_left_to_the_real_parser() {
-        let script = GrubPlan::new(&spec()).script("/out");
-        assert!(!script.contains(" -c \"$early"), "{script}");
-        assert_eq!(script.matches("-m \"$early.tar\"").count(), 2);
+        let plan = GrubPlan::new(&spec());
+        let script = plan.script("/early.tar", "/out");
+        assert!(!script.contains(" -c "), "{script}");
+        assert_eq!(script.matches("-m \"$memdisk\"").count(), 2);
+        let memdisk = plan.memdisk();
+        let mut archive = tar::Archive::new(memdisk.as_slice());
+        let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+        assert_eq!(entry.path().unwrap().to_str(), Some(CONFIG));
+        let mut config = String::new();
+        std::io::Read::read_to_string(&mut entry, &mut config).unwrap();
+        assert_eq!(config, plan.early_config());
         let modules: Vec<&str> = MODULES.split_whitespace().collect();
         assert!(["memdisk", "tar", "normal", "test"].iter().all(|name| modules.contains(name)));
     }
 
     #[test]
     fn the_shell_accepts_the_script_and_any_directory() {
-        let script = GrubPlan::new(&spec()).script("/it's here");
-        assert!(script.contains(r"out='/it'\''s here'"));
+        let script = GrubPlan::new(&spec()).script("/a b", "/it's here");
+        assert!(script.contains(r"out='/it'\''s here'") && script.contains("memdisk='/a b'"));
         let status = Command::new("/bin/sh").args(["-n", "-c", &script]).status().unwrap();
         assert!(status.success());
     }

@@ -13,13 +13,14 @@ use std::path::Path;
 pub use bios::BiosBoot;
 pub use esp::format_esp;
 pub use grub::GrubPlan;
+use serde::{Deserialize, Serialize};
 
 use super::error::DiskError;
 use super::spec::FirmwareSet;
 use crate::hardware::Firmware;
 
 /// The images that start one disk, as the script made them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootFiles {
     /// For the BIOS, if the disk can be started by it.
     pub bios: Option<BiosBoot>,

@@ -1,0 +1,145 @@
+//! Images of every format: one that takes over parts of earlier files is the one of a clean build, and a full disk harms none.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::chance;
+use crate::edits::Draft;
+use crate::lab::{Lab, copy_tree, events};
+use crate::mounts::{MemoryDisk, fill, keep_to_ourselves};
+
+const FORMATS: [&str; 8] = [
+    "main.ova",
+    "main.vmdk",
+    "main.qcow2",
+    "main.vdi",
+    "main.raw",
+    "main.raw.zst",
+    "main.rootfs.tar.zst",
+    "main.oci",
+];
+
+/// How much of an image had to be made.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Work {
+    grains: u64,
+    compressed: u64,
+    boot_loaders: usize,
+}
+
+/// Builds all formats. Tells their digests, which those of the files in `out` have to be, and what was to do.
+fn build_all(lab: &Lab, env: &[(&str, &str)]) -> (BTreeMap<String, String>, Work) {
+    let mut command = lab.ibuild(&["build", "--json", "--target"]);
+    let output = command.args(FORMATS).envs(env.iter().copied()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let events = events(&String::from_utf8(output.stdout).unwrap());
+    let of = |name: &'static str| events.iter().filter(move |event| event["event"] == name);
+    let number = |name: &str| of("packed").map(|event| event[name].as_u64().unwrap()).sum();
+    let work = Work {
+        grains: number("grains"),
+        compressed: number("compressed"),
+        boot_loaders: of("boot-loader").filter(|event| event["outcome"] == "made").count(),
+    };
+    let digest = |target: &str| {
+        let bytes = fs::read(lab.path("project/out").join(target)).unwrap();
+        blake3::hash(&bytes).to_hex().to_string()
+    };
+    let made: BTreeMap<String, String> =
+        FORMATS.iter().map(|target| ((*target).to_owned(), digest(target))).collect();
+    let said = of("built").map(|event| event["blake3"].as_str().unwrap().to_owned());
+    assert_eq!(said.count(), FORMATS.len());
+    assert!(of("built").all(|event| made.values().any(|digest| event["blake3"] == digest.as_str())));
+    (made, work)
+}
+
+#[test]
+fn images_made_with_earlier_ones_are_those_of_a_clean_build() {
+    let (seeded, mut rng) = (Lab::new(), chance::rng());
+    for sequence in 0..chance::rounds(2, 20) {
+        let (mut lab, mut project) = (Lab::new(), Draft::by_chance(&mut rng));
+        let mut last = BTreeMap::new();
+        for round in 0..chance::rounds(3, 10) {
+            for _ in 0..rng.usize(1..3) {
+                project.edit(&mut rng);
+            }
+            project.write(&lab);
+            let (images, work) = build_all(&lab, &[]);
+            // GRUB comes from the lowest layer, which nothing edits.
+            assert_eq!(work.boot_loaders, usize::from(round == 0), "{work:?}");
+            assert!(round == 0 || work.compressed * 4 <= work.grains, "{work:?}");
+            last = images;
+        }
+        let clean = lab.path("clean");
+        copy_tree(seeded.store_dir(), &clean);
+        lab.use_store(&clean);
+        lab.clean();
+        assert_eq!(build_all(&lab, &[]).0, last, "in sequence {sequence}");
+    }
+}
+
+#[test]
+fn the_number_of_threads_and_the_directory_do_not_show() {
+    let built = ["1", "2", "7"].map(|threads| build_all(&Lab::new(), &[("RAYON_NUM_THREADS", threads)]).0);
+    assert_eq!(built[0], built[1]);
+    assert_eq!(built[0], built[2]);
+}
+
+/// The image with its manifest; nothing else may be in `dir` but what the test has put there.
+fn outputs(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let files = files.filter(|entry| entry.file_name() != "ballast");
+    let mut files: Vec<_> = files
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn outputs_of_every_format_outlive_a_full_disk() {
+    keep_to_ourselves();
+    let lab = Lab::new();
+    let disk = MemoryDisk::new(lab.path("outputs"), "size=64M");
+    let (dir, ballast) = (disk.dir.to_str().unwrap().to_owned(), disk.dir.join("ballast"));
+    for (round, target) in FORMATS.iter().enumerate() {
+        let build = || lab.run(&["build", "--target", target, "--output", &dir]);
+        build().succeeds();
+        let before = outputs(&disk.dir);
+        assert_eq!(before.len(), 2, "{target}");
+        fill(&ballast);
+        lab.write("files/etc/a", &format!("round {round}\n"));
+        build().fails_outside(&["hint: make room", &dir]);
+        assert!(outputs(&disk.dir) == before, "{target} has changed");
+        fs::remove_file(&ballast).unwrap();
+        build().succeeds();
+        assert!(outputs(&disk.dir) != before, "{target} has not changed");
+        before.iter().for_each(|(name, _)| fs::remove_file(disk.dir.join(name)).unwrap());
+    }
+}
+
+/// The stages are there, and there is no room for the image that is made of them.
+#[test]
+fn no_format_is_half_made_when_the_store_gets_full() {
+    keep_to_ourselves();
+    let mut lab = Lab::new();
+    let disk = MemoryDisk::new(lab.path("disk"), "size=256M");
+    let (store, ballast) = (disk.dir.join("store"), disk.dir.join("ballast"));
+    copy_tree(lab.store_dir(), &store);
+    lab.use_store(&store);
+    lab.run(&["build", "--until", "main"]).succeeds();
+    for target in FORMATS {
+        let file = lab.path("project/out").join(target);
+        fill(&ballast);
+        let length = fs::metadata(&ballast).unwrap().len();
+        // Enough to begin with.
+        fs::File::options().write(true).open(&ballast).unwrap().set_len(length - (512 << 10)).unwrap();
+        lab.run(&["build", "--target", target]).fails_outside(&["hint: ", "ibuild cache gc"]);
+        assert!(!file.exists(), "{target} is half made");
+        fs::remove_file(&ballast).unwrap();
+        lab.run(&["build", "--target", target]).succeeds();
+        assert!(file.exists());
+        assert_eq!(fs::read_dir(store.join("runs")).unwrap().count(), 0, "{target} left its scratch files");
+    }
+    lab.assert_sound();
+}
