@@ -11,6 +11,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
+use crate::eager::{LAZY, start_writing};
 use crate::{CacheError, Digest, temp};
 
 /// One directory of content, named by one kind of digest: `ab/cdef...` for the digest `abcdef...`.
@@ -76,6 +77,9 @@ impl<D: Digest> BlobStore<D> {
     pub fn adopt(&self, file: &Path) -> Result<Stored<D>, CacheError> {
         use std::os::unix::fs::PermissionsExt;
         let open = File::open(file).map_err(CacheError::io("open", file))?;
+        let length = open.metadata().map_err(CacheError::io("look at", file))?.len();
+        // The disk writes while the file is hashed.
+        start_writing(&open, 0..length);
         let (digest, size) = hash::<D>(&open).map_err(CacheError::io("read", file))?;
         let path = self.path(&digest);
         let parent = self.prefix_dir(&path)?;
@@ -251,16 +255,12 @@ pub struct BlobWriter<D: Digest> {
     on_its_way: u64,
 }
 
-/// How many bytes may wait in memory before the disk is asked to write them.
-const LAZY: u64 = 8 << 20;
-
 impl<D: Digest> BlobWriter<D> {
     /// Lets the disk write while more is made, so that little is left to wait for when the blob is made durable. That
     /// it does is only hoped for: the flush at the end is what counts.
     fn hurry(&mut self) {
-        let length = self.size - self.on_its_way;
-        if length >= LAZY {
-            start_writing(self.temp.as_file(), self.on_its_way, length);
+        if self.size - self.on_its_way >= LAZY {
+            start_writing(self.temp.as_file(), self.on_its_way..self.size);
             self.on_its_way = self.size;
         }
     }
@@ -305,14 +305,6 @@ impl<D: Digest> BlobWriter<D> {
         }
         Err(CacheError::WrongDigest { expected: expected.to_string(), actual: actual.to_string() })
     }
-}
-
-fn start_writing(file: &File, offset: u64, length: u64) {
-    use std::os::fd::AsRawFd;
-    // SAFETY: one system call on an open descriptor, without memory.
-    let _ = unsafe {
-        libc::sync_file_range(file.as_raw_fd(), offset as i64, length as i64, libc::SYNC_FILE_RANGE_WRITE)
-    };
 }
 
 fn make_read_only(temp: &NamedTempFile) -> Result<(), CacheError> {

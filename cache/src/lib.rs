@@ -8,6 +8,7 @@
 mod blobs;
 mod canon;
 mod digest;
+mod eager;
 mod error;
 mod index;
 mod layout;
@@ -24,6 +25,7 @@ mod usage;
 pub use blobs::{BlobStore, BlobWriter, Scrubbed, Stored};
 pub use canon::{DecodeError, Decoder, Encoder, Item};
 pub use digest::{ActionKey, BlobId, Digest, LayerId, ParseDigestError, Sha256, TreeId};
+pub use eager::{EagerFile, start_writing};
 pub use error::CacheError;
 pub use index::{Batch, Index, MemoryIndex, Rows, Table};
 pub use layout::Layout;

@@ -10,8 +10,8 @@ use super::map::{ContentFile, DiskMap, Origin, Piece};
 /// Reads pieces of a disk, from any thread.
 pub struct Contents<'m> {
     map: &'m DiskMap,
-    /// Whether a file is what it is said to be, once somebody looked.
-    checked: Vec<OnceLock<bool>>,
+    /// Whether a file is what it is said to be, once somebody looked. Who needs to know meanwhile waits.
+    checked: Vec<OnceLock<Result<bool, DiskError>>>,
 }
 
 impl<'m> Contents<'m> {
@@ -33,15 +33,11 @@ impl<'m> Contents<'m> {
 
     fn read_file(&self, number: usize, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
         let file = &self.map.files[number];
-        let is_whole = match self.checked[number].get() {
-            Some(is_whole) => *is_whole,
-            None => {
-                let is_whole = file.is_whole()?;
-                *self.checked[number].get_or_init(|| is_whole)
-            }
-        };
-        if !is_whole {
-            return Err(changed(file));
+        match self.checked[number].get_or_init(|| file.is_whole()) {
+            Ok(true) => {}
+            Ok(false) => return Err(changed(file)),
+            // An error cannot be told twice, but had again.
+            Err(_) => return file.is_whole().and(Err(changed(file))),
         }
         let open = File::open(&file.place).map_err(DiskError::io("open", &file.place))?;
         open.read_exact_at(out, offset).map_err(DiskError::io("read", &file.place))

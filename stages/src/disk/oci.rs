@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::digest::{DigestWriter, Digests};
 use super::error::DiskError;
+use super::pack::create;
 use super::{Progress, raw, time, ustar};
 
 /// Changes when the same layers give another archive. Belongs into its key, beside the version of zstd.
@@ -71,12 +72,8 @@ pub fn write_oci(image: &OciImage<'_>, out: &Path, progress: Progress<'_>) -> Re
         "config": config.descriptor(CONFIG),
         "layers": layers.iter().map(Layer::descriptor).collect::<Vec<_>>(),
     }));
-    let file = File::create(out).map_err(DiskError::io("create the OCI archive", out))?;
-    let mut archive = Archive {
-        out: DigestWriter::new(BufWriter::with_capacity(1 << 20, file)),
-        epoch: image.epoch,
-        written: Vec::new(),
-    };
+    let mut archive =
+        Archive { out: DigestWriter::new(create(out)?), epoch: image.epoch, written: Vec::new() };
     let written = archive.write(image, &config, &manifest, &mut layers);
     written.map_err(DiskError::io("write the OCI archive", out))?;
     Ok(archive.out.finish().1)

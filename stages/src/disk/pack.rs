@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
+use ibuild_cache::EagerFile;
+
 use super::Progress;
 use super::digest::{DigestWriter, Digests};
 use super::error::DiskError;
@@ -175,9 +177,9 @@ fn copy_vmdk(made: &FoundVmdk, out: &Path) -> Result<PackedArtifact, DiskError> 
     Ok(one_vmdk(made.copy(create(out)?)?, 0))
 }
 
-fn create(out: &Path) -> Result<BufWriter<File>, DiskError> {
+pub(super) fn create(out: &Path) -> Result<BufWriter<EagerFile>, DiskError> {
     let file = File::create(out).map_err(DiskError::io("create", out))?;
-    Ok(BufWriter::with_capacity(1 << 20, file))
+    Ok(BufWriter::with_capacity(1 << 20, EagerFile::new(file)))
 }
 
 fn one_vmdk(written: WrittenDisk, compressed: u64) -> PackedArtifact {

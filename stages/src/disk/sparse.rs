@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use ibuild_cache::start_writing;
 #[cfg(test)]
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::fs::{SeekFrom, seek};
@@ -76,6 +77,7 @@ pub fn copy(from: &Path, to: &Path, progress: super::Progress<'_>) -> Result<(),
             source.read_exact_at(chunk, start).map_err(DiskError::io("read the disk", from))?;
             target.write_all_at(chunk, start).map_err(write)?;
             done += chunk.len() as u64;
+            start_writing(&target, start..start + chunk.len() as u64);
             progress(done, total);
         }
     }

@@ -7,15 +7,16 @@ mod ovf;
 mod vbox;
 mod xml;
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+
+use ibuild_cache::EagerFile;
 
 use super::digest::{DigestWriter, Digests};
 use super::error::DiskError;
 use super::grains::{Grains, NewGrains, Pack, WrittenDisk};
 use super::map::DiskMap;
-use super::pack::PackedArtifact;
+use super::pack::{PackedArtifact, create};
 use super::spec::{DiskSpec, VmSpec};
 use super::vmdk::{FoundVmdk, vmdk_size, write_vmdk};
 use super::{Progress, raw, ustar};
@@ -140,15 +141,14 @@ fn check(name: &str, machines: &[MachineDisk<'_>]) -> Result<(), DiskError> {
 struct Archive<'a> {
     path: &'a Path,
     epoch: u64,
-    out: DigestWriter<BufWriter<File>>,
+    out: DigestWriter<BufWriter<EagerFile>>,
     manifest: String,
     packed: PackedArtifact,
 }
 
 impl<'a> Archive<'a> {
     fn create(path: &'a Path, epoch: u64) -> Result<Self, DiskError> {
-        let file = File::create(path).map_err(DiskError::io("create the OVA", path))?;
-        let out = DigestWriter::new(BufWriter::with_capacity(1 << 20, file));
+        let out = DigestWriter::new(create(path)?);
         Ok(Self { path, epoch, out, manifest: String::new(), packed: PackedArtifact::default() })
     }
 

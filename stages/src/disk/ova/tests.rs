@@ -1,5 +1,6 @@
 //! The container and its text: order, digests, what must be said, and that two runs agree.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::Command;
