@@ -4,20 +4,20 @@
 //! been unpacked from its tarball. That goes for holes too: a hole is a block of zeros, whatever the disk has there.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use ibuild_cache::LayerId;
 use rayon::prelude::*;
 use rustix::fs::{major, minor};
 
 use super::capture::join;
-use super::tarball::segments;
 use super::tree::{Entry, Kind, Metadata};
-use super::{LayerStore, Snapshot, SnapshotError, TreeStore, device, xattr};
+use super::{LayerStore, Snapshot, SnapshotError, TreeStore, device, holes, xattr};
 
 /// Paths relative to the root, each with what is there, a directory before what is in it.
 pub type Listed<T> = Vec<(Vec<u8>, T)>;
@@ -72,15 +72,17 @@ pub struct LayerContent {
 
 /// What a layer holds that is unpacked in `dir`.
 pub fn read_layer(dir: &Path) -> Result<Listed<LayerChange>, SnapshotError> {
+    let mut changes = list(dir)?;
+    holes::read(&mut changes)?;
+    Ok(changes)
+}
+
+/// What a layer holds, without where its files have holes.
+fn list(dir: &Path) -> Result<Listed<LayerChange>, SnapshotError> {
     let mut walk = Walk { changes: Vec::new(), links: BTreeMap::new() };
     let meta = fs::symlink_metadata(dir).map_err(SnapshotError::io("look at", dir))?;
     walk.directory(b"", dir, &meta)?;
-    let mut changes = walk.changes;
-    changes.par_iter_mut().try_for_each(|(_, change)| match change {
-        LayerChange::Set(LayerFile { kind: LayerKind::Regular(content), .. }) => content.find_holes(),
-        _ => Ok(()),
-    })?;
-    Ok(changes)
+    Ok(walk.changes)
 }
 
 /// What each layer of the snapshot holds, lowest first.
@@ -88,7 +90,12 @@ pub fn read_layers(
     layers: &LayerStore<'_>,
     snapshot: &Snapshot,
 ) -> Result<Vec<Listed<LayerChange>>, SnapshotError> {
-    snapshot.layers.par_iter().map(|layer| read_layer(&layers.unpacked(layer)?)).collect()
+    let read = |layer: &LayerId| {
+        let mut changes = list(&layers.unpacked(layer)?)?;
+        holes::find(layers.store(), layer, &mut changes)?;
+        Ok(changes)
+    };
+    snapshot.layers.par_iter().map(read).collect()
 }
 
 /// Every file of the snapshot as its tree has it.
@@ -115,21 +122,6 @@ fn add_entry(
         }
     }
     Ok(())
-}
-
-impl LayerContent {
-    fn find_holes(&mut self) -> Result<(), SnapshotError> {
-        const SMALL: u64 = 64 << 10;
-        self.data = if self.size < SMALL {
-            std::iter::once(0..self.size).collect()
-        } else {
-            let file = File::open(&self.place).map_err(SnapshotError::io("open", &self.place))?;
-            let found = segments(&file, self.size).map_err(SnapshotError::io("read", &self.place))?;
-            found.iter().map(|segment| segment.offset..segment.offset + segment.length).collect()
-        };
-        self.data.retain(|range| !range.is_empty());
-        Ok(())
-    }
 }
 
 struct Walk {
