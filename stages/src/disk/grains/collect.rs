@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use libdeflater::{CompressionLvl, Compressor};
+use libdeflater::Decompressor;
 use rayon::prelude::*;
 
+use super::GRAIN;
 use super::pack::{self, Kept, Pack};
 use super::plan::{Grain, GrainKey, plan};
-use super::{GRAIN, LEVEL};
+use super::squeeze::Squeezer;
 use crate::disk::Progress;
 use crate::disk::contents::Contents;
 use crate::disk::error::DiskError;
@@ -76,11 +77,10 @@ impl NewGrains {
         Ok(Self { file: Arc::new(file), dir: dir.to_owned(), end: 0, known: HashMap::new() })
     }
 
-    fn keep(&mut self, key: GrainKey, bytes: &[u8]) -> Result<Kept, DiskError> {
+    fn keep(&mut self, key: GrainKey, bytes: &[u8], digest: [u8; 32]) -> Result<Kept, DiskError> {
         let write = DiskError::io("write a scratch file in", &self.dir);
         self.file.write_all_at(bytes, self.end).map_err(write)?;
-        let kept =
-            Kept { offset: self.end, length: bytes.len() as u32, digest: *blake3::hash(bytes).as_bytes() };
+        let kept = Kept { offset: self.end, length: bytes.len() as u32, digest };
         self.end += bytes.len() as u64;
         self.known.insert(key, kept);
         Ok(kept)
@@ -118,9 +118,9 @@ impl<'m> Grains<'m> {
             for (grain, found) in some.iter().zip(found) {
                 let (place, kept) = match found {
                     Found::Kept(place, kept) => (place, kept),
-                    Found::Made(bytes) => {
+                    Found::Made(bytes, digest) => {
                         made.compressed += u64::from(!bytes.is_empty());
-                        (Place::New, new.keep(grain.key, &bytes)?)
+                        (Place::New, new.keep(grain.key, &bytes, digest)?)
                     }
                 };
                 made.list.push(Collected { grain: grain.clone(), place, kept });
@@ -135,15 +135,19 @@ impl<'m> Grains<'m> {
         new: &NewGrains,
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Found>, DiskError> {
-        let one = |squeezer: &mut Squeezer, grain: &Grain| {
+        let one = |reader: &mut Reader, grain: &Grain| {
             let found = match self.find(&grain.key, new) {
                 Some((place, kept)) => Found::Kept(place, kept),
-                None => Found::Made(squeezer.squeeze(grain, self.map, &self.contents)?),
+                None => {
+                    let bytes = reader.squeeze(grain, self.map, &self.contents)?;
+                    let digest = *blake3::hash(&bytes).as_bytes();
+                    Found::Made(bytes, digest)
+                }
             };
             done();
             Ok(found)
         };
-        grains.par_iter().map_init(Squeezer::new, one).collect()
+        grains.par_iter().map_init(Reader::new, one).collect()
     }
 
     fn find(&self, key: &GrainKey, new: &NewGrains) -> Option<(Place, Kept)> {
@@ -162,7 +166,7 @@ impl<'m> Grains<'m> {
         if let Some(bytes) = found {
             return Ok(bytes);
         }
-        let bytes = Squeezer::new().squeeze(&collected.grain, self.map, &self.contents)?;
+        let bytes = Reader::new().squeeze(&collected.grain, self.map, &self.contents)?;
         if *blake3::hash(&bytes).as_bytes() == collected.kept.digest {
             return Ok(bytes);
         }
@@ -171,32 +175,34 @@ impl<'m> Grains<'m> {
 }
 
 impl Grains<'_> {
-    /// The bytes of a grain as they are on the disk.
+    /// The bytes of a grain as they are on the disk. They are taken out of its compressed form: what that was made of is not
+    /// read again.
     pub fn content(&self, collected: &Collected) -> Result<Vec<u8>, DiskError> {
-        let mut bytes = vec![0; GRAIN as usize];
-        collected.grain.read(self.map, &self.contents, &mut bytes)?;
+        let (zlib, mut bytes) = (self.read(collected)?, vec![0; GRAIN as usize]);
+        let length = Decompressor::new().zlib_decompress(&zlib, &mut bytes);
+        assert_eq!(length.ok(), Some(bytes.len()), "what has its digest is a whole grain");
         Ok(bytes)
     }
 }
 
 enum Found {
     Kept(Place, Kept),
-    Made(Vec<u8>),
+    /// Compressed now, with the digest.
+    Made(Vec<u8>, [u8; 32]),
 }
 
 /// Reads grains and compresses them.
-struct Squeezer {
-    compressor: Compressor,
+struct Reader {
+    squeezer: Squeezer,
     buffer: Vec<u8>,
 }
 
-impl Squeezer {
+impl Reader {
     fn new() -> Self {
-        let level = CompressionLvl::new(LEVEL).expect("the level is a constant that libdeflate has");
-        Self { compressor: Compressor::new(level), buffer: vec![0; GRAIN as usize] }
+        Self { squeezer: Squeezer::new(), buffer: vec![0; GRAIN as usize] }
     }
 
-    /// A zlib stream (RFC 1950); nothing for a grain of zeros.
+    /// A zlib stream; nothing for a grain of zeros.
     fn squeeze(
         &mut self,
         grain: &Grain,
@@ -207,11 +213,6 @@ impl Squeezer {
         if self.buffer.iter().all(|&byte| byte == 0) {
             return Ok(Vec::new());
         }
-        let mut zlib = vec![0; self.compressor.zlib_compress_bound(self.buffer.len())];
-        let length =
-            self.compressor.zlib_compress(&self.buffer, &mut zlib).expect("the buffer has the bound's size");
-        zlib.truncate(length);
-        zlib.shrink_to_fit();
-        Ok(zlib)
+        Ok(self.squeezer.squeeze(&self.buffer))
     }
 }
