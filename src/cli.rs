@@ -234,6 +234,15 @@ pub struct LsArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct SourcesArgs {
+    /// `rootfs/step`, `rootfs` for its last step, or a target that was built
+    pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct CatArgs {
     /// `rootfs/step`, `rootfs` for its last step, or a target that was built
     pub name: String,
@@ -374,6 +383,8 @@ pub enum PackagesCommand {
         /// The directory
         dir: PathBuf,
     },
+    /// List the source packages of all that is installed: name, version, licences, address, packages
+    Sources(SourcesArgs),
     /// Count the packages that are there and those that the project needs
     Stats(JsonArgs),
     /// Read all packages again; what is damaged is removed, and fetched again when needed

@@ -162,7 +162,7 @@ fn absolute(dir: &Path) -> Result<PathBuf> {
 }
 
 /// What a stage made the last time, or what the last file of a target was made of.
-fn snapshot_of(session: &Session, text: &str) -> Result<Snapshot> {
+pub(super) fn snapshot_of(session: &Session, text: &str) -> Result<Snapshot> {
     let project = Project::new(&session.recipe);
     let stage = find_stage(&project, text)?;
     match project.job(stage) {

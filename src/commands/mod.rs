@@ -27,7 +27,7 @@ use anyhow::{Context, Result};
 
 pub use inside::keep as keep_mount;
 
-use crate::cli::{CacheCommand, Cli, Command};
+use crate::cli::{CacheCommand, Cli, Command, PackagesCommand};
 use crate::failure::UsageError;
 use crate::session::become_root;
 
@@ -37,6 +37,7 @@ fn handles_root_file_systems(command: &Command) -> bool {
     use CacheCommand::{Fsck, Gc, Ls, Pin, Rm, Show, Stats, Unpin, Verify};
     match command {
         Command::Build(_) | Command::Shell(_) | Command::Cat(_) | Command::Test(_) => true,
+        Command::Packages { command } => matches!(command, PackagesCommand::Sources(_)),
         Command::Cache { command } => match command {
             Show(_) | Stats(_) | Fsck(_) | Gc(_) | Rm { .. } => true,
             Ls(_) | Verify(_) | Pin(_) | Unpin(_) => false,
@@ -53,7 +54,6 @@ fn handles_root_file_systems(command: &Command) -> bool {
         | Command::Umount(_)
         | Command::Update(_)
         | Command::Proxy(_)
-        | Command::Packages { .. }
         | Command::Clean(_)
         | Command::Doctor(_)
         | Command::Recipe { .. }

@@ -2,6 +2,7 @@
 
 mod import;
 mod ls;
+mod sources;
 mod stats;
 mod verify;
 mod why;
@@ -18,14 +19,14 @@ use crate::session::{LOCK_FILE, open_store, project_dir};
 use crate::settings::Settings;
 
 pub fn run(global: &Global, command: &PackagesCommand) -> Result<ExitCode> {
-    let dir = project_dir()?;
-    let store = open_store(global, &Settings::read(&dir)?)?;
+    let store = || -> Result<Store> { open_store(global, &Settings::read(&project_dir()?)?) };
     match command {
-        PackagesCommand::Ls(args) => ls::run(&store, &locked()?, args),
-        PackagesCommand::Why { name } => why::run(&store, &locked()?, name),
-        PackagesCommand::Import { dir } => import::run(&store, dir),
-        PackagesCommand::Stats(args) => stats::run(&store, args),
-        PackagesCommand::Verify(args) => verify::run(&store, args),
+        PackagesCommand::Ls(args) => ls::run(&store()?, &locked()?, args),
+        PackagesCommand::Why { name } => why::run(&store()?, &locked()?, name),
+        PackagesCommand::Sources(args) => sources::run(global, args),
+        PackagesCommand::Import { dir } => import::run(&store()?, dir),
+        PackagesCommand::Stats(args) => stats::run(&store()?, args),
+        PackagesCommand::Verify(args) => verify::run(&store()?, args),
     }
 }
 
