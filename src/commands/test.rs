@@ -192,6 +192,7 @@ impl Bench<'_> {
         description
             .set("files", Value::texts(files.into_iter().map(|(name, digest)| format!("{digest} {name}"))));
         description.set("qemu", self.qemu.version());
+        description.set("bios", self.qemu.bios_digest()?.to_string());
         Ok(description.key().to_string())
     }
 
@@ -235,6 +236,10 @@ struct Narrator {
 }
 
 impl TrialObserver for Narrator {
+    fn awake(&mut self, on: &MachineName, after: Duration) {
+        eprintln!("{on}  awake after {}", seconds(after));
+    }
+
     fn step(&mut self, on: &MachineName, action: &TestAction) {
         let (key, value) = action.entry();
         let first = value.lines().next().unwrap_or_default();

@@ -13,6 +13,9 @@ pub enum MachineError {
     /// QEMU is missing or too old.
     #[error(transparent)]
     Tool(#[from] ToolError),
+    /// There is no BIOS in any of QEMU's directories.
+    #[error("QEMU has no BIOS for PCs")]
+    NoBios,
     /// There is no UEFI firmware for QEMU.
     #[error("no UEFI firmware for QEMU was found")]
     NoOvmf,
@@ -102,6 +105,7 @@ impl MachineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             MachineError::Tool(error) => error.hint(),
+            MachineError::NoBios => Some("install the package `seabios`".into()),
             MachineError::NoOvmf => Some("install the package `ovmf`, or boot with `--firmware bios`".into()),
             _ => None,
         }

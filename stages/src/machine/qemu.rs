@@ -1,8 +1,11 @@
 //! QEMU and its firmware on this host.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::disk::tool::{FoundTool, Tool, ToolDirs, ToolError, Version};
+use ibuild_cache::{BlobId, Digest};
+
+use crate::disk::tool::{FoundTool, Tool, ToolDirs, ToolError, Version, run_successfully};
 
 use super::error::MachineError;
 
@@ -13,6 +16,9 @@ static QEMU: Tool = Tool {
     package: "qemu-system-x86",
     because: "older ones cannot run Debian's kernels reliably without KVM",
 };
+
+/// The file that QEMU loads into its PCs if nothing else is said.
+const BIOS: &str = "bios-256k.bin";
 
 /// Where distributions put UEFI firmware: the code, and the variables that go with it.
 const OVMF: [(&str, &str); 3] = [
@@ -41,6 +47,18 @@ impl Qemu {
     /// Its version as it tells it itself.
     pub fn version(&self) -> &str {
         self.tool.version()
+    }
+
+    /// The digest of the BIOS that its machines start with: it comes in a package of its own, with a version of its own.
+    pub fn bios_digest(&self) -> Result<BlobId, MachineError> {
+        let output = run_successfully(self.tool.command().args(["-L", "help"]))?;
+        let dirs = String::from_utf8_lossy(&output.stdout).into_owned();
+        let path = dirs.lines().map(|dir| Path::new(dir.trim()).join(BIOS)).find(|path| path.is_file());
+        let path = path.ok_or(MachineError::NoBios)?;
+        let bytes = fs::read(&path).map_err(MachineError::io("read", &path))?;
+        let mut hasher = <BlobId as Digest>::Hasher::default();
+        BlobId::update(&mut hasher, &bytes);
+        Ok(BlobId::finish(hasher))
     }
 }
 
@@ -73,6 +91,15 @@ mod tests {
     fn the_hosts_qemu_is_new_enough() {
         let qemu = Qemu::find().expect("these tests need QEMU >= 8.1 (package qemu-system-x86)");
         assert!(qemu.version().starts_with("QEMU emulator version"));
+    }
+
+    #[test]
+    fn the_bios_is_found_where_qemu_looks_for_it() {
+        let qemu = Qemu::find().expect("these tests need QEMU >= 8.1 (package qemu-system-x86)");
+        let installed = fs::read("/usr/share/seabios/bios-256k.bin").expect("the package seabios is needed");
+        let mut hasher = <BlobId as Digest>::Hasher::default();
+        BlobId::update(&mut hasher, &installed);
+        assert_eq!(qemu.bios_digest().unwrap(), BlobId::finish(hasher));
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub struct Trial<'a> {
 
 /// Is told how a trial goes.
 pub trait TrialObserver {
+    /// A machine shows what it is expected to show before the first step, so long after all were switched on. Consoles are
+    /// looked at one after the other, so only the first machine's time is its own.
+    fn awake(&mut self, on: &MachineName, after: Duration);
     /// A step begins.
     fn step(&mut self, on: &MachineName, action: &TestAction);
     /// A command has printed a line.

@@ -42,7 +42,10 @@ impl Running<'_> {
     pub(super) fn all_steps(&mut self) -> Result<(), TrialError> {
         if let Some(expect) = &self.test.expect {
             let names: Vec<_> = self.stands.keys().cloned().collect();
-            names.iter().try_for_each(|name| self.wait(name, expect).map(drop))?;
+            for name in &names {
+                self.wait(name, expect)?;
+                self.observer.awake(name, self.start.elapsed());
+            }
         }
         let test = self.test;
         for step in &test.steps {
