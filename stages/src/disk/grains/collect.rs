@@ -118,8 +118,8 @@ impl<'m> Grains<'m> {
             for (grain, found) in some.iter().zip(found) {
                 let (place, kept) = match found {
                     Found::Kept(place, kept) => (place, kept),
-                    Found::Made(bytes, digest) => {
-                        made.compressed += u64::from(!bytes.is_empty());
+                    Found::Made { bytes, digest, read } => {
+                        made.compressed += u64::from(read && !bytes.is_empty());
                         (Place::New, new.keep(grain.key, &bytes, digest)?)
                     }
                 };
@@ -138,16 +138,24 @@ impl<'m> Grains<'m> {
         let one = |reader: &mut Reader, grain: &Grain| {
             let found = match self.find(&grain.key, new) {
                 Some((place, kept)) => Found::Kept(place, kept),
-                None => {
-                    let bytes = reader.squeeze(grain, self.map, &self.contents)?;
-                    let digest = *blake3::hash(&bytes).as_bytes();
-                    Found::Made(bytes, digest)
-                }
+                None => self.make(reader, grain)?,
             };
             done();
             Ok(found)
         };
         grains.par_iter().map_init(Reader::new, one).collect()
+    }
+
+    /// What cannot be compressed may be in a pack as it is. That is no work, and spares reading the files that it comes from.
+    fn make(&self, reader: &mut Reader, grain: &Grain) -> Result<Found, DiskError> {
+        let key = grain.key.plain();
+        let plain = self.packs.iter().find_map(|pack| pack.read(&pack.find(&key)?));
+        let bytes = match &plain {
+            Some(content) => reader.squeezer.squeeze(content),
+            None => reader.squeeze(grain, self.map, &self.contents)?,
+        };
+        let digest = *blake3::hash(&bytes).as_bytes();
+        Ok(Found::Made { bytes, digest, read: plain.is_none() })
     }
 
     fn find(&self, key: &GrainKey, new: &NewGrains) -> Option<(Place, Kept)> {
@@ -187,8 +195,12 @@ impl Grains<'_> {
 
 enum Found {
     Kept(Place, Kept),
-    /// Compressed now, with the digest.
-    Made(Vec<u8>, [u8; 32]),
+    /// Compressed now, of what was read from files or of what a pack has.
+    Made {
+        bytes: Vec<u8>,
+        digest: [u8; 32],
+        read: bool,
+    },
 }
 
 /// Reads grains and compresses them.

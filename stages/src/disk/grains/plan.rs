@@ -17,6 +17,15 @@ const DOMAIN: &str = "ibuild grain v1";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GrainKey([u8; 32]);
 
+impl GrainKey {
+    /// Names the same grain as it is on the disk, for files that keep it so because it cannot be compressed.
+    pub fn plain(&self) -> Self {
+        let mut out = Encoder::new("ibuild plain grain v1");
+        out.digest(&self.0);
+        Self(out.hash())
+    }
+}
+
 /// A grain that is not empty.
 #[derive(Debug, Clone)]
 pub struct Grain {

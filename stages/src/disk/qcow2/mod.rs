@@ -52,7 +52,7 @@ pub fn write_qcow2(
     let (small, large): (Vec<_>, Vec<_>) = full.into_iter().partition(|grain| is_compressed(grain));
     copy(&small, |grain| grains.read(grain), |grain, bytes| stream.compressed(grain, bytes).map_err(write))?;
     stream.pad().map_err(write)?;
-    copy(&large, |grain| grains.content(grain), |_, bytes| stream.out.write_all(bytes).map_err(write))?;
+    copy(&large, |grain| grains.content(grain), |grain, bytes| stream.plain(grain, bytes).map_err(write))?;
     stream.out.flush().map_err(write)?;
     let (_, digests) = stream.out.finish();
     assert_eq!(digests.size, layout.file_size(), "the tables tell where everything is");
@@ -91,6 +91,13 @@ impl<W: Write> Stream<W> {
     fn compressed(&mut self, grain: &Collected, bytes: &[u8]) -> io::Result<()> {
         let kept = Kept { offset: self.out.position(), length: bytes.len() as u32, digest: grain.digest() };
         self.grains.push((grain.key(), kept));
+        self.out.write_all(bytes)
+    }
+
+    fn plain(&mut self, grain: &Collected, bytes: &[u8]) -> io::Result<()> {
+        let digest = *blake3::hash(bytes).as_bytes();
+        let kept = Kept { offset: self.out.position(), length: bytes.len() as u32, digest };
+        self.grains.push((grain.key().plain(), kept));
         self.out.write_all(bytes)
     }
 

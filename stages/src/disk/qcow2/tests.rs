@@ -124,7 +124,7 @@ fn the_number_of_threads_does_not_matter() {
 }
 
 #[test]
-fn grains_go_from_vmdk_to_qcow2_and_back_without_being_compressed() {
+fn grains_go_from_vmdk_to_qcow2_and_back_without_being_read_again() {
     let (lab, map) = (Lab::new(1200 * MIB), map());
     let (qcow2, written) = lab.qcow2(&map);
     let mut vmdk = Vec::new();
@@ -141,9 +141,9 @@ fn grains_go_from_vmdk_to_qcow2_and_back_without_being_compressed() {
     assert!(again == qcow2);
     let of_qcow2 = pack(&qcow2, &written);
     let grains = lab.grains(&map, &of_qcow2);
-    let plain = vmdk_written.grains.len() - written.grains.len();
-    assert!(plain > 0);
-    assert_eq!(grains.compressed, plain as u64);
+    let is_zlib = |key: &GrainKey| vmdk_written.grains.iter().any(|(other, _)| other == key);
+    assert!(written.grains.iter().any(|(key, _)| !is_zlib(key)), "nothing is as it is on the disk");
+    assert_eq!(grains.compressed, 0);
     let mut again = Vec::new();
     write_vmdk(&lab.spec, &grains, &mut again).unwrap();
     assert!(again == vmdk);
