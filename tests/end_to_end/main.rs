@@ -5,151 +5,21 @@
 
 #![expect(clippy::print_stderr, reason = "the story tells its chapters and what they measured")]
 
+mod boots;
+mod edits;
+#[path = "../ordinary/mod.rs"]
 mod ordinary;
+mod readers;
+mod world;
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ibuild::cache::{BlobId, Digest};
 use ordinary::Ordinary;
-
-/// What a user sees of a build.
-struct Built {
-    digest: String,
-    ran: Vec<String>,
-    same_output: Vec<String>,
-    /// What differs from what the very same action had made before.
-    nondeterministic: Vec<String>,
-}
-
-struct World {
-    root: tempfile::TempDir,
-}
-
-impl World {
-    fn new() -> Self {
-        let root = tempfile::Builder::new().prefix("ibuild-story-").tempdir_in("/var/tmp").unwrap();
-        let world = Self { root };
-        copy_tree(Path::new("examples/hello"), &world.path("one/hello"));
-        world
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
-    }
-
-    fn ibuild(&self, project: &str, cache: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ibuild"));
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.root.path());
-        command.env("IBUILD_CACHE_DIR", self.path(cache)).arg("-C").arg(self.path(project));
-        command.stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.ibuild("one/hello", "cache").args(arguments).output().unwrap()
-    }
-
-    #[track_caller]
-    fn succeed(&self, arguments: &[&str]) -> String {
-        expect_success(&self.run(arguments))
-    }
-
-    /// Builds the OVA and reads the events.
-    #[track_caller]
-    fn build(&self, project: &str, cache: &str, options: &[&str]) -> Built {
-        let mut command = self.ibuild(project, cache);
-        command.args(BUILD).args(options);
-        Built::read(&expect_success(&command.output().unwrap()))
-    }
-
-    fn script(&self, name: &str) -> PathBuf {
-        self.path("one/hello/scripts").join(name)
-    }
-
-    fn edit(&self, script: &str, from: &str, to: &str) {
-        let text = fs::read_to_string(self.script(script)).unwrap();
-        assert!(text.contains(from), "{script} has no {from:?}");
-        fs::write(self.script(script), text.replace(from, to)).unwrap();
-    }
-}
-
-const BUILD: [&str; 4] = ["build", "--target", "hello.ova", "--json"];
-
-impl Built {
-    /// From the events that it printed.
-    fn read(said: &str) -> Self {
-        let events: Vec<serde_json::Value> =
-            said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert!(events.iter().all(|event| event["v"] == 1));
-        let stages = |wanted: &dyn Fn(&serde_json::Value) -> bool| -> Vec<String> {
-            let of = |event: &&serde_json::Value| event["event"] == "finished" && wanted(event);
-            events.iter().filter(of).map(|event| event["stage"].as_str().unwrap().to_owned()).collect()
-        };
-        let built = events.iter().find(|event| event["event"] == "built").expect("a closing event");
-        let ran = stages(&|event| event["outcome"] == "ran");
-        assert_eq!(built["run"].as_u64().unwrap() as usize, ran.len());
-        let nondeterministic = events.iter().filter(|event| event["event"] == "nondeterministic");
-        let nondeterministic =
-            nondeterministic.map(|event| format!("{}: {}", event["stage"], event["paths"]));
-        Self {
-            digest: built["blake3"].as_str().unwrap().to_owned(),
-            same_output: stages(&|event| event["same_output"] == true),
-            nondeterministic: nondeterministic.collect(),
-            ran,
-        }
-    }
-}
-
-#[track_caller]
-fn expect_success(output: &Output) -> String {
-    assert!(output.status.success(), "{}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to.parent().unwrap()).unwrap();
-    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
-    assert!(status.success());
-    // What somebody built here by hand is no part of the example.
-    let _ = fs::remove_dir_all(to.join("out"));
-    let _ = fs::remove_file(to.join("ibuild.lock"));
-}
-
-/// What a build could leave behind on the host.
-#[derive(Debug, PartialEq)]
-struct Host {
-    mounts: BTreeSet<String>,
-    loops: String,
-}
-
-impl Host {
-    fn look() -> Self {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let loops = Command::new("losetup").arg("-a").output().unwrap().stdout;
-        Self { mounts: mounts.lines().map(str::to_owned).collect(), loops: String::from_utf8(loops).unwrap() }
-    }
-}
-
-/// The processes that run this program, or in one of its sandboxes.
-fn processes_with(word: &str) -> Vec<String> {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
-    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
-    lines.filter(|line| line.contains(word)).collect()
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(300), "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
+use world::{BUILD, Built, Host, World, copy_tree, digest_of, expect_success, processes_with, wait_until};
 
 #[test]
 fn hello_from_its_recipe_to_a_login_prompt() {
@@ -165,11 +35,12 @@ fn hello_from_its_recipe_to_a_login_prompt() {
     two_builds_at_once_share_their_stages(&world);
     a_killed_build_leaves_nothing(&world, &host, &first);
     without_upstream_all_stages_are_built_again(&world, &first);
-    elsewhere_and_from_nothing_the_bits_are_the_same(&world, &first);
+    edits::incremental_images_are_those_of_clean_builds(&world);
     nothing_of_the_build_is_in_the_image(&world);
     all_formats_hold_the_same_disk(&world);
+    readers::independent_readers_agree(&world);
     another_machine_around_a_disk_touches_no_grain(&world);
-    it_boots(&world);
+    boots::all_machines_start(&world);
     its_tests_are_done(&world);
     without_root_the_bits_are_the_same(&world, &first);
     assert_eq!(Host::look(), host, "something stayed behind");
@@ -194,12 +65,6 @@ fn the_first_build(world: &World) -> Built {
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!(manifest["blake3"], built.digest.as_str());
     built
-}
-
-fn digest_of(path: &Path) -> String {
-    let mut hasher = <BlobId as Digest>::Hasher::default();
-    BlobId::update(&mut hasher, &fs::read(path).unwrap());
-    BlobId::finish(hasher).hex()
 }
 
 fn nothing_runs_the_second_time(world: &World, first: &Built) {
@@ -318,16 +183,6 @@ fn without_upstream_all_stages_are_built_again(world: &World, first: &Built) {
     fs::remove_file(&settings).unwrap();
 }
 
-fn elsewhere_and_from_nothing_the_bits_are_the_same(world: &World, first: &Built) {
-    chapter("elsewhere and from nothing the bits are the same");
-    copy_tree(Path::new("examples/hello"), &world.path("another/path/to/it"));
-    fs::copy(world.path("one/hello/ibuild.lock"), world.path("another/path/to/it/ibuild.lock")).unwrap();
-    let built = world.build("another/path/to/it", "empty", &["--jobs", "1", "--nice"]);
-    assert_eq!((built.ran.len(), &built.digest), (11, &first.digest));
-    let manifest = |project: &str| fs::read(world.path(project).join("out/hello.ova.manifest.json")).unwrap();
-    assert_eq!(manifest("one/hello"), manifest("another/path/to/it"));
-}
-
 fn nothing_of_the_build_is_in_the_image(world: &World) {
     chapter("nothing of the build is in the image");
     world.succeed(&["build", "--target", "hello.rootfs.tar.zst"]);
@@ -419,33 +274,6 @@ fn another_machine_around_a_disk_touches_no_grain(world: &World) {
     let said = world.succeed(&["build", "--json", "--target", "twin.ova"]);
     assert_eq!(packed(&said, "twin.ova").1, 0, "the pair has the whole disk");
     fs::write(&recipe, text).unwrap();
-}
-
-fn it_boots(world: &World) {
-    for firmware in ["bios", "uefi"] {
-        let start = chapter(&format!("it boots ({firmware})"));
-        let mut child = world
-            .ibuild("one/hello", "cache")
-            .args([
-                "boot",
-                "hello.ova",
-                "--until",
-                "hello login:",
-                "--timeout",
-                "600",
-                "--firmware",
-                firmware,
-            ])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let console = BufReader::new(child.stdout.take().unwrap());
-        let last: Vec<_> = console.split(b'\n').map_while(Result::ok).collect();
-        let status = child.wait().unwrap();
-        let tail = last.iter().rev().take(20).rev().map(|line| String::from_utf8_lossy(line).into_owned());
-        assert!(status.success(), "{}", tail.collect::<Vec<_>>().join("\n"));
-        eprintln!("login after {:.1} s", start.elapsed().as_secs_f64());
-    }
 }
 
 fn its_tests_are_done(world: &World) {
