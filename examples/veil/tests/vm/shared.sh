@@ -53,6 +53,11 @@ may_power_off() { has /usr/sbin/poweroff as_user sudo -n -l && has 'NOPASSWD: /u
 autologin() { has user ps -o user= -t tty1 && has bash ps -o comm= -t tty1; }
 motd() { [ -f /etc/motd ] && [ ! -L /etc/motd ] && has veil-help cat /etc/motd && has licence cat /etc/motd; }
 kernel_line() { has ipv6.disable=1 cat /proc/cmdline && has "root=UUID=$VEIL_FS_UUID" cat /proc/cmdline && lacks /dev/ cat /proc/cmdline; }
+# htop is in no image.
+suggests() {
+    has 'apt install htop' as_user bash -ic htop && lacks update-command-not-found as_user bash -ic htop &&
+        has 'not found' as_user bash -ic no-such-command-anywhere
+}
 # Status 1 is curl's word for a protocol that it may not use.
 scurl_refuses_http() { scurl --max-time 5 http://127.0.0.1/ 2>/dev/null; [ $? = 1 ]; }
 kernel_settings() {
@@ -88,6 +93,7 @@ shared_proofs() {
     proof R25 "the console is not blanked" file_has 0 /sys/module/kernel/parameters/consoleblank
     proof R26 "veil-check --offline" as_user veil-check --offline
     proof R27 "the kernel's command line" kernel_line
+    proof R28 "an unknown command gets a suggestion" suggests
     proof R29 "scurl refuses plain HTTP" scurl_refuses_http
     proof R30 "no unit has failed" nothing_failed
     proof R30 "dpkg finds nothing half done" same '' dpkg --audit
