@@ -6,8 +6,8 @@ use libdeflater::{CompressionLvl, Compressor};
 const LEVEL: i32 = 5;
 
 /// The level for bytes of which all values are as frequent as in noise, because they are compressed already: kernel modules,
-/// initial RAM disks, documentation. They are stored; all that the level above finds in them is 0.2 %, at half the time of
-/// a whole image.
+/// initial RAM disks, documentation. They are stored; all that the level above finds in them is 0.2 %, and hello, of
+/// which they are a fifth, takes a quarter more time with it.
 const LEVEL_OF_NOISE: i32 = 0;
 
 /// Compresses grain after grain.
