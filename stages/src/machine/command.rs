@@ -68,11 +68,11 @@ fn board(bus: DiskBus) -> &'static str {
 }
 
 /// The drive `disk` and the controller that it is attached to, which both kinds of firmware can start from. QEMU has no parallel
-/// adapter of LSI Logic's; its serial one is of the same family.
+/// adapter of LSI Logic's, and Linux finds no disk behind its serial one, so virtio's takes its place.
 fn disk_devices(bus: DiskBus) -> &'static [&'static str] {
     match bus {
         DiskBus::Sata | DiskBus::Ide => &["ide-hd,bus=ide.0,drive=disk,bootindex=0"],
-        DiskBus::Scsi => &["mptsas1068,id=scsi", "scsi-hd,bus=scsi.0,drive=disk,bootindex=0"],
+        DiskBus::Scsi => &["virtio-scsi-pci,id=scsi", "scsi-hd,bus=scsi.0,drive=disk,bootindex=0"],
         DiskBus::Nvme => &["nvme,drive=disk,serial=ibuild,bootindex=0"],
         DiskBus::Virtio => &["virtio-blk-pci,drive=disk,bootindex=0"],
     }
@@ -147,7 +147,7 @@ mod tests {
         };
         check(DiskBus::Sata, "q35", "-device ide-hd,");
         check(DiskBus::Ide, "pc", "-device ide-hd,");
-        check(DiskBus::Scsi, "q35", "-device mptsas1068,id=scsi -device scsi-hd,bus=scsi.0,");
+        check(DiskBus::Scsi, "q35", "-device virtio-scsi-pci,id=scsi -device scsi-hd,bus=scsi.0,");
         check(DiskBus::Nvme, "q35", "-device nvme,");
         check(DiskBus::Virtio, "q35", "-device virtio-blk-pci,");
     }
