@@ -3,8 +3,11 @@
 /// What the root shell of a trial says when it wants a command.
 pub(super) const PROMPT: &str = "ibuild# ";
 
-/// A console that wants a login, or has the shell of a trial.
-pub(super) const WANTS_SOMETHING: &str = "(login: ?|^ibuild# ?)$";
+/// A console that wants a login, or has a shell: that of a trial, or that of whoever logged in, which a slow machine may show
+/// when it is not waited for any more.
+pub(super) const WANTS_SOMETHING: &str = "(login: ?|[$#] ?)$";
+/// A console that wants a login.
+pub(super) const LOGIN: &str = "login: ?$";
 /// The shell of a trial.
 pub(super) const READY: &str = "^ibuild# ?$";
 /// The console asks for a password, be it `login` or `sudo`.
@@ -63,6 +66,11 @@ mod tests {
     #[test]
     fn the_prompt_is_what_is_waited_for() {
         assert!(Regex::new(READY).unwrap().is_match(PROMPT));
-        assert!(Regex::new(WANTS_SOMETHING).unwrap().is_match("host login: "));
+        let wants_something = Regex::new(WANTS_SOMETHING).unwrap();
+        for wanting in [PROMPT, "host login: ", "user@host:~$ "] {
+            assert!(wants_something.is_match(wanting), "{wanting}");
+        }
+        assert!(!Regex::new(LOGIN).unwrap().is_match("user@host:~$ "));
+        assert!(!Regex::new(READY).unwrap().is_match("root@host:~# "));
     }
 }

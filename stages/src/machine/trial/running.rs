@@ -94,7 +94,8 @@ impl Running<'_> {
             if matches(guest::READY, &line) {
                 return Ok(());
             }
-            if self.log_in(on, login)? {
+            let is_in = !matches(guest::LOGIN, &line) || self.log_in(on, login)?;
+            if is_in && self.become_root(on, login)? {
                 return Ok(());
             }
         }
@@ -102,7 +103,7 @@ impl Running<'_> {
         Err(TrialError::Login { machine: on.clone(), user: login.user.clone(), last })
     }
 
-    /// From `login:` to a root shell; false if it should be tried once more.
+    /// From `login:` to a shell; false if it should be tried once more.
     fn log_in(&mut self, on: &MachineName, login: &Login) -> Result<bool, TrialError> {
         self.send(on, &format!("{}\r", login.user))?;
         if self.wait_a_moment(on, guest::PASSWORD)?.is_none() {
@@ -110,9 +111,11 @@ impl Running<'_> {
         }
         self.send(on, &format!("{}\r", login.password))?;
         let Some(answer) = self.wait_a_moment(on, guest::LOGGED_IN)? else { return Ok(false) };
-        if answer.starts_with("Login") {
-            return Ok(false);
-        }
+        Ok(!answer.starts_with("Login"))
+    }
+
+    /// From a shell to that of the trial; false if it should be tried once more.
+    fn become_root(&mut self, on: &MachineName, login: &Login) -> Result<bool, TrialError> {
         self.send(on, &guest::become_root(&login.user))?;
         if login.user != "root" && self.wait_a_moment(on, guest::PASSWORD)?.is_some() {
             self.send(on, &format!("{}\r", login.password))?;
