@@ -9,16 +9,33 @@
     reason = "CI says by its environment where its cache is, and that it is night"
 )]
 
+mod ordinary;
+#[path = "harness/png.rs"]
+mod png;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+use ordinary::Ordinary;
+use serde_json::Value;
+
+const IBUILD: &str = env!("CARGO_BIN_EXE_ibuild");
+
+/// The targets that everything here is about.
+const TARGETS: [&str; 2] = ["gateway.ova", "workstation.ova"];
 
 /// What is tried in every run. `leak` starts two machines and starts one of them twice.
 const ALWAYS: [&str; 3] = ["gateway", "workstation", "leak"];
 
 /// Megabytes that a machine may have.
 const SIZES: [(&str, u64); 2] = [("gateway.ova", 350), ("workstation.ova", 450)];
+
+/// What a display that shows something has at least. A console has a handful: letters have no shades.
+const COLOURS: [(&str, usize); 3] =
+    [("gateway/console", 2), ("workstation/console", 2), ("desktop/desktop", 500)];
 
 /// A copy of the example, with a store of its own.
 struct Appliance {
@@ -34,45 +51,229 @@ impl Appliance {
         let temporary = kept.is_none().then(|| tempfile::tempdir_in("/var/tmp").unwrap());
         let root = kept.unwrap_or_else(|| temporary.as_ref().expect("there is one then").path().to_owned());
         let appliance = Self { project: root.join("veil"), store: root.join("store"), _temporary: temporary };
-        appliance.take_sources();
+        take_sources(&appliance.project);
         appliance
     }
 
-    /// The example as it is in this clone. The lock and the results of the last run stay.
-    fn take_sources(&self) {
-        fs::create_dir_all(&self.project).unwrap();
-        for name in ["files", "scripts", "tests", "ibuild.toml"] {
-            let (from, to) = (Path::new("examples/veil").join(name), self.project.join(name));
-            let _ = fs::remove_dir_all(&to);
-            let status = Command::new("cp").arg("-aT").args([&from, &to]).status().unwrap();
-            assert!(status.success());
-        }
+    fn ibuild(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(IBUILD);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &self.project);
+        command.env("IBUILD_CACHE_DIR", &self.store).arg("-C").arg(&self.project).args(arguments);
+        command.stdin(Stdio::null());
+        command
     }
 
     fn run(&self, arguments: &[&str]) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ibuild"));
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &self.project);
-        command.env("IBUILD_CACHE_DIR", &self.store).arg("-C").arg(&self.project).args(arguments);
-        let start = Instant::now();
-        let status = command.stdin(Stdio::null()).status().unwrap();
-        eprintln!("ibuild {}: {:.0} s", arguments.join(" "), start.elapsed().as_secs_f64());
-        assert!(status.success(), "`ibuild {}` ended with {status}", arguments.join(" "));
+        run(&mut self.ibuild(arguments), arguments);
+    }
+
+    /// What a command says.
+    fn ask(&self, arguments: &[&str]) -> String {
+        let output = self.ibuild(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.project.join("out").join(name)
+    }
+}
+
+/// The example as it is in this clone. The lock and the results of the last run stay.
+fn take_sources(project: &Path) {
+    fs::create_dir_all(project).unwrap();
+    for name in ["files", "scripts", "tests", "ibuild.toml"] {
+        let (from, to) = (Path::new("examples/veil").join(name), project.join(name));
+        let _ = fs::remove_dir_all(&to);
+        copy(&from, &to);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-aT").args([from, to]).status().unwrap();
+    assert!(status.success());
+}
+
+fn run(command: &mut Command, arguments: &[&str]) {
+    let start = Instant::now();
+    let status = command.status().unwrap();
+    eprintln!("ibuild {}: {:.0} s", arguments.join(" "), start.elapsed().as_secs_f64());
+    assert!(status.success(), "`ibuild {}` ended with {status}", arguments.join(" "));
+}
+
+fn is_night(what: &str) -> bool {
+    let is_night = std::env::var_os("IBUILD_NIGHTLY").is_some();
+    if !is_night {
+        eprintln!("SKIPPED: {what}: IBUILD_NIGHTLY is not set");
+    }
+    is_night
+}
+
+#[test]
+fn both_machines_are_small_told_of_and_free_of_traces() {
+    let appliance = Appliance::new();
+    appliance.run(&[&["build", "--target"][..], &TARGETS].concat());
+    for (name, limit) in SIZES {
+        let size = fs::metadata(appliance.out(name)).unwrap().len() / 1_000_000;
+        eprintln!("{name}: {size} MB");
+        assert!(size <= limit, "{name} has {size} MB, more than {limit}");
+    }
+    for rootfs in ["gateway", "workstation"] {
+        every_package_has_a_source(&appliance, rootfs);
+        nothing_of_the_host_is_in(&appliance, rootfs);
     }
 }
 
 #[test]
 fn both_machines_are_what_they_should_be_and_leak_nothing() {
     let appliance = Appliance::new();
-    appliance.run(&["build", "--target", "gateway.ova", "workstation.ova"]);
-    for (name, limit) in SIZES {
-        let size = fs::metadata(appliance.project.join("out").join(name)).unwrap().len() / 1_000_000;
-        eprintln!("{name}: {size} MB");
-        assert!(size <= limit, "{name} has {size} MB, more than {limit}");
+    appliance.run(&[&["build", "--target"][..], &TARGETS].concat());
+    if is_night("the desktop, and what takes a night") {
+        appliance.run(&["test", "--again"]);
+        appliance.run(&["build", "--target", "veil.ova"]);
+        both_are_in_one_file(&appliance);
+    } else {
+        appliance.run(&[&["test"][..], &ALWAYS].concat());
     }
-    match std::env::var_os("IBUILD_NIGHTLY") {
-        Some(_) => appliance.run(&["test", "--again"]),
-        None => appliance.run(&[&["test"][..], &ALWAYS].concat()),
-    }
+    displays_show_something(&appliance);
     // What belonged to earlier states of the example goes, so that the cache does not grow.
     appliance.run(&["cache", "gc", "--keep", "1", "--wait"]);
+}
+
+/// R40: each package that dpkg calls installed is in one line, and only what the machine made itself is not Debian's.
+fn every_package_has_a_source(appliance: &Appliance, rootfs: &str) {
+    let status = appliance.ask(&["cat", rootfs, "/var/lib/dpkg/status"]);
+    let installed =
+        status.split("\n\n").filter(|text| text.contains("\nStatus: ") && text.contains(" ok installed\n"));
+    let installed: Vec<_> =
+        installed.filter_map(|text| text.trim_start().strip_prefix("Package: ")?.lines().next()).collect();
+    let sources = appliance.ask(&["packages", "sources", rootfs]);
+    let lines: Vec<Vec<_>> = sources.lines().map(|line| line.split('\t').collect()).collect();
+    let mut listed: Vec<_> = lines.iter().flat_map(|line| line[4].split(", ")).collect();
+    listed.sort_unstable();
+    let expected: BTreeSet<_> = installed.iter().copied().collect();
+    assert!(installed.len() > 100 && listed.iter().copied().eq(expected), "{sources}");
+    let unknown: Vec<_> = lines.iter().filter(|line| line[3] == "-").map(|line| line[0]).collect();
+    let own: &[&str] = if rootfs == "workstation" { &["tor"] } else { &[] };
+    assert_eq!(unknown, own);
+    let unnamed = lines.iter().filter(|line| line[2] == "-").count();
+    eprintln!("{rootfs}: {} source packages, {unnamed} of them without a licence's name", lines.len());
+    fs::write(appliance.out(&format!("{rootfs}.sources.tsv")), sources).unwrap();
+}
+
+/// R29b: no file says where the image was made. What only the host knows, no script of the image could look for.
+fn nothing_of_the_host_is_in(appliance: &Appliance, rootfs: &str) {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let mut traces = vec![appliance.project.display().to_string(), appliance.store.display().to_string()];
+    let host = read("/proc/sys/kernel/hostname").trim().to_owned();
+    // A shorter one is a word like any other.
+    traces.extend(Some(host).filter(|name| name.len() > 4));
+    let resolver = read("/etc/resolv.conf");
+    let servers = resolver.lines().filter_map(|line| line.strip_prefix("nameserver "));
+    traces
+        .extend(servers.map(|server| server.trim().to_owned()).filter(|server| !server.starts_with("127.")));
+    let found = files_with(appliance, rootfs, &traces);
+    assert!(found.is_empty(), "{rootfs} has traces of this machine ({traces:?}): {found:?}");
+    // What is there is found.
+    let known = files_with(appliance, rootfs, &["10.152.152.10".to_owned()]);
+    assert!(known.iter().any(|path| path == "/usr/lib/veil/network"), "{known:?}");
+}
+
+/// The files that have one of these words.
+fn files_with(appliance: &Appliance, rootfs: &str, words: &[String]) -> Vec<String> {
+    let search = "grep --recursive --files-with-matches --word-regexp --fixed-strings --devices=skip \
+        --exclude-dir=proc --exclude-dir=sys --exclude-dir=dev --exclude-dir=run";
+    let mut arguments = vec!["shell", rootfs, "--"];
+    arguments.extend(search.split_whitespace());
+    words.iter().for_each(|word| arguments.extend(["-e", word]));
+    arguments.push("/");
+    let output = appliance.ibuild(&arguments).output().unwrap();
+    // 1: there are none.
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// `veil.ova` has the very disks of the single files, which have been booted, and other programs can read it.
+fn both_are_in_one_file(appliance: &Appliance) {
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let unpack = |name: &str| {
+        let place = dir.path().join(name);
+        fs::create_dir(&place).unwrap();
+        let status = Command::new("tar").arg("-xf").arg(appliance.out(name)).arg("-C").arg(&place).status();
+        assert!(status.unwrap().success());
+        place
+    };
+    let together = unpack("veil.ova");
+    for machine in ["gateway", "workstation"] {
+        let disk = format!("{machine}-disk001.vmdk");
+        let single = unpack(&format!("{machine}.ova")).join(&disk);
+        let status = Command::new("cmp").args([&single, &together.join(&disk)]).status().unwrap();
+        assert!(status.success(), "{disk} is another one");
+        let checked = Command::new("qemu-img")
+            .args(["info", "--output=json"])
+            .arg(together.join(&disk))
+            .output()
+            .unwrap();
+        let told: Value = serde_json::from_slice(&checked.stdout).unwrap();
+        assert_eq!((&told["format"], told["virtual-size"].as_u64()), (&Value::from("vmdk"), Some(100 << 30)));
+    }
+    // SHA256(NAME)= DIGEST, which is another order of the words of sha256sum's `--tag`.
+    let manifest = fs::read_to_string(together.join("veil.mf")).unwrap();
+    fs::write(together.join("sums"), manifest.replace("SHA256(", "SHA256 (").replace(")= ", ") = ")).unwrap();
+    let status =
+        Command::new("sha256sum").args(["--check", "--strict", "sums"]).current_dir(&together).status();
+    assert!(status.unwrap().success() && manifest.lines().count() == 3, "{manifest}");
+}
+
+fn displays_show_something(appliance: &Appliance) {
+    for (name, least) in COLOURS {
+        let path = appliance.out("tests").join(name).with_extension("png");
+        // That of the desktop is there if a night has been since the cache was made.
+        if name.starts_with("desktop") && !path.exists() {
+            continue;
+        }
+        let found = png::colours(&fs::read(&path).unwrap());
+        eprintln!("{}: {found} colours", path.display());
+        assert!(found >= least, "{} has {found} colours, and not {least}", path.display());
+    }
+}
+
+#[test]
+fn root_and_an_ordinary_user_make_the_same_files() {
+    if !is_night("two builds from nothing") {
+        return;
+    }
+    let appliance = Appliance::new();
+    appliance.run(&[&["build", "--target"][..], &TARGETS].concat());
+    let root = tempfile::tempdir_in("/var/tmp").unwrap();
+    let user = Ordinary::new(root.path());
+    let by_root = Appliance {
+        project: root.path().join("of-root"),
+        store: root.path().join("store-of-root"),
+        _temporary: None,
+    };
+    let by_user = Appliance {
+        project: user.home().join("veil"),
+        store: user.home().join(".cache/ibuild"),
+        _temporary: None,
+    };
+    for fresh in [&by_root, &by_user] {
+        take_sources(&fresh.project);
+        fs::create_dir_all(&fresh.store).unwrap();
+        copy(&appliance.project.join("ibuild.lock"), &fresh.project.join("ibuild.lock"));
+        copy(&appliance.store.join("packages"), &fresh.store.join("packages"));
+    }
+    user.give(&user.home());
+    let arguments = [&["-C", "veil", "build", "--offline", "--target"][..], &TARGETS].concat();
+    run(user.command(Path::new(IBUILD)).args(&arguments), &arguments);
+    by_root.run(&[&["build", "--offline", "--target"][..], &TARGETS].concat());
+    for target in TARGETS {
+        let digest = |of: &Appliance| {
+            let manifest = fs::read(of.out(&format!("{target}.manifest.json"))).unwrap();
+            serde_json::from_slice::<Value>(&manifest).unwrap()["blake3"].as_str().unwrap().to_owned()
+        };
+        let digests = [&appliance, &by_root, &by_user].map(digest);
+        eprintln!("{target}: {}", digests[0]);
+        assert!(digests.iter().all(|found| *found == digests[0]), "{target}: {digests:?}");
+    }
 }
