@@ -124,7 +124,7 @@ fn unknown_names_have_hints() {
 fn a_plan_needs_no_lock() {
     let sandbox = Sandbox::with_project();
     let plan = sandbox.run(&["plan", "--target", "hello.ova"]).succeeds();
-    assert!(plan.starts_with("run     hello/bootstrap    never built\nmaybe   hello/kernel "), "{plan}");
+    assert!(plan.starts_with("run     hello/bootstrap    never built\nmaybe   hello/boot "), "{plan}");
     assert!(
         plan.ends_with("1 cause, 10 consequences; none of them ran before, so their times are not known\n"),
         "{plan}"
@@ -164,9 +164,9 @@ fn explaining_what_was_never_built() {
          1 cause, 0 consequences\n"
     );
     let target = sandbox.run(&["explain", "hello.ova"]).succeeds();
-    assert!(target.contains("consequence  hello/kernel  waits for `hello/bootstrap`\n"), "{target}");
+    assert!(target.contains("consequence  hello/boot  waits for `hello/bootstrap`\n"), "{target}");
     assert!(target.ends_with("1 cause, 10 consequences\n"), "{target}");
-    let json = sandbox.run(&["explain", "--json", "hello/kernel"]).json();
+    let json = sandbox.run(&["explain", "--json", "hello/boot"]).json();
     assert_eq!(json["stages"][0]["verdict"], "pending");
     assert_eq!(json["causes"][0]["kind"], "never-built");
     assert_eq!(json["consequences"][0]["waits_for"][0], "hello/bootstrap");

@@ -48,6 +48,7 @@ static TEMPLATES: [Template; 1] = [Template {
         file!(0o644, "hello", "ibuild.toml"),
         file!(0o644, "hello", "files/etc/fstab"),
         file!(0o644, "hello", "files/etc/systemd/network/80-dhcp.network"),
+        file!(0o644, "hello", "files/etc/systemd/system.conf.d/50-slow.conf"),
         file!(0o755, "hello", "files/usr/local/bin/greet"),
         file!(0o755, "hello", "scripts/10-hostname"),
         file!(0o755, "hello", "scripts/20-locale"),
