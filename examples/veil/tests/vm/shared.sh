@@ -54,9 +54,11 @@ autologin() { has user ps -o user= -t tty1 && has bash ps -o comm= -t tty1; }
 motd() { [ -f /etc/motd ] && [ ! -L /etc/motd ] && has veil-help cat /etc/motd && has licence cat /etc/motd; }
 kernel_line() { has ipv6.disable=1 cat /proc/cmdline && has "root=UUID=$VEIL_FS_UUID" cat /proc/cmdline && lacks /dev/ cat /proc/cmdline; }
 # htop is in no image.
+# Only an interactive shell asks for suggestions. In a session of its own there is no terminal that it could wait for.
+types() { as_user setsid --wait bash -ic "$1" </dev/null; }
 suggests() {
-    has 'apt install htop' as_user bash -ic htop && lacks update-command-not-found as_user bash -ic htop &&
-        has 'not found' as_user bash -ic no-such-command-anywhere
+    has 'apt install htop' types htop && lacks update-command-not-found types htop &&
+        has 'not found' types no-such-command-anywhere
 }
 # Status 1 is curl's word for a protocol that it may not use.
 scurl_refuses_http() { scurl --max-time 5 http://127.0.0.1/ 2>/dev/null; [ $? = 1 ]; }
