@@ -35,11 +35,11 @@ fn hello_from_its_recipe_to_a_login_prompt() {
     two_builds_at_once_share_their_stages(&world);
     a_killed_build_leaves_nothing(&world, &host, &first);
     without_upstream_all_stages_are_built_again(&world, &first);
-    edits::incremental_images_are_those_of_clean_builds(&world);
     nothing_of_the_build_is_in_the_image(&world);
     all_formats_hold_the_same_disk(&world);
     readers::independent_readers_agree(&world);
     another_machine_around_a_disk_touches_no_grain(&world);
+    edits::incremental_images_are_those_of_clean_builds(&world);
     boots::all_machines_start(&world);
     its_tests_are_done(&world);
     without_root_the_bits_are_the_same(&world, &first);
