@@ -44,6 +44,7 @@ fn row(what: &str, figure: &str, beside: &str) {
 struct Lab {
     root: tempfile::TempDir,
     store: Store,
+    supervisor: Supervisor,
 }
 
 struct Shape {
@@ -55,7 +56,9 @@ impl Lab {
     fn new() -> Self {
         let root = tempfile::tempdir_in("/var/tmp").unwrap();
         let store = Store::open(&root.path().join("store"), RocksIndex::new).unwrap();
-        Self { root, store }
+        let program = env!("CARGO_BIN_EXE_ibuild").into();
+        let init = InitProgram { program, arguments: vec!["__stage-init".to_owned()] };
+        Self { root, store, supervisor: Supervisor::new(init, Cancel::default()) }
     }
 
     fn dir(&self, name: &str) -> PathBuf {
@@ -237,10 +240,10 @@ fn starts(lab: &Lab) {
         lab.stage(&upper, None)
     };
     let mut deep = small.clone();
-    let first = start_and_capture(lab, &small);
+    let [first] = starts_and_captures(lab, [&small]);
     row("start + capture of no change: 2 GB, 40,000 files, ms", &millis(first), "1.00");
     let beside = |what: &str, snapshot: &Snapshot| {
-        let (base, took) = (start_and_capture(lab, &small), start_and_capture(lab, snapshot));
+        let [base, took] = starts_and_captures(lab, [&small, snapshot]);
         let ratio = took.as_secs_f64() / base.as_secs_f64();
         row(&format!("  {what}, ms"), &millis(took), &format!("{ratio:.2}"));
     };
@@ -265,11 +268,20 @@ fn deepen(lab: &Lab, snapshot: &mut Snapshot, length: usize) {
     }
 }
 
-/// The median of 21 times of a stage that runs `true`, everything included but the commit of its facts.
-fn start_and_capture(lab: &Lab, parent: &Snapshot) -> Duration {
-    let mut times: Vec<_> = (0..21).map(|_| one_start(lab, parent)).collect();
-    times.sort();
-    times[times.len() / 2]
+/// The medians of 41 times of a stage that runs `true`, everything included but the commit of its facts. What is compared
+/// runs in turn, so that whatever else the machine does meets all alike.
+fn starts_and_captures<const N: usize>(lab: &Lab, parents: [&Snapshot; N]) -> [Duration; N] {
+    const RUNS: usize = 41;
+    let mut times = [(); N].map(|()| Vec::with_capacity(RUNS));
+    for _ in 0..RUNS {
+        for (times, parent) in times.iter_mut().zip(parents) {
+            times.push(one_start(lab, parent));
+        }
+    }
+    times.map(|mut times| {
+        times.sort();
+        times[RUNS / 2]
+    })
 }
 
 fn one_start(lab: &Lab, parent: &Snapshot) -> Duration {
@@ -278,7 +290,7 @@ fn one_start(lab: &Lab, parent: &Snapshot) -> Duration {
     let upper = run.path().join("upper");
     fs::create_dir(&upper).unwrap();
     let lowers = LayerStore::new(&lab.store).lowers(&parent.layers).unwrap();
-    let ended = supervisor().run(&spec(lab, run.path(), lowers), None, |_| Ok(())).unwrap();
+    let ended = lab.supervisor.run(&spec(lab, run.path(), lowers), None, |_| Ok(())).unwrap();
     assert_eq!(ended.status, 0);
     let trees = TreeStore::new(&lab.store);
     let context = CaptureContext { trees: &trees, epoch: EPOCH, volatile: VolatileList::with(&[]) };
@@ -291,11 +303,6 @@ fn one_start(lab: &Lab, parent: &Snapshot) -> Duration {
 #[track_caller]
 fn assert_same(left: TreeId, right: TreeId) {
     assert_eq!(left, right, "`true` changed something");
-}
-
-fn supervisor() -> Supervisor {
-    let program = env!("CARGO_BIN_EXE_ibuild").into();
-    Supervisor::new(InitProgram { program, arguments: vec!["__stage-init".to_owned()] }, Cancel::default())
 }
 
 fn spec(lab: &Lab, run_dir: &Path, lowers: Vec<String>) -> Spec {

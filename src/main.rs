@@ -32,7 +32,7 @@ const MOUNT_KEEPER: &str = "__mount-keeper";
 fn main() -> ExitCode {
     // Before anything else: init needs a process with one thread.
     if std::env::args_os().nth(1).is_some_and(|word| word == STAGE_INIT) {
-        return ExitCode::from(ibuild::stages::sandbox::init_main() as u8);
+        ibuild::stages::sandbox::init_main();
     }
     if std::env::args().nth(1).is_some_and(|word| word == MOUNT_KEEPER) {
         return commands::keep_mount(&std::env::args().nth(2).unwrap_or_default());

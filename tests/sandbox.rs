@@ -112,6 +112,53 @@ fn time_out_and_cancel_kill_everything() {
     assert!(!host_has("4713"));
 }
 
+/// The processes that this one started and that are inits of stages. One that has ended has no command line.
+fn inits() -> Vec<i32> {
+    let children = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten().map(children).collect::<String>();
+    let is_init = |pid: &i32| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("__stage-init"))
+    };
+    tasks.split_whitespace().map(|pid| pid.parse().unwrap()).filter(is_init).collect()
+}
+
+#[track_caller]
+fn wait_for_inits(count: usize) -> Vec<i32> {
+    for _ in 0..1000 {
+        let found = inits();
+        if found.len() == count {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} inits instead of {count}", inits().len());
+}
+
+#[test]
+fn an_init_is_started_ahead_and_goes_with_its_supervisor() {
+    let mut lab = Lab::new();
+    lab.script("true");
+    let supervisor = lab.supervisor().0;
+    supervisor.get_ready();
+    supervisor.get_ready();
+    let first = wait_for_inits(1);
+    let status = |lab: &Lab| supervisor.run(&lab.spec, None, |_| Ok(())).unwrap().status;
+    assert_eq!(status(&lab), 0);
+    let [spare] = wait_for_inits(1)[..] else { unreachable!() };
+    assert_ne!(first, [spare], "an init runs one stage only");
+    // One that is gone is no reason for a stage to fail.
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(spare), nix::sys::signal::Signal::SIGKILL).unwrap();
+    wait_for_inits(0);
+    let root = lab.root.path();
+    fs::rename(root.join("run"), root.join("before")).unwrap();
+    fs::create_dir_all(root.join("run/upper")).unwrap();
+    lab.script("exit 3");
+    assert_eq!(status(&lab), 3);
+    wait_for_inits(1);
+    drop(supervisor);
+    wait_for_inits(0);
+}
+
 #[test]
 fn the_hosts_mounts_stay_as_they_were() {
     let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();

@@ -275,6 +275,7 @@ impl<'a> Builder<'a> {
     fn make(&self, stage: StageId, inputs: &[&StageOutput]) -> MadeResult<StageOutput, StageError> {
         match self.project.job(stage) {
             Job::Step { name, step } => {
+                self.supervisor.get_ready();
                 let Made { output, keep } = steps::run(self, name, step, &snapshots(inputs))?;
                 Ok(Made { output: StageOutput::Snapshot(output), keep })
             }

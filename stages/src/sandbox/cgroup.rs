@@ -11,7 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -97,9 +97,8 @@ impl Groups {
     }
 
     /// What the only thread of a process writes `0` to in order to be in the groups of version 1, and so all that it starts.
-    pub(super) fn entrances(&self) -> Vec<RawFd> {
-        let legacy = |group: &Group| group.entrance.as_ref().map(AsRawFd::as_raw_fd);
-        self.groups.iter().filter_map(legacy).collect()
+    pub(super) fn entrances(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.groups.iter().filter_map(|group| group.entrance.as_ref().map(AsFd::as_fd))
     }
 
     /// The group of version 2, for a process to be started in, if there is one.

@@ -1,7 +1,8 @@
 //! The stage's init: the only code that runs between the builder and the payload.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
@@ -12,38 +13,55 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, sethostname};
 
 use super::mounts::{SetupResult, failed};
-use super::protocol::{Order, Report, receive, send, send_with_fd};
+use super::protocol::{Given, Order, Report, receive, send, send_with_fds};
 use super::spec::{NetworkSpec, Payload};
 use super::{HOST_NAME, copy, fresh, inject, mounts, network, process};
 
 /// `CLONE_INTO_CGROUP` of linux/sched.h.
 const INTO_CGROUP: u64 = 1 << 33;
-/// The descriptor on which init finds the builder.
-pub(super) const CONTROL_FD: RawFd = 3;
+/// Runs a sandbox to its end and ends the process. To be called first thing in a process that has one thread, was started
+/// by a [`Supervisor`](super::Supervisor), and does nothing else.
+pub fn init_main() -> ! {
+    // Where even the builder cannot be found there is nobody to tell.
+    let status = control().and_then(|mut control| told(&mut control, outer)).unwrap_or(1);
+    end(status)
+}
 
-/// Runs a sandbox to its end and gives the exit status for the process. To be called first thing in a process that has
-/// one thread, was started by a [`Supervisor`](super::Supervisor), and does nothing else.
-pub fn init_main() -> i32 {
-    // SAFETY: the supervisor put the socket there and nothing else in this process knows the number.
-    let mut control = UnixStream::from(unsafe { OwnedFd::from_raw_fd(CONTROL_FD) });
-    match outer(&mut control) {
-        Ok(status) => status,
-        Err(reason) => {
-            // If the builder is gone there is nobody to tell.
-            let _ = send(&mut control, &Report::Failed(reason));
-            1
-        }
-    }
+/// The socket to the builder, which is where input would be, at a place of its own. Nothing else that was open stays so.
+fn control() -> SetupResult<UnixStream> {
+    const FIRST_FREE: RawFd = 3;
+    fresh::close_inherited(FIRST_FREE as u32).map_err(failed("close what was inherited"))?;
+    let stdin = io::stdin();
+    let control = rustix::io::fcntl_dupfd_cloexec(&stdin, FIRST_FREE).map_err(failed("find the builder"))?;
+    let nothing = File::open("/dev/null").map_err(failed("open `/dev/null`"))?;
+    rustix::stdio::dup2_stdin(nothing).map_err(failed("have no input"))?;
+    Ok(control.into())
+}
+
+/// Lets the builder hear why something could not be done.
+fn told(
+    control: &mut UnixStream,
+    work: impl FnOnce(&mut UnixStream) -> SetupResult<i32>,
+) -> SetupResult<i32> {
+    work(control).inspect_err(|reason| {
+        // If the builder is gone there is nobody to tell.
+        let _ = send(control, &Report::Failed(reason.clone()));
+    })
+}
+
+/// Ends the process at once. What the libraries of this program would do first takes longer than an empty stage.
+fn end(status: i32) -> ! {
+    // SAFETY: a system call. Nothing is buffered: init writes to its socket only.
+    unsafe { libc::_exit(status) }
 }
 
 /// Outside the new PID namespace: makes it, and waits for its first process.
 fn outer(control: &mut UnixStream) -> SetupResult<i32> {
     die_with_parent()?;
-    fresh::close_inherited(CONTROL_FD as u32 + 1).map_err(failed("close what was inherited"))?;
-    let (order, group) = receive::<Order>(control)
+    let (order, fds) = receive::<Order>(control)
         .map_err(failed("hear what to do"))?
         .ok_or_else(|| "the builder is gone".to_owned())?;
-    close_on_exec(control)?;
+    let group = accept(&order.given, fds)?;
     let namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
@@ -53,14 +71,30 @@ fn outer(control: &mut UnixStream) -> SetupResult<i32> {
     // SAFETY: this process has one thread.
     match unsafe { fork_into(group.as_ref()) }.map_err(failed("fork"))? {
         ForkResult::Parent { child } => watch(control, child),
-        ForkResult::Child => std::process::exit(match inner(control, &order) {
-            Ok(()) => 0,
-            Err(reason) => {
-                let _ = send(control, &Report::Failed(reason));
-                1
-            }
-        }),
+        ForkResult::Child => {
+            end(told(control, |control| inner(control, &order).map(|()| 0)).unwrap_or(1));
+        }
     }
+}
+
+/// Takes each descriptor for what it is for; gives the control group to start the payload in.
+fn accept(given: &[Given], fds: Vec<OwnedFd>) -> SetupResult<Option<OwnedFd>> {
+    if given.len() != fds.len() {
+        return Err(format!("{} descriptors came instead of {}", fds.len(), given.len()));
+    }
+    let mut group = None;
+    for (given, fd) in given.iter().zip(fds) {
+        match given {
+            Given::Input => rustix::stdio::dup2_stdin(fd).map_err(failed("take over the input"))?,
+            Given::Output => rustix::stdio::dup2_stdout(fd).map_err(failed("take over the output"))?,
+            Given::Error => rustix::stdio::dup2_stderr(fd).map_err(failed("take over the errors"))?,
+            Given::Entrance => {
+                rustix::io::write(fd, b"0").map_err(failed("enter a control group"))?;
+            }
+            Given::Group => group = Some(fd),
+        }
+    }
+    Ok(group)
 }
 
 /// Forks; the child is in the control group from its first moment.
@@ -94,11 +128,6 @@ fn die_with_parent() -> SetupResult {
         .map_err(failed("tie the sandbox to the builder"))
 }
 
-fn close_on_exec(control: &UnixStream) -> SetupResult {
-    rustix::io::fcntl_setfd(control, rustix::io::FdFlags::CLOEXEC)
-        .map_err(failed("prepare the control socket"))
-}
-
 /// Waits for the first process of the namespace, or for the builder to be gone, which kills it.
 fn watch(control: &UnixStream, child: Pid) -> SetupResult<i32> {
     let pid = rustix::process::Pid::from_raw(child.as_raw()).ok_or("fork gave no process")?;
@@ -126,7 +155,7 @@ fn watch(control: &UnixStream, child: Pid) -> SetupResult<i32> {
 }
 
 /// Inside: the first process of the namespace.
-fn inner(control: &mut UnixStream, Order { spec, devices }: &Order) -> SetupResult {
+fn inner(control: &mut UnixStream, Order { spec, devices, .. }: &Order) -> SetupResult {
     die_with_parent()?;
     // The group that it was started in is the root of those that it sees.
     unshare(CloneFlags::CLONE_NEWCGROUP).map_err(failed("make namespaces"))?;
@@ -149,5 +178,5 @@ fn inner(control: &mut UnixStream, Order { spec, devices }: &Order) -> SetupResu
 
 fn hand_out_listener(control: &UnixStream) -> io::Result<()> {
     let listener = network::listen()?;
-    send_with_fd(control, &Report::Listener, &listener.into())
+    send_with_fds(control, &Report::Listener, &[listener.as_fd()])
 }

@@ -12,7 +12,6 @@ mod disk;
 mod error;
 mod fresh;
 mod hierarchy;
-#[expect(clippy::exit, reason = "runs in the stage's init only, a process of its own with one thread")]
 mod init;
 mod inject;
 mod limits;
@@ -28,6 +27,7 @@ mod rights;
 mod seccomp;
 mod spec;
 mod stand_in;
+mod starter;
 mod supervise;
 mod transcript;
 
@@ -37,7 +37,8 @@ pub use limits::{Exceeded, Limits};
 pub(crate) use mounts::OVERLAY_OPTIONS;
 pub use mounts::lower_name;
 pub use spec::{Access, Bind, CopyItem, CopyStyle, Inject, NetworkSpec, Payload, Spec, Stdio};
-pub use supervise::{Cancel, Ended, InitProgram, Supervisor};
+pub use starter::InitProgram;
+pub use supervise::{Cancel, Ended, Supervisor};
 
 /// The machine id that programs see while a stage runs, if the tree has none. The tree keeps an empty file, which makes
 /// systemd choose one at the first boot.

@@ -2,7 +2,7 @@
 //! either of them does.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::cgroup::DeviceFilter;
 use super::spec::Spec;
 
+/// Three for input and output, and one for each of the few hierarchies of control groups.
+const MOST_FDS: usize = 16;
+
 /// From the builder to init: all that it is ever told.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
@@ -19,6 +22,23 @@ pub(super) struct Order {
     pub(super) spec: Spec,
     /// Whether something keeps the payload from opening devices. If nothing does, none can be opened on its disk.
     pub(super) devices: DeviceFilter,
+    /// What the descriptors are for that come with this, in their order.
+    pub(super) given: Vec<Given>,
+}
+
+/// What a descriptor is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Given {
+    /// The payload's standard input, which is nothing otherwise.
+    Input,
+    /// Its standard output.
+    Output,
+    /// Its standard error.
+    Error,
+    /// A file to which a thread writes `0` in order to be in a control group of version 1.
+    Entrance,
+    /// The control group of version 2 that the payload starts in.
+    Group,
 }
 
 /// From init to the builder.
@@ -48,48 +68,58 @@ fn frame(value: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok([&length.to_le_bytes()[..], &json].concat())
 }
 
-/// Sends a value together with a descriptor.
-pub(super) fn send_with_fd(socket: &UnixStream, value: &impl Serialize, fd: &OwnedFd) -> io::Result<()> {
+/// Sends a value together with descriptors, [`MOST_FDS`] at most.
+pub(super) fn send_with_fds(
+    socket: &UnixStream,
+    value: &impl Serialize,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let frame = frame(value)?;
-    let fds = [fd.as_raw_fd()];
+    let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let control = [ControlMessage::ScmRights(&fds)];
-    let sent =
-        sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(&frame)], &control, MsgFlags::empty(), None)?;
+    let sent = sendmsg::<UnixAddr>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(&frame)],
+        &control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
     if sent == frame.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// Receives a value, and the descriptor that may come with it; `None` when the other side is gone.
-pub(super) fn receive<T: DeserializeOwned>(
-    socket: &mut UnixStream,
-) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+/// Receives a value, and the descriptors that come with it; `None` when the other side is gone.
+pub(super) fn receive<T: DeserializeOwned>(socket: &mut UnixStream) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut head = [0; 4];
-    let mut space = nix::cmsg_space!([i32; 1]);
-    let fd = {
+    let mut space = nix::cmsg_space!([RawFd; MOST_FDS]);
+    let fds = {
         let mut buffers = [IoSliceMut::new(&mut head)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_WAITALL;
         let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut buffers, Some(&mut space), flags)?;
         if message.bytes == 0 {
             return Ok(None);
         }
-        received_fd(message.cmsgs()?)
+        received_fds(message.cmsgs()?)
     };
     let mut json = vec![0; u32::from_le_bytes(head) as usize];
     socket.read_exact(&mut json)?;
-    Ok(Some((serde_json::from_slice(&json)?, fd)))
+    Ok(Some((serde_json::from_slice(&json)?, fds)))
 }
 
-fn received_fd(messages: impl Iterator<Item = ControlMessageOwned>) -> Option<OwnedFd> {
+fn received_fds(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {
+    let mut received = Vec::new();
     for message in messages {
         if let ControlMessageOwned::ScmRights(fds) = message {
-            // SAFETY: the kernel has just made this descriptor for us and nobody else knows its number.
-            return fds.first().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) });
+            // SAFETY: the kernel has just made these descriptors for us and nobody else knows their numbers.
+            received.extend(fds.iter().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }));
         }
     }
-    None
+    received
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -97,15 +127,16 @@ mod tests {
         let (mut a, mut b) = UnixStream::pair().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        send_with_fd(&a, &Report::Listener, &listener.into()).unwrap();
+        send_with_fds(&a, &Report::Listener, &[listener.as_fd(), a.as_fd()]).unwrap();
         send(&mut a, &Report::Failed("x".repeat(100_000))).unwrap();
         drop(a);
-        let (report, fd) = receive::<Report>(&mut b).unwrap().unwrap();
+        let (report, mut fds) = receive::<Report>(&mut b).unwrap().unwrap();
         assert!(matches!(report, Report::Listener));
-        assert_eq!(std::net::TcpListener::from(fd.unwrap()).local_addr().unwrap(), address);
-        assert!(
-            matches!(receive(&mut b).unwrap(), Some((Report::Failed(text), None)) if text.len() == 100_000)
-        );
+        assert_eq!(fds.len(), 2);
+        assert_eq!(std::net::TcpListener::from(fds.remove(0)).local_addr().unwrap(), address);
+        drop(fds);
+        let Some((Report::Failed(text), fds)) = receive(&mut b).unwrap() else { panic!("no report") };
+        assert_eq!((text.len(), fds.len()), (100_000, 0));
         assert!(receive::<Report>(&mut b).unwrap().is_none());
     }
 }

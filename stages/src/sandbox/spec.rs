@@ -126,7 +126,7 @@ pub enum CopyStyle {
 /// Where the payload's input and output go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stdio {
-    /// Nothing in, everything out to init's own standard output, which is a log.
+    /// Nothing in, everything out to a log.
     Log,
     /// A person's terminal.
     Terminal,

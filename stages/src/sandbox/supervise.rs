@@ -1,13 +1,10 @@
-//! The builder's side: starts a stage's init, hands out its listener, waits, gives up in time.
+//! The builder's side: tells a stage's init what to do, hands out its listener, waits, gives up in time.
 
 use std::fs::File;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio as StdStdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,19 +14,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::SandboxError;
 use super::cgroup::Groups;
 use super::disk::DiskWatch;
-use super::init::CONTROL_FD;
-use super::protocol::{Order, Report, receive, send, send_with_fd};
+use super::protocol::{Given, Order, Report, receive, send_with_fds};
 use super::spec::{Spec, Stdio};
+use super::starter::{InitProgram, Starter};
 use super::transcript::Transcript;
-
-/// How to start the program that calls [`init_main`](super::init_main) first thing.
-#[derive(Debug, Clone)]
-pub struct InitProgram {
-    /// The program, usually this one.
-    pub program: PathBuf,
-    /// What makes it call `init_main`.
-    pub arguments: Vec<String>,
-}
 
 /// A wish to stop, seen by all sandboxes within a tenth of a second.
 #[derive(Debug, Clone, Default)]
@@ -61,32 +49,40 @@ pub struct Ended {
 /// Runs sandboxes.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
-    init: InitProgram,
+    starter: Arc<Starter>,
     cancel: Cancel,
 }
 
 impl Supervisor {
     /// Starts inits by `init`; gives up when `cancel` says so.
     pub fn new(init: InitProgram, cancel: Cancel) -> Self {
-        Self { init, cancel }
+        Self { starter: Arc::new(Starter::new(init)), cancel }
+    }
+
+    /// Says that there is going to be something to run, so that it begins at once when its time has come.
+    pub fn get_ready(&self) {
+        self.starter.get_ready();
     }
 
     /// Runs a sandbox to its end. `log` receives the payload's output; `serve` gets the listener of a stage that may
     /// reach the proxy, and what it returns lives as long as the payload.
-    ///
-    /// The calling thread has to live as long as the sandbox, and does, because this waits.
     pub fn run<Guard>(
         &self,
         spec: &Spec,
         log: Option<&File>,
         serve: impl FnOnce(TcpListener) -> Result<Guard, SandboxError>,
     ) -> Result<Ended, SandboxError> {
+        let mut running = self.starter.init().map_err(SandboxError::init("start"))?;
         let groups = Groups::make(&spec.limits);
-        let (mut running, transcript) = self.start(spec, log, &groups)?;
+        let transcript = order(&running.control, spec, log, &groups)?;
+        if spec.stdio == Stdio::Log {
+            // Where one stage runs another is likely to follow.
+            self.starter.get_ready();
+        }
         let disk = DiskWatch::new(spec.run_dir.join("upper"), spec.limits.disk);
         let deadline = spec.timeout.map(|timeout| (Instant::now() + timeout, timeout));
         let mut watch = Watch { cancel: &self.cancel, deadline, groups: &groups, disk };
-        let outcome = converse(&mut running.control, spec, &mut watch, serve);
+        let outcome = converse(&mut running.control, &mut watch, serve);
         if outcome.is_ok() {
             running.reap();
         }
@@ -97,74 +93,57 @@ impl Supervisor {
         said.map_err(SandboxError::init("write the log of"))?;
         Ok(ended)
     }
-
-    fn start(
-        &self,
-        spec: &Spec,
-        log: Option<&File>,
-        groups: &Groups,
-    ) -> Result<(Running, Option<Transcript>), SandboxError> {
-        let (control, theirs) = UnixStream::pair().map_err(SandboxError::init("make a socket for"))?;
-        let mut command = Command::new(&self.init.program);
-        command.args(&self.init.arguments).env_clear().current_dir("/");
-        let mut transcript = None;
-        if spec.stdio == Stdio::Log {
-            command.stdin(StdStdio::null()).stdout(StdStdio::null()).stderr(StdStdio::null());
-            if let Some(log) = log {
-                transcript = Some(write_to(log, &mut command).map_err(SandboxError::init("give a log to"))?);
-            }
-        }
-        let (fd, entrances) = (theirs.as_raw_fd(), groups.entrances());
-        // SAFETY: system calls on descriptors that live until `spawn` has returned.
-        unsafe {
-            command.pre_exec(move || {
-                for entrance in &entrances {
-                    rustix::io::write(std::os::fd::BorrowedFd::borrow_raw(*entrance), b"0")?;
-                }
-                // A copy of itself would keep the flag that closes it.
-                if fd == CONTROL_FD {
-                    let theirs = std::os::fd::BorrowedFd::borrow_raw(fd);
-                    return Ok(rustix::io::fcntl_setfd(theirs, rustix::io::FdFlags::empty())?);
-                }
-                if libc::dup2(fd, CONTROL_FD) < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-            });
-        }
-        let child = command.spawn().map_err(SandboxError::init("start"))?;
-        Ok((Running { child, control }, transcript))
-    }
 }
 
-/// Both kinds of output go to the log, in the order in which they come.
-fn write_to(log: &File, command: &mut Command) -> io::Result<Transcript> {
-    let (transcript, writer) = Transcript::begin(log)?;
-    command.stdout(writer.try_clone()?).stderr(writer);
+/// Tells init what to do, and gives it what it needs for that.
+fn order(
+    control: &UnixStream,
+    spec: &Spec,
+    log: Option<&File>,
+    groups: &Groups,
+) -> Result<Option<Transcript>, SandboxError> {
+    let (transcript, output) = match log.filter(|_| spec.stdio == Stdio::Log) {
+        Some(log) => Transcript::begin(log).map(|(transcript, output)| (Some(transcript), Some(output))),
+        None => Ok((None, None)),
+    }
+    .map_err(SandboxError::init("give a log to"))?;
+    let group = groups.unified().map_err(SandboxError::init("limit"))?;
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    let mut given = Vec::new();
+    if spec.stdio == Stdio::Terminal {
+        given.extend([
+            (Given::Input, stdin.as_fd()),
+            (Given::Output, stdout.as_fd()),
+            (Given::Error, stderr.as_fd()),
+        ]);
+    }
+    if let Some(output) = &output {
+        // Both kinds of output go to the log, in the order in which they come.
+        given.extend([(Given::Output, output.as_fd()), (Given::Error, output.as_fd())]);
+    }
+    given.extend(groups.entrances().map(|entrance| (Given::Entrance, entrance)));
+    given.extend(group.as_ref().map(|group| (Given::Group, group.as_fd())));
+    let (given, fds): (Vec<_>, Vec<_>) = given.into_iter().unzip();
+    let order = Order { spec: spec.clone(), devices: groups.devices, given };
+    send_with_fds(control, &order, &fds).map_err(SandboxError::init("talk to"))?;
     Ok(transcript)
 }
 
-/// Tells init what to do and hears what comes of it.
+/// Hears what comes of it.
 fn converse<Guard>(
     control: &mut UnixStream,
-    spec: &Spec,
     watch: &mut Watch<'_>,
     serve: impl FnOnce(TcpListener) -> Result<Guard, SandboxError>,
 ) -> Result<Ended, SandboxError> {
-    let order = Order { spec: spec.clone(), devices: watch.groups.devices };
-    let group = watch.groups.unified().map_err(SandboxError::init("limit"))?;
-    match group {
-        Some(group) => send_with_fd(control, &order, &group),
-        None => send(control, &order),
-    }
-    .map_err(SandboxError::init("talk to"))?;
     let mut serve = Some(serve);
     let mut _guard = None;
     loop {
         watch.wait_readable(control)?;
         match receive::<Report>(control).map_err(SandboxError::init("hear from"))? {
-            Some((Report::Listener, Some(fd))) => {
-                _guard = serve.take().map(|serve| serve(TcpListener::from(fd)));
-            }
-            Some((Report::Listener, None)) => {
-                return Err(SandboxError::Setup("no listener came".to_owned()));
+            Some((Report::Listener, fds)) => {
+                let none = || SandboxError::Setup("no listener came".to_owned());
+                let listener = TcpListener::from(fds.into_iter().next().ok_or_else(none)?);
+                _guard = serve.take().map(|serve| serve(listener));
             }
             Some((Report::Ended { status, survivors }, _)) => {
                 return Ok(Ended { status, survivors, unlimited: watch.groups.unlimited.clone() });
@@ -221,27 +200,5 @@ impl Watch<'_> {
         }
         let ended = outcome?;
         self.disk.count().map(|()| ended)
-    }
-}
-
-/// An init and the socket to it. Dropped before its end, it is told to stop: init kills the sandbox, waits until the last
-/// process is gone, and ends. Killing init itself would leave that to the kernel, a few milliseconds after this returns.
-struct Running {
-    child: Child,
-    control: UnixStream,
-}
-
-impl Running {
-    /// Waits until the namespaces are gone.
-    fn reap(&mut self) {
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // An init that has ended does not hear this, and has nothing left to stop.
-        let _ = self.control.shutdown(std::net::Shutdown::Both);
-        self.reap();
     }
 }
