@@ -17,11 +17,15 @@ pub const LOCAL_FILE: &str = "ibuild.local.toml";
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// Where Debian's archive is fetched from: an address, or several in the order in which they are asked.
-    #[serde(deserialize_with = "addresses")]
+    #[serde(deserialize_with = "texts")]
     pub mirror: Vec<String>,
     /// Where Debian's security archive is fetched from.
-    #[serde(deserialize_with = "addresses")]
+    #[serde(deserialize_with = "texts")]
     pub security_mirror: Vec<String>,
+    /// Files with certificates of authorities that are believed besides those of the machine, for mirrors that speak
+    /// https. Relative ones are beside the recipe.
+    #[serde(deserialize_with = "paths")]
+    pub ca: Vec<PathBuf>,
     /// Stages at a time.
     pub jobs: Option<NonZeroUsize>,
     /// Where everything is remembered.
@@ -40,24 +44,30 @@ fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ByteSize>, D::Error
     size.map(Some)
 }
 
-/// One address need not be written as a list.
-fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "an address, or a list of addresses")]
-    enum Addresses {
-        One(String),
-        Several(Vec<String>),
-    }
-    Ok(match Addresses::deserialize(from)? {
-        Addresses::One(address) => vec![address],
-        Addresses::Several(addresses) => addresses,
+/// One text need not be written as a list.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a text, or a list of texts")]
+enum Texts {
+    One(String),
+    Several(Vec<String>),
+}
+
+fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(match Texts::deserialize(from)? {
+        Texts::One(text) => vec![text],
+        Texts::Several(texts) => texts,
     })
+}
+
+fn paths<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+    Ok(texts(from)?.into_iter().map(PathBuf::from).collect())
 }
 
 impl Settings {
     /// The mirrors that are set.
     pub fn mirrors(&self) -> MirrorOverride {
-        MirrorOverride { main: self.mirror.clone(), security: self.security_mirror.clone() }
+        let (main, security) = (self.mirror.clone(), self.security_mirror.clone());
+        MirrorOverride { main, security, ca: self.ca.clone() }
     }
 
     /// The settings beside a recipe; none if there is no file.
@@ -68,9 +78,11 @@ impl Settings {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", path.display())),
         };
-        toml::from_str(&text).map_err(|e| {
+        let mut settings: Self = toml::from_str(&text).map_err(|e| {
             let message = e.to_string();
-            crate::failure::UsageError::new(format!("`{LOCAL_FILE}`: {}", message.trim_end())).into()
-        })
+            crate::failure::UsageError::new(format!("`{LOCAL_FILE}`: {}", message.trim_end()))
+        })?;
+        settings.ca.iter_mut().for_each(|path| *path = dir.join(&*path));
+        Ok(settings)
     }
 }

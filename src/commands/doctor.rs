@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use ibuild::stages::disk::tool::{FoundTool, Tool, ToolDirs, ToolError, Version};
 use ibuild::stages::machine::{Accelerator, Ovmf, Qemu};
-use ibuild::stages::packages::{DEBIAN_KEYRING, MirrorOverride, Mirrors};
+use ibuild::stages::packages::{DEBIAN_KEYRING, MirrorOverride, Mirrors, PackageError};
 use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
 
@@ -230,11 +230,9 @@ impl Host {
     /// The address is only named, not asked.
     fn mirror(&self) -> Check {
         let check = |found: String| Check::ok("mirror", "packages", Need::Build, found);
-        match Mirrors::of_host(&self.mirrors) {
-            Ok(mirrors) => {
-                let all = mirrors.main.iter().chain(&mirrors.security).map(ToString::to_string);
-                check(all.collect::<Vec<_>>().join(" and "))
-            }
+        let usable = |mirrors: Mirrors| mirrors.check().map(|()| mirrors).map_err(PackageError::from);
+        match Mirrors::of_host(&self.mirrors).and_then(usable) {
+            Ok(mirrors) => check(mirrors.all().map(ToString::to_string).collect::<Vec<_>>().join(" and ")),
             Err(error) => {
                 let hint = error.hint().unwrap_or_else(|| "set `mirror` in ibuild.local.toml".to_owned());
                 check(error.to_string()).bad(State::Missing, hint)

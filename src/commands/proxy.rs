@@ -40,7 +40,7 @@ pub fn run(global: &Global, args: &ProxyArgs) -> Result<ExitCode> {
     let log = Arc::new(Log(statistics));
     let _serving = Proxy::new(&fetcher).serve_live(listener, live, log)?;
     if !global.quiet {
-        let all = mirrors.main.iter().chain(&mirrors.security).map(ToString::to_string);
+        let all = mirrors.all().map(ToString::to_string);
         eprintln!("serves  {}", all.collect::<Vec<_>>().join(", "));
         eprintln!("listens at http://{address}");
     }

@@ -104,6 +104,7 @@ impl<'s> Archives<'s> {
         MirrorOverride {
             main: or_recipe(&self.options.mirrors.main, |a| &a.mirror),
             security: or_recipe(&self.options.mirrors.security, |a| &a.security_mirror),
+            ca: self.options.mirrors.ca.clone(),
         }
     }
 

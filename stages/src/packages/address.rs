@@ -26,9 +26,15 @@ impl Addresses {
     }
 
     /// The archive that a decoded path of a host is in, and the path under its base.
-    pub(super) fn find<'p>(&self, host: &str, port: u16, path: &'p str) -> Option<(Base, &'p str)> {
+    /// At its usual port an archive is the same by http and by https, so only another port is named.
+    pub(super) fn find<'p>(
+        &self,
+        host: &str,
+        unusual_port: Option<u16>,
+        path: &'p str,
+    ) -> Option<(Base, &'p str)> {
         self.0.iter().find_map(|(url, base)| {
-            let is_host = url.address() == (host.trim_start_matches('[').trim_end_matches(']'), port);
+            let is_host = url.host() == host && url.unusual_port() == unusual_port;
             let under = path.strip_prefix(url.path().trim_end_matches('/'))?.strip_prefix('/')?;
             is_host.then_some((*base, under))
         })

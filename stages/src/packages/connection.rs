@@ -12,10 +12,12 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, HeaderMap, HeaderValue, LOCATION, RANGE, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::url::{Url, UrlError};
+use super::tls::{AuthorityError, CertificateFault, Tls};
+use super::url::{Scheme, Url, UrlError};
 
 const REDIRECTS: usize = 5;
 
@@ -28,6 +30,10 @@ pub(super) enum ConnectError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Http(#[from] hyper::Error),
+    #[error("the certificate of `{host}` is not accepted: {fault}")]
+    Certificate { host: String, fault: CertificateFault },
+    #[error(transparent)]
+    Authorities(#[from] AuthorityError),
     #[error("no answer within {} seconds", .0.as_secs())]
     Stalled(Duration),
     #[error("it redirects to an address that cannot be used")]
@@ -36,15 +42,19 @@ pub(super) enum ConnectError {
     RedirectLoop,
 }
 
-/// Open connections by host and port.
+/// Whom a connection is to: host and port, and how they are spoken to.
+type Peer = (Scheme, String, u16);
+
+/// Open connections by whom they are to.
 pub(super) struct Connections {
-    open: Mutex<HashMap<(String, u16), Vec<Sender>>>,
+    open: Mutex<HashMap<Peer, Vec<Sender>>>,
     stall: Duration,
+    tls: Tls,
 }
 
 impl Connections {
-    pub(super) fn new(stall: Duration) -> Self {
-        Self { open: Mutex::default(), stall }
+    pub(super) fn new(stall: Duration, tls: Tls) -> Self {
+        Self { open: Mutex::default(), stall, tls }
     }
 
     /// Asks for a file from byte `start` on. The response is the final one, whatever its status.
@@ -77,8 +87,18 @@ impl Connections {
                 answered => return answered,
             }
         }
-        let sender = self.within(connect(url)).await?;
+        let sender = self.within(self.connect(url)).await?;
         self.send(sender, url, headers).await
+    }
+
+    async fn connect(&self, url: &Url) -> Result<Sender, ConnectError> {
+        let (host, port) = url.address();
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        match url.scheme() {
+            Scheme::Http => converse(stream).await,
+            Scheme::Https => converse(self.tls.secure(host, stream).await?).await,
+        }
     }
 
     async fn send(
@@ -111,14 +131,14 @@ impl Connections {
     }
 }
 
-fn key(url: &Url) -> (String, u16) {
+fn key(url: &Url) -> Peer {
     let (host, port) = url.address();
-    (host.to_owned(), port)
+    (url.scheme(), host.to_owned(), port)
 }
 
-async fn connect(url: &Url) -> Result<Sender, ConnectError> {
-    let stream = TcpStream::connect(url.address()).await?;
-    stream.set_nodelay(true)?;
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<Sender, ConnectError> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with its sender; what went wrong is told to whoever waits for the response.
     tokio::spawn(async { drop(connection.await) });

@@ -10,6 +10,7 @@ use super::index::IndexError;
 use super::lock::LockError;
 use super::mirror::MirrorError;
 use super::release::ReleaseError;
+use super::tls::AuthorityError;
 use super::verify::VerifyError;
 use super::{Base, Name, Timestamp};
 
@@ -45,6 +46,9 @@ pub enum PackageError {
     /// No mirror is known.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
+    /// Mirrors are to be fetched from by https, and nobody's certificate can be judged.
+    #[error(transparent)]
+    Authorities(#[from] AuthorityError),
     /// The lock cannot be used.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -176,6 +180,7 @@ impl PackageError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Mirror(error) => Some(error.hint()),
+            Self::Authorities(error) => Some(error.hint().to_owned()),
             Self::Lock(error) => Some(error.hint()),
             Self::Fetch(error) => error.hint(),
             Self::Verify { source, .. } => Some(source.hint().to_owned()),

@@ -21,6 +21,7 @@ use super::download::Download;
 use super::handed_out::HandedOut;
 use super::kept::Kept;
 use super::mirror::Mirrors;
+use super::tls::{Authorities, AuthorityError, CertificateFault, Tls};
 use super::view::ArchiveFile;
 use super::{Base, PackageError, Url};
 
@@ -97,6 +98,17 @@ pub enum FetchReason {
     /// The mirror cannot be reached, or the connection broke.
     #[error("the mirror cannot be reached: {0}")]
     Unreachable(String),
+    /// Whoever answers cannot show that it is the host.
+    #[error("the certificate of `{host}` is not accepted: {fault}")]
+    Certificate {
+        /// Who was meant.
+        host: String,
+        /// What is wrong with it.
+        fault: CertificateFault,
+    },
+    /// Nobody's certificate can be judged.
+    #[error(transparent)]
+    Authorities(AuthorityError),
     /// The mirror sent something else.
     #[error("the mirror sent other bytes than the archive's signed indices name: {0}")]
     WrongBytes(String),
@@ -132,7 +144,11 @@ impl FetchReason {
 
 impl From<ConnectError> for FetchReason {
     fn from(error: ConnectError) -> Self {
-        Self::unreachable(&error)
+        match error {
+            ConnectError::Certificate { host, fault } => Self::Certificate { host, fault },
+            ConnectError::Authorities(error) => Self::Authorities(error),
+            error => Self::unreachable(&error),
+        }
     }
 }
 
@@ -145,12 +161,14 @@ impl From<CacheError> for FetchReason {
 impl FetchError {
     /// What to do about it, where there is something to do.
     pub fn hint(&self) -> Option<String> {
-        let hint = match self.reason {
+        let hint = match &self.reason {
             FetchReason::Offline => "build once without `--offline`",
             FetchReason::NotFound(_) => {
                 "the mirror may have moved on: run `ibuild update`, or try another `mirror`"
             }
             FetchReason::Status(_) | FetchReason::Unreachable(_) => "try again, or try another `mirror`",
+            FetchReason::Certificate { fault, .. } => fault.hint(),
+            FetchReason::Authorities(error) => error.hint(),
             FetchReason::WrongBytes(_) => {
                 "the mirror may be in the middle of an update: try again, or another `mirror`"
             }
@@ -202,7 +220,7 @@ impl Fetcher {
             .enable_all()
             .build()
             .map_err(PackageError::Threads)?;
-        let connections = Connections::new(patience.stall);
+        let connections = Connections::new(patience.stall, tls(&upstream)?);
         let (running, handed_out) = Default::default();
         let store = store.packages();
         let kept = Kept::new(store.clone());
@@ -246,6 +264,16 @@ impl Fetcher {
     pub(super) fn handle(&self) -> &Handle {
         self.runtime.handle()
     }
+}
+
+/// Where something is fetched by https for sure, it is known at once whether that is possible.
+fn tls(upstream: &Upstream) -> Result<Tls, AuthorityError> {
+    let Upstream::Mirrors(mirrors) = upstream else { return Ok(Tls::new(Authorities::of_host(&[]))) };
+    let tls = Tls::new(mirrors.authorities.clone());
+    if mirrors.need_tls() {
+        tls.check()?;
+    }
+    Ok(tls)
 }
 
 async fn join_next(running: &mut JoinSet<Result<(), FetchError>>) -> Result<(), FetchError> {

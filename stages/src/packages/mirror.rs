@@ -1,9 +1,10 @@
 //! Where to fetch from: the host's own mirrors, as its apt is configured, or others in the order in which they are to be
 //! asked. Never part of a key, because whatever a mirror sends is judged by its digest.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::url::{Url, UrlError};
+use super::tls::{Authorities, AuthorityError};
+use super::url::{Scheme, Url, UrlError};
 use super::{Base, PackageError, deb822};
 
 /// Addresses to fetch from, those to be asked first in front. There is at least one of each kind.
@@ -13,15 +14,19 @@ pub struct Mirrors {
     pub main: Vec<Url>,
     /// Of the security updates.
     pub security: Vec<Url>,
+    /// Whose certificates are believed of those that speak https.
+    pub authorities: Authorities,
 }
 
-/// Addresses that the user has set, which win over everything. None means the host's own.
+/// What the user has set about mirrors. It wins over everything; where nothing is set, the host's own mirrors are taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MirrorOverride {
     /// Of the archive.
     pub main: Vec<String>,
     /// Of the security updates.
     pub security: Vec<String>,
+    /// Files with certificates of authorities that are believed besides the host's own.
+    pub ca: Vec<PathBuf>,
 }
 
 /// One file of apt's configuration of sources.
@@ -61,6 +66,21 @@ impl Mirrors {
         }
     }
 
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Url> {
+        self.main.iter().chain(&self.security)
+    }
+
+    /// Whether any of them is reached through TLS.
+    pub(super) fn need_tls(&self) -> bool {
+        self.all().any(|url| url.scheme() == Scheme::Https)
+    }
+
+    /// Whether this machine has what is needed to fetch from them.
+    pub fn check(&self) -> Result<(), AuthorityError> {
+        if self.need_tls() { self.authorities.check() } else { Ok(()) }
+    }
+
     /// The mirrors of the machine we are on.
     pub fn of_host(wishes: &MirrorOverride) -> Result<Self, PackageError> {
         Ok(Self::detect(&read_sources(Path::new("/etc/apt"))?, wishes)?)
@@ -72,6 +92,7 @@ impl Mirrors {
         Ok(Self {
             main: choose(Base::Main, &wishes.main, &sources)?,
             security: choose(Base::Security, &wishes.security, &sources)?,
+            authorities: Authorities::of_host(&wishes.ca),
         })
     }
 }
@@ -245,16 +266,21 @@ mod tests {
     }
 
     #[test]
-    fn https_needs_a_decision() {
+    fn https_is_as_good() {
+        let text = "deb https://lan.example/debian trixie main\n";
+        check(&[("sources.list", text)], "https://lan.example/debian", CANONICAL.1);
+    }
+
+    #[test]
+    fn wishes_win() {
         let file = SourcesFile {
             path: "/etc/apt/sources.list".to_owned(),
-            text: "deb https://deb.debian.org/debian trixie main\n".to_owned(),
+            text: "deb http://me@deb.debian.org/debian trixie main\n".to_owned(),
         };
         let error = Mirrors::detect(std::slice::from_ref(&file), &MirrorOverride::default()).unwrap_err();
         assert!(error.to_string().contains("`/etc/apt/sources.list`"), "{error}");
-        assert!(error.hint().contains("set `mirror`"), "{}", error.hint());
-        let main = ["http://lan.example/debian", "http://far.example/debian"];
-        let wish = MirrorOverride { main: main.map(str::to_owned).to_vec(), security: Vec::new() };
+        let main = ["http://lan.example/debian", "https://far.example/debian"];
+        let wish = MirrorOverride { main: main.map(str::to_owned).to_vec(), ..MirrorOverride::default() };
         let mirrors = Mirrors::detect(&[file], &wish).unwrap();
         assert_eq!(addresses(&mirrors.main), main.join(" "));
     }

@@ -73,9 +73,11 @@ impl From<FetchError> for Problem {
         // apt tries again after 502 and 503, but not after 404.
         let status = match error.reason {
             FetchReason::NotFound(_) | FetchReason::Offline => StatusCode::NOT_FOUND,
-            FetchReason::WrongBytes(_) | FetchReason::TooLarge(_) => StatusCode::BAD_GATEWAY,
+            FetchReason::WrongBytes(_) | FetchReason::TooLarge(_) | FetchReason::Certificate { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
             FetchReason::Status(_) | FetchReason::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            FetchReason::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            FetchReason::Store(_) | FetchReason::Authorities(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
         Self::new(status, format_args!("{error}: {}{hint}", error.reason))

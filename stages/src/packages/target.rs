@@ -4,8 +4,8 @@ use std::fmt;
 
 use hyper::{Method, Uri};
 
-use super::Base;
 use super::address::Addresses;
+use super::{Base, Scheme};
 
 /// A file under the canonical address of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,8 @@ impl Target {
         if !path.trim_start_matches('/').contains('/') {
             return Err(bad_path());
         }
-        let found = addresses.find(&host.to_ascii_lowercase(), uri.port_u16().unwrap_or(80), &path);
+        let port = uri.port_u16().filter(|port| *port != Scheme::Http.port());
+        let found = addresses.find(&host.to_ascii_lowercase(), port, &path);
         let (base, file) = found.ok_or_else(|| Refusal::Host(host_of(uri)))?;
         let is_plain = |part: &str| !matches!(part, "" | "." | "..");
         if !file.split('/').all(is_plain) {
@@ -87,7 +88,7 @@ fn decode(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packages::Mirrors;
+    use crate::packages::{Authorities, Mirrors};
 
     fn get(uri: &str) -> Result<Target, Refusal> {
         Target::parse(&Method::GET, &uri.parse().unwrap(), &Addresses::canonical())
@@ -109,7 +110,8 @@ mod tests {
         let mirror = |text: &str| vec![text.parse().unwrap()];
         let mirrors = Mirrors {
             main: mirror("http://Lan.example:8080/pub/debian/"),
-            security: mirror("http://[::1]/sec"),
+            security: mirror("https://[::1]/sec"),
+            authorities: Authorities::of_host(&[]),
         };
         let addresses = Addresses::canonical().with(&mirrors);
         let get = |uri: &str| Target::parse(&Method::GET, &uri.parse().unwrap(), &addresses);

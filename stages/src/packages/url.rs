@@ -1,11 +1,39 @@
-//! Addresses of mirrors: plain http, because the signature chain protects the content and not the channel.
+//! Addresses of mirrors. Plain http is as good as https: the signature chain protects the content and not the channel.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// An http address.
+/// How a server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Through TLS.
+    Https,
+}
+
+impl Scheme {
+    /// What stands before `://`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port where none is named.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// An http or https address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Url {
+    scheme: Scheme,
     host: String,
     port: u16,
     /// Starts with a slash, or is empty; does not end with one.
@@ -15,11 +43,8 @@ pub struct Url {
 /// Why a text is not an address that can be fetched from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// TLS is not spoken here.
-    #[error("`{0}` is an https address, and mirrors are fetched from by http only")]
-    Https(String),
-    /// Anything else that is not http.
-    #[error("`{0}` is not an http address")]
+    /// Another scheme, or none.
+    #[error("`{0}` is not an http or https address")]
     NotHttp(String),
     /// No host, a bad port, or a user name.
     #[error("`{0}` has no usable host")]
@@ -32,23 +57,27 @@ pub enum UrlError {
 impl UrlError {
     /// What to do about it.
     pub fn hint(&self) -> String {
-        match self {
-            Self::Https(_) => {
-                "set `mirror` to an http address; every file is checked against Debian's signatures"
-                    .to_owned()
-            }
-            _ => "an address looks like `http://deb.debian.org/debian`".to_owned(),
-        }
+        "an address looks like `http://deb.debian.org/debian`".to_owned()
     }
 }
 
 impl Url {
     /// The host, as it stands in the `Host` header.
     pub fn authority(&self) -> String {
-        match self.port {
-            80 => self.host.clone(),
-            port => format!("{}:{port}", self.host),
+        match self.unusual_port() {
+            None => self.host.clone(),
+            Some(port) => format!("{}:{port}", self.host),
         }
+    }
+
+    /// How to speak to the host.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The port, if it is not the usual one.
+    pub fn unusual_port(&self) -> Option<u16> {
+        Some(self.port).filter(|port| *port != self.scheme.port())
     }
 
     /// Host and port to connect to.
@@ -101,28 +130,28 @@ impl FromStr for Url {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.starts_with("https://") {
-            return Err(UrlError::Https(text.to_owned()));
-        }
-        let rest = text.strip_prefix("http://").ok_or_else(|| UrlError::NotHttp(text.to_owned()))?;
+        let with = |scheme: Scheme| Some((scheme, text.strip_prefix(scheme.name())?.strip_prefix("://")?));
+        let found = with(Scheme::Http).or_else(|| with(Scheme::Https));
+        let (scheme, rest) = found.ok_or_else(|| UrlError::NotHttp(text.to_owned()))?;
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let bad_host = || UrlError::Host(text.to_owned());
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| bad_host())?),
-            _ => (authority, 80),
+            _ => (authority, scheme.port()),
         };
         let may_stand = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
         if host.is_empty() || !host.chars().all(may_stand) {
             return Err(bad_host());
         }
         check_path(path)?;
-        Ok(Self { host: host.to_ascii_lowercase(), port, path: path.trim_end_matches('/').to_owned() })
+        let path = path.trim_end_matches('/').to_owned();
+        Ok(Self { scheme, host: host.to_ascii_lowercase(), port, path })
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.path)
+        write!(f, "{}://{}{}", self.scheme.name(), self.authority(), self.path)
     }
 }
 
@@ -142,10 +171,21 @@ mod tests {
     }
 
     #[test]
+    fn two_schemes() {
+        let url: Url = "https://Mirror.example/debian/".parse().unwrap();
+        assert_eq!((url.scheme(), url.address()), (Scheme::Https, ("mirror.example", 443)));
+        assert_eq!(url.join("x").to_string(), "https://mirror.example/debian/x");
+        let url: Url = "https://mirror.example:80/x".parse().unwrap();
+        assert_eq!((url.authority().as_str(), url.unusual_port()), ("mirror.example:80", Some(80)));
+        assert_eq!("http://mirror.example:443".parse::<Url>().unwrap().authority(), "mirror.example:443");
+    }
+
+    #[test]
     fn not_addresses() {
         let error = |text: &str| text.parse::<Url>().unwrap_err();
-        assert!(matches!(error("https://deb.debian.org/debian"), UrlError::Https(_)));
-        assert!(matches!(error("ftp://deb.debian.org"), UrlError::NotHttp(_)));
+        for bad in ["ftp://deb.debian.org", "httpx://deb.debian.org", "https:deb.debian.org", "//deb"] {
+            assert!(matches!(error(bad), UrlError::NotHttp(_)), "{bad}");
+        }
         for bad in ["http:///debian", "http://me:secret@host/", "http://host:port/", "http://a b/"] {
             assert!(matches!(error(bad), UrlError::Host(_)), "{bad}");
         }
@@ -156,7 +196,10 @@ mod tests {
         let url: Url = "http://a/debian".parse().unwrap();
         assert_eq!(url.follow("/x/y").unwrap().to_string(), "http://a/x/y");
         assert_eq!(url.follow("http://b/z").unwrap().to_string(), "http://b/z");
-        assert!(matches!(url.follow("https://b/z"), Err(UrlError::Https(_))));
+        let secure = url.follow("https://b/z").unwrap();
+        assert_eq!((secure.scheme(), secure.follow("/y").unwrap().scheme()), (Scheme::Https, Scheme::Https));
+        assert_eq!(secure.follow("http://b/z").unwrap().to_string(), "http://b/z");
+        assert!(matches!(url.follow("ftp://b/z"), Err(UrlError::NotHttp(_))));
         assert!(matches!(url.follow("/not a path"), Err(UrlError::Path(_))));
         assert!(matches!(url.follow("http://b/not a path"), Err(UrlError::Path(_))));
     }

@@ -88,7 +88,7 @@ fn lasting_troubles_are_told() {
         told(Reply::Redirect("/debian/f".to_owned()), 15),
         "the mirror cannot be reached: it redirects without end"
     );
-    assert!(told(Reply::Redirect("https://x/".to_owned()), 3).contains("an https address"));
+    assert!(told(Reply::Redirect("ftp://x/".to_owned()), 3).contains("not an http or https address"));
 }
 
 #[test]

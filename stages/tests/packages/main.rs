@@ -10,5 +10,7 @@ mod fetch;
 mod interleavings;
 mod live;
 mod proxy;
+mod secure;
 mod signed;
+mod tls;
 mod upstream;

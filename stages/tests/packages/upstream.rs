@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ibuild_stages::packages::{Mirrors, Url};
+use ibuild_stages::packages::{Authorities, Mirrors, Url};
 
 /// What the fake does with one request.
 #[derive(Debug, Clone)]
@@ -89,8 +89,16 @@ impl FakeUpstream {
         format!("http://127.0.0.1:{}/{path}", self.port).parse().unwrap()
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn mirrors(&self) -> Mirrors {
-        Mirrors { main: vec![self.url("debian")], security: vec![self.url("debian-security")] }
+        Mirrors {
+            main: vec![self.url("debian")],
+            security: vec![self.url("debian-security")],
+            authorities: Authorities::of_host(&[]),
+        }
     }
 
     pub fn seen(&self, path: &str) -> Vec<Seen> {
