@@ -15,7 +15,7 @@ use super::evidence::debs_among;
 use super::shell::FailedState;
 use super::space::Watch;
 use super::{StageError, logs};
-use crate::packages::{APT_CONF_PATH, StageFetches, apt_conf};
+use crate::packages::{APT_CONF_PATH, CA_PATH, StageFetches, StageTls, apt_conf};
 use crate::recipe::{ArchiveName, EnvName, Limits, Network, Step};
 use crate::sandbox::{
     self, Access, Bind, Ended, Inject, NetworkSpec, PROXY_PORT, Payload, SandboxError, Spec, Stdio,
@@ -101,13 +101,15 @@ impl Changeroot {
     pub(super) fn run(self, builder: &Builder<'_>, stage: &str, work: Work<'_>) -> Result<Self, StageError> {
         let (log, log_path) = builder.logs().create(stage)?;
         let program = work.program.clone();
-        let spec = self.spec(builder, &work)?;
+        let lifetime = work.timeout.unwrap_or(LONGEST);
+        let tls = work.archive.map(|_| StageTls::new(lifetime)).transpose()?;
+        let spec = self.spec(builder, &work, tls.as_ref())?;
         let view = work.archive.map(|archive| builder.archives().view(archive)).transpose()?;
         let proxy = view.is_some().then(|| builder.archives().proxy()).transpose()?;
         let asked = OnceLock::<Arc<StageFetches>>::new();
-        let serve = |listener| match proxy.as_ref().zip(view.clone()) {
-            Some((proxy, view)) => {
-                let serving = proxy.serve(listener, stage, view).map_err(SandboxError::serve)?;
+        let serve = |listener| match proxy.as_ref().zip(view.clone()).zip(tls.clone()) {
+            Some(((proxy, view), tls)) => {
+                let serving = proxy.serve(listener, stage, view, tls).map_err(SandboxError::serve)?;
                 asked.get_or_init(|| serving.fetches());
                 Ok(Some(serving))
             }
@@ -148,16 +150,21 @@ impl Changeroot {
         }
     }
 
-    fn spec(&self, builder: &Builder<'_>, work: &Work<'_>) -> Result<Spec, StageError> {
+    fn spec(
+        &self,
+        builder: &Builder<'_>,
+        work: &Work<'_>,
+        tls: Option<&StageTls>,
+    ) -> Result<Spec, StageError> {
         let from = work.from.map(|from| lower_names(builder, from)).transpose()?.unwrap_or_default();
-        let network = if work.archive.is_some() { NetworkSpec::Proxy } else { NetworkSpec::Isolated };
+        let network = if tls.is_some() { NetworkSpec::Proxy } else { NetworkSpec::Isolated };
         Ok(Spec {
             layers_dir: builder.store().layout().layers(),
             lowers: self.lowers.clone(),
             run_dir: self.run.path().to_owned(),
             binds: work.binds.clone(),
             from,
-            inject: injections(network),
+            inject: injections(tls),
             network,
             env: work.env.clone(),
             payload: work.payload.clone(),
@@ -229,14 +236,16 @@ pub(super) fn machine_limits(limits: &Limits) -> sandbox::Limits {
 }
 
 /// What every stage sees and no snapshot has.
-fn injections(network: NetworkSpec) -> Vec<Inject> {
+fn injections(tls: Option<&StageTls>) -> Vec<Inject> {
     let mut files = vec![Inject {
         path: "/usr/sbin/policy-rc.d".into(),
         content: "#!/bin/sh\n# No services are started while an image is built.\nexit 101\n".to_owned(),
         mode: 0o755,
     }];
-    if network == NetworkSpec::Proxy {
-        files.push(Inject { path: APT_CONF_PATH.into(), content: apt_conf(PROXY_PORT), mode: 0o644 });
+    if let Some(tls) = tls {
+        let readable = |path: &str, content| Inject { path: path.into(), content, mode: 0o644 };
+        files.push(readable(APT_CONF_PATH, apt_conf(PROXY_PORT)));
+        files.push(readable(CA_PATH, tls.authority().to_owned()));
     }
     files
 }

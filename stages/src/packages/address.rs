@@ -1,5 +1,7 @@
 //! The addresses under which clients may know an archive.
 
+use std::collections::BTreeSet;
+
 use super::mirror::Mirrors;
 use super::{Base, Url};
 
@@ -15,6 +17,11 @@ impl Addresses {
         let url = |host, base: Base| format!("http://{host}/{}", base.directory()).parse();
         let all = Base::ALL.into_iter().flat_map(|base| hosts(base).map(|host| (url(host, base), base)));
         Self(all.map(|(url, base)| (url.expect("canonical addresses are addresses"), base)).collect())
+    }
+
+    /// The hosts among them, each once.
+    pub(super) fn hosts(&self) -> BTreeSet<String> {
+        self.0.iter().map(|(url, _)| url.host().to_owned()).collect()
     }
 
     /// Also those of mirrors: a client that names one of them means the same archive.

@@ -1,13 +1,19 @@
-//! What apt inside a stage is told, in a file that is mounted over its configuration and never part of an image.
+//! What apt inside a stage is told, in files that are there while the stage runs and never part of an image.
 
-/// The path at which the file has to be mounted: last in order, so that it wins.
+/// Where the configuration has to be: last in order, so that it wins.
 pub const APT_CONF_PATH: &str = "/etc/apt/apt.conf.d/zz-ibuild";
+
+/// Where the certificate has to be of whoever answers for the archive by https. It differs with every run. So it is where nothing
+/// is captured, and not in `/run/ibuild`, which scripts copy from.
+pub const CA_PATH: &str = "/run/ibuild-ca.pem";
 
 /// The text of the configuration for a proxy that listens on `port` of the stage's loopback interface.
 pub fn apt_conf(port: u16) -> String {
     format!(
         r#"// Written by ibuild for the time of a build.
 Acquire::http::Proxy "http://127.0.0.1:{port}";
+Acquire::https::Proxy "http://127.0.0.1:{port}";
+Acquire::https::CaInfo "{CA_PATH}";
 Acquire::Retries "3";
 // The archive is frozen: there is nothing to patch up to, and its date says nothing about its trust.
 // ibuild has verified the same signatures, and apt verifies them again.
@@ -27,6 +33,6 @@ mod tests {
 
     #[test]
     fn the_port_is_in_it() {
-        assert!(apt_conf(3142).contains("\"http://127.0.0.1:3142\";"));
+        assert_eq!(apt_conf(3142).matches("\"http://127.0.0.1:3142\";").count(), 2);
     }
 }

@@ -43,6 +43,9 @@ pub enum PackageError {
     /// A stage's socket cannot be served.
     #[error("cannot listen on the socket of the stage")]
     Listen(#[source] io::Error),
+    /// The certificates of a stage cannot be made.
+    #[error("cannot make the certificates by which a stage is answered")]
+    StageTls(#[source] rcgen::Error),
     /// No mirror is known.
     #[error(transparent)]
     Mirror(#[from] MirrorError),

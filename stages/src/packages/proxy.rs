@@ -4,8 +4,8 @@
 //! One task for each connection, on the threads of a fetcher: connections wait most of their time, and a thread for each
 //! would be all that they need memory for.
 
-use std::net::TcpListener;
-use std::sync::Arc;
+use std::net::{IpAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -15,14 +15,17 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 use super::PackageError;
 use super::address::Addresses;
-use super::exchange::{ExchangeObserver, StageFetch, StageFetches};
+use super::exchange::{ExchangeObserver, StageFetch, StageFetches, WatchedBody};
 use super::fetch::{Fetcher, Shared};
 use super::live::Live;
+use super::response;
 use super::server::Server;
 use super::site::Site;
+use super::tunnel::{StageTls, Tunnel, addressed};
 use super::view::ArchiveView;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -78,15 +81,17 @@ impl Proxy {
         Self { shared: fetcher.shared().clone(), handle: fetcher.handle().clone() }
     }
 
-    /// Serves `view` to the stage called `stage` on a socket that listens in the stage's own network.
+    /// Serves `view` to the stage called `stage` on a socket that listens in the stage's own network. Whoever believes the
+    /// authority of `tls` is served by https as well.
     pub fn serve(
         &self,
         listener: TcpListener,
         stage: &str,
         view: Arc<ArchiveView>,
+        tls: StageTls,
     ) -> Result<ServeGuard, PackageError> {
         let fetches = Arc::<StageFetches>::default();
-        let site = Site::Stage { name: stage.to_owned(), view, addresses: Addresses::canonical() };
+        let site = Site::Stage { name: stage.to_owned(), view, addresses: Addresses::canonical(), tls };
         let accepting = self.start(listener, site, fetches.clone())?;
         Ok(ServeGuard { _accepting: accepting, fetches })
     }
@@ -139,16 +144,44 @@ async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>) {
     }
 }
 
-async fn converse(stream: TcpStream, client: std::net::IpAddr, server: &Arc<Server>) {
+async fn converse(stream: TcpStream, client: IpAddr, server: &Arc<Server>) {
     // Without this, each response on a kept connection waits for the client's delayed acknowledgement.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let service = service_fn(move |request| server.clone().serve(client, request));
+    let opened = Mutex::new(None);
+    let service = service_fn(|mut request| {
+        let tunnel = server.tunnel(client, &mut request);
+        let (server, opened) = (server.clone(), &opened);
+        async move {
+            match tunnel {
+                Some(tunnel) => {
+                    *opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+                    Ok(response::tunnel().map(WatchedBody::unwatched))
+                }
+                None => server.serve(client, request).await,
+            }
+        }
+    });
+    drop(http().serve_connection(TokioIo::new(stream), service).with_upgrades().await);
+    if let Some(tunnel) = opened.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        converse_in(tunnel, client, server).await;
+    }
+}
+
+/// What is said in a tunnel is as good as if it were said to the proxy itself.
+async fn converse_in(tunnel: Tunnel, client: IpAddr, server: &Arc<Server>) {
+    let Tunnel { host, acceptor, upgrade } = tunnel;
+    let Ok(stream) = upgrade.await else { return };
+    let Ok(Ok(stream)) = timeout(SILENCE, acceptor.accept(TokioIo::new(stream))).await else { return };
+    let service = service_fn(|request| server.clone().serve(client, addressed(request, &host)));
+    drop(http().serve_connection(TokioIo::new(stream), service).await);
+}
+
+fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
-    let http = http.timer(TokioTimer::new()).header_read_timeout(SILENCE);
-    let http = http.half_close(true).pipeline_flush(true);
-    drop(http.serve_connection(TokioIo::new(stream), service).await);
+    http.timer(TokioTimer::new()).header_read_timeout(SILENCE).half_close(true).pipeline_flush(true);
+    http
 }
 
 /// A client that is connected, also if its task is dropped.

@@ -54,6 +54,11 @@ pub(super) fn at_hand(known: &Known, content: Content, answer: Answer) -> Respon
     }
 }
 
+/// The answer to a client that may speak to another host: from then on the connection is one to that host.
+pub(super) fn tunnel() -> Response<ProxyBody> {
+    Response::new(ProxyBody::text(""))
+}
+
 /// A text that is shown as it is now.
 pub(super) fn page(kind: &'static str, text: String) -> Response<ProxyBody> {
     let head = Response::builder()

@@ -21,6 +21,7 @@ use super::release::Known;
 use super::response::{self, Content};
 use super::site::{Found, Root, RootState, Site};
 use super::target::{Refusal, Target};
+use super::tunnel::Tunnel;
 use super::view::ArchiveFile;
 
 /// A file larger than this is sent while it comes; a smaller one once it is verified. apt waits 30 seconds for
@@ -59,7 +60,7 @@ impl Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
-            Refusal::Method(Method::CONNECT) | Refusal::Host(_) => StatusCode::FORBIDDEN,
+            Refusal::Tunnel(_) | Refusal::Host(_) => StatusCode::FORBIDDEN,
             Refusal::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::NotProxied => StatusCode::BAD_REQUEST,
             Refusal::Path(_) => StatusCode::NOT_FOUND,
@@ -106,6 +107,12 @@ impl Server {
     /// Who is told of connections.
     pub(super) fn observer(&self) -> &dyn ExchangeObserver {
         &*self.observer
+    }
+
+    /// The tunnel that a request asks for, where there is one.
+    pub(super) fn tunnel(&self, client: IpAddr, request: &mut Request<Incoming>) -> Option<Tunnel> {
+        let tls = self.site.tls().filter(|_| self.site.clients().admit(client))?;
+        tls.tunnel(request)
     }
 
     pub(super) async fn serve(

@@ -10,6 +10,7 @@ use super::fetch::Shared;
 use super::live::{Clients, Live, Statistics};
 use super::server::Problem;
 use super::target::Target;
+use super::tunnel::StageTls;
 use super::view::{ArchiveFile, ArchiveView, Lookup};
 
 /// What a server serves.
@@ -22,6 +23,8 @@ pub(super) enum Site {
         view: Arc<ArchiveView>,
         /// How it knows the archive.
         addresses: Addresses,
+        /// Who answers there by https.
+        tls: StageTls,
     },
     /// The archive as it is.
     Live(Arc<Live>),
@@ -60,6 +63,14 @@ impl Site {
         match self {
             Self::Stage { addresses, .. } => addresses,
             Self::Live(live) => live.addresses(),
+        }
+    }
+
+    /// Who answers by https; of the living archive nobody, because its clients believe nobody who could.
+    pub(super) fn tls(&self) -> Option<&StageTls> {
+        match self {
+            Self::Stage { tls, .. } => Some(tls),
+            Self::Live(_) => None,
         }
     }
 

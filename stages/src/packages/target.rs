@@ -17,6 +17,8 @@ pub(super) struct Target {
 /// Why a request is about nothing that the proxy serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
+    /// The client wants to speak to a host itself.
+    Tunnel(String),
     /// Only files are served.
     Method(Method),
     /// The request is not one to a proxy.
@@ -30,8 +32,10 @@ pub(super) enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Method(Method::CONNECT) => f.write_str(
-                "https is not served, because it could not be verified: use http, the files are signed",
+            Self::Tunnel(host) => write!(
+                f,
+                "https to {host} is not served, because nothing there could be verified: \
+                 use http and an address of the archive, whose files are signed"
             ),
             Self::Method(method) => write!(f, "{method} is not served, only GET and HEAD"),
             Self::NotProxied => {
@@ -46,6 +50,9 @@ impl fmt::Display for Refusal {
 impl Target {
     /// Reads the line of a request.
     pub(super) fn parse(method: &Method, uri: &Uri, addresses: &Addresses) -> Result<Self, Refusal> {
+        if method == Method::CONNECT {
+            return Err(Refusal::Tunnel(host_of(uri)));
+        }
         if method != Method::GET && method != Method::HEAD {
             return Err(Refusal::Method(method.clone()));
         }
@@ -55,7 +62,7 @@ impl Target {
         if !path.trim_start_matches('/').contains('/') {
             return Err(bad_path());
         }
-        let port = uri.port_u16().filter(|port| *port != Scheme::Http.port());
+        let port = uri.port_u16().filter(|port| *port != scheme(uri).port());
         let found = addresses.find(&host.to_ascii_lowercase(), port, &path);
         let (base, file) = found.ok_or_else(|| Refusal::Host(host_of(uri)))?;
         let is_plain = |part: &str| !matches!(part, "" | "." | "..");
@@ -64,6 +71,11 @@ impl Target {
         }
         Ok(Self { base, path: file.to_owned() })
     }
+}
+
+/// Requests that come through a tunnel are for https.
+fn scheme(uri: &Uri) -> Scheme {
+    if uri.scheme_str() == Some(Scheme::Https.name()) { Scheme::Https } else { Scheme::Http }
 }
 
 fn host_of(uri: &Uri) -> String {
@@ -103,6 +115,8 @@ mod tests {
         check("http://deb.debian.org/debian/pool/g%2b%2b_1%7e2.deb", Base::Main, "pool/g++_1~2.deb");
         check("http://security.debian.org/debian-security/dists/x", Base::Security, "dists/x");
         check("http://deb.debian.org:80/debian-security/dists/x", Base::Security, "dists/x");
+        check("https://deb.debian.org/debian/dists/x", Base::Main, "dists/x");
+        check("https://deb.debian.org:443/debian/dists/x", Base::Main, "dists/x");
     }
 
     #[test]
@@ -128,6 +142,8 @@ mod tests {
         for uri in [
             "http://example.org/debian/x",
             "http://deb.debian.org:8080/debian/x",
+            "http://deb.debian.org:443/debian/x",
+            "https://deb.debian.org:80/debian/x",
             "http://deb.debian.org/other/x",
         ] {
             assert!(matches!(get(uri), Err(Refusal::Host(_))), "{uri}");
@@ -151,6 +167,6 @@ mod tests {
         let post = other(Method::POST, "http://deb.debian.org/debian/x");
         assert_eq!(post, Refusal::Method(Method::POST));
         let connect = other(Method::CONNECT, "example.org:443");
-        assert!(connect.to_string().starts_with("https is not served"), "{connect}");
+        assert!(connect.to_string().starts_with("https to example.org:443 is not served"), "{connect}");
     }
 }

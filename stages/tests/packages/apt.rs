@@ -4,12 +4,13 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ibuild_cache::{MemoryIndex, Store};
 use ibuild_stages::packages::{
-    Acceptance, Archive, ArchiveView, Base, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors, PackageError,
-    Patience, Proxy, ServeGuard, Timestamp, Unobserved, Upstream, Verdict, Verifier, VerifyError, apt_conf,
-    minbase, record, sources_deb822,
+    Acceptance, Archive, ArchiveView, Base, CA_PATH, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors,
+    PackageError, Patience, Proxy, ServeGuard, StageTls, Timestamp, Unobserved, Upstream, Verdict, Verifier,
+    VerifyError, apt_conf, minbase, record, sources_deb822,
 };
 
 /// Says why a test cannot run here. `.config/nextest.toml` shows the output of tests named `real_` even if they
@@ -81,9 +82,13 @@ impl Setup {
             std::fs::create_dir_all(root.join(dir)).unwrap();
         }
         std::fs::write(root.join("status"), "").unwrap();
+        let tls = StageTls::new(Duration::from_secs(600)).unwrap();
+        let ca = root.join("ca.pem");
+        std::fs::write(&ca, tls.authority()).unwrap();
         std::fs::write(root.join("debian.sources"), sources_deb822(&trixie())).unwrap();
-        std::fs::write(root.join("proxy.conf"), apt_conf(listener.local_addr().unwrap().port())).unwrap();
-        let guard = Proxy::new(fetcher).serve(listener, name, Arc::new(view)).unwrap();
+        let conf = apt_conf(listener.local_addr().unwrap().port());
+        std::fs::write(root.join("proxy.conf"), conf.replace(CA_PATH, ca.to_str().unwrap())).unwrap();
+        let guard = Proxy::new(fetcher).serve(listener, name, Arc::new(view), tls).unwrap();
         Apt { root, guard }
     }
 }
@@ -94,6 +99,14 @@ struct Apt {
 }
 
 impl Apt {
+    /// Its sources with another word.
+    fn edit_sources(&self, old: &str, new: &str) {
+        let path = self.root.join("debian.sources");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(old), "{text}");
+        std::fs::write(path, text.replace(old, new)).unwrap();
+    }
+
     fn run(&self, arguments: &[&str]) {
         let root = self.root.display();
         let options = [
@@ -138,6 +151,28 @@ fn real_apt_twice_the_second_time_without_a_mirror() {
             .unwrap()
     };
     assert_eq!(deb(&first.root), deb(&second.root));
+}
+
+#[test]
+fn real_apt_by_https() {
+    let Some(setup) = setup() else { return };
+    let plain = setup.apt("plain", &setup.online);
+    plain.run(&["update"]);
+    let secure = setup.apt("secure", &setup.online);
+    secure.edit_sources("http://", "https://");
+    secure.run(&["update"]);
+    secure.run(&["download", "hello"]);
+    let fetches = secure.guard.finish();
+    assert!(fetches.iter().all(|fetch| fetch.address.starts_with("https://")), "{fetches:#?}");
+    let lists = |apt: &Path| {
+        let entries = std::fs::read_dir(apt.join("state/lists")).unwrap().map(|entry| entry.unwrap());
+        let files = entries.filter(|entry| entry.path().is_file());
+        let mut files: Vec<_> =
+            files.map(|file| (file.file_name(), std::fs::read(file.path()).unwrap())).collect();
+        files.sort();
+        files
+    };
+    assert!(lists(&plain.root) == lists(&secure.root), "what apt keeps differs");
 }
 
 #[test]

@@ -13,4 +13,5 @@ mod proxy;
 mod secure;
 mod signed;
 mod tls;
+mod tunnel;
 mod upstream;

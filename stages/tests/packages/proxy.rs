@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use ibuild_stages::packages::{Proxy, ServeGuard, StageFetch, Verdict};
+use ibuild_stages::packages::{Proxy, ServeGuard, StageFetch, StageTls, Verdict};
 
 use crate::archive::{BIG, Setup, big, file, noise, sha256, small};
 use crate::client::{get, request};
@@ -17,7 +17,8 @@ fn serve(setup: &Setup) -> (SocketAddr, ServeGuard) {
     let view = setup.view(&setup.record().unwrap()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    (address, Proxy::new(&setup.fetcher).serve(listener, "hello/tools", view).unwrap())
+    let tls = StageTls::new(Duration::from_secs(60)).unwrap();
+    (address, Proxy::new(&setup.fetcher).serve(listener, "hello/tools", view, tls).unwrap())
 }
 
 #[test]
@@ -54,7 +55,7 @@ fn refusals_say_why() {
     };
     let debian = "http://deb.debian.org/debian";
     check("GET", "http://example.org/debian/x", 403, "example.org is not part of the declared archive");
-    check("CONNECT", "example.org:443", 403, "https is not served");
+    check("CONNECT", "example.org:443", 403, "https to example.org:443 is not served");
     check("POST", &format!("{debian}/x"), 405, "only GET and HEAD");
     check("GET", "/x", 400, "this is a proxy for apt");
     check("GET", &format!("{debian}/dists/sid/InRelease"), 404, "the suites trixie");

@@ -1,0 +1,116 @@
+//! What a stage asks for by https. The proxy has the archive's files, so it answers in place of the archive's hosts: with
+//! certificates of an authority that is made for one stage, is good for nothing but these hosts, and is known to that stage's
+//! apt alone. The key that signs them is gone before the stage begins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Request, Uri};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, NameConstraints, date_time_ymd,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use super::PackageError;
+use super::address::Addresses;
+use super::url::Scheme;
+
+/// How far the clock of a stage's programs may differ: it is the machine's own, but somebody may set that one.
+const LEEWAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The archive's hosts, as one stage sees them by https.
+#[derive(Clone)]
+pub struct StageTls {
+    authority: String,
+    acceptors: BTreeMap<String, TlsAcceptor>,
+}
+
+/// A connection that a client wants to be one to another host.
+pub(super) struct Tunnel {
+    /// The host whose place is taken.
+    pub host: String,
+    /// Who takes it.
+    pub acceptor: TlsAcceptor,
+    /// The connection, once the client has been told.
+    pub upgrade: OnUpgrade,
+}
+
+impl StageTls {
+    /// For a stage that ends within `lifetime`.
+    pub fn new(lifetime: Duration) -> Result<Self, PackageError> {
+        Self::for_hosts(&Addresses::canonical().hosts(), lifetime).map_err(PackageError::StageTls)
+    }
+
+    /// The certificate of the authority, for the stage's apt.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    fn for_hosts(hosts: &BTreeSet<String>, lifetime: Duration) -> Result<Self, rcgen::Error> {
+        let mut parameters = valid_for(lifetime);
+        parameters.distinguished_name.push(DnType::CommonName, "ibuild, for one stage");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let permitted_subtrees = hosts.iter().cloned().map(GeneralSubtree::DnsName).collect();
+        parameters.name_constraints =
+            Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+        let key = KeyPair::generate()?;
+        let authority = parameters.self_signed(&key)?.pem();
+        let issuer = Issuer::new(parameters, key);
+        let acceptor = |host: &String| Ok((host.clone(), acceptor(host, &issuer, lifetime)?));
+        let acceptors = hosts.iter().map(acceptor).collect::<Result<_, rcgen::Error>>()?;
+        Ok(Self { authority, acceptors })
+    }
+
+    /// The tunnel that a request asks for, if it is to a host whose place can be taken.
+    pub(super) fn tunnel<B>(&self, request: &mut Request<B>) -> Option<Tunnel> {
+        let uri = request.uri();
+        let is_usual = request.method() == Method::CONNECT && uri.port_u16() == Some(Scheme::Https.port());
+        let host = uri.host().filter(|_| is_usual)?.to_ascii_lowercase();
+        let acceptor = self.acceptors.get(&host)?.clone();
+        Some(Tunnel { host, acceptor, upgrade: hyper::upgrade::on(request) })
+    }
+}
+
+fn valid_for(lifetime: Duration) -> CertificateParams {
+    let epoch = date_time_ymd(1970, 1, 1);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut parameters = CertificateParams::default();
+    parameters.not_before = epoch + now.saturating_sub(LEEWAY);
+    parameters.not_after = epoch + now + lifetime + LEEWAY;
+    parameters.distinguished_name = rcgen::DistinguishedName::new();
+    parameters
+}
+
+fn acceptor(
+    host: &str,
+    issuer: &Issuer<'_, KeyPair>,
+    lifetime: Duration,
+) -> Result<TlsAcceptor, rcgen::Error> {
+    let mut parameters = valid_for(lifetime);
+    parameters.subject_alt_names = vec![rcgen::SanType::DnsName(host.try_into()?)];
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate()?;
+    let certificate: CertificateDer<'static> = parameters.signed_by(&key, issuer)?.der().clone();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has ciphers for both versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.into())
+        .expect("the key is the certificate's");
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// A request that came through a tunnel, as it would be to a proxy: with its whole address.
+pub(super) fn addressed<B>(mut request: Request<B>, host: &str) -> Request<B> {
+    let file = request.uri().path_and_query().map_or("/", |file| file.as_str());
+    let whole = Uri::builder().scheme(Scheme::Https.name()).authority(host).path_and_query(file).build();
+    *request.uri_mut() = whole.expect("each part is one of an address");
+    request
+}
