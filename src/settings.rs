@@ -22,6 +22,13 @@ pub struct Settings {
     /// Where Debian's security archive is fetched from.
     #[serde(deserialize_with = "texts")]
     pub security_mirror: Vec<String>,
+    /// Where packages are taken from that are not in the store: other stores, by their directories, beside the recipe if
+    /// relative, or by addresses of their `packages` directories.
+    #[serde(deserialize_with = "texts")]
+    pub stores: Vec<String>,
+    /// Snapshot services, which have files that no mirror has any more: addresses without a moment.
+    #[serde(deserialize_with = "texts")]
+    pub snapshots: Vec<String>,
     /// Files with certificates of authorities that are believed besides those of the machine, for mirrors that speak
     /// https. Relative ones are beside the recipe.
     #[serde(deserialize_with = "paths")]
@@ -66,8 +73,13 @@ fn paths<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
 impl Settings {
     /// The mirrors that are set.
     pub fn mirrors(&self) -> MirrorOverride {
-        let (main, security) = (self.mirror.clone(), self.security_mirror.clone());
-        MirrorOverride { main, security, ca: self.ca.clone() }
+        MirrorOverride {
+            main: self.mirror.clone(),
+            security: self.security_mirror.clone(),
+            ca: self.ca.clone(),
+            stores: self.stores.clone(),
+            snapshots: self.snapshots.clone(),
+        }
     }
 
     /// The settings beside a recipe; none if there is no file.
@@ -83,6 +95,9 @@ impl Settings {
             crate::failure::UsageError::new(format!("`{LOCAL_FILE}`: {}", message.trim_end()))
         })?;
         settings.ca.iter_mut().for_each(|path| *path = dir.join(&*path));
+        for store in settings.stores.iter_mut().filter(|store| !store.contains("://")) {
+            *store = dir.join(&*store).to_string_lossy().into_owned();
+        }
         Ok(settings)
     }
 }

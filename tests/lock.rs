@@ -176,9 +176,30 @@ fn offline(project: &Project, words: &[&str]) {
     let built = project.isolated(&[&BUILD[..], &["--locked", "--offline"]].concat(), 0);
     assert!(built.stdout.contains("3 run, 0 cached"), "{}", built.stdout);
     assert!(fs::read(project.dir.path().join(out)).unwrap() == before, "other bits");
+    from_another_store(project, &before);
     project.ibuild(&["cache", "rm", "ws/tools"], 0);
     fs::remove_file(project.package(words[6])).unwrap();
     let failed = project.isolated(&[&BUILD[..], &["--offline"]].concat(), 1);
     let why = "it is not in the store, and this build is offline (build once without `--offline`)";
     assert!(failed.all.contains(why) && failed.all.contains("/hello_"), "{}", failed.all);
+}
+
+/// Everything once more with an empty store, and nothing but the packages of the other one.
+fn from_another_store(project: &Project, before: &[u8]) {
+    let local = project.dir.path().join("ibuild.local.toml");
+    let elsewhere = [&BUILD[..], &["--locked", "--offline", "--cache-dir", "empty"]].concat();
+    let alone = project.isolated(&elsewhere, 1);
+    assert!(alone.all.contains("is not in the store, and this build is offline"), "{}", alone.all);
+    fs::write(&local, "stores = [\"nowhere\"]\n").unwrap();
+    let nowhere = project.isolated(&elsewhere, 3);
+    assert!(
+        nowhere.all.contains("there is no store in `") && nowhere.all.contains("nowhere`"),
+        "{}",
+        nowhere.all
+    );
+    fs::write(&local, "stores = [\"cache\"]\n").unwrap();
+    let built = project.isolated(&elsewhere, 0);
+    assert!(built.stdout.contains("3 run, 0 cached"), "{}", built.stdout);
+    assert!(fs::read(project.dir.path().join("out/ws.rootfs.tar.zst")).unwrap() == before, "other bits");
+    fs::remove_file(local).unwrap();
 }

@@ -11,7 +11,7 @@ use ibuild_graph::Value;
 use super::StageError;
 use crate::packages::{
     Acceptance, Archive, ArchiveView, FetchObserver, Fetcher, Gpgv, Lock, LockedRelease, MirrorOverride,
-    Mirrors, Patience, Proxy, Staleness, Timestamp, Upstream, glance, record,
+    Mirrors, PackageError, Patience, Proxy, Staleness, Timestamp, Upstream, glance, record,
 };
 use crate::recipe::{self, ArchiveName};
 
@@ -89,7 +89,10 @@ impl<'s> Archives<'s> {
         }
         let upstream = match self.options.access {
             Access::Online => Upstream::Mirrors(Mirrors::of_host(&self.mirrors())?),
-            Access::Offline => Upstream::Offline,
+            Access::Offline => {
+                let elsewhere = self.options.mirrors.elsewhere().map_err(PackageError::from)?;
+                Upstream::Offline(elsewhere.offline())
+            }
         };
         let fetcher = Fetcher::new(self.store, upstream, Patience::default(), self.observer.clone())?;
         Ok(self.fetcher.get_or_init(|| fetcher))
@@ -104,7 +107,7 @@ impl<'s> Archives<'s> {
         MirrorOverride {
             main: or_recipe(&self.options.mirrors.main, |a| &a.mirror),
             security: or_recipe(&self.options.mirrors.security, |a| &a.security_mirror),
-            ca: self.options.mirrors.ca.clone(),
+            ..self.options.mirrors.clone()
         }
     }
 

@@ -7,15 +7,18 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use ibuild_cache::{BlobWriter, CacheError, Sha256};
 use tokio::sync::watch;
 
+use super::elsewhere::open_if_there;
 use super::fetch::{FetchError, FetchReason, Shared, Upstream, refusal};
 use super::url::Url;
 use super::view::ArchiveFile;
@@ -44,8 +47,8 @@ impl Download {
         let (sender, progress) = watch::channel(Progress::default());
         tokio::spawn(async move {
             shared.observer.started(&file);
-            let outcome =
-                Attempt { shared: &shared, file: &file, progress: &sender, partial: None }.run().await;
+            let mut attempt = Attempt { shared: &shared, file: &file, progress: &sender, partial: None };
+            let outcome = attempt.run().await;
             if outcome.is_err() {
                 // Followers may have been sent bytes that are verified by nobody any more.
                 shared.taint(file.known.sha256);
@@ -74,6 +77,13 @@ impl Download {
     }
 }
 
+/// Looks for a file everywhere but with the mirrors, and takes it into the store. Whether it was found.
+pub(super) async fn find_elsewhere(shared: &Shared, file: &ArchiveFile) -> bool {
+    let (progress, _nobody_follows) = watch::channel(Progress::default());
+    let mut attempt = Attempt { shared, file, progress: &progress, partial: None };
+    attempt.copy_from_stores().await || attempt.ask_stores().await || attempt.ask_snapshots().await
+}
+
 /// The work on a download.
 struct Attempt<'a> {
     shared: &'a Shared,
@@ -88,6 +98,9 @@ impl Attempt<'_> {
         if self.shared.open(self.file).await.is_ok_and(|kept| kept.is_some()) {
             return Ok(());
         }
+        if self.copy_from_stores().await {
+            return Ok(());
+        }
         let Upstream::Mirrors(mirrors) = &self.shared.upstream else {
             return Err(FetchError { what: self.file.path().to_owned(), reason: FetchReason::Offline });
         };
@@ -99,12 +112,67 @@ impl Attempt<'_> {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            if !error.reason.is_transient() || attempt >= self.shared.patience.attempts.get() {
+            // What is wrong with the disk is wrong wherever a file comes from.
+            if let FetchReason::Store(_) = error.reason {
                 return Err(error);
+            }
+            if self.ask_stores().await {
+                return Ok(());
+            }
+            if !error.reason.is_transient() || attempt >= self.shared.patience.attempts.get() {
+                return if self.ask_snapshots().await { Ok(()) } else { Err(error) };
             }
             self.shared.pause(attempt).await;
             attempt += 1;
         }
+    }
+
+    /// Whether another store on this machine has it.
+    async fn copy_from_stores(&mut self) -> bool {
+        for path in self.shared.upstream.elsewhere().files(&self.file.known.sha256) {
+            if self.copy(path).await.is_ok_and(|copied| copied) {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn copy(&mut self, path: PathBuf) -> Result<bool, FetchReason> {
+        let Some(mut source) = open_if_there(&path, self.file.known.size) else { return Ok(false) };
+        let mut writer = self.begin()?;
+        let copied =
+            tokio::task::spawn_blocking(move || std::io::copy(&mut source, &mut writer).map(|_| writer));
+        match copied.await.expect("copying does not panic") {
+            Ok(writer) => self.finish(writer).await.map(|()| true),
+            Err(e) => Err(self.take_back(FetchReason::Store(Arc::new(self.full(e))))),
+        }
+    }
+
+    /// Whether a store of another machine has it.
+    async fn ask_stores(&mut self) -> bool {
+        for url in self.shared.upstream.elsewhere().in_stores(&self.file.known.sha256) {
+            if self.transfer(&url).await.is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether a snapshot service has it. One that is busy is asked again when it says so.
+    async fn ask_snapshots(&mut self) -> bool {
+        let moments = self.shared.moments.of(self.file.base);
+        for url in self.shared.upstream.elsewhere().in_snapshots(self.file, &moments) {
+            for _ in 0..self.shared.patience.attempts.get() {
+                let turn = self.shared.courtesy.turn().await;
+                match self.transfer(&url).await {
+                    Ok(()) => return true,
+                    Err(FetchReason::Busy { pause, .. }) if self.shared.courtesy.wait(pause) => {}
+                    Err(_) => break,
+                }
+                drop(turn);
+            }
+        }
+        false
     }
 
     /// Asks each mirror once, whatever was wrong with the one before. What the first has to say is told, unless only
@@ -233,8 +301,20 @@ pub(super) fn check_head(response: &Response<Incoming>, have: u64, size: u64) ->
             _ => Err(FetchReason::WrongBytes("another part than was asked for".to_owned())),
         },
         StatusCode::RANGE_NOT_SATISFIABLE => Err(FetchReason::WrongBytes("a shorter file".to_owned())),
-        status => Err(refusal(status)),
+        status => Err(match pause(headers) {
+            Some(pause) if is_busy(status) => FetchReason::Busy { status, pause },
+            _ => refusal(status),
+        }),
     }
+}
+
+fn is_busy(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// What `Retry-After` says, if it is a number of seconds.
+fn pause(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ibuild_cache::{CacheError, Sha256};
 
+use super::elsewhere::ElsewhereError;
 use super::fetch::FetchError;
 use super::index::IndexError;
 use super::lock::LockError;
@@ -49,6 +50,9 @@ pub enum PackageError {
     /// No mirror is known.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
+    /// A place besides the mirrors cannot be used.
+    #[error(transparent)]
+    Elsewhere(ElsewhereError),
     /// Mirrors are to be fetched from by https, and nobody's certificate can be judged.
     #[error(transparent)]
     Authorities(#[from] AuthorityError),
@@ -183,6 +187,7 @@ impl PackageError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Mirror(error) => Some(error.hint()),
+            Self::Elsewhere(error) => Some(error.hint().to_owned()),
             Self::Authorities(error) => Some(error.hint().to_owned()),
             Self::Lock(error) => Some(error.hint()),
             Self::Fetch(error) => error.hint(),

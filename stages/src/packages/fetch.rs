@@ -17,21 +17,22 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 
 use super::connection::{ConnectError, Connections};
-use super::download::Download;
+use super::download::{Download, find_elsewhere};
+use super::elsewhere::{Courtesy, Elsewhere, Moments};
 use super::handed_out::HandedOut;
 use super::kept::Kept;
 use super::mirror::Mirrors;
 use super::tls::{Authorities, AuthorityError, CertificateFault, Tls};
 use super::view::ArchiveFile;
-use super::{Base, PackageError, Url};
+use super::{Base, PackageError, Timestamp, Url};
 
 /// Whether anything may be fetched at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Upstream {
-    /// From these mirrors.
+    /// From these mirrors, and where else they say.
     Mirrors(Mirrors),
-    /// No: everything has to be in the store, and no socket is opened.
-    Offline,
+    /// No socket is opened: everything has to be in the store, or in others on this machine.
+    Offline(Elsewhere),
 }
 
 /// How long to try.
@@ -95,6 +96,14 @@ pub enum FetchReason {
     /// The mirror answers with an error.
     #[error("the mirror answers {0}")]
     Status(StatusCode),
+    /// The server is busy, and says for how long.
+    #[error("the mirror answers {status}, and wants to be left alone for {} seconds", pause.as_secs())]
+    Busy {
+        /// Its status.
+        status: StatusCode,
+        /// How long.
+        pause: Duration,
+    },
     /// The mirror cannot be reached, or the connection broke.
     #[error("the mirror cannot be reached: {0}")]
     Unreachable(String),
@@ -123,7 +132,7 @@ pub enum FetchReason {
 impl FetchReason {
     /// Whether another attempt could end otherwise.
     pub(super) fn is_transient(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Unreachable(_) | Self::WrongBytes(_))
+        matches!(self, Self::Status(_) | Self::Busy { .. } | Self::Unreachable(_) | Self::WrongBytes(_))
     }
 
     pub(super) fn unreachable(error: &dyn std::error::Error) -> Self {
@@ -166,7 +175,9 @@ impl FetchError {
             FetchReason::NotFound(_) => {
                 "the mirror may have moved on: run `ibuild update`, or try another `mirror`"
             }
-            FetchReason::Status(_) | FetchReason::Unreachable(_) => "try again, or try another `mirror`",
+            FetchReason::Status(_) | FetchReason::Busy { .. } | FetchReason::Unreachable(_) => {
+                "try again, or try another `mirror`"
+            }
             FetchReason::Certificate { fault, .. } => fault.hint(),
             FetchReason::Authorities(error) => error.hint(),
             FetchReason::WrongBytes(_) => {
@@ -204,6 +215,18 @@ pub(super) struct Shared {
     pub(super) observer: Arc<dyn FetchObserver>,
     running: Mutex<HashMap<Sha256, Arc<Download>>>,
     pub(super) handed_out: Mutex<HandedOut>,
+    pub(super) moments: Moments,
+    pub(super) courtesy: Courtesy,
+}
+
+impl Upstream {
+    /// Where files are that no mirror has.
+    pub(super) fn elsewhere(&self) -> &Elsewhere {
+        match self {
+            Self::Mirrors(mirrors) => &mirrors.elsewhere,
+            Self::Offline(elsewhere) => elsewhere,
+        }
+    }
 }
 
 impl Fetcher {
@@ -221,10 +244,22 @@ impl Fetcher {
             .build()
             .map_err(PackageError::Threads)?;
         let connections = Connections::new(patience.stall, tls(&upstream)?);
-        let (running, handed_out) = Default::default();
+        let (running, handed_out, moments) = Default::default();
+        let courtesy = Courtesy::new();
         let store = store.packages();
         let kept = Kept::new(store.clone());
-        let shared = Shared { store, kept, upstream, patience, connections, observer, running, handed_out };
+        let shared = Shared {
+            store,
+            kept,
+            upstream,
+            patience,
+            connections,
+            observer,
+            running,
+            handed_out,
+            moments,
+            courtesy,
+        };
         Ok(Self { shared: Arc::new(shared), runtime })
     }
 
@@ -251,10 +286,20 @@ impl Fetcher {
         })
     }
 
+    /// Remembers that a part of the archive is wanted as it was at a moment: what is gone by now is looked for then.
+    pub fn look_back(&self, base: Base, moment: Timestamp) {
+        self.shared.moments.note(base, moment);
+    }
+
     /// The bytes of a suite's signed root as the mirror has it now. Nothing is known of them yet, so they are not
     /// stored, and never asked for conditionally or in parts.
     pub fn fetch_root(&self, base: Base, path: &str) -> Result<Vec<u8>, FetchError> {
         self.runtime.block_on(self.shared.whole(base, path)).map(|bytes| bytes.to_vec())
+    }
+
+    /// Looks for a file everywhere but with the mirrors, and takes it into the store. Whether it was found.
+    pub fn finds_elsewhere(&self, file: &ArchiveFile) -> bool {
+        self.runtime.block_on(find_elsewhere(&self.shared, file))
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::elsewhere::{Elsewhere, ElsewhereError};
 use super::tls::{Authorities, AuthorityError};
 use super::url::{Scheme, Url, UrlError};
 use super::{Base, PackageError, deb822};
@@ -14,6 +15,8 @@ pub struct Mirrors {
     pub main: Vec<Url>,
     /// Of the security updates.
     pub security: Vec<Url>,
+    /// Where files are looked for that no mirror has.
+    pub elsewhere: Elsewhere,
     /// Whose certificates are believed of those that speak https.
     pub authorities: Authorities,
 }
@@ -27,6 +30,17 @@ pub struct MirrorOverride {
     pub security: Vec<String>,
     /// Files with certificates of authorities that are believed besides the host's own.
     pub ca: Vec<PathBuf>,
+    /// Other stores, as [`Elsewhere::parse`] reads them.
+    pub stores: Vec<String>,
+    /// Snapshot services.
+    pub snapshots: Vec<String>,
+}
+
+impl MirrorOverride {
+    /// Where files are looked for that no mirror has.
+    pub fn elsewhere(&self) -> Result<Elsewhere, ElsewhereError> {
+        Elsewhere::parse(&self.stores, &self.snapshots)
+    }
 }
 
 /// One file of apt's configuration of sources.
@@ -71,9 +85,9 @@ impl Mirrors {
         self.main.iter().chain(&self.security)
     }
 
-    /// Whether any of them is reached through TLS.
+    /// Whether anything is reached through TLS.
     pub(super) fn need_tls(&self) -> bool {
-        self.all().any(|url| url.scheme() == Scheme::Https)
+        self.all().chain(self.elsewhere.urls()).any(|url| url.scheme() == Scheme::Https)
     }
 
     /// Whether this machine has what is needed to fetch from them.
@@ -83,15 +97,17 @@ impl Mirrors {
 
     /// The mirrors of the machine we are on.
     pub fn of_host(wishes: &MirrorOverride) -> Result<Self, PackageError> {
-        Ok(Self::detect(&read_sources(Path::new("/etc/apt"))?, wishes)?)
+        let mirrors = Self::detect(&read_sources(Path::new("/etc/apt"))?, wishes)?;
+        Ok(Self { elsewhere: wishes.elsewhere()?, ..mirrors })
     }
 
-    /// Picks the mirrors out of the texts of a configuration.
+    /// Picks the mirrors out of the texts of a configuration; other places are not looked for in it.
     pub fn detect(files: &[SourcesFile], wishes: &MirrorOverride) -> Result<Self, MirrorError> {
         let sources: Vec<Source> = files.iter().flat_map(read_file).collect();
         Ok(Self {
             main: choose(Base::Main, &wishes.main, &sources)?,
             security: choose(Base::Security, &wishes.security, &sources)?,
+            elsewhere: Elsewhere::default(),
             authorities: Authorities::of_host(&wishes.ca),
         })
     }

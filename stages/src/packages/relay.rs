@@ -101,7 +101,7 @@ fn urls(
 ) -> Result<Vec<Url>, FetchError> {
     match &shared.upstream {
         Upstream::Mirrors(mirrors) => Ok(mirrors.urls(base).iter().flat_map(under).collect()),
-        Upstream::Offline => Err(FetchError { what: path.to_owned(), reason: FetchReason::Offline }),
+        Upstream::Offline(_) => Err(FetchError { what: path.to_owned(), reason: FetchReason::Offline }),
     }
 }
 

@@ -9,7 +9,7 @@ use super::fetch::Fetcher;
 use super::lock::{Lock, LockedRelease};
 use super::release::{Known, Release};
 use super::verify::{Verified, Verifier};
-use super::view::{PinnedPocket, sha256_of};
+use super::view::{ArchiveFile, PinnedPocket, sha256_of};
 use super::{Archive, Name, PackageError, Pocket, Timestamp};
 
 /// Downloads at a time when an archive is adopted: there are no more indices than that.
@@ -128,14 +128,31 @@ pub(super) fn open(
     if let Some(signed) = store.packages().read(&locked.sha256)? {
         return trust(store, pocket, &signed, verifier);
     }
-    let signed = fetcher.fetch_root(pocket.base, &pocket.inrelease())?;
-    let found = sha256_of(&signed);
-    if found != locked.sha256 {
-        return Err(PackageError::MovedOn { suite: pocket.suite.clone(), locked: locked.sha256, found });
-    }
+    let signed = locked_root(store, pocket, locked, fetcher)?;
     let release = trust(store, pocket, &signed, verifier)?;
     store.packages().put(&signed)?;
     Ok(release)
+}
+
+/// A locked root from the mirror, if that still has it, or from elsewhere.
+fn locked_root(
+    store: &Store,
+    pocket: &Pocket,
+    locked: Known,
+    fetcher: &Fetcher,
+) -> Result<Vec<u8>, PackageError> {
+    let now = match fetcher.fetch_root(pocket.base, &pocket.inrelease()) {
+        Ok(signed) if sha256_of(&signed) == locked.sha256 => return Ok(signed),
+        now => now,
+    };
+    let file = ArchiveFile { base: pocket.base, paths: vec![pocket.inrelease()], known: locked };
+    if fetcher.finds_elsewhere(&file)
+        && let Some(signed) = store.packages().read(&locked.sha256)?
+    {
+        return Ok(signed);
+    }
+    let found = sha256_of(&now?);
+    Err(PackageError::MovedOn { suite: pocket.suite.clone(), locked: locked.sha256, found })
 }
 
 /// Verifies a root, or remembers that it has been verified with the same keys.

@@ -77,7 +77,9 @@ impl From<FetchError> for Problem {
             FetchReason::WrongBytes(_) | FetchReason::TooLarge(_) | FetchReason::Certificate { .. } => {
                 StatusCode::BAD_GATEWAY
             }
-            FetchReason::Status(_) | FetchReason::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            FetchReason::Status(_) | FetchReason::Busy { .. } | FetchReason::Unreachable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             FetchReason::Store(_) | FetchReason::Authorities(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();

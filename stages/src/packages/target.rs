@@ -100,7 +100,7 @@ fn decode(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packages::{Authorities, Mirrors};
+    use crate::packages::{Authorities, Elsewhere, Mirrors};
 
     fn get(uri: &str) -> Result<Target, Refusal> {
         Target::parse(&Method::GET, &uri.parse().unwrap(), &Addresses::canonical())
@@ -125,6 +125,7 @@ mod tests {
         let mirrors = Mirrors {
             main: mirror("http://Lan.example:8080/pub/debian/"),
             security: mirror("https://[::1]/sec"),
+            elsewhere: Elsewhere::default(),
             authorities: Authorities::of_host(&[]),
         };
         let addresses = Addresses::canonical().with(&mirrors);

@@ -48,6 +48,11 @@ impl Timestamp {
         format!("{weekday}, {day:02} {month} {year} {} GMT", self.clock())
     }
 
+    /// The form of snapshot services: `20260912T075541Z`.
+    pub fn compact(self) -> String {
+        self.to_string().replace(['-', ':'], "")
+    }
+
     fn clock(self) -> String {
         let second = self.0 % DAY;
         format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
@@ -108,11 +113,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_forms_of_one_moment() {
+    fn four_forms_of_one_moment() {
         let moment = Timestamp::from_release("Sat, 12 Sep 2026 07:55:41 UTC").unwrap();
         assert_eq!(moment, Timestamp(1_789_199_741));
         assert_eq!(moment.to_string(), "2026-09-12T07:55:41Z");
         assert_eq!(moment.to_string().parse(), Ok(moment));
+        assert_eq!(moment.compact(), "20260912T075541Z");
         assert_eq!(moment.http_date(), "Sat, 12 Sep 2026 07:55:41 GMT");
         assert_eq!(Timestamp::from_release(&moment.http_date()), Ok(moment));
     }

@@ -214,7 +214,7 @@ mod tests {
     use ibuild_cache::{MemoryIndex, Store};
 
     use super::*;
-    use crate::packages::{Fetcher, Mirrors, Patience, Unobserved, Upstream, Url};
+    use crate::packages::{Elsewhere, Fetcher, Mirrors, Patience, Unobserved, Upstream, Url};
 
     fn read(bundle: Option<&str>, named: Option<&str>) -> Result<usize, AuthorityError> {
         let dir = tempfile::tempdir().unwrap();
@@ -263,7 +263,12 @@ mod tests {
         let fetcher = |url: &str| {
             let url: Url = url.parse().unwrap();
             let (main, security) = (vec!["http://a/b".parse().unwrap()], vec![url]);
-            let upstream = Upstream::Mirrors(Mirrors { main, security, authorities: authorities.clone() });
+            let upstream = Upstream::Mirrors(Mirrors {
+                main,
+                security,
+                elsewhere: Elsewhere::default(),
+                authorities: authorities.clone(),
+            });
             Fetcher::new(&store, upstream, Patience::default(), Arc::new(Unobserved)).map(drop)
         };
         fetcher("http://127.0.0.1:1/x").unwrap();

@@ -114,7 +114,9 @@ impl ArchiveView {
             let locked = lock.release(&archive.name, pocket.base, &pocket.suite);
             let not_locked =
                 || PackageError::NotLocked { archive: archive.name.clone(), suite: pocket.suite.clone() };
-            let inrelease = locked.ok_or_else(not_locked)?.inrelease;
+            let locked = locked.ok_or_else(not_locked)?;
+            let inrelease = locked.inrelease;
+            fetcher.look_back(pocket.base, locked.date);
             let release = roots::open(store, &pocket, inrelease, fetcher, verifier)?;
             Ok(PinnedPocket { pocket, inrelease, release })
         };

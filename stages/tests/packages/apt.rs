@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ibuild_cache::{MemoryIndex, Store};
 use ibuild_stages::packages::{
-    Acceptance, Archive, ArchiveView, Base, CA_PATH, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors,
+    Acceptance, Archive, ArchiveView, Base, CA_PATH, Elsewhere, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors,
     PackageError, Patience, Proxy, ServeGuard, StageTls, Timestamp, Unobserved, Upstream, Verdict, Verifier,
     VerifyError, apt_conf, minbase, record, sources_deb822,
 };
@@ -139,7 +139,7 @@ fn real_apt_twice_the_second_time_without_a_mirror() {
     let verdicts: Vec<_> = first.guard.finish().into_iter().map(|fetch| fetch.verdict).collect();
     assert!(verdicts.contains(&Verdict::Miss), "{verdicts:?}");
 
-    let offline = fetcher(&setup.store, Upstream::Offline);
+    let offline = fetcher(&setup.store, Upstream::Offline(Elsewhere::default()));
     let second = setup.apt("second", &offline);
     second.run(&["update"]);
     second.run(&["download", "hello"]);
@@ -188,7 +188,7 @@ fn real_archive_has_a_minimal_system() {
     {
         assert!(names.contains(&name), "{name} is not among {names:?}");
     }
-    let offline = fetcher(&setup.store, Upstream::Offline);
+    let offline = fetcher(&setup.store, Upstream::Offline(Elsewhere::default()));
     let remembered = minbase(&setup.store, &view, &["ca-certificates".parse().unwrap()], &offline).unwrap();
     assert_eq!(remembered, debs);
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ibuild_stages::packages::{Base, FetchError, FetchReason, Lookup, PackageError, Upstream, candidates};
+use ibuild_stages::packages::{
+    Base, Elsewhere, FetchError, FetchReason, Lookup, PackageError, Upstream, candidates,
+};
 
 use crate::archive::{SMALL, Setup, fetcher, file, noise, sha256, small};
 use crate::upstream::{FakeUpstream, Reply};
@@ -141,7 +143,7 @@ fn the_next_name_is_tried() {
 #[test]
 fn offline_opens_no_socket() {
     let setup = Setup::new();
-    let offline = fetcher(&setup.store, Upstream::Offline);
+    let offline = fetcher(&setup.store, Upstream::Offline(Elsewhere::default()));
     let error = offline.fetch(&file(&["f"], &small())).unwrap_err();
     assert_eq!(error.hint().as_deref(), Some("build once without `--offline`"));
     setup.store.packages().put(&small()).unwrap();

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ibuild_stages::packages::{
-    Clients, End, Exchange, ExchangeObserver, Live, LiveGuard, Proxy, Sent, Statistics, Upstream, Verdict,
+    Clients, Elsewhere, End, Exchange, ExchangeObserver, Live, LiveGuard, Proxy, Sent, Statistics, Upstream,
+    Verdict,
 };
 
 use crate::archive::{BIG, FakeVerifier, Setup, big, fetcher, noise, sha256, small};
@@ -313,7 +314,7 @@ fn offline_serves_what_is_there() {
     let served = serve(&setup);
     update_and_fetch(served.address);
     drop(served.guard);
-    setup.fetcher = fetcher(&setup.store, Upstream::Offline);
+    setup.fetcher = fetcher(&setup.store, Upstream::Offline(Elsewhere::default()));
     let served = serve(&setup);
     update_and_fetch(served.address);
     let missing = get(served.address, "pool/main/n/none_1_amd64.deb", &[]);

@@ -5,6 +5,7 @@
 mod apt;
 mod archive;
 mod client;
+mod elsewhere;
 mod faults;
 mod fetch;
 mod interleavings;

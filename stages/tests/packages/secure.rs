@@ -1,7 +1,7 @@
 //! Mirrors that are reached through TLS, and those that only seem to be.
 
 use ibuild_stages::packages::{
-    Authorities, Base, CertificateFault, FetchError, FetchReason, Fetcher, Mirrors, Upstream,
+    Authorities, Base, CertificateFault, Elsewhere, FetchError, FetchReason, Fetcher, Mirrors, Upstream,
 };
 
 use crate::archive::{Setup, fetcher, file, noise, small};
@@ -35,6 +35,7 @@ impl Secure {
         let mirrors = Mirrors {
             main: vec![url("debian")],
             security: vec![url("debian-security")],
+            elsewhere: Elsewhere::default(),
             authorities: Authorities::of_host(&named),
         };
         let fetcher = fetcher(&setup.store, Upstream::Mirrors(mirrors));

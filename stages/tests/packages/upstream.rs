@@ -3,11 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ibuild_stages::packages::{Authorities, Mirrors, Url};
+use ibuild_stages::packages::{Authorities, Elsewhere, Mirrors, Url};
 
 /// What the fake does with one request.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub enum Reply {
     NoLength(Vec<u8>),
     /// Sends a status with a body.
     Trouble(u16, &'static str),
+    /// Sends a status, and asks for a pause of so many seconds.
+    Busy(u16, u64),
     /// Sends a byte, then nothing for a while, then a byte.
     Drip(Vec<u8>, Duration),
     /// Sends the head, then resets the connection.
@@ -51,6 +53,8 @@ pub struct Seen {
 struct State {
     replies: Mutex<HashMap<String, VecDeque<Reply>>>,
     seen: Mutex<Vec<Seen>>,
+    answering: AtomicUsize,
+    most: AtomicUsize,
     stopped: AtomicBool,
 }
 
@@ -97,8 +101,14 @@ impl FakeUpstream {
         Mirrors {
             main: vec![self.url("debian")],
             security: vec![self.url("debian-security")],
+            elsewhere: Elsewhere::default(),
             authorities: Authorities::of_host(&[]),
         }
+    }
+
+    /// The most requests that it had to answer at once.
+    pub fn most_at_once(&self) -> usize {
+        self.state.most.load(Ordering::SeqCst)
     }
 
     pub fn seen(&self, path: &str) -> Vec<Seen> {
@@ -113,7 +123,10 @@ fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
             return Ok(());
         }
         state.seen.lock().unwrap().push(seen.clone());
-        if !answer(&stream, &next_reply(state, &seen.path), seen.range.as_deref())? {
+        state.most.fetch_max(state.answering.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let goes_on = answer(&stream, &next_reply(state, &seen.path), seen.range.as_deref());
+        state.answering.fetch_sub(1, Ordering::SeqCst);
+        if !goes_on? {
             return Ok(());
         }
     }
@@ -208,6 +221,11 @@ fn answer(mut stream: &TcpStream, reply: &Reply, range: Option<&str>) -> std::io
         }
         Reply::Trouble(status, text) => {
             stream.write_all(format!("{}\r\n{text}", head(&format!("{status} X"), text.len())).as_bytes())?;
+            Ok(true)
+        }
+        Reply::Busy(status, pause) => {
+            let head = head(&format!("{status} X"), 0);
+            stream.write_all(format!("{head}Retry-After: {pause}\r\n\r\n").as_bytes())?;
             Ok(true)
         }
         Reply::Drip(bytes, pause) => {
