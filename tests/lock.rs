@@ -1,6 +1,8 @@
 //! The lock against the real archive: what builds write into it, what they make of a wrong one, and how it is moved.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -132,6 +134,7 @@ fn real_packages_are_locked_one_by_one() {
     assert_eq!(project.lock(), lock);
 
     moved(&project, &lock, hello, &words);
+    signed_again(&project, &lock);
     offline(&project, &words);
 }
 
@@ -166,6 +169,68 @@ fn moved(project: &Project, lock: &str, hello: &str, words: &[&str]) {
     assert_eq!(project.lock(), tomorrow);
     project.ibuild(&["update", "--allow-rollback"], 0);
     assert_eq!(project.lock(), lock);
+}
+
+/// The archive in another state that has the same packages: its root in other bytes, whose signature is as good.
+fn signed_again(project: &Project, lock: &str) {
+    let release = lock.lines().find(|line| line.starts_with("release debian main trixie ")).unwrap();
+    let digest = release.split(' ').nth(4).unwrap();
+    let signed = fs::read_to_string(project.package(digest)).unwrap();
+    let head = "-----BEGIN PGP SIGNATURE-----\n";
+    let other = signed.replace(head, &format!("{head}Comment: another state\n"));
+    assert_ne!(other, signed);
+    let port = mirror_with(other);
+    let settings = project.dir.path().join("ibuild.local.toml");
+    fs::write(&settings, format!("mirror = \"http://127.0.0.1:{port}/debian\"\n")).unwrap();
+    project.ibuild(&["update"], 0);
+    let moved = project.lock();
+    assert!(!moved.contains(digest), "the lock stays: {moved}");
+    let built = project.ibuild(&BUILD, 0);
+    assert!(built.stdout.contains("0 run, 3 cached"), "{}", built.all);
+    assert_eq!(project.lock(), moved, "other packages");
+    let why = project.ibuild(&["explain", "ws/tools"], 0).stdout;
+    assert!(
+        why.contains("archive roots main trixie") && why.contains("but the packages are the same"),
+        "{why}"
+    );
+    // It is known from here on.
+    assert!(project.ibuild(&[&BUILD[..], &["--locked", "--offline"]].concat(), 0).stdout.contains("0 run"));
+
+    // Other packages are no reason to believe in it: the step runs.
+    let recipe = project.dir.path().join("ibuild.toml");
+    fs::write(&recipe, RECIPE.replace("[\"hello\"]", "[\"hello\", \"sl\"]")).unwrap();
+    assert!(project.ibuild(&BUILD, 0).stdout.contains("2 run, 1 cached"));
+    fs::write(&recipe, RECIPE).unwrap();
+    fs::remove_file(settings).unwrap();
+    project.set_lock(lock);
+    assert!(project.ibuild(&BUILD, 0).stdout.contains("0 run"));
+}
+
+/// A mirror with a root of its own, which sends whoever wants something else to the host's mirror. Returns its port.
+fn mirror_with(inrelease: String) -> u16 {
+    let targets = Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]).output().unwrap();
+    let targets = String::from_utf8(targets.stdout).unwrap();
+    let real =
+        targets.lines().find(|uri| !uri.contains("security")).unwrap().trim_end_matches('/').to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines: Vec<_> =
+                BufReader::new(&stream).lines().map_while(Result::ok).take_while(|l| !l.is_empty()).collect();
+            let path = lines.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+            let answer = match path.ends_with("/InRelease") {
+                true => format!("200 OK\r\nContent-Length: {}\r\n\r\n{inrelease}", inrelease.len()),
+                false => {
+                    let place = path.strip_prefix("/debian").unwrap_or_default();
+                    format!("302 Found\r\nLocation: {real}{place}\r\nContent-Length: 0\r\n\r\n")
+                }
+            };
+            let _ = write!(stream, "HTTP/1.1 {}", answer.replacen("\r\n", "\r\nConnection: close\r\n", 1));
+        }
+    });
+    port
 }
 
 /// Everything once more from the packages alone; then one of them is gone.

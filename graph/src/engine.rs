@@ -12,9 +12,9 @@ use ibuild_cache::{ActionKey, Record};
 
 use crate::recall::{Found, recall};
 use crate::{
-    Build, BuildError, BuildReport, BuildResult, BuiltStage, Description, DirtyReason, EngineOptions, Event,
-    Executor, Keep, LastRun, Made, Observer, OnFailure, Outcome, Report, RunMemory, StageGraph, StageId,
-    StageName, StageReport,
+    Build, BuildError, BuildReport, BuildResult, BuiltStage, Description, DirtyReason, EngineOptions, Equal,
+    Event, Executor, Keep, LastRun, Made, Observer, OnFailure, Outcome, Report, RunMemory, StageGraph,
+    StageId, StageName, StageReport,
 };
 
 /// Each time something damaged is out of the way, so this is reached only where a disk damages faster than one builds.
@@ -292,10 +292,13 @@ impl<'a, E: Executor> Engine<'a, E> {
         let key = description.key();
         let lock = self.executor.lock(stage, &key).map_err(|e| self.stage_error(stage, e))?;
         self.memory.refresh();
-        if reason != DirtyReason::Forced
-            && let Some((output, _)) = self.look_up(stage, &key, &inputs)?
-        {
-            return Ok(Worked::Found(output));
+        if reason != DirtyReason::Forced {
+            if let Some((output, _)) = self.look_up(stage, &key, &inputs)? {
+                return Ok(Worked::Found(output));
+            }
+            if let Some(output) = self.equal(stage, &description, &inputs, &reason)? {
+                return Ok(Worked::Found(output));
+            }
         }
         let (before, made_before) = (self.last_output(stage)?, self.made_before(&key)?);
         let start = Instant::now();
@@ -309,6 +312,25 @@ impl<'a, E: Executor> Engine<'a, E> {
             made_before.map_or_else(Vec::new, |old| self.executor.differences(&old, &output));
         let made = Unkept { stage, description, output, keep, reason, millis, _lock: lock };
         Ok(Worked::Ran { same_output, nondeterministic, made })
+    }
+
+    /// What another action made that this one would make as well, remembered for this one from here on.
+    fn equal(
+        &self,
+        stage: StageId,
+        description: &Description,
+        inputs: &[E::Output],
+        reason: &DirtyReason,
+    ) -> BuildResult<Option<E::Output>, E> {
+        let (name, given) = (self.graph.name(stage), inputs.iter().collect::<Vec<_>>());
+        let earlier = self.memory.last_runs(name)?;
+        let equal = self.executor.equal(stage, description, &earlier, &given);
+        let Some(Equal { key, why, facts }) = equal.map_err(|source| self.stage_error(stage, source))? else {
+            return Ok(None);
+        };
+        let Some((output, millis)) = self.look_up(stage, &key, inputs)? else { return Ok(None) };
+        self.memory.remember_run(name, description, &output, facts, format!("{reason}; {why}"), millis)?;
+        Ok(Some(output))
     }
 
     /// What an action made when it ran before, whether or not that is still there.

@@ -31,7 +31,7 @@ pub use report::{
 pub use stage::{GraphBuilder, GraphError, StageGraph, StageId, StageName};
 pub use value::Value;
 
-use ibuild_cache::{Batch, Record};
+use ibuild_cache::{ActionKey, Batch, Record};
 
 /// The rest of the work on what a stage made, which nothing that stands on it has to wait for: makes it durable, and gives
 /// the facts that have to be known for it to be found again. They become visible together with the result, in one step:
@@ -55,6 +55,16 @@ impl<O, E> Made<O, E> {
 
 /// What came of making a stage.
 pub type MadeResult<O, E> = Result<Made<O, E>, E>;
+
+/// An action of another key that makes the same.
+pub struct Equal {
+    /// Its key.
+    pub key: ActionKey,
+    /// In which respect it is the same, for people.
+    pub why: &'static str,
+    /// The facts that have to be known together with the result, as those of [`Keep`].
+    pub facts: Batch,
+}
 
 /// What makes stages. Implemented by the real thing, and by fakes in tests.
 pub trait Executor: Sync {
@@ -93,6 +103,19 @@ pub trait Executor: Sync {
     /// Whether what was made is still there. What it was made of is.
     fn is_available(&self, output: &Self::Output, inputs: &[&Self::Output]) -> Result<bool, Self::Error>;
 
+    /// Finds, among earlier runs of a stage, one that made what this action would make, though something differs that its
+    /// key covers. Asked when the stage would run otherwise; overridden where that can be found out with less work than
+    /// running it. What is found is believed, so in doubt there is none.
+    fn equal(
+        &self,
+        _stage: StageId,
+        _description: &Description,
+        _earlier: &[LastRun],
+        _inputs: &[&Self::Output],
+    ) -> Result<Option<Equal>, Self::Error> {
+        Ok(None)
+    }
+
     /// Makes the stage. What inputs made may not be kept yet.
     fn run(&self, stage: StageId, inputs: &[&Self::Output]) -> MadeResult<Self::Output, Self::Error>;
 
@@ -104,5 +127,5 @@ pub trait Executor: Sync {
 
     /// Takes the lock that keeps other processes from making the same action at the same time. It is held until
     /// the returned value is dropped.
-    fn lock(&self, stage: StageId, key: &ibuild_cache::ActionKey) -> Result<Box<dyn Send>, Self::Error>;
+    fn lock(&self, stage: StageId, key: &ActionKey) -> Result<Box<dyn Send>, Self::Error>;
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use ibuild_cache::{ActionKey, FileLock, LayerId, LockMode, Store};
-use ibuild_graph::{Change, Description, Executor, Made, MadeResult, StageId};
+use ibuild_graph::{Change, Description, Equal, Executor, LastRun, Made, MadeResult, StageId};
 
 use super::archives::{ArchiveOptions, Archives};
 use super::image::BootLoaders;
@@ -12,7 +12,7 @@ use super::inputs::Inputs;
 use super::logs::Logs;
 use super::output::StageOutput;
 use super::project::{Job, Project};
-use super::{StageError, evidence, image, steps};
+use super::{StageError, evidence, image, same_packages, steps};
 use crate::packages::{DebRef, FetchObserver, StageFetch};
 use crate::recipe::{ArchiveName, RootfsName, StepKind};
 use crate::sandbox::Supervisor;
@@ -374,6 +374,16 @@ impl Executor for Builder<'_> {
             // What was made before may be known by its digest only.
             Err(_) => vec!["the tree".to_owned()],
         }
+    }
+
+    fn equal(
+        &self,
+        stage: StageId,
+        description: &Description,
+        earlier: &[LastRun],
+        inputs: &[&StageOutput],
+    ) -> Result<Option<Equal>, StageError> {
+        same_packages::find(self, stage, description, earlier, inputs)
     }
 
     fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> MadeResult<StageOutput, StageError> {

@@ -1,7 +1,7 @@
 //! Runs a payload over a snapshot and captures what it changed. All kinds of steps go through here.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ use super::evidence::debs_among;
 use super::shell::FailedState;
 use super::space::Watch;
 use super::{StageError, logs};
-use crate::packages::{APT_CONF_PATH, CA_PATH, StageFetches, StageTls, apt_conf};
+use crate::packages::{APT_CONF_PATH, CA_PATH, StageFetch, StageFetches, StageTls, apt_conf};
 use crate::recipe::{ArchiveName, EnvName, Limits, Network, Step};
 use crate::sandbox::{
     self, Access, Bind, Ended, Inject, NetworkSpec, PROXY_PORT, Payload, SandboxError, Spec, Stdio,
@@ -97,13 +97,28 @@ impl Changeroot {
         Ok(path)
     }
 
-    /// Runs a step's payload. What a failed one had made is kept for a look inside.
-    pub(super) fn run(self, builder: &Builder<'_>, stage: &str, work: Work<'_>) -> Result<Self, StageError> {
-        let (log, log_path) = builder.logs().create(stage)?;
-        let program = work.program.clone();
+    /// Runs something of which only the answer counts, not what it changes. Says whether it succeeded.
+    pub(super) fn ask(
+        &self,
+        builder: &Builder<'_>,
+        stage: &str,
+        work: &Work<'_>,
+    ) -> Result<bool, StageError> {
+        let (ended, _) = self.in_sandbox(builder, stage, work, None)?;
+        Ok(ended.is_ok_and(|ended| ended.status == 0))
+    }
+
+    /// How the payload ended in a sandbox, and what it asked the archive for.
+    fn in_sandbox(
+        &self,
+        builder: &Builder<'_>,
+        stage: &str,
+        work: &Work<'_>,
+        log: Option<&File>,
+    ) -> Result<(Result<Ended, SandboxError>, Option<Vec<StageFetch>>), StageError> {
         let lifetime = work.timeout.unwrap_or(LONGEST);
         let tls = work.archive.map(|_| StageTls::new(lifetime)).transpose()?;
-        let spec = self.spec(builder, &work, tls.as_ref())?;
+        let spec = self.spec(builder, work, tls.as_ref())?;
         let view = work.archive.map(|archive| builder.archives().view(archive)).transpose()?;
         let proxy = view.is_some().then(|| builder.archives().proxy()).transpose()?;
         let asked = OnceLock::<Arc<StageFetches>>::new();
@@ -115,8 +130,16 @@ impl Changeroot {
             }
             None => Ok(None),
         };
+        let ended = builder.supervisor().run(&spec, log, serve);
+        Ok((ended, asked.get().map(|asked| asked.take())))
+    }
+
+    /// Runs a step's payload. What a failed one had made is kept for a look inside.
+    pub(super) fn run(self, builder: &Builder<'_>, stage: &str, work: Work<'_>) -> Result<Self, StageError> {
+        let (log, log_path) = builder.logs().create(stage)?;
+        let program = work.program.clone();
         let watch = Watch::over(self.run.path());
-        let ended = builder.supervisor().run(&spec, Some(&log), serve);
+        let (ended, asked) = self.in_sandbox(builder, stage, &work, Some(&log))?;
         let interrupted = matches!(ended, Err(SandboxError::Interrupted));
         if let Some(left) = watch.end().filter(|_| !interrupted) {
             // Whatever it said. What it had made is not kept, because that would keep the disk full.
@@ -128,15 +151,13 @@ impl Changeroot {
                 builder.report_survivors(stage, &survivors);
                 builder.report_unlimited(stage, &unlimited);
                 FailedState::forget(builder.store(), builder.project_name(), stage)?;
-                if let Some(asked) = asked.get() {
-                    builder.note_used(stage, debs_among(builder.store(), &asked.take())?);
+                if let Some(asked) = asked {
+                    builder.note_used(stage, debs_among(builder.store(), &asked)?);
                 }
                 Ok(self)
             }
             Ok(Ended { status, .. }) => {
-                if let Some(asked) = asked.get() {
-                    builder.report_refused(stage, &asked.take());
-                }
+                builder.report_refused(stage, asked.as_deref().unwrap_or_default());
                 let tail = logs::tail(&log_path, TAIL);
                 self.keep_failed(builder, stage)?;
                 Err(StageError::Failed { program, status, tail, log: log_path })

@@ -25,6 +25,7 @@ mod output;
 mod past;
 mod project;
 mod publish;
+mod same_packages;
 mod shell;
 mod space;
 mod steps;

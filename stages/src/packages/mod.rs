@@ -8,6 +8,7 @@
 mod address;
 mod answer;
 mod apt_conf;
+mod apt_plan;
 mod archive;
 mod body;
 mod bootstrap;
@@ -49,6 +50,7 @@ mod version;
 mod view;
 
 pub use apt_conf::{APT_CONF_PATH, CA_PATH, apt_conf};
+pub use apt_plan::{PlannedDeb, planned};
 pub use archive::{Archive, Base, DEBIAN_KEYRING, Pocket, sources_deb822};
 pub use bootstrap::minbase;
 pub use candidate::{DebRef, candidates};

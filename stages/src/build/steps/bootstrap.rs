@@ -3,6 +3,7 @@
 //! No tool of the host takes part. ibuild chooses the packages, unpacks them, and lets the new system's own dpkg install
 //! them properly over what is there already.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -12,7 +13,7 @@ use ibuild_graph::{Description, Value};
 use super::StepContext;
 use crate::build::StageError;
 use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
-use crate::packages::{DebRef, Member, Name, minbase, open_deb};
+use crate::packages::{DebRef, Member, Name, PlannedDeb, minbase, open_deb};
 use crate::recipe::{ArchiveName, PackageName, Variant};
 use crate::sandbox::Payload;
 use crate::snapshot::unpack::{Dialect, unpack};
@@ -36,6 +37,8 @@ pub(super) fn run(
     include: &[PackageName],
 ) -> MadeSnapshot {
     let debs = resolve(context, archive, include)?;
+    let files: Vec<_> = debs.iter().map(DebRef::file).collect();
+    context.builder.archives().fetcher()?.fetch_all(&files, PARALLEL)?;
     let root = Changeroot::over(context.builder, None)?;
     skeleton(&root.upper(), &context.builder.archives().sources(archive))?;
     let pool = root.side_dir("debs")?;
@@ -61,6 +64,15 @@ pub(super) fn run(
     root.capture(context.builder, context.step)
 }
 
+/// The packages that it would install.
+pub(super) fn plan(
+    context: &StepContext<'_, '_>,
+    archive: &ArchiveName,
+    include: &[PackageName],
+) -> Result<BTreeSet<PlannedDeb>, StageError> {
+    Ok(resolve(context, archive, include)?.iter().map(PlannedDeb::from).collect())
+}
+
 fn resolve(
     context: &StepContext<'_, '_>,
     archive: &ArchiveName,
@@ -69,10 +81,7 @@ fn resolve(
     let archives = context.builder.archives();
     let (view, fetcher) = (archives.view(archive)?, archives.fetcher()?);
     let extras: Result<Vec<Name>, _> = include.iter().map(|name| name.as_str().parse()).collect();
-    let debs = minbase(context.builder.store(), &view, &extras?, fetcher)?;
-    let files: Vec<_> = debs.iter().map(DebRef::file).collect();
-    fetcher.fetch_all(&files, PARALLEL)?;
-    Ok(debs)
+    Ok(minbase(context.builder.store(), &view, &extras?, fetcher)?)
 }
 
 /// What has to be there before the first package is. Since Debian 12 the directories at the top are links into `/usr`;

@@ -8,12 +8,15 @@ mod packages;
 mod run;
 mod script;
 
+use std::collections::BTreeSet;
+
 use ibuild_graph::{Description, Value};
 
 use super::StageError;
 use super::builder::Builder;
 use super::changeroot::{MadeSnapshot, environment, reachable};
 use super::inputs::Described;
+use crate::packages::PlannedDeb;
 use crate::recipe::{Network, StageName, Step, StepKind};
 use crate::snapshot::Snapshot;
 
@@ -111,6 +114,21 @@ pub(super) fn run(
         StepKind::Run { command } => run::run(&context, command),
         StepKind::CopyFrom { paths, .. } => copy_from::run(&context, paths),
         StepKind::Check { command } => check::run(&context, command),
+    }
+}
+
+/// Which packages a step would install, without installing any. `None` where only a run can tell.
+pub(super) fn plan(
+    builder: &Builder<'_>,
+    name: &StageName,
+    step: &Step,
+    inputs: &[&Snapshot],
+) -> Result<Option<BTreeSet<PlannedDeb>>, StageError> {
+    let context = StepContext { builder, name, step, inputs };
+    match &step.kind {
+        StepKind::Bootstrap { archive, include, .. } => bootstrap::plan(&context, archive, include).map(Some),
+        StepKind::Packages { names, recommends } => packages::plan(&context, names, *recommends),
+        _ => Ok(None),
     }
 }
 
