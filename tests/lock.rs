@@ -253,7 +253,7 @@ fn offline(project: &Project, words: &[&str]) {
 fn from_another_store(project: &Project, before: &[u8]) {
     let local = project.dir.path().join("ibuild.local.toml");
     let elsewhere = [&BUILD[..], &["--locked", "--offline", "--cache-dir", "empty"]].concat();
-    let alone = project.isolated(&elsewhere, 1);
+    let alone = project.isolated(&elsewhere, 3);
     assert!(alone.all.contains("is not in the store, and this build is offline"), "{}", alone.all);
     fs::write(&local, "stores = [\"nowhere\"]\n").unwrap();
     let nowhere = project.isolated(&elsewhere, 3);
