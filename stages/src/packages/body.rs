@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::download::Progress;
 
-/// The most that is read at once. A file of this size or less goes out in one piece.
-const CHUNK: u64 = 256 << 10;
+/// The most that is read at once. A file of this size or less goes out in one piece, together with the head.
+const CHUNK: u64 = 128 << 10;
 
 /// What is not sent of a file before all of it has been verified.
 pub(super) const TAIL: u64 = 64 << 10;

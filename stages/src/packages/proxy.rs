@@ -36,6 +36,10 @@ const CONNECTIONS: usize = 400;
 /// How long a client may be silent between requests. apt leaves a connection idle while it works on something else.
 const SILENCE: Duration = Duration::from_secs(600);
 
+/// The longest head of a request. Also what of an answer may wait before no more of it is read: a client that does not read
+/// holds one piece of a file, and not the file. (With hyper's `pipeline_flush` it would be the file.)
+const BUFFER: usize = 64 << 10;
+
 /// Serves archives, on the threads of a fetcher.
 pub struct Proxy {
     shared: Arc<Shared>,
@@ -180,7 +184,7 @@ async fn converse_in(tunnel: Tunnel, client: IpAddr, server: &Arc<Server>) {
 
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(SILENCE).half_close(true).pipeline_flush(true);
+    http.timer(TokioTimer::new()).header_read_timeout(SILENCE).half_close(true).max_buf_size(BUFFER);
     http
 }
 

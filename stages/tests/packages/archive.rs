@@ -74,25 +74,28 @@ impl Setup {
 
     /// As of a date; lines of the Release may follow after it.
     pub fn publish(&self, date: &str) {
+        self.publish_packages(date, &[("small", SMALL, small()), ("big", BIG, big())]);
+    }
+
+    /// With these packages: names, paths and bytes.
+    pub fn publish_packages(&self, date: &str, packages: &[(&str, &str, Vec<u8>)]) {
         let stanza = |name: &str, path: &str, bytes: &[u8]| {
             let (size, digest) = (bytes.len(), sha256(bytes).hex());
             format!("Package: {name}\nVersion: 1\nFilename: {path}\nSize: {size}\nSHA256: {digest}\n\n")
         };
-        let packages = stanza("small", SMALL, &small()) + &stanza("big", BIG, &big());
-        let (size, digest) = (packages.len(), sha256(packages.as_bytes()).hex());
+        let stanzas: String = packages.iter().map(|(name, path, bytes)| stanza(name, path, bytes)).collect();
+        let (size, digest) = (stanzas.len(), sha256(stanzas.as_bytes()).hex());
         let release = format!(
             "Suite: stable\nCodename: trixie\nDate: {date}\nSHA256:\n {digest} {size} main/binary-amd64/Packages\n \
              {} 5 main/gone\n",
             sha256(b"gone!").hex()
         );
-        let files = [
-            ("dists/trixie/InRelease", release.into_bytes()),
-            ("dists/trixie/main/binary-amd64/Packages", packages.into_bytes()),
-            ("pool/main/s/small_1%2bb%7e1_amd64.deb", small()),
-            (BIG, big()),
-        ];
-        for (path, bytes) in files {
-            self.upstream.reply(&format!("/debian/{path}"), [Reply::File(bytes)]);
+        let publish =
+            |path: &str, bytes| self.upstream.reply(&format!("/debian/{path}"), [Reply::File(bytes)]);
+        publish("dists/trixie/InRelease", release.into_bytes());
+        publish("dists/trixie/main/binary-amd64/Packages", stanzas.into_bytes());
+        for (_, path, bytes) in packages {
+            publish(&path.replace('+', "%2b").replace('~', "%7e"), bytes.clone());
         }
     }
 

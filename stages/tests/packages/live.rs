@@ -1,6 +1,7 @@
 //! What other machines see through a stand-alone proxy.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -116,6 +117,26 @@ fn answers_to_pipelined_requests_come_in_order() {
         }
     }
     assert_eq!(responses.len(), paths.len());
+}
+
+/// However large the file, and whatever else the client has asked for meanwhile.
+#[test]
+fn a_client_that_does_not_read_holds_little_of_a_file() {
+    let (setup, path, size) = (Setup::new(), "pool/main/h/huge_1_amd64.deb", 48 << 20);
+    setup.publish_packages(SATURDAY, &[("huge", path, noise(3, size))]);
+    let served = serve(&setup);
+    get(served.address, ROOT, &[]);
+    assert_eq!(get(served.address, path, &[]).body.len(), size);
+    let mut idle = TcpStream::connect(served.address).unwrap();
+    let request = format!("GET http://deb.debian.org/debian/{path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    idle.write_all(request.repeat(3).as_bytes()).unwrap();
+    // The answer has begun and does not go on.
+    idle.read_exact(&mut [0; 1000]).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    drop(idle);
+    let (_, sent) = served.log(3)[2];
+    // The kernel takes up to 4 MiB to send and 6 MiB to be read.
+    assert!(sent.end == End::Broken && sent.bytes < 16 << 20, "{sent:?}");
 }
 
 #[test]
