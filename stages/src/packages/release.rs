@@ -53,6 +53,8 @@ pub struct Release {
     pub preference: Preference,
     separate_all: bool,
     files: BTreeMap<String, Known>,
+    /// By component and architecture.
+    packages: BTreeMap<String, BTreeMap<String, IndexFile>>,
 }
 
 /// Why a verified text is no usable Release.
@@ -102,6 +104,8 @@ impl Release {
         let has_word =
             |name, word| field(name).is_some_and(|v: &str| v.split_whitespace().any(|w| w == word));
         let not_automatic = field("NotAutomatic") == Some("yes");
+        let lines = listed.lines().filter(|line| !line.trim().is_empty());
+        let files = lines.map(parse_line).collect::<Result<_, _>>()?;
         Ok(Self {
             suite: field("Suite").map(str::to_owned),
             codename: field("Codename").map(str::to_owned),
@@ -110,11 +114,8 @@ impl Release {
             preference: if not_automatic { Preference::LastResort } else { Preference::Automatic },
             separate_all: has_word("Architectures", "all")
                 && !has_word("No-Support-for-Architecture-all", "Packages"),
-            files: listed
-                .lines()
-                .filter(|l| !l.trim().is_empty())
-                .map(parse_line)
-                .collect::<Result<_, _>>()?,
+            packages: indices_of_packages(&files),
+            files,
         })
     }
 
@@ -140,34 +141,25 @@ impl Release {
     /// The indices of packages that a machine of `architecture` sees in a component, each in its smallest form.
     pub fn packages(&self, component: &str, architecture: &str) -> Vec<IndexFile> {
         let all = self.separate_all.then_some("all");
+        let Some(of_component) = self.packages.get(component) else { return Vec::new() };
         let architectures = std::iter::once(architecture).chain(all);
-        architectures
-            .filter_map(|arch| self.smallest(&format!("{component}/binary-{arch}/Packages")))
-            .collect()
+        architectures.filter_map(|architecture| of_component.get(architecture)).cloned().collect()
+    }
+
+    /// The indices of packages of every component and architecture, each in its smallest form.
+    pub fn all_packages(&self) -> impl Iterator<Item = &IndexFile> {
+        self.packages.values().flat_map(BTreeMap::values)
     }
 
     /// Every architecture that it has packages for.
     pub fn architectures(&self) -> BTreeSet<&str> {
-        self.binary().map(|(_, architecture)| architecture).collect()
+        self.packages.values().flat_map(BTreeMap::keys).map(String::as_str).collect()
     }
 
     /// Every component that has packages for `architecture`.
     pub fn components(&self, architecture: &str) -> BTreeSet<&str> {
-        let of_architecture = self.binary().filter(|(_, of)| *of == architecture);
-        of_architecture.map(|(component, _)| component).collect()
-    }
-
-    /// Component and architecture of each index of packages. What has one more directory in front is not for people's
-    /// machines: `main/debian-installer`.
-    fn binary(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files.keys().filter_map(|path| {
-            let (dir, file) = path.rsplit_once('/')?;
-            let (component, architecture) = dir.split_once("/binary-")?;
-            let is_index = file
-                .strip_prefix("Packages")
-                .is_some_and(|suffix| FORMS.iter().any(|f| f.suffix() == suffix));
-            (is_index && !component.contains('/')).then_some((component, architecture))
-        })
+        let with_it = self.packages.iter().filter(|(_, indices)| indices.contains_key(architecture));
+        with_it.map(|(component, _)| component.as_str()).collect()
     }
 
     /// Whether a listed file has this digest.
@@ -179,10 +171,27 @@ impl Release {
     pub fn expired(&self, now: Timestamp) -> Option<Timestamp> {
         self.valid_until.filter(|until| *until < now)
     }
+}
 
-    fn smallest(&self, path: &str) -> Option<IndexFile> {
-        FORMS.into_iter().find_map(|form| self.file(&format!("{path}{}", form.suffix())))
+/// The indices of packages among all files, each in its smallest form. What has one more directory in front is not for
+/// people's machines: `main/debian-installer`.
+fn indices_of_packages(files: &BTreeMap<String, Known>) -> BTreeMap<String, BTreeMap<String, IndexFile>> {
+    let mut packages: BTreeMap<_, BTreeMap<_, IndexFile>> = BTreeMap::new();
+    for form in FORMS {
+        let name = format!("Packages{}", form.suffix());
+        for (path, known) in files {
+            let dir = path.strip_suffix(&name).and_then(|rest| rest.strip_suffix('/'));
+            let Some((component, architecture)) = dir.and_then(|dir| dir.split_once("/binary-")) else {
+                continue;
+            };
+            if !component.contains('/') {
+                let of_component = packages.entry(component.to_owned()).or_default();
+                let index = || IndexFile { path: path.clone(), known: *known };
+                of_component.entry(architecture.to_owned()).or_insert_with(index);
+            }
+        }
     }
+    packages
 }
 
 fn parse_line(line: &str) -> Result<(String, Known), ReleaseError> {

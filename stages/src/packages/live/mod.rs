@@ -18,6 +18,7 @@ use self::roots::Roots;
 use super::address::Addresses;
 use super::fetch::Shared;
 use super::mirror::Mirrors;
+use super::release::Known;
 use super::server::Problem;
 use super::site::Found;
 use super::tables::Tables;
@@ -90,6 +91,9 @@ impl Live {
     /// First where clients have been before: an index that somebody has fetched is here.
     async fn find_in_pool(&self, shared: &Arc<Shared>, base: Base, path: &str) -> Result<Found, Problem> {
         let suites = self.roots.current(base);
+        if let Some(known) = self.find_in_tables(&suites, path) {
+            return Ok(Found::File(ArchiveFile { base, paths: vec![path.to_owned()], known }));
+        }
         let indices: Vec<_> = suites.iter().flat_map(|pinned| indices_about(pinned, path)).collect();
         let mut elsewhere = Vec::new();
         for index in indices {
@@ -106,6 +110,13 @@ impl Live {
             }
         }
         Ok(Found::Unlisted)
+    }
+
+    /// Looks only where everything is in memory already, which is enough for nearly all requests.
+    fn find_in_tables(&self, suites: &[Arc<PinnedPocket>], path: &str) -> Option<Known> {
+        let indices = suites.iter().flat_map(|pinned| pinned.release.all_packages());
+        let mut tables = indices.filter_map(|index| self.tables.get(&index.known.sha256));
+        tables.find_map(|table| table.get(path))
     }
 
     async fn is_kept(&self, shared: &Shared, index: &ArchiveFile) -> bool {
