@@ -47,11 +47,9 @@ fn parse_hex(text: &str) -> Result<[u8; 32], ParseDigestError> {
 }
 
 fn write_hex(bytes: &[u8; 32]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(64), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("writing to a string cannot fail");
-        hex
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// Reads the bytes of a digest. Records have digests by the thousand: as text they would be twice as long, and slow.

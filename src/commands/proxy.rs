@@ -1,6 +1,6 @@
 //! `ibuild proxy`: serves the living archive to other machines and containers, until it is stopped.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use ibuild::stages::packages::{
     Clients, End, Exchange, ExchangeObserver, Fetcher, Gpgv, Live, MirrorOverride, Mirrors, Patience, Proxy,
     Sent, Statistics, Upstream, Verifier,
 };
-use serde_json::json;
+use serde::Serialize;
 
 use crate::cli::{Global, ProxyArgs};
 use crate::failure::{EnvironmentError, UsageError};
@@ -105,7 +105,7 @@ impl ExchangeObserver for Log {
     fn finished(&self, exchange: &Exchange, sent: &Sent) {
         ExchangeObserver::finished(&*self.0, exchange, sent);
         // A log that nobody reads any more stops no proxy.
-        let _ = print(&format!("{}\n", line(exchange, sent, now())));
+        let _ = print(&line(exchange, sent, now()));
     }
 }
 
@@ -114,21 +114,39 @@ fn now() -> f64 {
     now.map_or(0.0, |now| now.as_millis() as f64 / 1000.0)
 }
 
-fn line(exchange: &Exchange, sent: &Sent, time: f64) -> serde_json::Value {
-    json!({
-        "v": 1,
-        "time": time,
-        "client": exchange.client.to_canonical().to_string(),
-        "method": exchange.method,
-        "url": exchange.address,
-        "status": exchange.status.as_u16(),
-        "verdict": exchange.verdict.word(),
-        "sha256": exchange.file.as_ref().map(|file| ibuild::cache::Digest::to_hex(&file.known.sha256)),
-        "bytes": sent.bytes,
-        "seconds": sent.elapsed.as_secs_f64(),
-        "complete": sent.end == End::Complete,
-        "problem": exchange.problem,
-    })
+/// What is written down of a request.
+#[derive(Serialize)]
+struct Line<'a> {
+    bytes: u64,
+    client: IpAddr,
+    complete: bool,
+    method: &'a str,
+    problem: Option<&'a str>,
+    seconds: f64,
+    sha256: Option<String>,
+    status: u16,
+    time: f64,
+    url: &'a str,
+    v: u8,
+    verdict: &'a str,
+}
+
+fn line(exchange: &Exchange, sent: &Sent, time: f64) -> String {
+    let line = Line {
+        bytes: sent.bytes,
+        client: exchange.client.to_canonical(),
+        complete: sent.end == End::Complete,
+        method: &exchange.method,
+        problem: exchange.problem.as_deref(),
+        seconds: sent.elapsed.as_secs_f64(),
+        sha256: exchange.file.as_ref().map(|file| file.known.sha256.hex()),
+        status: exchange.status.as_u16(),
+        time,
+        url: &exchange.address,
+        v: 1,
+        verdict: exchange.verdict.word(),
+    };
+    serde_json::to_string(&line).expect("texts and numbers can be written down") + "\n"
 }
 
 #[cfg(test)]
@@ -149,7 +167,7 @@ mod tests {
         };
         let sent = Sent { bytes: 7, elapsed: Duration::from_millis(250), end: End::Broken };
         assert_eq!(
-            line(&exchange, &sent, 1.5).to_string(),
+            line(&exchange, &sent, 1.5).trim_end(),
             r#"{"bytes":7,"client":"192.0.2.1","complete":false,"method":"GET","problem":null,"seconds":0.25,"sha256":null,"status":200,"time":1.5,"url":"http://deb.debian.org/debian/x","v":1,"verdict":"hit"}"#
         );
     }
