@@ -48,13 +48,18 @@ pub(super) fn answer(headers: &HeaderMap, known: &Known) -> Answer {
 fn parse_range(range: &str, size: u64) -> Option<(u64, u64)> {
     let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
     match (start, end) {
-        ("", last) => Some((size.saturating_sub(last.parse().ok()?), size)),
-        (start, "") => Some((start.parse().ok()?, size)),
+        ("", last) => Some((size.saturating_sub(number(last)?), size)),
+        (start, "") => Some((number(start)?, size)),
         (start, end) => {
-            let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
+            let (start, end) = (number(start)?, number(end)?);
             (start <= end).then(|| (start, end.saturating_add(1).min(size)))
         }
     }
+}
+
+/// Digits alone: a sign is no part of a range.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -79,7 +84,9 @@ mod tests {
         for range in ["bytes=100-", "bytes=150-160", "bytes=-0"] {
             check(&[(RANGE, range)], Answer::OutOfRange);
         }
-        for range in ["bytes=1-2,4-5", "bytes=9-5", "bytes=x-", "lines=1-2", "bytes=-"] {
+        for range in
+            ["bytes=1-2,4-5", "bytes=9-5", "bytes=x-", "lines=1-2", "bytes=-", "bytes=+5-", "bytes=1-+2"]
+        {
             check(&[(RANGE, range)], Answer::Whole);
         }
     }
