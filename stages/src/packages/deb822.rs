@@ -14,7 +14,9 @@ pub(super) fn fields(paragraph: &str) -> impl Iterator<Item = (&str, &str)> {
         while !rest.is_empty() {
             let (field, after) = rest.split_at(field_end(rest));
             rest = after;
-            if let Some((name, value)) = field.split_once(':').filter(|_| !field.starts_with('#')) {
+            // A colon further down, or on a line that goes on from nothing, belongs to no field.
+            let is_name = |name: &str| !name.starts_with(['#', ' ', '\t']) && !name.contains('\n');
+            if let Some((name, value)) = field.split_once(':').filter(|(name, _)| is_name(name)) {
                 return Some((name, value.trim()));
             }
         }
@@ -46,7 +48,7 @@ mod tests {
 
     #[test]
     fn values_go_on() {
-        let text = "A: 1\n# B: comment\nC:\n x\n y\nnonsense\nD:4\n\n\nA: 2\n";
+        let text = " a: 0\nA: 1\n# B: comment\nC:\n x\n y\nnonsense\n z: 1\nD:4\n\n\nA: 2\n";
         let all: Vec<Vec<_>> = paragraphs(text).map(|p| fields(p).collect()).collect();
         assert_eq!(all, [vec![("A", "1"), ("C", "x\n y"), ("D", "4")], vec![("A", "2")]]);
         assert_eq!(field(text, "c"), Some("x\n y"));

@@ -23,6 +23,8 @@ mod elsewhere;
 mod error;
 mod exchange;
 mod fetch;
+#[cfg(test)]
+mod fuzz;
 mod handed_out;
 mod import;
 mod index;
