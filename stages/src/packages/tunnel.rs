@@ -52,14 +52,7 @@ impl StageTls {
     }
 
     fn for_hosts(hosts: &BTreeSet<String>, lifetime: Duration) -> Result<Self, rcgen::Error> {
-        let mut parameters = valid_for(lifetime);
-        parameters.distinguished_name.push(DnType::CommonName, "ibuild, for one stage");
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let permitted_subtrees = hosts.iter().cloned().map(GeneralSubtree::DnsName).collect();
-        parameters.name_constraints =
-            Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
-        let key = KeyPair::generate()?;
+        let (parameters, key) = (authority(hosts, lifetime), KeyPair::generate()?);
         let authority = parameters.self_signed(&key)?.pem();
         let issuer = Issuer::new(parameters, key);
         let acceptor = |host: &String| Ok((host.clone(), acceptor(host, &issuer, lifetime)?));
@@ -75,6 +68,17 @@ impl StageTls {
         let acceptor = self.acceptors.get(&host)?.clone();
         Some(Tunnel { host, acceptor, upgrade: hyper::upgrade::on(request) })
     }
+}
+
+/// What an authority may vouch for: these hosts, and no other authority.
+fn authority(hosts: &BTreeSet<String>, lifetime: Duration) -> CertificateParams {
+    let mut parameters = valid_for(lifetime);
+    parameters.distinguished_name.push(DnType::CommonName, "ibuild, for one stage");
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let permitted_subtrees = hosts.iter().cloned().map(GeneralSubtree::DnsName).collect();
+    parameters.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    parameters
 }
 
 fn valid_for(lifetime: Duration) -> CertificateParams {
@@ -109,8 +113,57 @@ fn acceptor(
 
 /// A request that came through a tunnel, as it would be to a proxy: with its whole address.
 pub(super) fn addressed<B>(mut request: Request<B>, host: &str) -> Request<B> {
-    let file = request.uri().path_and_query().map_or("/", |file| file.as_str());
+    let file = request.uri().path_and_query().map(|file| file.as_str());
+    let file = file.filter(|file| file.starts_with('/')).unwrap_or("/");
     let whole = Uri::builder().scheme(Scheme::Https.name()).authority(host).path_and_query(file).build();
     *request.uri_mut() = whole.expect("each part is one of an address");
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    /// Whether a client that believes the authority of two hosts believes a certificate that it gives to `host`.
+    fn is_believed(host: &'static str) -> bool {
+        let hosts = ["a.example", "b.example"].map(str::to_owned).into();
+        let (parameters, key) = (authority(&hosts, LEEWAY), KeyPair::generate().unwrap());
+        let mut roots = RootCertStore::empty();
+        roots.add(parameters.self_signed(&key).unwrap().der().clone()).unwrap();
+        let acceptor = acceptor(host, &Issuer::new(parameters, key), LEEWAY).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(config));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (client, server) = tokio::io::duplex(1 << 16);
+            let serving = tokio::spawn(async move { acceptor.accept(server).await.map(drop) });
+            let believed = connector.connect(ServerName::try_from(host).unwrap(), client).await.is_ok();
+            assert_eq!(serving.await.unwrap().is_ok(), believed);
+            believed
+        })
+    }
+
+    #[test]
+    fn an_authority_is_good_for_its_hosts_alone() {
+        assert!(is_believed("a.example") && is_believed("b.example"));
+        assert!(!is_believed("c.example") && !is_believed("example"));
+    }
+
+    #[test]
+    fn requests_in_a_tunnel_get_whole_addresses() {
+        let addressed = |uri: &str| {
+            let request = Request::get(uri).body(()).unwrap();
+            addressed(request, "a.example").uri().to_string()
+        };
+        assert_eq!(addressed("/debian/g%2b%2b?x"), "https://a.example/debian/g%2b%2b?x");
+        assert_eq!(addressed("http://elsewhere/debian/x"), "https://a.example/debian/x");
+        assert_eq!(addressed("*"), "https://a.example/");
+        assert_eq!(addressed("elsewhere:443"), "https://a.example/");
+    }
 }
