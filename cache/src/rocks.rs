@@ -44,10 +44,25 @@ impl RocksIndex {
         }
     }
 
+    /// Whether anything was ever written. Where the file is gone that everything else is found from, RocksDB would begin anew and
+    /// remove what it does not know: all facts would be lost without a word. Tables are first written after that file.
+    fn is_begun(&self) -> Result<bool, CacheError> {
+        const CURRENT: &str = "CURRENT";
+        if self.path.join(CURRENT).exists() {
+            return Ok(true);
+        }
+        let mut files = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        if files.any(|file| file.path().extension().is_some_and(|kind| kind == "sst")) {
+            let reason = format!("there are tables, but no `{CURRENT}`");
+            return Err(CacheError::Index { act: "open", path: self.path.clone(), reason });
+        }
+        Ok(false)
+    }
+
     /// A read-only handle, kept until the next commit or refresh; `None` as long as nothing was ever written.
     fn reader(&self) -> Result<Option<Arc<DB>>, CacheError> {
         let mut reader = self.reader.lock().expect("no panic while held");
-        if reader.is_none() && self.path.join("CURRENT").exists() {
+        if reader.is_none() && self.is_begun()? {
             let db = DB::open_for_read_only(&options(), &self.path, false).map_err(self.error("open"))?;
             *reader = Some(Arc::new(db));
         }
@@ -97,6 +112,7 @@ impl Index for RocksIndex {
         }
         let _lock = FileLock::take(&self.lock, LockMode::Wait)?;
         fs::create_dir_all(&self.path).map_err(CacheError::io("create", &self.path))?;
+        self.is_begun()?;
         let db = DB::open(&options(), &self.path).map_err(self.error("open"))?;
         let mut writes = WriteBatch::default();
         for (table, key, value) in batch.changes {
@@ -116,7 +132,7 @@ impl Index for RocksIndex {
     }
 
     fn compact(&self) -> Result<(), CacheError> {
-        if !self.path.join("CURRENT").exists() {
+        if !self.is_begun()? {
             return Ok(());
         }
         let _lock = FileLock::take(&self.lock, LockMode::Wait)?;
@@ -193,6 +209,28 @@ mod tests {
             reader.refresh();
             assert_eq!(reader.get(Table::Actions, b"k").unwrap(), Some(vec![n]));
         }
+    }
+
+    #[test]
+    fn an_index_without_its_beginning_is_broken_and_not_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let index = RocksIndex::new(&layout);
+        let commit = || {
+            let mut batch = Batch::default();
+            batch.put(Table::Actions, b"k", vec![1]);
+            index.commit(batch)
+        };
+        commit().unwrap();
+        let current = layout.index().join("CURRENT");
+        let beginning = fs::read(&current).unwrap();
+        fs::remove_file(&current).unwrap();
+        let is_broken = |e: CacheError| matches!(e, CacheError::Index { .. });
+        assert!(is_broken(index.get(Table::Actions, b"k").unwrap_err()));
+        assert!(is_broken(commit().unwrap_err()));
+        assert!(is_broken(index.compact().unwrap_err()));
+        fs::write(current, beginning).unwrap();
+        assert_eq!(index.get(Table::Actions, b"k").unwrap(), Some(vec![1]));
     }
 
     #[test]

@@ -143,9 +143,9 @@ mod tests {
         runtime.block_on(async {
             let (client, server) = tokio::io::duplex(1 << 16);
             let serving = tokio::spawn(async move { acceptor.accept(server).await.map(drop) });
-            let believed = connector.connect(ServerName::try_from(host).unwrap(), client).await.is_ok();
-            assert_eq!(serving.await.unwrap().is_ok(), believed);
-            believed
+            let connected = connector.connect(ServerName::try_from(host).unwrap(), client).await;
+            drop(serving.await);
+            connected.is_ok()
         })
     }
 
