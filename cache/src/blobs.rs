@@ -270,6 +270,19 @@ impl<D: Digest> BlobWriter<D> {
         self.size
     }
 
+    /// Takes room on the disk for a blob of this size, where its file system can do so ahead. A disk that is too full says
+    /// so before the first byte is written.
+    pub fn reserve(&self, size: u64) -> Result<(), CacheError> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        match fallocate(self.temp.as_file(), FallocateFlags::KEEP_SIZE, 0, size) {
+            Err(rustix::io::Errno::NOSPC) => {
+                Err(CacheError::io("write", self.temp.path())(rustix::io::Errno::NOSPC.into()))
+            }
+            // Not all file systems can, and a limit of another kind will tell by itself.
+            _ => Ok(()),
+        }
+    }
+
     /// A second handle to what has been written so far, for readers that follow the writer.
     pub fn reader(&self) -> Result<File, CacheError> {
         self.temp.reopen().map_err(CacheError::io("open", self.temp.path()))

@@ -224,6 +224,8 @@ impl Attempt<'_> {
 
     fn begin(&self) -> Result<BlobWriter<Sha256>, CacheError> {
         let writer = self.shared.store.writer()?;
+        // Who has been sent a beginning cannot be sent the rest past a store that has become full.
+        writer.reserve(self.file.known.size)?;
         let bytes = Some(Arc::new(writer.reader()?));
         self.progress.send_modify(|progress| progress.bytes = bytes);
         Ok(writer)

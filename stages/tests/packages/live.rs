@@ -261,6 +261,29 @@ fn damaged_files_are_fetched_again() {
     assert_eq!(served.verdicts(6)[4..], [Verdict::Miss; 2]);
 }
 
+/// The disk has room for the beginning of a file and not for the rest.
+#[test]
+fn a_disk_that_would_fill_halfway_is_no_broken_download() {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    assert!(nix::unistd::geteuid().is_root(), "a small disk needs root");
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    get(served.address, ROOT, &[]);
+    get(served.address, INDEX, &[]);
+    let tmp = setup.store.layout().root().join("tmp");
+    let size = Some("size=2m");
+    mount(Some("tmpfs"), &tmp, Some("tmpfs"), MsFlags::empty(), size).unwrap();
+    let response = get(served.address, BIG, &[]);
+    let log = served.log(3);
+    umount2(&tmp, MntFlags::MNT_DETACH).unwrap();
+    assert!(response.status == 200 && response.body == big());
+    assert_eq!((log[2].0.verdict, log[2].1.end), (Verdict::Passed, End::Complete));
+    let problem = log[2].0.problem.as_deref().unwrap();
+    assert!(problem.contains("No space left on device"), "{problem}");
+    assert_eq!(get(served.address, BIG, &[]).body, big());
+    assert_eq!(served.verdicts(4)[3], Verdict::Miss);
+}
+
 /// The store's file system fails: files go through, and are verified on the way.
 #[test]
 fn what_cannot_be_kept_goes_through() {
