@@ -43,6 +43,14 @@ pub(super) struct Changeroot {
     parent: Option<Snapshot>,
 }
 
+/// What came of a payload.
+struct Outcome {
+    /// How it ended.
+    ended: Result<Ended, SandboxError>,
+    /// What it asked the archive for, if it could.
+    asked: Option<Vec<StageFetch>>,
+}
+
 /// What a payload needs besides the snapshot.
 pub(super) struct Work<'a> {
     /// How messages call it: `` `scripts/30-user` ``.
@@ -104,18 +112,18 @@ impl Changeroot {
         stage: &str,
         work: &Work<'_>,
     ) -> Result<bool, StageError> {
-        let (ended, _) = self.in_sandbox(builder, stage, work, None)?;
+        let Outcome { ended, .. } = self.in_sandbox(builder, stage, work, None)?;
         Ok(ended.is_ok_and(|ended| ended.status == 0))
     }
 
-    /// How the payload ended in a sandbox, and what it asked the archive for.
+    /// Lets the payload run in a sandbox.
     fn in_sandbox(
         &self,
         builder: &Builder<'_>,
         stage: &str,
         work: &Work<'_>,
         log: Option<&File>,
-    ) -> Result<(Result<Ended, SandboxError>, Option<Vec<StageFetch>>), StageError> {
+    ) -> Result<Outcome, StageError> {
         let lifetime = work.timeout.unwrap_or(LONGEST);
         let tls = work.archive.map(|_| StageTls::new(lifetime)).transpose()?;
         let spec = self.spec(builder, work, tls.as_ref())?;
@@ -131,7 +139,7 @@ impl Changeroot {
             None => Ok(None),
         };
         let ended = builder.supervisor().run(&spec, log, serve);
-        Ok((ended, asked.get().map(|asked| asked.take())))
+        Ok(Outcome { ended, asked: asked.get().map(|asked| asked.take()) })
     }
 
     /// Runs a step's payload. What a failed one had made is kept for a look inside.
@@ -139,7 +147,7 @@ impl Changeroot {
         let (log, log_path) = builder.logs().create(stage)?;
         let program = work.program.clone();
         let watch = Watch::over(self.run.path());
-        let (ended, asked) = self.in_sandbox(builder, stage, &work, Some(&log))?;
+        let Outcome { ended, asked } = self.in_sandbox(builder, stage, &work, Some(&log))?;
         let interrupted = matches!(ended, Err(SandboxError::Interrupted));
         if let Some(left) = watch.end().filter(|_| !interrupted) {
             // Whatever it said. What it had made is not kept, because that would keep the disk full.
