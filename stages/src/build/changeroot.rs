@@ -159,8 +159,10 @@ impl Changeroot {
                 builder.report_survivors(stage, &survivors);
                 builder.report_unlimited(stage, &unlimited);
                 FailedState::forget(builder.store(), builder.project_name(), stage)?;
-                if let Some(asked) = asked {
-                    builder.note_used(stage, debs_among(builder.store(), &asked)?);
+                if let Some(asked) = asked
+                    && let Some(debs) = debs_among(builder.store(), &asked)?
+                {
+                    builder.note_used(stage, debs);
                 }
                 Ok(self)
             }

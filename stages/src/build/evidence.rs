@@ -37,13 +37,16 @@ pub fn used_by(store: &Store, action: &ActionKey) -> Result<Option<Vec<DebRef>>,
     Ok(used.map(|used| used.0))
 }
 
-/// The packages among the files that a stage was served.
-pub(super) fn debs_among(store: &Store, fetches: &[StageFetch]) -> Result<Vec<DebRef>, StageError> {
+/// The packages among the files that a stage was served; `None` if one of them could not be kept, so that not all are known.
+pub(super) fn debs_among(store: &Store, fetches: &[StageFetch]) -> Result<Option<Vec<DebRef>>, StageError> {
     let mut debs = BTreeSet::new();
     for StageFetch { file, verdict, .. } in fetches {
         let Some(file) = file.as_ref().filter(|file| file.path().ends_with(".deb")) else { continue };
-        if matches!(verdict, Verdict::Refused(_)) || store.packages().size(&file.known.sha256)?.is_none() {
+        if matches!(verdict, Verdict::Refused(_)) {
             continue;
+        }
+        if store.packages().size(&file.known.sha256)?.is_none() {
+            return Ok(None);
         }
         let Identity { name, version, architecture } = identify(&store.packages().path(&file.known.sha256))?;
         let (base, path, known) = (file.base, file.path().to_owned(), file.known);
@@ -57,7 +60,7 @@ pub(super) fn debs_among(store: &Store, fetches: &[StageFetch]) -> Result<Vec<De
             size: known.size,
         });
     }
-    Ok(debs.into_iter().collect())
+    Ok(Some(debs.into_iter().collect()))
 }
 
 /// A lock, and what it would have to be.
