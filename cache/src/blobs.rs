@@ -11,6 +11,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
+use crate::copying::{Fault, copy};
 use crate::eager::{LAZY, start_writing};
 use crate::{CacheError, Digest, temp};
 
@@ -72,23 +73,18 @@ impl<D: Digest> BlobStore<D> {
         writer.finish()
     }
 
-    /// Takes over a finished file, which has to be on the store's file system: it is named by what is in it, made
-    /// durable, and renamed. Holes stay holes.
-    pub fn adopt(&self, file: &Path) -> Result<Stored<D>, CacheError> {
+    /// Takes over a finished file, which has to be on the store's file system: it is made durable and renamed. Its digest
+    /// is what whoever wrote it found on the way.
+    pub fn adopt(&self, file: &Path, digest: &D) -> Result<(), CacheError> {
         use std::os::unix::fs::PermissionsExt;
         let open = File::open(file).map_err(CacheError::io("open", file))?;
-        let length = open.metadata().map_err(CacheError::io("look at", file))?.len();
-        // The disk writes while the file is hashed.
-        start_writing(&open, 0..length);
-        let (digest, size) = hash::<D>(&open).map_err(CacheError::io("read", file))?;
-        let path = self.path(&digest);
+        let path = self.path(digest);
         let parent = self.prefix_dir(&path)?;
         open.sync_data().map_err(CacheError::io("flush", file))?;
         fs::set_permissions(file, fs::Permissions::from_mode(0o444))
             .map_err(CacheError::io("set the mode of", file))?;
         fs::rename(file, &path).map_err(CacheError::io("create", &path))?;
-        sync_dir(&parent)?;
-        Ok(Stored { digest, size })
+        sync_dir(&parent)
     }
 
     /// Opens a blob for reading; `None` if it is not here.
@@ -149,21 +145,23 @@ impl<D: Digest> BlobStore<D> {
     /// Reads a blob again and tells whether it still has its name; `None` if it is not here.
     pub fn verify(&self, digest: &D) -> Result<Option<bool>, CacheError> {
         let Some(file) = self.open(digest)? else { return Ok(None) };
-        let (found, _) = hash::<D>(&file).map_err(CacheError::io("read", &self.path(digest)))?;
+        let found = hash::<D>(&file).map_err(CacheError::io("read", &self.path(digest)))?;
         Ok(Some(found == *digest))
     }
 
-    /// Whether a copy of a blob that lies somewhere else has the blob's bytes. If not, a blob that does not have them
-    /// itself is removed.
-    pub fn is_copied(&self, digest: &D, copy: &Path) -> Result<bool, CacheError> {
-        let hashed = File::open(copy).and_then(|file| hash::<D>(&file));
-        if hashed.map_err(CacheError::io("read", copy))?.0 == *digest {
-            return Ok(true);
-        }
-        if self.verify(digest)? == Some(false) {
+    /// Copies a blob into an empty file, and tells whether what was copied has its name; holes stay holes. A blob that is not
+    /// what its name says is removed.
+    pub fn copy(&self, digest: &D, to: &Path) -> Result<bool, CacheError> {
+        let Some(source) = self.open(digest)? else { return Ok(false) };
+        let target = File::options().write(true).open(to).map_err(CacheError::io("open", to))?;
+        let copied = copy::<D>(&source, target).map_err(|fault| match fault {
+            Fault::Read(e) => CacheError::io("read", &self.path(digest))(e),
+            Fault::Write(e) => CacheError::io("write", to)(e),
+        })?;
+        if copied != *digest {
             self.remove(digest)?;
         }
-        Ok(false)
+        Ok(copied == *digest)
     }
 }
 
@@ -197,24 +195,51 @@ impl<D: Digest> BlobStore<D> {
     }
 }
 
-/// The digest and the length of a file, in pieces that let BLAKE3 use wide instructions. Holes are not read: a disk of 100
-/// GiB is mostly holes.
-fn hash<D: Digest>(file: &File) -> io::Result<(D, u64)> {
+/// The digest of a file, in pieces that let BLAKE3 use wide instructions. Holes are not read: a disk of 100 GiB is mostly
+/// holes.
+fn hash<D: Digest>(file: &File) -> io::Result<D> {
     let (mut hasher, length) = (D::Hasher::default(), file.metadata()?.len());
-    let (zeros, mut buffer) = (vec![0; PIECE], vec![0; PIECE]);
-    let mut at = 0;
-    while at < length {
-        let data = next(file, SeekFrom::Data(at), length);
-        for (_, size) in pieces(at..data) {
-            D::update(&mut hasher, &zeros[..size]);
-        }
-        at = next(file, SeekFrom::Hole(data), length);
-        for (start, size) in pieces(data..at) {
-            file.read_exact_at(&mut buffer[..size], start)?;
-            D::update(&mut hasher, &buffer[..size]);
+    let mut buffer = vec![0; PIECE];
+    for extent in extents(file, length) {
+        match extent {
+            Extent::Hole(range) => zeros::<D>(&mut hasher, range),
+            Extent::Data(range) => {
+                for (start, size) in pieces(range) {
+                    file.read_exact_at(&mut buffer[..size], start)?;
+                    D::update(&mut hasher, &buffer[..size]);
+                }
+            }
         }
     }
-    Ok((D::finish(hasher), length))
+    Ok(D::finish(hasher))
+}
+
+/// Part of a file.
+pub(crate) enum Extent {
+    /// Nothing but zeros, which need not be read.
+    Hole(Range<u64>),
+    /// Anything.
+    Data(Range<u64>),
+}
+
+/// All of a file of this length, in order. Its cursor moves.
+pub(crate) fn extents(file: &File, length: u64) -> impl Iterator<Item = Extent> {
+    let (mut at, mut in_data) = (0, false);
+    std::iter::from_fn(move || {
+        if at >= length {
+            return None;
+        }
+        let start = at;
+        at = next(file, if in_data { SeekFrom::Hole(at) } else { SeekFrom::Data(at) }, length);
+        in_data = !in_data;
+        Some(if in_data { Extent::Hole(start..at) } else { Extent::Data(start..at) })
+    })
+}
+
+/// Digests as many zeros.
+pub(crate) fn zeros<D: Digest>(hasher: &mut D::Hasher, range: Range<u64>) {
+    const ZEROS: &[u8; PIECE] = &[0; PIECE];
+    pieces(range).for_each(|(_, size)| D::update(hasher, &ZEROS[..size]));
 }
 
 /// Where the next data or hole is. A file system that does not know says that all is data.
@@ -231,7 +256,7 @@ fn next(file: &File, from: SeekFrom, length: u64) -> u64 {
 const PIECE: usize = 1 << 20;
 
 /// The starts and the lengths of the pieces of a range.
-fn pieces(range: Range<u64>) -> impl Iterator<Item = (u64, usize)> {
+pub(crate) fn pieces(range: Range<u64>) -> impl Iterator<Item = (u64, usize)> {
     let end = range.end;
     range.step_by(PIECE).map(move |start| (start, (end - start).min(PIECE as u64) as usize))
 }
@@ -401,32 +426,49 @@ mod tests {
     }
 
     #[test]
-    fn holes_count_as_zeros() {
+    fn holes_count_as_zeros_and_stay_holes() {
+        use std::os::unix::fs::MetadataExt;
         let (dir, store) = store::<BlobId>();
-        for (island, length) in [(0, 0), (0, 5), (3 << 20, (3 << 20) + 7), (5 << 20, 9 << 20)] {
-            let path = dir.path().join("file");
+        let islands =
+            [(0, 0), (0, 5), (3 << 20, (3 << 20) + 7), (5 << 20, 9 << 20), (1 << 20, (1 << 20) + 4096)];
+        for (island, length) in islands {
+            let (path, copy) = (dir.path().join("file"), dir.path().join("copy"));
             let file = File::create(&path).unwrap();
             file.set_len(length).unwrap();
             file.write_all_at(&[7; 5][..length.min(5) as usize], island).unwrap();
-            let whole = store.put(&fs::read(&path).unwrap()).unwrap();
-            assert_eq!(store.adopt(&path).unwrap(), whole);
+            let (bytes, blocks) = (fs::read(&path).unwrap(), file.metadata().unwrap().blocks());
+            let digest = store.put(&bytes).unwrap().digest;
+            store.remove(&digest).unwrap();
+            store.adopt(&path, &digest).unwrap();
+            assert_eq!(store.verify(&digest).unwrap(), Some(true));
+            File::create(&copy).unwrap();
+            assert!(store.copy(&digest, &copy).unwrap());
+            assert!(fs::read(&copy).unwrap() == bytes);
+            assert_eq!(fs::metadata(&copy).unwrap().blocks(), blocks);
         }
     }
 
     #[test]
-    fn a_damaged_blob_goes_when_its_copy_is_looked_at() {
+    fn a_blob_of_several_pieces_is_copied_as_it_is() {
+        let (dir, store) = store::<BlobId>();
+        let bytes: Vec<u8> = (0..13 * PIECE as u64 + 4099).map(|n| ((n * n) >> 7) as u8).collect();
+        let digest = store.put(&bytes).unwrap().digest;
+        let copy = dir.path().join("copy");
+        File::create(&copy).unwrap();
+        assert!(store.copy(&digest, &copy).unwrap());
+        assert!(fs::read(&copy).unwrap() == bytes);
+    }
+
+    #[test]
+    fn a_damaged_blob_goes_when_it_is_copied() {
         let (dir, store) = store::<BlobId>();
         let digest = store.put(b"hello").unwrap().digest;
-        let copy = dir.path().join("copy");
-        fs::write(&copy, "hello").unwrap();
-        assert!(store.is_copied(&digest, &copy).unwrap());
-        fs::write(&copy, "hellp").unwrap();
-        assert!(!store.is_copied(&digest, &copy).unwrap());
-        assert_eq!(store.verify(&digest).unwrap(), Some(true));
-        let path = store.path(&digest);
+        let (path, copy) = (store.path(&digest), dir.path().join("copy"));
+        File::create(&copy).unwrap();
         fs::remove_file(&path).unwrap();
+        assert!(!store.copy(&digest, &copy).unwrap(), "it is not here");
         fs::write(&path, "hellp").unwrap();
-        assert!(!store.is_copied(&digest, &copy).unwrap());
+        assert!(!store.copy(&digest, &copy).unwrap());
         assert_eq!(store.verify(&digest).unwrap(), None);
     }
 

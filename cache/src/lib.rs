@@ -7,6 +7,7 @@
 
 mod blobs;
 mod canon;
+mod copying;
 mod digest;
 mod eager;
 mod error;
@@ -25,7 +26,7 @@ mod usage;
 pub use blobs::{BlobStore, BlobWriter, Scrubbed, Stored};
 pub use canon::{DecodeError, Decoder, Encoder, Item};
 pub use digest::{ActionKey, BlobId, Digest, LayerId, ParseDigestError, Sha256, TreeId};
-pub use eager::{EagerFile, start_writing};
+pub use eager::EagerFile;
 pub use error::CacheError;
 pub use index::{Batch, Index, MemoryIndex, Rows, Table};
 pub use layout::Layout;

@@ -9,7 +9,6 @@ use tempfile::NamedTempFile;
 
 use super::StageError;
 use super::output::Artifact;
-use crate::disk::copy_sparsely;
 use crate::snapshot::Snapshot;
 
 /// An image in its place.
@@ -100,8 +99,7 @@ fn is_in_place(store: &Store, path: &Path, artifact: &Artifact) -> Result<bool, 
 /// A copy of the artifact beside its place.
 fn copy(store: &Store, path: &Path, artifact: &Artifact) -> Result<NamedTempFile, StageError> {
     let temp = temp_beside(path)?;
-    copy_sparsely(&store.blobs().path(&artifact.blob), temp.path(), &|_, _| {})?;
-    if !store.blobs().is_copied(&artifact.blob, temp.path())? {
+    if !store.blobs().copy(&artifact.blob, temp.path())? {
         return Err(StageError::DamagedArtifact(artifact.blob));
     }
     flush(temp, path)

@@ -24,6 +24,7 @@ mod pack;
 mod qcow2;
 mod raw;
 mod raw_zst;
+#[cfg(test)]
 mod sparse;
 mod spec;
 mod time;
@@ -48,7 +49,6 @@ pub use ova::{DiskContent, MachineDisk, OVA_WRITER, OvfMachine, ovf_text, write_
 pub use pack::{PackedArtifact, Source, pack, packer_identity};
 pub use qcow2::write_qcow2;
 pub use raw::{disk_map, write_raw};
-pub(crate) use sparse::copy as copy_sparsely;
 pub use spec::{DiskSpec, FirmwareSet, MIB, Nic, SMALLEST_DISK, VmSpec};
 pub use time::utc;
 pub use vmdk::{FoundVmdk, KeptVmdk, VMDK_WRITER, vmdk_size, write_vmdk};

@@ -1,23 +1,14 @@
-//! Sparse files: which parts of one hold data, giving back what holds none, and copying one as it is.
+//! Gives back the parts of a sparse file that hold nothing.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 
-use ibuild_cache::start_writing;
-#[cfg(test)]
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
-use super::error::DiskError;
-
-const COPY_CHUNK: usize = 1 << 20;
-
 /// The ranges of `file` that may hold anything but zeros, in order. Moves the file's cursor.
-pub fn data_ranges(file: &File) -> io::Result<Vec<Range<u64>>> {
+fn data_ranges(file: &File) -> io::Result<Vec<Range<u64>>> {
     let mut ranges = Vec::new();
     let mut at = 0;
     loop {
@@ -35,7 +26,6 @@ pub fn data_ranges(file: &File) -> io::Result<Vec<Range<u64>>> {
 ///
 /// `mke2fs` clears its inode tables and journal by asking for zeroed extents, which keeps their blocks:
 /// 1.8 GB in a disk of 100 GB.
-#[cfg(test)]
 pub fn release_holes(file: &File) -> io::Result<()> {
     let length = file.metadata()?.len();
     let mut hole = 0;
@@ -46,7 +36,6 @@ pub fn release_holes(file: &File) -> io::Result<()> {
     punch(file, hole..length)
 }
 
-#[cfg(test)]
 fn punch(file: &File, range: Range<u64>) -> io::Result<()> {
     if range.is_empty() {
         return Ok(());
@@ -59,34 +48,10 @@ fn punch(file: &File, range: Range<u64>) -> io::Result<()> {
     }
 }
 
-/// Copies `from` to a new file `to`, data only: holes stay holes.
-pub fn copy(from: &Path, to: &Path, progress: super::Progress<'_>) -> Result<(), DiskError> {
-    let read = DiskError::io("read the disk", from);
-    let write = |error| DiskError::io("write the disk", to)(error);
-    let source = File::open(from).map_err(DiskError::io("open the disk", from))?;
-    let plan = source.metadata().and_then(|meta| Ok((meta.len(), data_ranges(&source)?)));
-    let (length, ranges) = plan.map_err(read)?;
-    let target = File::create(to).map_err(DiskError::io("create the disk", to))?;
-    target.set_len(length).map_err(write)?;
-    let total = ranges.iter().map(|range| range.end - range.start).sum();
-    let mut done = 0;
-    let mut buffer = vec![0; COPY_CHUNK];
-    for range in ranges {
-        for start in range.clone().step_by(COPY_CHUNK) {
-            let chunk = &mut buffer[..(range.end - start).min(COPY_CHUNK as u64) as usize];
-            source.read_exact_at(chunk, start).map_err(DiskError::io("read the disk", from))?;
-            target.write_all_at(chunk, start).map_err(write)?;
-            done += chunk.len() as u64;
-            start_writing(&target, start..start + chunk.len() as u64);
-            progress(done, total);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    use std::path::Path;
 
     use super::*;
 
@@ -108,15 +73,6 @@ mod tests {
             assert!(ranges.iter().any(|range| range.contains(&byte)), "{byte} in {ranges:?}");
         }
         assert!(data_ranges(&tempfile::tempfile().unwrap()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_copy_is_equal_and_as_sparse() {
-        let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (sparse_file(dir.path()), dir.path().join("copy"));
-        copy(&from, &to, &|_, _| {}).unwrap();
-        assert!(std::fs::read(&from).unwrap() == std::fs::read(&to).unwrap());
-        assert_eq!(from.metadata().unwrap().blocks(), to.metadata().unwrap().blocks());
     }
 
     #[test]

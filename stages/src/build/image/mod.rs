@@ -6,7 +6,7 @@ mod layers;
 mod packing;
 mod spec;
 
-use ibuild_cache::{ActionKey, Sha256};
+use ibuild_cache::{ActionKey, BlobId, Sha256};
 use ibuild_graph::Description;
 
 pub(super) use self::boot::BootLoaders;
@@ -76,17 +76,18 @@ pub(super) fn run(
         Err(StageError::Disk(DiskError::DamagedVmdk)) => packing.pack(Reuse::Grains)?,
         packed => packed?,
     };
-    let stored = builder.store().blobs().adopt(&out)?;
+    let blob = BlobId::from_bytes(packed.digests.blake3);
+    builder.store().blobs().adopt(&out, &blob)?;
     if target.format.needs_disk() {
-        packing.remember_boot_loaders(stored.digest)?;
+        packing.remember_boot_loaders(blob)?;
     }
     if !packed.grains.is_empty() {
         builder.observer().packed(&target.to_string(), packed.grains.len() as u64, packed.compressed);
         let disks = vmdk_keys(builder, &machines).into_iter().zip(packed.disks.iter().copied()).collect();
-        let record = PackRecord { blob: stored.digest, grains: packed.grains, disks };
+        let record = PackRecord { blob, grains: packed.grains, disks };
         GrainMemory::new(builder.store()).remember(builder.project_name(), &target.to_string(), record)?;
     }
-    Ok(Artifact { blob: stored.digest, sha256: Sha256::from_bytes(packed.digests.sha256), size: stored.size })
+    Ok(Artifact { blob, sha256: Sha256::from_bytes(packed.digests.sha256), size: packed.digests.size })
 }
 
 /// The keys of what makes the machines' disks as VMDK.
