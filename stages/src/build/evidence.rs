@@ -105,3 +105,28 @@ impl Builder<'_> {
         Ok(Observed { before, after, unknown })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packages::{ArchiveFile, Base, Known};
+    use ibuild_cache::{MemoryIndex, Sha256};
+
+    fn fetched(verdict: Verdict) -> StageFetch {
+        let known = Known { sha256: Sha256::from_bytes([7; 32]), size: 9 };
+        let file =
+            ArchiveFile { base: Base::Main, paths: vec!["pool/main/a/a/a_1_all.deb".to_owned()], known };
+        let address = format!("http://deb.debian.org/debian/{}", file.path());
+        StageFetch { address, file: Some(file), verdict, problem: None }
+    }
+
+    /// It was served, and what it is can be seen by nobody any more.
+    #[test]
+    fn a_package_that_was_not_kept_leaves_the_packages_unknown() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        assert_eq!(debs_among(&store, &[fetched(Verdict::Passed)]).unwrap(), None);
+        let refused = Verdict::Refused(hyper::StatusCode::NOT_FOUND);
+        assert_eq!(debs_among(&store, &[fetched(refused)]).unwrap(), Some(Vec::new()));
+    }
+}

@@ -52,6 +52,14 @@ pub(super) async fn verified(shared: &Arc<Shared>, file: &ArchiveFile) -> Result
     Ok(ProxyBody::Coming { chunks, left: Some(known.size) })
 }
 
+/// The bytes of a file that is known and cannot be kept.
+pub(super) async fn in_memory(shared: &Arc<Shared>, file: &ArchiveFile) -> Result<Bytes, FetchError> {
+    let come = verified(shared, file).await?.collect().await;
+    let what = file.path().to_owned();
+    come.map(|body| body.to_bytes())
+        .map_err(|e| FetchError { what, reason: FetchReason::WrongBytes(FetchReason::explain(&e)) })
+}
+
 /// A mirror's own answer to a request for a file that nothing is known about. Redirects are the client's to follow: it
 /// then asks for an address that may be refused.
 pub(super) async fn passed(

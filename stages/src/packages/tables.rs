@@ -3,11 +3,20 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use bytes::Bytes;
 use ibuild_cache::{BlobStore, Sha256, Store};
 
 use super::PackageError;
 use super::index::{PoolTable, read_text};
 use super::view::ArchiveFile;
+
+/// Where the bytes of an index are.
+pub(super) enum IndexSource {
+    /// In the store, where they are checked again.
+    Store,
+    /// Here, and checked: the store could not keep them.
+    Memory(Bytes),
+}
 
 /// The tables that have been read, by the digests of their indices.
 pub(super) struct Tables {
@@ -29,32 +38,43 @@ impl Tables {
         self.read.read().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
     }
 
-    /// Reads an index that is in the store. Takes a second for the largest.
-    pub(super) fn load(&self, index: &ArchiveFile) -> Result<(), PackageError> {
+    /// Reads an index. Takes a second for the largest.
+    pub(super) fn load(
+        &self,
+        index: &ArchiveFile,
+        source: IndexSource,
+    ) -> Result<Arc<PoolTable>, PackageError> {
         let digest = index.known.sha256;
         let _one_at_a_time = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.get(&digest).is_some() {
-            return Ok(());
+        if let Some(table) = self.get(&digest) {
+            return Ok(table);
         }
-        let text = self.text(index)?;
+        let text = match source {
+            IndexSource::Store => self.text(index)?,
+            IndexSource::Memory(bytes) => text_of(index, &bytes)?,
+        };
         let table = PoolTable::parse(&text)
             .map_err(|source| PackageError::Index { path: index.path().to_owned(), source })?;
-        self.read.write().unwrap_or_else(PoisonError::into_inner).insert(digest, Arc::new(table));
-        Ok(())
+        let table = Arc::new(table);
+        self.read.write().unwrap_or_else(PoisonError::into_inner).insert(digest, table.clone());
+        Ok(table)
     }
 
     /// The text of an index that is in the store, checked again.
     pub(super) fn text(&self, index: &ArchiveFile) -> Result<String, PackageError> {
-        let path = index.path().to_owned();
         let bytes = self.store.read(&index.known.sha256)?;
-        let Some(bytes) = bytes else {
-            return Err(PackageError::NotStored { path, sha256: index.known.sha256 });
-        };
-        read_text(&path, &bytes[..]).map_err(|source| PackageError::Index { path, source })
+        let missing =
+            || PackageError::NotStored { path: index.path().to_owned(), sha256: index.known.sha256 };
+        text_of(index, &bytes.ok_or_else(missing)?)
     }
 
     /// Forgets the tables of all indices but these.
     pub(super) fn retain(&self, wanted: impl Fn(&Sha256) -> bool) {
         self.read.write().unwrap_or_else(PoisonError::into_inner).retain(|index, _| wanted(index));
     }
+}
+
+fn text_of(index: &ArchiveFile, bytes: &[u8]) -> Result<String, PackageError> {
+    let path = index.path().to_owned();
+    read_text(&path, bytes).map_err(|source| PackageError::Index { path, source })
 }

@@ -12,7 +12,7 @@ use super::fetch::Fetcher;
 use super::lock::Lock;
 use super::release::{IndexFile, Known, Release};
 use super::roots;
-use super::tables::Tables;
+use super::tables::{IndexSource, Tables};
 use super::verify::Verifier;
 use super::{Archive, Base, Name, PackageError, Pocket};
 
@@ -206,7 +206,7 @@ impl ArchiveView {
 
     /// Reads an index from the store so that lookups can use it. Takes a second for the largest.
     pub fn load(&self, index: &ArchiveFile) -> Result<(), PackageError> {
-        self.tables.load(index)
+        self.tables.load(index, IndexSource::Store).map(drop)
     }
 
     /// The text of an index that is in the store, checked again.

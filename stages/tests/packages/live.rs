@@ -313,6 +313,29 @@ fn what_cannot_be_kept_goes_through() {
     assert!(setup.store.packages().open(&sha256(&big())).unwrap().is_none());
 }
 
+/// Nothing could ever be kept, not even the index that tells what a file has to be.
+#[test]
+fn what_cannot_be_kept_is_verified_without_its_index_in_the_store() {
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    let tmp = setup.store.layout().root().join("tmp");
+    std::fs::remove_dir_all(&tmp).unwrap();
+    std::fs::write(&tmp, "").unwrap();
+    get(served.address, ROOT, &[]);
+    get(served.address, INDEX, &[]);
+    setup.upstream.reply(&format!("/debian/{BIG}"), [Reply::File(noise(9, big().len()))]);
+    let wrong = get(served.address, BIG, &[]);
+    assert!(wrong.body.len() < big().len(), "a wrong file was completed");
+    setup.upstream.reply(&format!("/debian/{BIG}"), [Reply::File(big())]);
+    for (path, bytes) in [(SMALL, small()), (BIG, big())] {
+        let response = get(served.address, path, &[]);
+        assert!(response.body == bytes && response.status == 200, "{path}: {}", response.status);
+    }
+    let log = served.log(5);
+    assert_eq!(log[2].1.end, End::Broken);
+    assert!(log[3..].iter().all(|(_, sent)| sent.end == End::Complete));
+}
+
 #[test]
 fn twenty_clients_update_at_once_with_one_request() {
     let setup = Setup::with_archive();

@@ -9,22 +9,24 @@ mod statistics;
 pub use clients::{Clients, Network, NetworkError};
 pub use statistics::Statistics;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ibuild_cache::Store;
+use ibuild_cache::{Sha256, Store};
 use tokio::task::spawn_blocking;
 
 use self::roots::Roots;
 use super::address::Addresses;
-use super::fetch::Shared;
+use super::fetch::{FetchError, FetchReason, Shared};
+use super::index::PoolTable;
 use super::mirror::Mirrors;
 use super::release::Known;
 use super::server::Problem;
 use super::site::Found;
-use super::tables::Tables;
+use super::tables::{IndexSource, Tables};
 use super::target::Target;
 use super::view::{ArchiveFile, PinnedPocket};
-use super::{Base, Name, PackageError, Verifier};
+use super::{Base, Name, PackageError, Verifier, relay};
 
 /// What a stand-alone proxy serves, and to whom.
 pub struct Live {
@@ -32,6 +34,8 @@ pub struct Live {
     clients: Clients,
     roots: Roots,
     tables: Arc<Tables>,
+    /// The files of suites that clients have asked for: their indices, whether or not the store could keep them.
+    seen: Mutex<HashSet<Sha256>>,
     statistics: Arc<Statistics>,
 }
 
@@ -49,6 +53,7 @@ impl Live {
             clients,
             roots: Roots::open(store, verifier)?,
             tables: Arc::new(Tables::new(store)),
+            seen: Mutex::default(),
             statistics,
         })
     }
@@ -79,13 +84,19 @@ impl Live {
         if file == "InRelease" {
             let root = self.roots.latest(shared, base, &suite).await?;
             self.tables.retain(|index| self.roots.lists(index));
+            self.seen().retain(|index| self.roots.lists(index));
             return Ok(Found::Root(root));
         }
         let states = self.roots.states(base, &suite);
         let current = states.first().and_then(|pinned| listed(pinned, file));
         // A client that has the state before still asks for its indices, by their digests.
         let found = current.or_else(|| states.iter().find_map(|pinned| by_hash(pinned, file)));
+        self.seen().extend(found.as_ref().map(|file| file.known.sha256));
         Ok(found.map_or(Found::Unlisted, Found::File))
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashSet<Sha256>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// First where clients have been before: an index that somebody has fetched is here.
@@ -103,9 +114,12 @@ impl Live {
                 return Ok(Found::File(file));
             }
         }
-        // A package for all machines is in the indices of each: they are too many to fetch.
-        for index in elsewhere.into_iter().filter(|_| architecture_of(path) != Some("all")) {
-            if let Ok(Some(file)) = self.look(shared, &index, path).await {
+        // A package for all machines is in the indices of each: they are too many to fetch those that nobody has seen.
+        let is_worth_it = |index: &ArchiveFile| {
+            architecture_of(path) != Some("all") || self.seen().contains(&index.known.sha256)
+        };
+        for index in elsewhere.into_iter().filter(is_worth_it) {
+            if let Some(file) = self.look(shared, &index, path).await? {
                 return Ok(Found::File(file));
             }
         }
@@ -130,18 +144,31 @@ impl Live {
         index: &ArchiveFile,
         path: &str,
     ) -> Result<Option<ArchiveFile>, Problem> {
-        let table = match self.tables.get(&index.known.sha256) {
-            Some(table) => Some(table),
-            None => {
-                shared.obtain(index).await?;
-                let (tables, index) = (self.tables.clone(), index.clone());
-                let loaded =
-                    spawn_blocking(move || tables.load(&index).map(|()| tables.get(&index.known.sha256)));
-                loaded.await.expect("an index is read without a panic")?
-            }
-        };
-        let known = table.and_then(|table| table.get(path));
+        let known = self.table(shared, index).await?.and_then(|table| table.get(path));
         Ok(known.map(|known| ArchiveFile { base: index.base, paths: vec![path.to_owned()], known }))
+    }
+
+    /// An index as a table. A mirror need not have those of all machines.
+    async fn table(
+        &self,
+        shared: &Arc<Shared>,
+        index: &ArchiveFile,
+    ) -> Result<Option<Arc<PoolTable>>, Problem> {
+        if let Some(table) = self.tables.get(&index.known.sha256) {
+            return Ok(Some(table));
+        }
+        let source = match shared.obtain(index).await {
+            Ok(()) => IndexSource::Store,
+            Err(FetchError { reason: FetchReason::NotFound(_), .. }) => return Ok(None),
+            // What a full disk has no room for still tells what its files have to be.
+            Err(FetchError { reason: FetchReason::Store(_), .. }) => {
+                IndexSource::Memory(relay::in_memory(shared, index).await?)
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let (tables, index) = (self.tables.clone(), index.clone());
+        let loaded = spawn_blocking(move || tables.load(&index, source)).await;
+        Ok(Some(loaded.expect("an index is read without a panic")?))
     }
 }
 
