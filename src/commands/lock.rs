@@ -80,7 +80,7 @@ fn check(session: &Session, builder: &Builder<'_>) -> Result<(String, ExitCode)>
         }
         let outlook = builder.archives().outlook(name, &[])?;
         for new in &outlook.releases {
-            let old = lock.release(new.archive.as_str(), new.base, &new.suite);
+            let old = lock.release(new.archive.as_str(), &new.base, &new.suite);
             let (standing, line) = standing(old, new, now);
             worst = worst.max(standing);
             report += &line;

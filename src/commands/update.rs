@@ -91,7 +91,7 @@ fn report(names: &[&ArchiveName], before: &Lock, after: &Lock) -> String {
     let of_archive =
         |release: &&LockedRelease| names.iter().any(|name| name.as_str() == release.archive.as_str());
     let line = |new: &LockedRelease| {
-        let old = before.release(new.archive.as_str(), new.base, &new.suite);
+        let old = before.release(new.archive.as_str(), &new.base, &new.suite);
         let change = match old {
             None => format!("new, of {}", new.date),
             Some(old) if old.inrelease == new.inrelease => format!("{} unchanged", new.date),

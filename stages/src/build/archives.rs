@@ -131,7 +131,7 @@ impl<'s> Archives<'s> {
         let pockets = archive.pockets()?;
         let roots = self.with_lock(|lock| {
             let root = |pocket: &crate::packages::Pocket| {
-                let locked = lock.release(&archive.name, pocket.base, &pocket.suite);
+                let locked = lock.release(&archive.name, &pocket.base, &pocket.suite);
                 Value::option(locked.map(|locked| Value::Digest(*locked.inrelease.sha256.as_bytes())))
             };
             Ok(pockets
@@ -151,7 +151,7 @@ impl<'s> Archives<'s> {
         let archive = self.archive(name);
         let pockets = archive.pockets()?;
         let is_locked = self.with_lock(|lock| {
-            Ok(pockets.iter().all(|p| lock.release(&archive.name, p.base, &p.suite).is_some()))
+            Ok(pockets.iter().all(|p| lock.release(&archive.name, &p.base, &p.suite).is_some()))
         })?;
         match self.options.unlocked {
             _ if is_locked => Ok(()),

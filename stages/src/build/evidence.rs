@@ -49,7 +49,7 @@ pub(super) fn debs_among(store: &Store, fetches: &[StageFetch]) -> Result<Option
             return Ok(None);
         }
         let Identity { name, version, architecture } = identify(&store.packages().path(&file.known.sha256))?;
-        let (base, path, known) = (file.base, file.path().to_owned(), file.known);
+        let (base, path, known) = (file.base.clone(), file.path().to_owned(), file.known);
         debs.insert(DebRef {
             name,
             version,

@@ -19,7 +19,7 @@ pub struct PlannedDeb {
 
 impl From<&DebRef> for PlannedDeb {
     fn from(deb: &DebRef) -> Self {
-        Self { base: deb.base, path: deb.path.clone(), sha256: deb.sha256 }
+        Self { base: deb.base.clone(), path: deb.path.clone(), sha256: deb.sha256 }
     }
 }
 

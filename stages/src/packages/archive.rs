@@ -1,11 +1,6 @@
 //! What an archive is made of, as the recipe declares it, and how the image's own apt is told about it.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
-use super::{Name, PackageError};
+use super::{Base, Name, PackageError, Suite};
 
 /// Where Debian's keyring lies, on the host and in the image.
 pub const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -25,66 +20,13 @@ pub struct Archive {
     pub architecture: String,
 }
 
-/// Debian keeps its security updates on a host and in a directory of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Base {
-    /// The archive.
-    Main,
-    /// Security updates.
-    Security,
-}
-
-impl Base {
-    /// Both, in the order of preference.
-    pub const ALL: [Self; 2] = [Self::Main, Self::Security];
-
-    /// The host that every Debian machine knows it by.
-    pub const fn canonical_host(self) -> &'static str {
-        match self {
-            Self::Main => "deb.debian.org",
-            Self::Security => "security.debian.org",
-        }
-    }
-
-    /// The directory on that host, and on most mirrors.
-    pub const fn directory(self) -> &'static str {
-        match self {
-            Self::Main => "debian",
-            Self::Security => "debian-security",
-        }
-    }
-
-    /// The address that stands in the image's sources, whatever mirror it was built from.
-    pub fn canonical_url(self) -> String {
-        format!("http://{}/{}", self.canonical_host(), self.directory())
-    }
-}
-
-impl fmt::Display for Base {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Main => "main",
-            Self::Security => "security",
-        })
-    }
-}
-
-impl FromStr for Base {
-    type Err = PackageError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|base| base.to_string() == text);
-        found.ok_or_else(|| PackageError::Name { text: text.to_owned() })
-    }
-}
-
 /// One suite with the components wanted of it: what one signed InRelease describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pocket {
     /// Where it is.
     pub base: Base,
-    /// Its directory under `dists/`.
-    pub suite: Name,
+    /// What it is called there.
+    pub suite: Suite,
     /// The components wanted.
     pub components: Vec<Name>,
 }
@@ -92,7 +34,7 @@ pub struct Pocket {
 impl Pocket {
     /// Where its signed root lies under the base.
     pub fn inrelease(&self) -> String {
-        format!("dists/{}/InRelease", self.suite)
+        self.suite.directory() + "InRelease"
     }
 }
 
@@ -147,7 +89,7 @@ pub(crate) mod tests {
     #[test]
     fn a_pocket_per_suite() {
         let pockets = trixie().pockets().unwrap();
-        let names: Vec<_> = pockets.iter().map(|p| (p.base, p.suite.as_str())).collect();
+        let names: Vec<_> = pockets.iter().map(|p| (p.base.clone(), p.suite.as_str())).collect();
         let expected =
             [(Base::Main, "trixie"), (Base::Main, "trixie-updates"), (Base::Security, "trixie-security")];
         assert_eq!(names, expected);

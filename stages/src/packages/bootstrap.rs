@@ -70,7 +70,7 @@ impl<'a> Universe<'a> {
                 providers.entry(virtual_package.name).or_default().push((*name, version));
             }
         }
-        let bases: BTreeSet<Base> = texts.iter().map(|text| text.base).collect();
+        let bases: BTreeSet<Base> = texts.iter().map(|text| text.base.clone()).collect();
         Ok(Self { bases: bases.into_iter().collect(), candidates, providers })
     }
 

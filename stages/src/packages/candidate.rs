@@ -33,7 +33,7 @@ impl DebRef {
     /// The .deb as a file to fetch.
     pub fn file(&self) -> ArchiveFile {
         let known = Known { sha256: self.sha256, size: self.size };
-        ArchiveFile { base: self.base, paths: vec![self.path.clone()], known }
+        ArchiveFile { base: self.base.clone(), paths: vec![self.path.clone()], known }
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) fn best(texts: &[IndexText]) -> BTreeMap<&str, Candidate<'_>> {
     let mut candidates: BTreeMap<&str, Candidate<'_>> = BTreeMap::new();
     for IndexText { base, preference, path, text } in texts {
         for stanza in stanzas(text) {
-            let next = Candidate { base: *base, preference: *preference, index: path, stanza };
+            let next = Candidate { base, preference: *preference, index: path, stanza };
             match candidates.get(next.stanza.package) {
                 Some(best) if !next.is_better_than(best) => {}
                 _ => drop(candidates.insert(next.stanza.package, next)),
@@ -79,7 +79,7 @@ pub(super) fn read_indices(view: &ArchiveView, fetcher: &Fetcher) -> Result<Vec<
         let indices = pinned.declared_indices(view.architecture())?;
         fetcher.fetch_all(&indices, indices.len())?;
         for index in indices {
-            let (base, preference) = (index.base, pinned.release.preference);
+            let (base, preference) = (index.base.clone(), pinned.release.preference);
             texts.push(IndexText {
                 base,
                 preference,
@@ -94,7 +94,7 @@ pub(super) fn read_indices(view: &ArchiveView, fetcher: &Fetcher) -> Result<Vec<
 /// The version of a package that apt would install.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate<'a> {
-    base: Base,
+    base: &'a Base,
     preference: Preference,
     index: &'a str,
     pub(super) stanza: Stanza<'a>,
@@ -116,7 +116,7 @@ impl Candidate<'_> {
             name: stanza.package.to_owned(),
             version: stanza.version.to_owned(),
             architecture: stanza.architecture.to_owned(),
-            base: self.base,
+            base: self.base.clone(),
             path: stanza.filename.to_owned(),
             sha256,
             size,

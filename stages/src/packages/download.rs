@@ -105,7 +105,7 @@ impl Attempt<'_> {
             return Err(FetchError { what: self.file.path().to_owned(), reason: FetchReason::Offline });
         };
         let under = |mirror: &Url| self.file.paths.iter().map(|path| mirror.join(path)).collect();
-        let mirrors: Vec<Vec<Url>> = mirrors.urls(self.file.base).iter().map(under).collect();
+        let mirrors: Vec<Vec<Url>> = mirrors.urls(&self.file.base).iter().map(under).collect();
         let mut attempt = 1;
         loop {
             let error = match self.try_all(&mirrors).await {
@@ -160,7 +160,7 @@ impl Attempt<'_> {
 
     /// Whether a snapshot service has it. One that is busy is asked again when it says so.
     async fn ask_snapshots(&mut self) -> bool {
-        let moments = self.shared.moments.of(self.file.base);
+        let moments = self.shared.moments.of(&self.file.base);
         for url in self.shared.upstream.elsewhere().in_snapshots(self.file, &moments) {
             for _ in 0..self.shared.patience.attempts.get() {
                 let turn = self.shared.courtesy.turn().await;

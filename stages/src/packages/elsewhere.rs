@@ -112,7 +112,7 @@ impl Elsewhere {
     pub(super) fn in_snapshots(&self, file: &ArchiveFile, moments: &BTreeSet<Timestamp>) -> Vec<Url> {
         let moments = moments.iter().rev().flat_map(|moment| [*moment, Timestamp(moment.0 + LAG)]);
         let places = moments.flat_map(|moment| self.snapshots.iter().map(move |url| (url, moment)));
-        let services = places.filter(|(url, _)| serves(url, file.base));
+        let services = places.filter(|(url, _)| serves(url, &file.base));
         let under = |(url, moment): (&Url, Timestamp)| {
             let directory = url.join(&moment.compact());
             file.paths.iter().map(|path| directory.join(path)).collect::<Vec<_>>()
@@ -128,9 +128,9 @@ fn by_digest(digest: &Sha256) -> String {
 }
 
 /// Services have a directory for each archive, called as on mirrors.
-fn serves(url: &Url, base: Base) -> bool {
-    let is_security = url.path().ends_with(Base::Security.directory());
-    is_security == (base == Base::Security)
+fn serves(url: &Url, base: &Base) -> bool {
+    let is_security = url.path().ends_with("debian-security");
+    is_security == (*base == Base::Security)
 }
 
 /// Reads a file that may be the one that is wanted; nothing that is larger.
@@ -145,12 +145,12 @@ pub(super) fn open_if_there(path: &Path, size: u64) -> Option<io::Take<File>> {
 pub(super) struct Moments(Mutex<BTreeMap<Base, BTreeSet<Timestamp>>>);
 
 impl Moments {
-    pub(super) fn note(&self, base: Base, moment: Timestamp) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(base).or_default().insert(moment);
+    pub(super) fn note(&self, base: &Base, moment: Timestamp) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(base.clone()).or_default().insert(moment);
     }
 
-    pub(super) fn of(&self, base: Base) -> BTreeSet<Timestamp> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&base).cloned().unwrap_or_default()
+    pub(super) fn of(&self, base: &Base) -> BTreeSet<Timestamp> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(base).cloned().unwrap_or_default()
     }
 }
 

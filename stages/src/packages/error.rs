@@ -13,7 +13,7 @@ use super::mirror::MirrorError;
 use super::release::ReleaseError;
 use super::tls::AuthorityError;
 use super::verify::VerifyError;
-use super::{Base, Name, Timestamp};
+use super::{Base, Name, Suite, Timestamp};
 
 /// A failed operation on an archive.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ pub enum PackageError {
     #[error("cannot trust the InRelease of `{suite}`")]
     Verify {
         /// The suite.
-        suite: Name,
+        suite: Suite,
         /// Why.
         #[source]
         source: VerifyError,
@@ -75,7 +75,7 @@ pub enum PackageError {
     #[error("cannot use the InRelease of `{suite}`")]
     Release {
         /// The suite.
-        suite: Name,
+        suite: Suite,
         /// Why.
         #[source]
         source: ReleaseError,
@@ -84,13 +84,13 @@ pub enum PackageError {
     #[error("the mirror sent the InRelease of another suite for `{suite}`")]
     OtherSuite {
         /// The suite that was asked for.
-        suite: Name,
+        suite: Suite,
     },
     /// The mirror's state of a suite is past its time.
     #[error("the mirror's state of `{suite}` expired on {until}")]
     Expired {
         /// The suite.
-        suite: Name,
+        suite: Suite,
         /// When.
         until: Timestamp,
     },
@@ -98,7 +98,7 @@ pub enum PackageError {
     #[error("the mirror's state of `{suite}` is of {found}, older than the locked one of {locked}")]
     RolledBack {
         /// The suite.
-        suite: Name,
+        suite: Suite,
         /// When the locked one was made.
         locked: Timestamp,
         /// When the mirror's was made.
@@ -108,7 +108,7 @@ pub enum PackageError {
     #[error("suite `{suite}` has no component `{component}` for {architecture}")]
     NoIndex {
         /// The suite.
-        suite: Name,
+        suite: Suite,
         /// The component.
         component: Name,
         /// The architecture.
@@ -137,13 +137,13 @@ pub enum PackageError {
         /// The archive.
         archive: String,
         /// The suite.
-        suite: Name,
+        suite: Suite,
     },
     /// The locked root is nowhere to be had.
     #[error("the mirror has moved on: `{suite}` is locked at {locked}, the mirror has {found}")]
     MovedOn {
         /// The suite.
-        suite: Name,
+        suite: Suite,
         /// What the lock names.
         locked: Sha256,
         /// What the mirror has today.

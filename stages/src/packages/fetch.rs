@@ -287,13 +287,13 @@ impl Fetcher {
     }
 
     /// Remembers that a part of the archive is wanted as it was at a moment: what is gone by now is looked for then.
-    pub fn look_back(&self, base: Base, moment: Timestamp) {
+    pub fn look_back(&self, base: &Base, moment: Timestamp) {
         self.shared.moments.note(base, moment);
     }
 
     /// The bytes of a suite's signed root as the mirror has it now. Nothing is known of them yet, so they are not
     /// stored, and never asked for conditionally or in parts.
-    pub fn fetch_root(&self, base: Base, path: &str) -> Result<Vec<u8>, FetchError> {
+    pub fn fetch_root(&self, base: &Base, path: &str) -> Result<Vec<u8>, FetchError> {
         self.runtime.block_on(self.shared.whole(base, path)).map(|bytes| bytes.to_vec())
     }
 
@@ -367,7 +367,7 @@ impl Shared {
     }
 
     /// The bytes of a file that nothing is known of.
-    pub(super) async fn whole(&self, base: Base, path: &str) -> Result<Bytes, FetchError> {
+    pub(super) async fn whole(&self, base: &Base, path: &str) -> Result<Bytes, FetchError> {
         let Upstream::Mirrors(mirrors) = &self.upstream else {
             return Err(FetchError { what: path.to_owned(), reason: FetchReason::Offline });
         };

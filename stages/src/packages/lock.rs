@@ -17,7 +17,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::time::Timestamp;
-use super::{Base, DebRef, Known, Name, PackageError};
+use super::{Base, DebRef, Known, Name, PackageError, Suite};
 
 const FORMAT: &str = "1";
 const HEADER: &str =
@@ -82,7 +82,7 @@ pub struct LockedRelease {
     /// Where the suite is.
     pub base: Base,
     /// The suite.
-    pub suite: Name,
+    pub suite: Suite,
     /// Its InRelease.
     pub inrelease: Known,
     /// When it was made.
@@ -131,8 +131,9 @@ impl Lock {
     }
 
     /// The locked root of a suite.
-    pub fn release(&self, archive: &str, base: Base, suite: &Name) -> Option<&LockedRelease> {
-        let is_it = |r: &&LockedRelease| r.archive.as_str() == archive && r.base == base && r.suite == *suite;
+    pub fn release(&self, archive: &str, base: &Base, suite: &Suite) -> Option<&LockedRelease> {
+        let is_it =
+            |r: &&LockedRelease| r.archive.as_str() == archive && r.base == *base && r.suite == *suite;
         self.releases.iter().find(is_it)
     }
 
@@ -275,8 +276,8 @@ impl Lock {
     }
 }
 
-fn sort_key(release: &LockedRelease) -> (&Name, Base, &Name) {
-    (&release.archive, release.base, &release.suite)
+fn sort_key(release: &LockedRelease) -> (&Name, &Base, &Suite) {
+    (&release.archive, &release.base, &release.suite)
 }
 
 fn parse_release(line: &str) -> Option<LockedRelease> {
@@ -340,9 +341,9 @@ mod tests {
         let lock = Lock::parse(TEXT).unwrap();
         assert_eq!(lock.to_text(), TEXT);
         let suite = "trixie-security".parse().unwrap();
-        let release = lock.release("debian", Base::Security, &suite).unwrap();
+        let release = lock.release("debian", &Base::Security, &suite).unwrap();
         assert_eq!(release.inrelease.size, 43409);
-        assert_eq!(lock.release("debian", Base::Main, &suite), None);
+        assert_eq!(lock.release("debian", &Base::Main, &suite), None);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl MirrorError {
 
 impl Mirrors {
     /// The addresses of a base.
-    pub fn urls(&self, base: Base) -> &[Url] {
+    pub fn urls(&self, base: &Base) -> &[Url] {
         match base {
             Base::Main => &self.main,
             Base::Security => &self.security,
@@ -105,8 +105,8 @@ impl Mirrors {
     pub fn detect(files: &[SourcesFile], wishes: &MirrorOverride) -> Result<Self, MirrorError> {
         let sources: Vec<Source> = files.iter().flat_map(read_file).collect();
         Ok(Self {
-            main: choose(Base::Main, &wishes.main, &sources)?,
-            security: choose(Base::Security, &wishes.security, &sources)?,
+            main: choose(&Base::Main, &wishes.main, &sources)?,
+            security: choose(&Base::Security, &wishes.security, &sources)?,
             elsewhere: Elsewhere::default(),
             authorities: Authorities::of_host(&wishes.ca),
         })
@@ -145,9 +145,9 @@ struct Source {
     signed_by: String,
 }
 
-fn choose(base: Base, wishes: &[String], sources: &[Source]) -> Result<Vec<Url>, MirrorError> {
+fn choose(base: &Base, wishes: &[String], sources: &[Source]) -> Result<Vec<Url>, MirrorError> {
     let parse = |place: &str, uri: &str| {
-        uri.parse().map_err(|source| MirrorError { base, place: place.to_owned(), source })
+        uri.parse().map_err(|source| MirrorError { base: base.clone(), place: place.to_owned(), source })
     };
     if !wishes.is_empty() {
         return wishes.iter().map(|uri| parse("`mirror`", uri)).collect();
@@ -162,13 +162,13 @@ fn choose(base: Base, wishes: &[String], sources: &[Source]) -> Result<Vec<Url>,
 impl Source {
     /// How surely this is a mirror of `base`; `None` if it is not. Other vendors also call their directory
     /// `debian` and name their suites after Debian's, so the directory alone decides nothing.
-    fn likelihood(&self, base: Base) -> Option<u8> {
+    fn likelihood(&self, base: &Base) -> Option<u8> {
         let (host, path) = self.uri.split_once("://")?.1.split_once('/')?;
         let path = path.trim_end_matches('/');
         let is_security = path.ends_with("-security") || self.suite.ends_with("-security");
-        let fits = match base {
-            Base::Main => !is_security && path.rsplit('/').next() == Some("debian"),
-            Base::Security => is_security,
+        let (fits, usual) = match base {
+            Base::Main => (!is_security && path.rsplit('/').next() == Some("debian"), "debian"),
+            Base::Security => (is_security, "debian-security"),
         };
         let is_http = self.uri.starts_with("http://") || self.uri.starts_with("https://");
         if !fits || !is_http || !self.components.split_whitespace().any(|c| c == "main") {
@@ -176,7 +176,7 @@ impl Source {
         }
         let signed = self.signed_by.contains("debian-archive");
         let official = host == "debian.org" || host.ends_with(".debian.org");
-        Some(u8::from(signed) * 4 + u8::from(official) * 2 + u8::from(path == base.directory()))
+        Some(u8::from(signed) * 4 + u8::from(official) * 2 + u8::from(path == usual))
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn verified(shared: &Arc<Shared>, file: &ArchiveFile) -> Result
     let of_file = |mirror: &Url| file.paths.iter().map(|path| mirror.join(path)).collect();
     let check = |response: &Response<Incoming>| check_head(response, 0, known.size).map(drop);
     let response =
-        open(shared, &urls(shared, file.base, file.path(), of_file)?, &HeaderMap::new(), check).await?;
+        open(shared, &urls(shared, &file.base, file.path(), of_file)?, &HeaderMap::new(), check).await?;
     let (sender, chunks) = mpsc::channel(PIECES);
     let pump = Pump { shared: shared.clone(), body: response.into_body(), sender };
     tokio::spawn(pump.verified(known));
@@ -64,7 +64,7 @@ pub(super) async fn in_memory(shared: &Arc<Shared>, file: &ArchiveFile) -> Resul
 /// then asks for an address that may be refused.
 pub(super) async fn passed(
     shared: &Arc<Shared>,
-    base: Base,
+    base: &Base,
     path: &str,
     asked: &HeaderMap,
 ) -> Result<Response<ProxyBody>, FetchError> {
@@ -103,7 +103,7 @@ fn copy(from: &HeaderMap, into: &mut HeaderMap, name: &HeaderName) {
 
 fn urls(
     shared: &Shared,
-    base: Base,
+    base: &Base,
     path: &str,
     under: impl Fn(&Url) -> Vec<Url>,
 ) -> Result<Vec<Url>, FetchError> {

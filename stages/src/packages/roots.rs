@@ -42,7 +42,7 @@ impl Acceptance<'_> {
         if let Some(until) = release.expired(self.now).filter(|_| !is_tolerated(Staleness::Expired)) {
             return Err(PackageError::Expired { suite: suite(), until });
         }
-        let locked = self.lock.release(archive, pocket.base, &pocket.suite).map(|locked| locked.date);
+        let locked = self.lock.release(archive, &pocket.base, &pocket.suite).map(|locked| locked.date);
         let newer = locked.filter(|locked| *locked > release.date);
         match newer.filter(|_| !is_tolerated(Staleness::RolledBack)) {
             Some(locked) => Err(PackageError::RolledBack { suite: suite(), locked, found: release.date }),
@@ -65,7 +65,7 @@ fn current(
     acceptance: Acceptance<'_>,
 ) -> Result<Vec<Root>, PackageError> {
     let look = |pocket: Pocket| {
-        let signed = fetcher.fetch_root(pocket.base, &pocket.inrelease())?;
+        let signed = fetcher.fetch_root(&pocket.base, &pocket.inrelease())?;
         let release = trust(store, &pocket, &signed, verifier)?;
         acceptance.check(&archive.name, &pocket, &release)?;
         let inrelease = Known { sha256: sha256_of(&signed), size: signed.len() as u64 };
@@ -141,11 +141,11 @@ fn locked_root(
     locked: Known,
     fetcher: &Fetcher,
 ) -> Result<Vec<u8>, PackageError> {
-    let now = match fetcher.fetch_root(pocket.base, &pocket.inrelease()) {
+    let now = match fetcher.fetch_root(&pocket.base, &pocket.inrelease()) {
         Ok(signed) if sha256_of(&signed) == locked.sha256 => return Ok(signed),
         now => now,
     };
-    let file = ArchiveFile { base: pocket.base, paths: vec![pocket.inrelease()], known: locked };
+    let file = ArchiveFile { base: pocket.base.clone(), paths: vec![pocket.inrelease()], known: locked };
     if fetcher.finds_elsewhere(&file)
         && let Some(signed) = store.packages().read(&locked.sha256)?
     {

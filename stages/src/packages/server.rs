@@ -238,7 +238,7 @@ impl Server {
     }
 
     async fn pass(&self, request: &Request<Incoming>, target: &Target) -> Result<Answered, Problem> {
-        let passed = relay::passed(&self.shared, target.base, &target.path, request.headers()).await?;
+        let passed = relay::passed(&self.shared, &target.base, &target.path, request.headers()).await?;
         let response = match request.method() {
             &Method::HEAD => passed.map(|_| ProxyBody::text("")),
             _ => passed,

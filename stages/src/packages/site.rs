@@ -114,7 +114,7 @@ async fn frozen(
     target: &Target,
 ) -> Result<ArchiveFile, Problem> {
     loop {
-        match view.lookup(target.base, &target.path) {
+        match view.lookup(&target.base, &target.path) {
             Lookup::File(file) => return Ok(file),
             Lookup::Missing(why) => {
                 let hint = "`ibuild update` takes up what is new in the archive";

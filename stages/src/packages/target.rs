@@ -69,7 +69,7 @@ impl Target {
         if !file.split('/').all(is_plain) {
             return Err(bad_path());
         }
-        Ok(Self { base, path: file.to_owned() })
+        Ok(Self { base: base.clone(), path: file.to_owned() })
     }
 }
 

@@ -111,12 +111,12 @@ impl ArchiveView {
         verifier: &dyn Verifier,
     ) -> Result<Self, PackageError> {
         let open = |pocket: Pocket| {
-            let locked = lock.release(&archive.name, pocket.base, &pocket.suite);
+            let locked = lock.release(&archive.name, &pocket.base, &pocket.suite);
             let not_locked =
                 || PackageError::NotLocked { archive: archive.name.clone(), suite: pocket.suite.clone() };
             let locked = locked.ok_or_else(not_locked)?;
             let inrelease = locked.inrelease;
-            fetcher.look_back(pocket.base, locked.date);
+            fetcher.look_back(&pocket.base, locked.date);
             let release = roots::open(store, &pocket, inrelease, fetcher, verifier)?;
             Ok(PinnedPocket { pocket, inrelease, release })
         };
@@ -154,35 +154,37 @@ impl ArchiveView {
     }
 
     /// What the file at `path` under `base` is.
-    pub fn lookup(&self, base: Base, path: &str) -> Lookup {
-        match path.strip_prefix("dists/") {
-            Some(rest) => self.lookup_suite(base, rest),
-            None => self.lookup_pool(base, path),
-        }
-    }
-
-    fn of_base(&self, base: Base) -> impl Iterator<Item = &PinnedPocket> {
-        self.pockets.iter().filter(move |pinned| pinned.pocket.base == base)
-    }
-
-    fn lookup_suite(&self, base: Base, rest: &str) -> Lookup {
-        let (suite, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let Some(pinned) = self.of_base(base).find(|pinned| pinned.pocket.suite.as_str() == suite) else {
-            let declared = self.pockets.iter().map(|pinned| pinned.pocket.suite.to_string()).collect();
-            return Lookup::Missing(Missing::Suite { declared });
+    pub fn lookup(&self, base: &Base, path: &str) -> Lookup {
+        let listed = |pinned: &PinnedPocket| {
+            let name = path.strip_prefix(&pinned.pocket.suite.directory())?;
+            pinned.file(name)
         };
-        if path == "InRelease" {
-            let paths = vec![pinned.pocket.inrelease()];
-            return Lookup::File(ArchiveFile { base, paths, known: pinned.inrelease });
+        if let Some(file) = self.of_base(base).find_map(listed) {
+            return Lookup::File(file);
         }
-        match pinned.release.file(path).or_else(|| pinned.release.by_hash(path)) {
-            Some(file) => Lookup::File(pinned.index(&file)),
-            None => Lookup::Missing(Missing::Release { suite: suite.to_owned() }),
+        match path.starts_with("dists/") {
+            true => Lookup::Missing(self.missing_in_suites(base, path)),
+            false => self.lookup_pool(base, path),
+        }
+    }
+
+    fn of_base(&self, base: &Base) -> impl Iterator<Item = &PinnedPocket> {
+        self.pockets.iter().filter(move |pinned| pinned.pocket.base == *base)
+    }
+
+    fn missing_in_suites(&self, base: &Base, path: &str) -> Missing {
+        let is_under = |p: &&PinnedPocket| format!("{path}/").starts_with(&p.pocket.suite.directory());
+        match self.of_base(base).find(is_under) {
+            Some(pinned) => Missing::Release { suite: pinned.pocket.suite.to_string() },
+            None => {
+                let declared = self.pockets.iter().map(|pinned| pinned.pocket.suite.to_string()).collect();
+                Missing::Suite { declared }
+            }
         }
     }
 
     /// Walks the indices in order, so that the answer does not depend on what else has been loaded.
-    fn lookup_pool(&self, base: Base, path: &str) -> Lookup {
+    fn lookup_pool(&self, base: &Base, path: &str) -> Lookup {
         let indices: Vec<_> =
             self.of_base(base).flat_map(|p| p.indices_about(path, &self.architecture)).collect();
         let (mut tables, mut missing) = (Vec::new(), Vec::new());
@@ -196,7 +198,9 @@ impl ArchiveView {
             return Lookup::Needs(missing);
         }
         match tables.iter().find_map(|table| table.get(path)) {
-            Some(known) => Lookup::File(ArchiveFile { base, paths: vec![path.to_owned()], known }),
+            Some(known) => {
+                Lookup::File(ArchiveFile { base: base.clone(), paths: vec![path.to_owned()], known })
+            }
             None => {
                 let indices = indices.iter().map(|index| index.path().to_owned()).collect();
                 Lookup::Missing(Missing::Pool { indices })
@@ -216,13 +220,23 @@ impl ArchiveView {
 }
 
 impl PinnedPocket {
+    /// The file called `name` in the suite's directory, if it is its signed root or listed there.
+    fn file(&self, name: &str) -> Option<ArchiveFile> {
+        if name == "InRelease" {
+            let (base, paths) = (self.pocket.base.clone(), vec![self.pocket.inrelease()]);
+            return Some(ArchiveFile { base, paths, known: self.inrelease });
+        }
+        let listed = self.release.file(name).or_else(|| self.release.by_hash(name));
+        listed.map(|file| self.index(&file))
+    }
+
     /// A listed index: by its digest first, because that name survives the mirror's next update.
     pub(super) fn index(&self, file: &IndexFile) -> ArchiveFile {
-        let dir = format!("dists/{}", self.pocket.suite);
-        let parent = file.path.rsplit_once('/').map_or(String::new(), |(parent, _)| format!("/{parent}"));
-        let by_hash = format!("{dir}{parent}/by-hash/SHA256/{}", file.known.sha256.hex());
-        let paths = vec![by_hash, format!("{dir}/{}", file.path)];
-        ArchiveFile { base: self.pocket.base, paths, known: file.known }
+        let dir = self.pocket.suite.directory();
+        let parent = file.path.rsplit_once('/').map_or(String::new(), |(parent, _)| format!("{parent}/"));
+        let by_hash = format!("{dir}{parent}by-hash/SHA256/{}", file.known.sha256.hex());
+        let paths = vec![by_hash, format!("{dir}{}", file.path)];
+        ArchiveFile { base: self.pocket.base.clone(), paths, known: file.known }
     }
 
     /// The indices of packages that are declared, or the first component that the suite does not have.
@@ -302,12 +316,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
         let view = view(&store);
-        let Lookup::Needs(indices) = view.lookup(Base::Main, "pool/main/a/a_1_amd64.deb") else { panic!() };
+        let Lookup::Needs(indices) = view.lookup(&Base::Main, "pool/main/a/a_1_amd64.deb") else { panic!() };
         assert_eq!(indices[0].path(), "dists/trixie/main/binary-amd64/Packages");
-        assert_eq!(view.lookup(Base::Main, &indices[0].paths[0]), Lookup::File(indices[0].clone()));
-        assert_eq!(view.lookup(Base::Main, &indices[0].paths[1]), Lookup::File(indices[0].clone()));
+        assert_eq!(view.lookup(&Base::Main, &indices[0].paths[0]), Lookup::File(indices[0].clone()));
+        assert_eq!(view.lookup(&Base::Main, &indices[0].paths[1]), Lookup::File(indices[0].clone()));
         view.load(&indices[0]).unwrap();
-        let Lookup::File(deb) = view.lookup(Base::Main, "pool/main/a/a_1_amd64.deb") else { panic!() };
+        let Lookup::File(deb) = view.lookup(&Base::Main, "pool/main/a/a_1_amd64.deb") else { panic!() };
         assert_eq!(deb.known.size, 7);
     }
 
@@ -316,15 +330,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
         let view = view(&store);
-        let why = |base, path: &str| match view.lookup(base, path) {
+        let why = |base: &Base, path: &str| match view.lookup(base, path) {
             Lookup::Missing(missing) => missing.to_string(),
             other => panic!("{path}: {other:?}"),
         };
-        assert_eq!(why(Base::Main, "dists/sid/InRelease"), "the archive is declared with the suites trixie");
-        assert_eq!(why(Base::Main, "dists/trixie/Release"), "the signed Release of trixie does not list it");
-        assert_eq!(why(Base::Main, "pool/main/a/a_1.dsc"), "no signed index is about such files");
-        assert_eq!(why(Base::Security, "pool/a_1_amd64.deb"), "no signed index is about such files");
-        assert_eq!(why(Base::Main, "dists/trixie"), "the signed Release of trixie does not list it");
+        assert_eq!(why(&Base::Main, "dists/sid/InRelease"), "the archive is declared with the suites trixie");
+        assert_eq!(why(&Base::Main, "dists/trixie/Release"), "the signed Release of trixie does not list it");
+        assert_eq!(why(&Base::Main, "pool/main/a/a_1.dsc"), "no signed index is about such files");
+        assert_eq!(why(&Base::Security, "pool/a_1_amd64.deb"), "no signed index is about such files");
+        assert_eq!(why(&Base::Main, "dists/trixie"), "the signed Release of trixie does not list it");
     }
 
     #[test]

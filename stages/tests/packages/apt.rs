@@ -196,7 +196,7 @@ fn real_archive_has_a_minimal_system() {
 #[test]
 fn real_signatures_are_judged() {
     let Some(setup) = setup() else { return };
-    let signed = setup.online.fetch_root(Base::Main, "dists/trixie/InRelease").unwrap();
+    let signed = setup.online.fetch_root(&Base::Main, "dists/trixie/InRelease").unwrap();
     let verified = Gpgv::default().verify(&signed).unwrap();
     assert!(verified.text.contains("\nCodename: trixie\n") && !verified.signers.is_empty());
 

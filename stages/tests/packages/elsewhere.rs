@@ -118,10 +118,10 @@ fn a_snapshot_service_has_the_locked_state() {
     let at = |path: &str| format!("/archive/debian/{MOMENT}/{path}");
     service.reply(&at("dists/trixie/InRelease"), [Reply::File(root)]);
     let view = open().unwrap();
-    let Lookup::Needs(indices) = view.lookup(Base::Main, SMALL) else { panic!("nothing was read yet") };
+    let Lookup::Needs(indices) = view.lookup(&Base::Main, SMALL) else { panic!("nothing was read yet") };
     fetcher.fetch(&indices[0]).unwrap();
     view.load(&indices[0]).unwrap();
-    let Lookup::File(deb) = view.lookup(Base::Main, SMALL) else { panic!("not listed") };
+    let Lookup::File(deb) = view.lookup(&Base::Main, SMALL) else { panic!("not listed") };
     assert!(matches!(fetcher.fetch(&deb).unwrap_err().reason, FetchReason::NotFound(_)));
     service.reply(&at("pool/main/s/small_1%2bb%7e1_amd64.deb"), [Reply::Redirect("/file/1".to_owned())]);
     service.reply("/file/1", [Reply::File(noise(9, small().len())), Reply::File(small())]);
@@ -134,7 +134,7 @@ fn a_snapshot_service_has_the_locked_state() {
 fn a_snapshot_service_is_treated_with_courtesy() {
     let (setup, service) = (Setup::new(), FakeUpstream::start());
     let fetcher = with(&setup, &[], &[service.url("archive/debian").to_string()]);
-    fetcher.look_back(Base::Main, "2026-09-12T07:55:41Z".parse().unwrap());
+    fetcher.look_back(&Base::Main, "2026-09-12T07:55:41Z".parse().unwrap());
     let named = |seed: u8| {
         let bytes = noise(seed, 1000);
         let path = format!("pool/{seed}");

@@ -119,7 +119,7 @@ fn the_next_mirror_is_asked_whatever_is_wrong_with_the_first() {
         let fetcher = fetcher(&setup.store, Upstream::Mirrors(mirrors));
         fetcher.fetch(&file(&["f"], &small())).unwrap_or_else(|e| panic!("{bad:?}: {e}"));
         assert_eq!((setup.upstream.seen("/debian/f").len(), second.seen("/debian/f").len()), (1, 1));
-        assert_eq!(fetcher.fetch_root(Base::Main, "g").unwrap(), small());
+        assert_eq!(fetcher.fetch_root(&Base::Main, "g").unwrap(), small());
     }
 }
 
@@ -158,7 +158,7 @@ fn a_recorded_view_needs_no_mirror() {
     setup.upstream.stop();
     let view = setup.view(&lock).unwrap();
     let index = "dists/trixie/main/binary-amd64/Packages";
-    let Lookup::File(file) = view.lookup(ibuild_stages::packages::Base::Main, index) else {
+    let Lookup::File(file) = view.lookup(&ibuild_stages::packages::Base::Main, index) else {
         panic!("not listed")
     };
     setup.fetcher.fetch(&file).unwrap();

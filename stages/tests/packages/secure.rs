@@ -60,7 +60,7 @@ fn files_and_roots_come_through_tls() {
     let secure = Secure::new(Belief::InAuthority, good);
     secure.setup.upstream.reply("/debian/f", [Reply::File(small())]);
     secure.fetch().unwrap();
-    assert_eq!(secure.fetcher.fetch_root(Base::Main, "f").unwrap(), small());
+    assert_eq!(secure.fetcher.fetch_root(&Base::Main, "f").unwrap(), small());
 }
 
 #[test]

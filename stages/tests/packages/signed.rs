@@ -76,7 +76,7 @@ fn real_signatures_decide() {
     let (Some(debian), Some(mallory)) = (Signer::new("Debian"), Signer::new("Mallory")) else { return };
     let setup = Setup::with_archive();
     let release =
-        setup.fetcher.fetch_root(ibuild_stages::packages::Base::Main, "dists/trixie/InRelease").unwrap();
+        setup.fetcher.fetch_root(&ibuild_stages::packages::Base::Main, "dists/trixie/InRelease").unwrap();
     let signed = debian.sign(&release);
     let text = String::from_utf8(signed.clone()).unwrap();
     let other = text.replace("Date: Sat, 12", "Date: Sat, 19");

@@ -26,7 +26,7 @@ use super::site::Found;
 use super::tables::{IndexSource, Tables};
 use super::target::Target;
 use super::view::{ArchiveFile, PinnedPocket};
-use super::{Base, Name, PackageError, Verifier, relay};
+use super::{Base, PackageError, Suite, Verifier, relay};
 
 /// What a stand-alone proxy serves, and to whom.
 pub struct Live {
@@ -73,13 +73,13 @@ impl Live {
     /// What a target is.
     pub(super) async fn find(&self, shared: &Arc<Shared>, target: &Target) -> Result<Found, Problem> {
         match target.path.strip_prefix("dists/") {
-            Some(rest) => self.find_in_suite(shared, target.base, rest).await,
-            None => self.find_in_pool(shared, target.base, &target.path).await,
+            Some(rest) => self.find_in_suite(shared, &target.base, rest).await,
+            None => self.find_in_pool(shared, &target.base, &target.path).await,
         }
     }
 
-    async fn find_in_suite(&self, shared: &Arc<Shared>, base: Base, rest: &str) -> Result<Found, Problem> {
-        let named = rest.split_once('/').and_then(|(suite, file)| Some((suite.parse::<Name>().ok()?, file)));
+    async fn find_in_suite(&self, shared: &Arc<Shared>, base: &Base, rest: &str) -> Result<Found, Problem> {
+        let named = rest.split_once('/').and_then(|(suite, file)| Some((suite.parse::<Suite>().ok()?, file)));
         let Some((suite, file)) = named else { return Ok(Found::Unlisted) };
         if file == "InRelease" {
             let root = self.roots.latest(shared, base, &suite).await?;
@@ -100,10 +100,10 @@ impl Live {
     }
 
     /// First where clients have been before: an index that somebody has fetched is here.
-    async fn find_in_pool(&self, shared: &Arc<Shared>, base: Base, path: &str) -> Result<Found, Problem> {
+    async fn find_in_pool(&self, shared: &Arc<Shared>, base: &Base, path: &str) -> Result<Found, Problem> {
         let suites = self.roots.current(base);
         if let Some(known) = self.find_in_tables(&suites, path) {
-            return Ok(Found::File(ArchiveFile { base, paths: vec![path.to_owned()], known }));
+            return Ok(Found::File(ArchiveFile { base: base.clone(), paths: vec![path.to_owned()], known }));
         }
         let indices: Vec<_> = suites.iter().flat_map(|pinned| indices_about(pinned, path)).collect();
         let mut elsewhere = Vec::new();
@@ -145,7 +145,7 @@ impl Live {
         path: &str,
     ) -> Result<Option<ArchiveFile>, Problem> {
         let known = self.table(shared, index).await?.and_then(|table| table.get(path));
-        Ok(known.map(|known| ArchiveFile { base: index.base, paths: vec![path.to_owned()], known }))
+        Ok(known.map(|known| ArchiveFile { base: index.base.clone(), paths: vec![path.to_owned()], known }))
     }
 
     /// An index as a table. A mirror need not have those of all machines.

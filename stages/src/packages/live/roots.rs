@@ -17,7 +17,7 @@ use super::super::roots::trust;
 use super::super::server::Problem;
 use super::super::site::{Root, RootState};
 use super::super::view::{ArchiveFile, PinnedPocket, sha256_of};
-use super::super::{Base, Name, PackageError, Pocket, Timestamp, Verifier};
+use super::super::{Base, PackageError, Pocket, Suite, Timestamp, Verifier};
 
 /// For so long a root is not asked for again: a dozen clients that update at once ask the mirror once.
 const RECENT: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(25);
 const STATES: usize = 3;
 
 /// A suite's name with the part of the archive that it is in.
-type SuiteKey = (Base, Name);
+type SuiteKey = (Base, Suite);
 
 /// The roots of all suites that were asked for.
 pub(super) struct Roots {
@@ -61,27 +61,27 @@ impl Roots {
         let roots = Self { store: store.clone(), verifier, adopted, checks };
         let remembered: Option<Remembered> = store.index().record(Table::Packages, &remembered_key())?;
         for RememberedRoot { base, suite, sha256 } in remembered.unwrap_or_default().0 {
-            let Ok(suite) = suite.parse::<Name>() else { continue };
+            let Ok(suite) = suite.parse::<Suite>() else { continue };
             let Some(signed) = store.packages().read(&sha256)? else { continue };
             // One that the keyring does not vouch for any more is not served any more.
-            if let Ok(adopted) = adopt(&roots.store, &*roots.verifier, base, &suite, signed.into()) {
-                roots.write(base, &suite, Arc::new(adopted));
+            if let Ok(adopted) = adopt(&roots.store, &*roots.verifier, &base, &suite, signed.into()) {
+                roots.write(&base, &suite, Arc::new(adopted));
             }
         }
         Ok(roots)
     }
 
     /// The states of a suite, the latest first.
-    pub(super) fn states(&self, base: Base, suite: &Name) -> Vec<Arc<PinnedPocket>> {
+    pub(super) fn states(&self, base: &Base, suite: &Suite) -> Vec<Arc<PinnedPocket>> {
         let adopted = self.adopted.read().unwrap_or_else(PoisonError::into_inner);
-        let states = adopted.get(&(base, suite.clone()));
+        let states = adopted.get(&(base.clone(), suite.clone()));
         states.into_iter().flatten().map(|state| state.pinned.clone()).collect()
     }
 
     /// The latest state of each suite of a part of the archive.
-    pub(super) fn current(&self, base: Base) -> Vec<Arc<PinnedPocket>> {
+    pub(super) fn current(&self, base: &Base) -> Vec<Arc<PinnedPocket>> {
         let adopted = self.adopted.read().unwrap_or_else(PoisonError::into_inner);
-        let of_base = adopted.iter().filter(|((of, _), _)| *of == base);
+        let of_base = adopted.iter().filter(|((of, _), _)| of == base);
         of_base.filter_map(|(_, states)| Some(states.first()?.pinned.clone())).collect()
     }
 
@@ -95,10 +95,10 @@ impl Roots {
     pub(super) async fn latest(
         &self,
         shared: &Arc<Shared>,
-        base: Base,
-        suite: &Name,
+        base: &Base,
+        suite: &Suite,
     ) -> Result<Root, Problem> {
-        let key = (base, suite.clone());
+        let key = (base.clone(), suite.clone());
         let check =
             self.checks.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
         let mut check = check.lock().await;
@@ -110,7 +110,10 @@ impl Roots {
                 Ok(trouble) => *check = Check { time, trouble },
                 Err(problem) => {
                     // Nothing to fall back to: the next client may be luckier, and an unknown name is forgotten.
-                    self.checks.lock().unwrap_or_else(PoisonError::into_inner).remove(&(base, suite.clone()));
+                    self.checks
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .remove(&(base.clone(), suite.clone()));
                     return Err(problem);
                 }
             }
@@ -121,16 +124,21 @@ impl Roots {
             None => RootState::Fetched,
         };
         let adopted = self.adopted.read().unwrap_or_else(PoisonError::into_inner);
-        let latest = adopted.get(&(base, suite.clone())).and_then(|states| states.first());
+        let latest = adopted.get(&(base.clone(), suite.clone())).and_then(|states| states.first());
         let latest = latest.expect("a look at the mirror ends with a state");
         let PinnedPocket { pocket, inrelease, .. } = &*latest.pinned;
-        let file = ArchiveFile { base, paths: vec![pocket.inrelease()], known: *inrelease };
+        let file = ArchiveFile { base: base.clone(), paths: vec![pocket.inrelease()], known: *inrelease };
         Ok(Root { file, signed: latest.signed.clone(), state })
     }
 
     /// Looks at the mirror. Afterwards there is a state, and maybe something wrong with the mirror; or there is none.
-    async fn look(&self, shared: &Arc<Shared>, base: Base, suite: &Name) -> Result<Option<String>, Problem> {
-        let path = format!("dists/{suite}/InRelease");
+    async fn look(
+        &self,
+        shared: &Arc<Shared>,
+        base: &Base,
+        suite: &Suite,
+    ) -> Result<Option<String>, Problem> {
+        let path = suite.directory() + "InRelease";
         let before = self.states(base, suite).into_iter().next();
         let fetched = timeout(LONGEST, shared.whole(base, &path)).await;
         let signed = match (fetched, &before) {
@@ -141,8 +149,8 @@ impl Roots {
             (Err(_), Some(_)) => return Ok(Some("the mirror does not answer".to_owned())),
         };
         let (store, verifier) = (self.store.clone(), self.verifier.clone());
-        let of = suite.clone();
-        let judged = spawn_blocking(move || adopt(&store, &*verifier, base, &of, signed)).await;
+        let of = (base.clone(), suite.clone());
+        let judged = spawn_blocking(move || adopt(&store, &*verifier, &of.0, &of.1, signed)).await;
         match (judged.expect("a root is judged without a panic"), before) {
             (Ok(new), before) => Ok(self.move_on(base, suite, new, before.as_deref())),
             (Err(e), Some(_)) => Ok(Some(explain(&e))),
@@ -153,8 +161,8 @@ impl Roots {
     /// Adopts a signed state unless it is older than the one before.
     fn move_on(
         &self,
-        base: Base,
-        suite: &Name,
+        base: &Base,
+        suite: &Suite,
         new: Adopted,
         before: Option<&PinnedPocket>,
     ) -> Option<String> {
@@ -176,9 +184,9 @@ impl Roots {
         expired
     }
 
-    fn write(&self, base: Base, suite: &Name, new: Arc<Adopted>) {
+    fn write(&self, base: &Base, suite: &Suite, new: Arc<Adopted>) {
         let mut adopted = self.adopted.write().unwrap_or_else(PoisonError::into_inner);
-        let states = adopted.entry((base, suite.clone())).or_default();
+        let states = adopted.entry((base.clone(), suite.clone())).or_default();
         states.insert(0, new);
         states.truncate(STATES);
     }
@@ -203,11 +211,11 @@ impl Roots {
 fn adopt(
     store: &Store,
     verifier: &dyn Verifier,
-    base: Base,
-    suite: &Name,
+    base: &Base,
+    suite: &Suite,
     signed: Bytes,
 ) -> Result<Adopted, PackageError> {
-    let pocket = Pocket { base, suite: suite.clone(), components: Vec::new() };
+    let pocket = Pocket { base: base.clone(), suite: suite.clone(), components: Vec::new() };
     let release: Release = trust(store, &pocket, &signed, verifier)?;
     let inrelease = Known { sha256: sha256_of(&signed), size: signed.len() as u64 };
     Ok(Adopted { pinned: Arc::new(PinnedPocket { pocket, inrelease, release }), signed })
