@@ -2,18 +2,20 @@
 //! build of which nothing is dirty opens no socket and starts no thread.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use ibuild_cache::Store;
+use ibuild_cache::{RunDir, Store};
 use ibuild_graph::Value;
 
 use super::StageError;
 use crate::packages::{
-    Acceptance, Archive, ArchiveView, FetchObserver, Fetcher, Gpgv, Lock, LockedRelease, MirrorOverride,
-    Mirrors, PackageError, Patience, Proxy, Staleness, Timestamp, Upstream, glance, record,
+    Acceptance, Archive, ArchiveView, Base, FetchObserver, Fetcher, Gpgv, Lock, LockedRelease,
+    MirrorOverride, Mirrors, Name, Origin, PackageError, Patience, Pocket, Proxy, Staleness, Timestamp,
+    Upstream, glance, record,
 };
-use crate::recipe::{self, ArchiveName};
+use crate::recipe::{self, Architecture, ArchiveName, ArchiveNames};
 
 /// How archives are reached. Never part of a key.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +58,9 @@ pub struct Archives<'s> {
     observer: Arc<dyn FetchObserver>,
     lock: Mutex<Option<Lock>>,
     fetcher: OnceLock<Fetcher>,
-    views: Mutex<BTreeMap<ArchiveName, Arc<ArchiveView>>>,
+    views: Mutex<BTreeMap<Vec<ArchiveName>, Arc<ArchiveView>>>,
+    /// Where gpgv finds the keys of archives that are not Debian's.
+    keyrings: Mutex<Option<RunDir>>,
 }
 
 impl<'s> Archives<'s> {
@@ -67,18 +71,22 @@ impl<'s> Archives<'s> {
         options: ArchiveOptions,
         observer: Arc<dyn FetchObserver>,
     ) -> Self {
-        let (lock, fetcher, views) = Default::default();
-        Self { store, declared: declared.clone(), options, observer, lock, fetcher, views }
+        let (lock, fetcher, views, keyrings) = Default::default();
+        Self { store, declared: declared.clone(), options, observer, lock, fetcher, views, keyrings }
     }
 
     fn archive(&self, name: &ArchiveName) -> Archive {
         let declared = &self.declared[name];
         Archive {
             name: name.to_string(),
+            origin: match &declared.vendor {
+                None => Origin::Debian { security: declared.security.clone() },
+                Some(vendor) => Origin::At(vendor.url.clone()),
+            },
             suites: declared.suites.clone(),
-            security: declared.security.clone(),
             components: declared.components.clone(),
             architecture: declared.architecture.to_string(),
+            foreign: declared.foreign.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -124,32 +132,86 @@ impl<'s> Archives<'s> {
         act(lock.as_mut().expect("it was just read"))
     }
 
-    /// What a key knows of an archive: its declaration, and the state that the lock pins. An archive that is not
-    /// locked has no state yet.
-    pub(super) fn describe(&self, name: &ArchiveName) -> Result<Value, StageError> {
+    /// Who decides whether an archive's roots are signed.
+    fn verifier(&self, name: &ArchiveName) -> Result<Gpgv, StageError> {
+        let Some(vendor) = &self.declared[name].vendor else { return Ok(Gpgv::default()) };
+        let mut keyrings = self.keyrings.lock().expect("no panic while held");
+        if keyrings.is_none() {
+            *keyrings = Some(self.lay_out_keyrings()?);
+        }
+        let dir = keyrings.as_ref().expect("it was just made").path();
+        Ok(Gpgv::with_key(&keyring_in(dir, name), &vendor.key))
+    }
+
+    /// As gpgv reads them, which takes no armoured ones.
+    fn lay_out_keyrings(&self) -> Result<RunDir, StageError> {
+        let dir = self.store.run_dir()?;
+        for (name, declared) in &self.declared {
+            if let Some(vendor) = &declared.vendor {
+                let path = keyring_in(dir.path(), name);
+                fs::write(&path, vendor.keyring.bytes()).map_err(StageError::io("write", &path))?;
+            }
+        }
+        Ok(dir)
+    }
+
+    /// Says which archive something is wrong with, if there is more than Debian's.
+    fn about(&self, name: &ArchiveName) -> impl Fn(PackageError) -> StageError {
+        let archive =
+            self.declared[name].vendor.as_ref().map(|vendor| (name.to_string(), vendor.url.to_string()));
+        move |source| match archive.clone() {
+            None => source.into(),
+            Some((archive, url)) => StageError::Archive { archive, url, source: Box::new(source) },
+        }
+    }
+
+    /// What a key knows of the archives of a root file system: how they are declared, and the states that the lock pins. One
+    /// that is not locked has no state yet.
+    pub(super) fn describe(&self, names: &ArchiveNames) -> Result<Value, StageError> {
+        let first = &self.declared[names.first()];
+        let mut fields = vec![
+            ("architecture", first.architecture.as_str().into()),
+            ("components", Value::texts(&first.components)),
+        ];
+        let (mut roots, mut vendors, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
+        for name in names.all() {
+            let declared = &self.declared[name];
+            if !declared.foreign.is_empty() {
+                foreign.push((
+                    name.to_string(),
+                    Value::texts(declared.foreign.iter().map(Architecture::as_str)),
+                ));
+            }
+            roots.extend(self.describe_roots(name)?);
+            vendors.extend(describe_vendor(declared).map(|vendor| (name.to_string(), vendor)));
+        }
+        fields.push(("roots", Value::map(roots)));
+        if !foreign.is_empty() {
+            fields.push(("foreign", Value::map(foreign)));
+        }
+        if !vendors.is_empty() {
+            fields.push(("vendors", Value::map(vendors)));
+        }
+        Ok(Value::map(fields))
+    }
+
+    fn describe_roots(&self, name: &ArchiveName) -> Result<Vec<(String, Value)>, StageError> {
         let archive = self.archive(name);
-        let pockets = archive.pockets()?;
-        let roots = self.with_lock(|lock| {
-            let root = |pocket: &crate::packages::Pocket| {
+        let pockets = archive.pockets().map_err(self.about(name))?;
+        self.with_lock(|lock| {
+            let root = |pocket: &Pocket| {
                 let locked = lock.release(&archive.name, &pocket.base, &pocket.suite);
                 Value::option(locked.map(|locked| Value::Digest(*locked.inrelease.sha256.as_bytes())))
             };
-            Ok(pockets
-                .iter()
-                .map(|pocket| (format!("{} {}", pocket.base, pocket.suite), root(pocket)))
-                .collect::<Vec<_>>())
-        })?;
-        Ok(Value::map([
-            ("architecture", archive.architecture.as_str().into()),
-            ("components", Value::texts(&archive.components)),
-            ("roots", Value::map(roots)),
-        ]))
+            let named = |pocket: &Pocket| (format!("{} {}", pocket.base, pocket.suite), root(pocket));
+            Ok(pockets.iter().map(named).collect())
+        })
     }
 
     /// Makes sure that the lock knows an archive. Has to come before the archive is described for a build.
     pub fn ensure_locked(&self, name: &ArchiveName) -> Result<(), StageError> {
         let archive = self.archive(name);
-        let pockets = archive.pockets()?;
+        let pockets = archive.pockets().map_err(self.about(name))?;
         let is_locked = self.with_lock(|lock| {
             Ok(pockets.iter().all(|p| lock.release(&archive.name, &p.base, &p.suite).is_some()))
         })?;
@@ -184,10 +246,10 @@ impl<'s> Archives<'s> {
         name: &ArchiveName,
         tolerated: &[Staleness],
     ) -> Result<Vec<LockedRelease>, StageError> {
-        let (archive, fetcher) = (self.archive(name), self.fetcher()?);
+        let (archive, fetcher, verifier) = (self.archive(name), self.fetcher()?, self.verifier(name)?);
         self.with_lock(|lock| {
             let acceptance = Acceptance { now: Timestamp::now(), lock, tolerated };
-            Ok(record(self.store, &archive, fetcher, &Gpgv::default(), acceptance)?)
+            record(self.store, &archive, fetcher, &verifier, acceptance).map_err(self.about(name))
         })
     }
 
@@ -197,32 +259,88 @@ impl<'s> Archives<'s> {
         name: &ArchiveName,
         tolerated: &[Staleness],
     ) -> Result<Vec<LockedRelease>, StageError> {
-        let (archive, fetcher) = (self.archive(name), self.fetcher()?);
+        let (archive, fetcher, verifier) = (self.archive(name), self.fetcher()?, self.verifier(name)?);
         self.with_lock(|lock| {
             let acceptance = Acceptance { now: Timestamp::now(), lock, tolerated };
-            Ok(glance(self.store, &archive, fetcher, &Gpgv::default(), acceptance)?)
+            glance(self.store, &archive, fetcher, &verifier, acceptance).map_err(self.about(name))
         })
     }
 
-    /// The frozen view of an archive.
-    pub(super) fn view(&self, name: &ArchiveName) -> Result<Arc<ArchiveView>, StageError> {
+    /// The frozen view of archives.
+    pub(super) fn view(&self, names: &[ArchiveName]) -> Result<Arc<ArchiveView>, StageError> {
         let mut views = self.views.lock().expect("no panic while held");
-        if let Some(view) = views.get(name) {
+        if let Some(view) = views.get(names) {
             return Ok(view.clone());
         }
-        let view = Arc::new(self.open_view(name, &self.lock()?)?);
-        views.insert(name.clone(), view.clone());
+        let lock = self.lock()?;
+        let each: Result<Vec<_>, _> = names.iter().map(|name| self.open_view(name, &lock)).collect();
+        let view = ArchiveView::join(self.store, each?).expect("a root file system has an archive");
+        let view = Arc::new(view);
+        views.insert(names.to_vec(), view.clone());
         Ok(view)
     }
 
     /// The view of an archive that a lock freezes.
     pub(super) fn open_view(&self, name: &ArchiveName, lock: &Lock) -> Result<ArchiveView, StageError> {
-        let archive = self.archive(name);
-        Ok(ArchiveView::open(self.store, &archive, lock, self.fetcher()?, &Gpgv::default())?)
+        let (archive, verifier) = (self.archive(name), self.verifier(name)?);
+        ArchiveView::open(self.store, &archive, lock, self.fetcher()?, &verifier).map_err(self.about(name))
     }
 
-    /// The text of the image's own sources.
-    pub(super) fn sources(&self, name: &ArchiveName) -> String {
-        crate::packages::sources_deb822(&self.archive(name))
+    /// Which of the archives has packages under `base`.
+    pub(super) fn owner<'n>(&self, names: &'n ArchiveNames, base: &Base) -> &'n ArchiveName {
+        let is_there = |name: &&ArchiveName| {
+            self.archive(name)
+                .pockets()
+                .is_ok_and(|pockets| pockets.iter().any(|pocket| pocket.base == *base))
+        };
+        names.all().iter().find(is_there).unwrap_or(names.first())
     }
+
+    /// The architectures of packages that a root file system takes besides its own, in the order of the recipe.
+    pub(super) fn foreign(&self, names: &ArchiveNames) -> Vec<String> {
+        let mut foreign = Vec::new();
+        for architecture in names.all().iter().flat_map(|name| &self.declared[name].foreign) {
+            if !foreign.contains(&architecture.to_string()) {
+                foreign.push(architecture.to_string());
+            }
+        }
+        foreign
+    }
+
+    /// Those of one archive.
+    pub(super) fn foreign_of(&self, name: &ArchiveName) -> Result<Vec<Name>, StageError> {
+        Ok(self
+            .archive(name)
+            .foreign
+            .iter()
+            .map(|architecture| architecture.parse())
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// The files that tell the image's own apt about the archives: absolute paths, and what is in them.
+    pub(super) fn sources(&self, names: &ArchiveNames) -> Vec<(String, Vec<u8>)> {
+        let (mut files, foreign) = (Vec::new(), self.foreign(names));
+        for name in names.all() {
+            let archive = self.archive(name);
+            files.push((archive.sources_file(), archive.sources(&foreign).into_bytes()));
+            if let Some(vendor) = &self.declared[name].vendor {
+                files.push((archive.keyring(), vendor.keyring.bytes().to_vec()));
+            }
+        }
+        files
+    }
+}
+
+fn keyring_in(dir: &Path, name: &ArchiveName) -> PathBuf {
+    dir.join(format!("{name}.gpg"))
+}
+
+/// What the image is told about an archive that is not Debian's, beside its suites.
+fn describe_vendor(declared: &recipe::Archive) -> Option<Value> {
+    let vendor = declared.vendor.as_ref()?;
+    Some(Value::map([
+        ("components", Value::texts(&declared.components)),
+        ("key", Value::Digest(*vendor.keyring.digest().as_bytes())),
+        ("url", vendor.url.to_string().as_str().into()),
+    ]))
 }

@@ -14,7 +14,7 @@ use super::output::StageOutput;
 use super::project::{Job, Project};
 use super::{StageError, evidence, image, same_packages, steps};
 use crate::packages::{DebRef, FetchObserver, StageFetch};
-use crate::recipe::{ArchiveName, RootfsName, StepKind};
+use crate::recipe::{ArchiveNames, RootfsName, StepKind};
 use crate::sandbox::Supervisor;
 use crate::snapshot::diff::diff;
 use crate::snapshot::{LayerStore, RecentTrees, Snapshot, SnapshotError, TreeStore};
@@ -243,8 +243,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The archive at the bottom of a step's root file system.
-    pub(super) fn archive_of(&self, name: &crate::recipe::StageName) -> &'a ArchiveName {
+    /// The archives at the bottom of a step's root file system.
+    pub(super) fn archives_of(&self, name: &crate::recipe::StageName) -> &'a ArchiveNames {
         let chain = self.project.recipe.chain(&name.rootfs);
         match chain.first().map(|first| &first.step.kind) {
             Some(StepKind::Bootstrap { archive, .. }) => archive,
@@ -256,7 +256,7 @@ impl<'a> Builder<'a> {
     pub(super) fn architecture_of(&self, rootfs: &RootfsName) -> &'a str {
         let first = self.project.recipe.chain(rootfs).first().map(|first| first.name.clone());
         let first = first.expect("a checked recipe's chains have steps");
-        self.project.recipe.archives[self.archive_of(&first)].architecture.as_str()
+        self.project.recipe.archives[self.archives_of(&first).first()].architecture.as_str()
     }
 
     /// Makes sure that the lock knows the archives that these stages need. Comes before a build, because the state of
@@ -266,7 +266,7 @@ impl<'a> Builder<'a> {
             if let Job::Step { step, .. } = self.project.job(*stage)
                 && let StepKind::Bootstrap { archive, .. } = &step.kind
             {
-                self.archives.ensure_locked(archive)?;
+                archive.all().iter().try_for_each(|name| self.archives.ensure_locked(name))?;
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ use super::shell::FailedState;
 use super::space::Watch;
 use super::{StageError, logs};
 use crate::packages::{APT_CONF_PATH, CA_PATH, StageFetch, StageFetches, StageTls, apt_conf};
-use crate::recipe::{ArchiveName, EnvName, Limits, Network, Step};
+use crate::recipe::{ArchiveName, ArchiveNames, EnvName, Limits, Network, Step};
 use crate::sandbox::{
     self, Access, Bind, Ended, Inject, NetworkSpec, PROXY_PORT, Payload, SandboxError, Spec, Stdio,
 };
@@ -61,8 +61,8 @@ pub(super) struct Work<'a> {
     pub binds: Vec<Bind>,
     /// Another root file system to copy from.
     pub from: Option<&'a Snapshot>,
-    /// The archive that it may install from.
-    pub archive: Option<&'a ArchiveName>,
+    /// The archives that it may install from.
+    pub archives: &'a [ArchiveName],
     /// Its whole environment.
     pub env: BTreeMap<String, String>,
     /// How long it may take, if the recipe says.
@@ -125,9 +125,10 @@ impl Changeroot {
         log: Option<&File>,
     ) -> Result<Outcome, StageError> {
         let lifetime = work.timeout.unwrap_or(LONGEST);
-        let tls = work.archive.map(|_| StageTls::new(lifetime)).transpose()?;
+        let seen = Some(work.archives).filter(|archives| !archives.is_empty());
+        let view = seen.map(|archives| builder.archives().view(archives)).transpose()?;
+        let tls = view.as_ref().map(|view| StageTls::new(view, lifetime)).transpose()?;
         let spec = self.spec(builder, work, tls.as_ref())?;
-        let view = work.archive.map(|archive| builder.archives().view(archive)).transpose()?;
         let proxy = view.is_some().then(|| builder.archives().proxy()).transpose()?;
         let asked = OnceLock::<Arc<StageFetches>>::new();
         let serve = |listener| match proxy.as_ref().zip(view.clone()).zip(tls.clone()) {
@@ -298,9 +299,9 @@ pub(super) fn environment(epoch: i64, declared: &BTreeMap<EnvName, String>) -> B
     env
 }
 
-/// The archive that a step may install from.
-pub(super) fn reachable<'a>(step: &Step, archive: &'a ArchiveName) -> Option<&'a ArchiveName> {
-    (step.network == Network::Packages).then_some(archive)
+/// The archives that a step may install from.
+pub(super) fn reachable<'a>(step: &Step, archives: &'a ArchiveNames) -> &'a [ArchiveName] {
+    if step.network == Network::Packages { archives.all() } else { &[] }
 }
 
 /// A bind for the sandbox, read-only.

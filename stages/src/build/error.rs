@@ -71,6 +71,17 @@ pub enum StageError {
         /// The other root file system.
         rootfs: String,
     },
+    /// An archive that is not Debian's cannot be used.
+    #[error("cannot use the archive `{archive}` of {url}")]
+    Archive {
+        /// Its name in the recipe.
+        archive: String,
+        /// Where it is.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<PackageError>,
+    },
     /// `--locked`, and the lock does not cover an archive.
     #[error("`ibuild.lock` says nothing about the archive `{archive}`")]
     NotLocked {
@@ -151,6 +162,7 @@ impl StageError {
                     .to_owned(),
             ),
             Self::Packages(error) => error.hint(),
+            Self::Archive { source, .. } => source.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Disk(error) => error.hint(),
             Self::Sandbox { source: SandboxError::TimedOut(_), .. } => {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::StageError;
 use super::builder::Builder;
 use super::project::Job;
-use crate::packages::{DebRef, Identity, Lock, Name, StageFetch, Verdict, identify};
+use crate::packages::{DebRef, Identity, Lock, LockedDeb, PackageError, StageFetch, Verdict, identify};
 use crate::recipe::{Network, Step, StepKind};
 
 /// The packages of one action.
@@ -94,8 +94,13 @@ impl Builder<'_> {
             let used = last.map(|last| used_by(self.store(), &last.key)).transpose()?.flatten();
             match used {
                 Some(debs) => {
-                    let archive: Name = self.archive_of(name).as_str().parse()?;
-                    after.set_stage(&name.to_string(), &archive, &debs);
+                    let names = self.archives_of(name);
+                    let lock = |deb: DebRef| {
+                        let archive = self.archives().owner(names, &deb.base).as_str().parse()?;
+                        Ok(LockedDeb { archive, deb })
+                    };
+                    let debs = debs.into_iter().map(lock).collect::<Result<Vec<_>, PackageError>>()?;
+                    after.set_stage(&name.to_string(), debs);
                 }
                 None => unknown.push(name.to_string()),
             }

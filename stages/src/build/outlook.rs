@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::StageError;
 use super::archives::Archives;
-use crate::packages::{DebRef, Lock, LockedDeb, LockedRelease, Staleness, candidates};
+use crate::packages::{ArchiveView, DebRef, Lock, LockedDeb, LockedRelease, Name, Staleness, candidates};
 use crate::recipe::ArchiveName;
 
 /// What the mirrors have now of an archive.
@@ -28,7 +28,7 @@ pub struct PackageChange {
 impl Archives<'_> {
     /// Looks at the mirror. While nothing has moved, this costs one request for each suite.
     ///
-    /// Compared are the packages that are locked, by name, with the candidates of the machine's own architecture. That none of
+    /// Compared are the packages that are locked, by name, with the candidates of their architecture. That none of
     /// them has changed does not prove that a stage would get nothing else: a package that was not there before may be
     /// preferred among alternatives.
     pub fn outlook(&self, name: &ArchiveName, tolerated: &[Staleness]) -> Result<Outlook, StageError> {
@@ -43,19 +43,40 @@ impl Archives<'_> {
         let view = self.open_view(name, &moved)?;
         let locked: Vec<_> =
             lock.debs().map(|(locked, _)| locked).filter(|l| l.archive.as_str() == name.as_str()).collect();
-        let names: BTreeSet<_> = locked.iter().map(|locked| locked.deb.name.as_str()).collect();
-        let found = candidates(&view, self.fetcher()?, &names)?;
-        let found: BTreeMap<_, _> = found.iter().map(|deb| (deb.name.as_str(), deb)).collect();
-        let is_comparable =
-            |deb: &DebRef| deb.architecture == "all" || deb.architecture == view.architecture().as_str();
         let mut packages = Vec::new();
-        for old in locked.into_iter().filter(|locked| is_comparable(&locked.deb)) {
-            let new = found.get(old.deb.name.as_str()).copied();
-            if new.is_none_or(|new| new.sha256 != old.deb.sha256) {
-                packages.push(PackageChange { old: old.clone(), new: new.cloned() });
-            }
+        let foreign = self.foreign_of(name)?;
+        for architecture in [view.architecture()].into_iter().chain(&foreign) {
+            let is_comparable = |deb: &DebRef| {
+                let is_for_all = deb.architecture == "all" && architecture == view.architecture();
+                is_for_all || deb.architecture == architecture.as_str()
+            };
+            let locked: Vec<_> = locked.iter().copied().filter(|locked| is_comparable(&locked.deb)).collect();
+            packages.extend(self.changed(&view, architecture, &locked)?);
         }
         Ok(Outlook { releases, packages })
+    }
+
+    /// Those of the locked packages for machines of an architecture that are not what apt would install.
+    fn changed(
+        &self,
+        view: &ArchiveView,
+        architecture: &Name,
+        locked: &[&LockedDeb],
+    ) -> Result<Vec<PackageChange>, StageError> {
+        if locked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: BTreeSet<_> = locked.iter().map(|locked| locked.deb.name.as_str()).collect();
+        let found = candidates(view, architecture, self.fetcher()?, &names)?;
+        let found: BTreeMap<_, _> = found.iter().map(|deb| (deb.name.as_str(), deb)).collect();
+        let mut packages = Vec::new();
+        for old in locked {
+            let new = found.get(old.deb.name.as_str()).copied();
+            if new.is_none_or(|new| new.sha256 != old.deb.sha256) {
+                packages.push(PackageChange { old: (*old).clone(), new: new.cloned() });
+            }
+        }
+        Ok(packages)
     }
 
     /// Locks what the mirrors have now. Packages that change are exchanged in the lock: the next build adds what they newly

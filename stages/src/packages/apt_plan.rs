@@ -7,6 +7,7 @@ use ibuild_cache::Sha256;
 
 use super::address::Addresses;
 use super::target::Target;
+use super::view::ArchiveView;
 use super::{Base, DebRef};
 
 /// A package that would be installed, by what it is and where.
@@ -29,8 +30,22 @@ impl From<&DebRef> for PlannedDeb {
 ///
 /// The addresses are lines `'ADDRESS' NAME SIZE SHA256:DIGEST`, one for each package; what is simulated, lines that begin
 /// with `Inst NAME`, one for each package, and `Conf` (apt-get(8), `--print-uris` and `--simulate`).
-pub fn planned(names: &[&str], addresses: &str, simulated: &str) -> Option<BTreeSet<PlannedDeb>> {
-    let debs = addresses.lines().map(planned_deb).collect::<Option<BTreeSet<_>>>()?;
+pub fn planned(
+    view: &ArchiveView,
+    names: &[&str],
+    addresses: &str,
+    simulated: &str,
+) -> Option<BTreeSet<PlannedDeb>> {
+    planned_from(&Addresses::of(view), names, addresses, simulated)
+}
+
+fn planned_from(
+    known: &Addresses,
+    names: &[&str],
+    addresses: &str,
+    simulated: &str,
+) -> Option<BTreeSet<PlannedDeb>> {
+    let debs = addresses.lines().map(|line| planned_deb(known, line)).collect::<Option<BTreeSet<_>>>()?;
     let mut installed = BTreeSet::new();
     for line in simulated.lines() {
         match line.split(' ').collect::<Vec<_>>()[..] {
@@ -44,10 +59,10 @@ pub fn planned(names: &[&str], addresses: &str, simulated: &str) -> Option<BTree
     is_complete.then_some(debs)
 }
 
-fn planned_deb(line: &str) -> Option<PlannedDeb> {
+fn planned_deb(known: &Addresses, line: &str) -> Option<PlannedDeb> {
     let (address, rest) = line.strip_prefix('\'')?.split_once('\'')?;
     let digest = rest.split_whitespace().nth(2)?.strip_prefix("SHA256:")?;
-    let target = Target::parse(&Method::GET, &address.parse::<Uri>().ok()?, &Addresses::canonical()).ok()?;
+    let target = Target::parse(&Method::GET, &address.parse::<Uri>().ok()?, known).ok()?;
     Some(PlannedDeb { base: target.base, path: target.path, sha256: digest.parse().ok()? })
 }
 
@@ -66,6 +81,9 @@ mod tests {
         let addresses = line("pool/main/g/g++/g++_1%2b2_amd64.deb") + &line("pool/main/h/h/h_1_all.deb");
         let simulated =
             "Inst h (1 Debian:13 [all])\nInst g++ (1+2 Debian:13 [amd64])\nConf h (1)\nConf g++ (1+2)\n";
+        let planned = |names: &[&str], addresses: &str, simulated: &str| {
+            planned_from(&Addresses::canonical(), names, addresses, simulated)
+        };
         let debs = planned(&["g++"], &addresses, simulated).unwrap();
         let paths: Vec<_> = debs.iter().map(|deb| deb.path.as_str()).collect();
         assert_eq!(paths, ["pool/main/g/g++/g++_1+2_amd64.deb", "pool/main/h/h/h_1_all.deb"]);
@@ -76,7 +94,8 @@ mod tests {
     fn in_doubt_there_is_no_plan() {
         let address = line("pool/main/h/h/h_1_all.deb");
         let simulated = "Inst h (1)\nConf h (1)\n";
-        let planned = |addresses: &str, simulated: &str| planned(&["h"], addresses, simulated);
+        let known = Addresses::canonical();
+        let planned = |addresses: &str, simulated: &str| planned_from(&known, &["h"], addresses, simulated);
         assert!(planned(&address, simulated).is_some());
         assert_eq!(planned(&address, &simulated.replace("Inst h", "Inst g")), None);
         assert_eq!(planned(&address, &format!("Remv x [1]\n{simulated}")), None);

@@ -1,6 +1,6 @@
 //! What an archive is made of, as the recipe declares it, and how the image's own apt is told about it.
 
-use super::{Base, Name, PackageError, Suite};
+use super::{Base, Name, PackageError, Suite, Url};
 
 /// Where Debian's keyring lies, on the host and in the image.
 pub const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -10,14 +10,28 @@ pub const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg
 pub struct Archive {
     /// How the recipe calls it.
     pub name: String,
-    /// Suites of the main archive: `trixie`, `trixie-updates`.
+    /// Whose it is.
+    pub origin: Origin,
+    /// Its suites: `trixie`, `trixie-updates`.
     pub suites: Vec<String>,
-    /// The suite of the security archive: `trixie-security`.
-    pub security: Option<String>,
     /// Components: `main`.
     pub components: Vec<String>,
     /// Debian's name of the machine: `amd64`.
     pub architecture: String,
+    /// Architectures whose packages may be installed beside the machine's own: `i386`.
+    pub foreign: Vec<String>,
+}
+
+/// Whose an archive is, which says where it is and which keys sign it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Debian's, of which there are mirrors, and whose keys are in a package of its own.
+    Debian {
+        /// The suite of the security archive: `trixie-security`.
+        security: Option<String>,
+    },
+    /// Somebody else's, with keys that are given to the image.
+    At(Url),
 }
 
 /// One suite with the components wanted of it: what one signed InRelease describes.
@@ -29,6 +43,8 @@ pub struct Pocket {
     pub suite: Suite,
     /// The components wanted.
     pub components: Vec<Name>,
+    /// Architectures wanted besides the machine's own.
+    pub foreign: Vec<Name>,
 }
 
 impl Pocket {
@@ -43,33 +59,72 @@ impl Archive {
     pub fn pockets(&self) -> Result<Vec<Pocket>, PackageError> {
         self.name.parse::<Name>()?;
         self.architecture.parse::<Name>()?;
-        let components = self.components.iter().map(|c| c.parse()).collect::<Result<Vec<Name>, _>>()?;
-        let main = self.suites.iter().map(|suite| (Base::Main, suite));
-        let security = self.security.iter().map(|suite| (Base::Security, suite));
-        let pocket = |(base, suite): (Base, &String)| {
-            Ok(Pocket { base, suite: suite.parse()?, components: components.clone() })
-        };
-        main.chain(security).map(pocket).collect()
+        let names =
+            |words: &[String]| words.iter().map(|word| word.parse()).collect::<Result<Vec<Name>, _>>();
+        let (components, foreign) = (names(&self.components)?, names(&self.foreign)?);
+        let mut pockets = Vec::new();
+        for (base, suites) in self.parts() {
+            for suite in suites {
+                let suite: Suite = suite.parse()?;
+                let components = if suite.is_flat() { Vec::new() } else { components.clone() };
+                pockets.push(Pocket { base: base.clone(), suite, components, foreign: foreign.clone() });
+            }
+        }
+        Ok(pockets)
     }
-}
 
-/// The text of `/etc/apt/sources.list.d/debian.sources` in the image. It names the canonical hosts: the mirror
-/// of the day is no part of an image.
-pub fn sources_deb822(archive: &Archive) -> String {
-    let stanza = |base: Base, suites: &[String]| {
-        format!(
-            "Types: deb\nURIs: {}\nSuites: {}\nComponents: {}\nSigned-By: {DEBIAN_KEYRING}\n",
-            base.canonical_url(),
-            suites.join(" "),
-            archive.components.join(" "),
-        )
-    };
-    let mut stanzas = Vec::new();
-    if !archive.suites.is_empty() {
-        stanzas.push(stanza(Base::Main, &archive.suites));
+    /// What it has under each of its addresses; flat repositories by themselves, as they have no components.
+    fn parts(&self) -> Vec<(Base, Vec<&str>)> {
+        let (base, security) = match &self.origin {
+            Origin::Debian { security } => (Base::Main, security.as_ref()),
+            Origin::At(url) => (Base::At(url.clone()), None),
+        };
+        let (flat, named) = self.suites.iter().map(String::as_str).partition(|suite| suite.ends_with('/'));
+        let security = security.into_iter().map(String::as_str).collect();
+        let parts = [(base.clone(), named), (base, flat), (Base::Security, security)];
+        parts.into_iter().filter(|(_, suites): &(Base, Vec<&str>)| !suites.is_empty()).collect()
     }
-    stanzas.extend(archive.security.iter().map(|s| stanza(Base::Security, std::slice::from_ref(s))));
-    stanzas.join("\n")
+
+    /// Where the image has its keys.
+    pub fn keyring(&self) -> String {
+        match self.origin {
+            Origin::Debian { .. } => DEBIAN_KEYRING.to_owned(),
+            Origin::At(_) => format!("/etc/apt/keyrings/{}.gpg", self.name),
+        }
+    }
+
+    /// The file that tells the image's apt about it.
+    pub fn sources_file(&self) -> String {
+        let name = match self.origin {
+            Origin::Debian { .. } => "debian",
+            Origin::At(_) => &self.name,
+        };
+        format!("/etc/apt/sources.list.d/{name}.sources")
+    }
+
+    /// The text of that file. It names the addresses that everybody knows: the mirror of the day is no part of an image.
+    /// In an image that has `foreign` architectures it says which of them are this archive's.
+    pub fn sources(&self, foreign: &[String]) -> String {
+        let architectures = match foreign {
+            [] => String::new(),
+            _ => {
+                let all: Vec<_> =
+                    [&self.architecture].into_iter().chain(&self.foreign).map(String::as_str).collect();
+                format!("Architectures: {}\n", all.join(" "))
+            }
+        };
+        let stanza = |(base, suites): (Base, Vec<&str>)| {
+            let components = match suites[0].ends_with('/') {
+                true => String::new(),
+                false => format!("Components: {}\n", self.components.join(" ")),
+            };
+            let (url, suites, keyring) = (base.canonical_url(), suites.join(" "), self.keyring());
+            format!(
+                "Types: deb\nURIs: {url}\nSuites: {suites}\n{components}{architectures}Signed-By: {keyring}\n"
+            )
+        };
+        self.parts().into_iter().map(stanza).collect::<Vec<_>>().join("\n")
+    }
 }
 
 #[cfg(test)]
@@ -79,10 +134,11 @@ pub(crate) mod tests {
     pub(crate) fn trixie() -> Archive {
         Archive {
             name: "debian".to_owned(),
+            origin: Origin::Debian { security: Some("trixie-security".to_owned()) },
             suites: vec!["trixie".to_owned(), "trixie-updates".to_owned()],
-            security: Some("trixie-security".to_owned()),
             components: vec!["main".to_owned(), "contrib".to_owned()],
             architecture: "amd64".to_owned(),
+            foreign: Vec::new(),
         }
     }
 
@@ -105,11 +161,33 @@ pub(crate) mod tests {
     #[test]
     fn sources_name_the_canonical_hosts() {
         assert_eq!(
-            sources_deb822(&trixie()),
+            trixie().sources(&[]),
             "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: trixie trixie-updates\n\
              Components: main contrib\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n\
              Types: deb\nURIs: http://security.debian.org/debian-security\nSuites: trixie-security\n\
              Components: main contrib\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
         );
+    }
+
+    #[test]
+    fn another_archive_has_its_own_address_and_keys() {
+        let url = "https://deb.example.org/tor/".parse().unwrap();
+        let tor = Archive {
+            name: "tor".to_owned(),
+            origin: Origin::At(url),
+            suites: vec!["./".to_owned(), "trixie".to_owned()],
+            components: vec!["main".to_owned()],
+            architecture: "amd64".to_owned(),
+            foreign: vec!["i386".to_owned()],
+        };
+        let pockets = tor.pockets().unwrap();
+        assert_eq!(pockets[0].base.to_string(), "https://deb.example.org/tor");
+        assert_eq!((tor.sources_file().as_str(), pockets.len()), ("/etc/apt/sources.list.d/tor.sources", 2));
+        assert_eq!(pockets[1].inrelease(), "InRelease");
+        let flat = "Types: deb\nURIs: https://deb.example.org/tor\nSuites: ./\nSigned-By: /etc/apt/keyrings/tor.gpg\n";
+        let named = flat.replace("./\n", "trixie\nComponents: main\n");
+        assert_eq!(tor.sources(&[]), format!("{named}\n{flat}"));
+        let both = |text: &str| text.replace("Signed-By", "Architectures: amd64 i386\nSigned-By");
+        assert_eq!(tor.sources(&tor.foreign), format!("{}\n{}", both(&named), both(flat)));
     }
 }

@@ -26,8 +26,8 @@ pub fn minbase(
     if let Some(resolution) = store.index().record::<Resolution>(Table::Packages, &key)? {
         return Ok(resolution.debs);
     }
-    let texts = read_indices(view, fetcher)?;
-    let debs = Universe::read(&texts)?.minbase(extras)?;
+    let texts = read_indices(view, view.architecture(), fetcher)?;
+    let debs = Universe::read(&texts, view.architecture())?.minbase(extras)?;
     let resolution = Resolution { debs };
     let mut batch = Batch::default();
     batch.put_record(Table::Packages, &key, &resolution);
@@ -61,8 +61,8 @@ struct Universe<'a> {
 }
 
 impl<'a> Universe<'a> {
-    fn read(texts: &'a [IndexText]) -> Result<Self, PackageError> {
-        let candidates = best(texts);
+    fn read(texts: &'a [IndexText], architecture: &Name) -> Result<Self, PackageError> {
+        let candidates = best(texts, architecture);
         let mut providers: HashMap<&str, Vec<_>> = HashMap::new();
         for (name, candidate) in &candidates {
             for virtual_package in dependency::parse(candidate.stanza.provides).flatten() {
@@ -151,7 +151,7 @@ mod tests {
     fn stanza(name: &str, version: &str, fields: &str) -> String {
         let sha = "0".repeat(64);
         format!(
-            "Package: {name}\nVersion: {version}\nFilename: pool/{name}_{version}.deb\nSize: 1\nSHA256: {sha}\n{fields}\n"
+            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{name}_{version}.deb\nSize: 1\nSHA256: {sha}\n{fields}\n"
         )
     }
 
@@ -161,7 +161,7 @@ mod tests {
 
     fn resolve(texts: &[IndexText], extras: &[&str]) -> Result<Vec<String>, PackageError> {
         let extras: Vec<Name> = extras.iter().map(|name| name.parse().unwrap()).collect();
-        let debs = Universe::read(texts)?.minbase(&extras)?;
+        let debs = Universe::read(texts, &"amd64".parse()?)?.minbase(&extras)?;
         Ok(debs.iter().map(|deb| format!("{} {}", deb.name, deb.version)).collect())
     }
 

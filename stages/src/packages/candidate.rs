@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::fetch::Fetcher;
 use super::index::{Stanza, stanzas};
 use super::view::{ArchiveFile, ArchiveView};
-use super::{Base, Known, PackageError, Preference, version};
+use super::{Base, Known, Name, PackageError, Preference, version};
 
 /// A .deb of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,23 +37,25 @@ impl DebRef {
     }
 }
 
-/// The versions that apt would install of packages that are called by name; those that the view does not have are left
-/// out.
+/// The versions that apt would install of packages that are called by name, for machines of an architecture; those that
+/// the view does not have are left out.
 pub fn candidates(
     view: &ArchiveView,
+    architecture: &Name,
     fetcher: &Fetcher,
     names: &BTreeSet<&str>,
 ) -> Result<Vec<DebRef>, PackageError> {
-    let texts = read_indices(view, fetcher)?;
-    let best = best(&texts);
+    let texts = read_indices(view, architecture, fetcher)?;
+    let best = best(&texts, architecture);
     names.iter().filter_map(|name| best.get(name)).map(Candidate::deb).collect()
 }
 
-/// The best candidate of each name.
-pub(super) fn best(texts: &[IndexText]) -> BTreeMap<&str, Candidate<'_>> {
+/// The best candidate of each name. The index of a flat repository may be about several architectures.
+pub(super) fn best<'t>(texts: &'t [IndexText], architecture: &Name) -> BTreeMap<&'t str, Candidate<'t>> {
+    let is_for = |stanza: &Stanza<'_>| [architecture.as_str(), "all"].contains(&stanza.architecture);
     let mut candidates: BTreeMap<&str, Candidate<'_>> = BTreeMap::new();
     for IndexText { base, preference, path, text } in texts {
-        for stanza in stanzas(text) {
+        for stanza in stanzas(text).filter(is_for) {
             let next = Candidate { base, preference: *preference, index: path, stanza };
             match candidates.get(next.stanza.package) {
                 Some(best) if !next.is_better_than(best) => {}
@@ -72,11 +74,18 @@ pub(super) struct IndexText {
     pub(super) text: String,
 }
 
-/// The declared indices of a view.
-pub(super) fn read_indices(view: &ArchiveView, fetcher: &Fetcher) -> Result<Vec<IndexText>, PackageError> {
+/// The declared indices of a view that an architecture has.
+pub(super) fn read_indices(
+    view: &ArchiveView,
+    architecture: &Name,
+    fetcher: &Fetcher,
+) -> Result<Vec<IndexText>, PackageError> {
     let mut texts = Vec::new();
     for pinned in view.pockets() {
-        let indices = pinned.declared_indices(view.architecture())?;
+        if architecture != view.architecture() && !pinned.pocket.foreign.contains(architecture) {
+            continue;
+        }
+        let indices = pinned.indices_for(architecture)?;
         fetcher.fetch_all(&indices, indices.len())?;
         for index in indices {
             let (base, preference) = (index.base.clone(), pinned.release.preference);

@@ -127,10 +127,14 @@ fn by_digest(digest: &Sha256) -> String {
     format!("{}/{}", &hex[..2], &hex[2..])
 }
 
-/// Services have a directory for each archive, called as on mirrors.
+/// Services have a directory for each archive of Debian's, called as on mirrors.
 fn serves(url: &Url, base: &Base) -> bool {
     let is_security = url.path().ends_with("debian-security");
-    is_security == (*base == Base::Security)
+    match base {
+        Base::Main => !is_security,
+        Base::Security => is_security,
+        Base::At(_) => false,
+    }
 }
 
 /// Reads a file that may be the one that is wanted; nothing that is larger.

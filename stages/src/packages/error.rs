@@ -62,6 +62,15 @@ pub enum PackageError {
     /// A download failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A suite has no signed root.
+    #[error("suite `{suite}` has no InRelease there")]
+    NoRoot {
+        /// The suite.
+        suite: Suite,
+        /// What was looked for.
+        #[source]
+        source: FetchError,
+    },
     /// A suite's root is not trusted.
     #[error("cannot trust the InRelease of `{suite}`")]
     Verify {
@@ -113,6 +122,14 @@ pub enum PackageError {
         component: Name,
         /// The architecture.
         architecture: Name,
+        /// The components that it has.
+        known: Vec<String>,
+    },
+    /// A flat repository without a list of packages.
+    #[error("`{suite}` lists no `Packages`")]
+    NoFlatIndex {
+        /// The suite.
+        suite: Suite,
     },
     /// An index is verified, but unusable.
     #[error("cannot use the index `{path}`")]
@@ -207,7 +224,20 @@ impl PackageError {
                  purpose"
                     .to_owned(),
             ),
-            Self::NoIndex { .. } => Some("check `components` in the recipe".to_owned()),
+            Self::NoRoot { .. } => Some(
+                "check `suites` in the recipe, and the archive's address; one that is not signed, or by a `Release.gpg` \
+                 alone, is not taken"
+                    .to_owned(),
+            ),
+            Self::NoFlatIndex { .. } => {
+                Some("check `suites` in the recipe: only a flat repository is named with a `/` at the end".to_owned())
+            }
+            Self::NoIndex { known, .. } if known.is_empty() => {
+                Some("check `architecture` in the recipe: the suite has nothing for it".to_owned())
+            }
+            Self::NoIndex { known, .. } => {
+                Some(format!("check `components` in the recipe: the suite has {}", known.join(", ")))
+            }
             Self::NoPackage { .. } => Some("check `suites` and `components` in the recipe".to_owned()),
             _ => None,
         }

@@ -64,13 +64,16 @@ impl<'a> Stanza<'a> {
             };
             *field = value;
         }
+        // Of a flat repository they are mostly `./NAME`.
+        stanza.filename = stanza.filename.trim_start_matches("./");
         stanza
     }
 
     /// What the .deb has to be.
     pub fn known(&self) -> Result<Known, IndexError> {
         let parsed = self.sha256.parse::<Sha256>().ok().zip(self.size.parse().ok());
-        let known = parsed.map(|(sha256, size)| Known { sha256, size }).filter(|_| !self.filename.is_empty());
+        let is_path = !self.filename.is_empty() && !self.filename.contains(char::is_whitespace);
+        let known = parsed.map(|(sha256, size)| Known { sha256, size }).filter(|_| is_path);
         known.ok_or_else(|| IndexError::Package(self.package.to_owned()))
     }
 }
@@ -123,6 +126,9 @@ mod tests {
         assert_eq!(table.get("pool/a.deb"), Some(Known { sha256: SHA.parse().unwrap(), size: 7 }));
         assert_eq!(table.get("pool/b.deb").unwrap().size, 8);
         assert_eq!(table.get("not this"), None);
+        let flat = PoolTable::parse(&text.replace("pool/b", "./b")).unwrap();
+        assert!(flat.get("b.deb").is_some() && flat.get("./b.deb").is_none());
+        assert!(PoolTable::parse(&text.replace("pool/b", "pool b")).is_err());
     }
 
     #[test]

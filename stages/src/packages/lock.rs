@@ -1,10 +1,12 @@
 //! `ibuild.lock`: which state of the archives a project is built from, and which packages its stages use. Text, one line
-//! per fact, sorted, so that a change reads well in a diff. No host is in it: any mirror will do, the digests decide.
+//! per fact, sorted, so that a change reads well in a diff. No mirror is in it: any will do, the digests decide. An archive that
+//! is not Debian's is named by its address in the recipe, which is the only one that it has.
 //!
 //! ```text
 //! format 1
 //! release debian main trixie sha256:b5f0… 140421 2026-09-12T07:55:41Z
 //! release debian security trixie-security sha256:09c1… 43409 2026-11-21T00:53:03Z 2026-11-28T00:53:03Z
+//! release tor https://deb.example.org/tor trixie sha256:1f0c… 5912 2026-11-20T11:02:00Z
 //! deb debian hello 2.10-5 amd64 53184 sha256:77aa… main pool/main/h/hello/hello_2.10-5_amd64.deb ws/tools,ws/20-x
 //! ```
 //!
@@ -143,10 +145,9 @@ impl Lock {
     }
 
     /// Replaces the packages that a stage uses.
-    pub fn set_stage(&mut self, stage: &str, archive: &Name, debs: &[DebRef]) {
+    pub fn set_stage(&mut self, stage: &str, debs: impl IntoIterator<Item = LockedDeb>) {
         self.retain_stages(|name| name != stage);
-        for deb in debs {
-            let locked = LockedDeb { archive: archive.clone(), deb: deb.clone() };
+        for locked in debs {
             self.debs.entry(locked).or_default().insert(stage.to_owned());
         }
     }
@@ -351,18 +352,27 @@ mod tests {
         let lock = Lock::parse(TEXT).unwrap();
         let mut reversed = Lock::default();
         reversed.set_archive("debian", lock.releases().iter().rev().cloned().collect());
-        let debian = "debian".parse().unwrap();
         for stage in ["ws/b", "ws/a"] {
             let of_stage = |(_, stages): &(_, &BTreeSet<String>)| stages.contains(stage);
-            let debs = lock.debs().filter(of_stage).map(|(locked, _)| locked.deb.clone());
+            let debs = lock.debs().filter(of_stage).map(|(locked, _)| locked.clone());
             let mut debs: Vec<_> = debs.collect();
             debs.reverse();
-            reversed.set_stage(stage, &debian, &debs);
+            reversed.set_stage(stage, debs);
         }
         assert_eq!(reversed.to_text(), TEXT);
         reversed.set_archive("debian", Vec::new());
         reversed.retain_stages(|_| false);
         assert_eq!(reversed, Lock::default());
+    }
+
+    #[test]
+    fn other_archives_have_their_address() {
+        let text = TEXT.replace(" debian main ", " tor https://deb.example.org/tor ");
+        assert_ne!(text, TEXT);
+        let lock = Lock::parse(&text).unwrap();
+        let base = "https://deb.example.org/tor".parse().unwrap();
+        assert!(lock.release("tor", &base, &"trixie".parse().unwrap()).is_some());
+        assert_eq!(Lock::parse(&lock.to_text()).unwrap(), lock);
     }
 
     #[test]
@@ -386,7 +396,7 @@ mod tests {
         let mut new =
             Lock::parse(&TEXT.replace("2.10-5", "2.10-6").replace("07:55:41Z", "09:00:00Z")).unwrap();
         new.retain_stages(|stage| stage != "ws/a");
-        new.set_stage("ws/c", &"debian".parse().unwrap(), &[lock.debs().nth(1).unwrap().0.deb.clone()]);
+        new.set_stage("ws/c", [lock.debs().nth(1).unwrap().0.clone()]);
         let told: Vec<_> = lock.changes(&new).iter().map(ToString::to_string).collect();
         assert_eq!(
             told,

@@ -72,11 +72,12 @@ impl MirrorError {
 }
 
 impl Mirrors {
-    /// The addresses of a base.
-    pub fn urls(&self, base: &Base) -> &[Url] {
+    /// The addresses of a base. What is not Debian's has no mirrors.
+    pub fn urls<'a>(&'a self, base: &'a Base) -> &'a [Url] {
         match base {
             Base::Main => &self.main,
             Base::Security => &self.security,
+            Base::At(url) => std::slice::from_ref(url),
         }
     }
 
@@ -169,6 +170,7 @@ impl Source {
         let (fits, usual) = match base {
             Base::Main => (!is_security && path.rsplit('/').next() == Some("debian"), "debian"),
             Base::Security => (is_security, "debian-security"),
+            Base::At(_) => return None,
         };
         let is_http = self.uri.starts_with("http://") || self.uri.starts_with("https://");
         if !fits || !is_http || !self.components.split_whitespace().any(|c| c == "main") {

@@ -30,6 +30,7 @@ mod handed_out;
 mod import;
 mod index;
 mod kept;
+mod keyring;
 mod live;
 mod lock;
 mod mirror;
@@ -53,9 +54,10 @@ mod verify;
 mod version;
 mod view;
 
+pub use address::is_debians;
 pub use apt_conf::{APT_CONF_PATH, CA_PATH, apt_conf};
 pub use apt_plan::{PlannedDeb, planned};
-pub use archive::{Archive, DEBIAN_KEYRING, Pocket, sources_deb822};
+pub use archive::{Archive, DEBIAN_KEYRING, Origin, Pocket};
 pub use base::Base;
 pub use bootstrap::minbase;
 pub use candidate::{DebRef, candidates};
@@ -66,6 +68,7 @@ pub use exchange::{End, Exchange, ExchangeObserver, Sent, StageFetch, StageFetch
 pub use fetch::{FetchError, FetchObserver, FetchReason, Fetcher, Patience, Unobserved, Upstream};
 pub use import::{Imported, import};
 pub use index::IndexError;
+pub use keyring::{Keyring, KeyringError};
 pub use live::{Clients, Live, Network, NetworkError, Statistics};
 pub use lock::{Lock, LockChange, LockError, LockedDeb, LockedRelease};
 pub use mirror::{MirrorError, MirrorOverride, Mirrors, SourcesFile, read_sources};

@@ -95,7 +95,8 @@ impl Proxy {
         tls: StageTls,
     ) -> Result<ServeGuard, PackageError> {
         let fetches = Arc::<StageFetches>::default();
-        let site = Site::Stage { name: stage.to_owned(), view, addresses: Addresses::canonical(), tls };
+        let addresses = Addresses::of(&view);
+        let site = Site::Stage { name: stage.to_owned(), view, addresses, tls };
         let accepting = self.start(listener, site, fetches.clone())?;
         Ok(ServeGuard { _accepting: accepting, fetches })
     }
@@ -175,10 +176,10 @@ async fn converse(stream: TcpStream, client: IpAddr, server: &Arc<Server>) {
 
 /// What is said in a tunnel is as good as if it were said to the proxy itself.
 async fn converse_in(tunnel: Tunnel, client: IpAddr, server: &Arc<Server>) {
-    let Tunnel { host, acceptor, upgrade } = tunnel;
+    let Tunnel { authority, acceptor, upgrade } = tunnel;
     let Ok(stream) = upgrade.await else { return };
     let Ok(Ok(stream)) = timeout(SILENCE, acceptor.accept(TokioIo::new(stream))).await else { return };
-    let service = service_fn(|request| server.clone().serve(client, addressed(request, &host)));
+    let service = service_fn(|request| server.clone().serve(client, addressed(request, &authority)));
     drop(http().serve_connection(TokioIo::new(stream), service).await);
 }
 

@@ -55,6 +55,8 @@ pub struct Release {
     files: BTreeMap<String, Known>,
     /// By component and architecture.
     packages: BTreeMap<String, BTreeMap<String, IndexFile>>,
+    /// That of a flat repository.
+    flat: Option<IndexFile>,
 }
 
 /// Why a verified text is no usable Release.
@@ -115,6 +117,7 @@ impl Release {
             separate_all: has_word("Architectures", "all")
                 && !has_word("No-Support-for-Architecture-all", "Packages"),
             packages: indices_of_packages(&files),
+            flat: flat_index(&files),
             files,
         })
     }
@@ -131,9 +134,9 @@ impl Release {
 
     /// The listed file that a by-hash path stands for.
     pub fn by_hash(&self, path: &str) -> Option<IndexFile> {
-        let (dir, digest) = path.split_once("/by-hash/SHA256/")?;
+        let (dir, digest) = path.split_once("by-hash/SHA256/").filter(|(dir, _)| is_directory(dir))?;
         let digest: Sha256 = digest.parse().ok()?;
-        let in_dir = |path: &str| path.rsplit_once('/').is_some_and(|(parent, _)| parent == dir);
+        let in_dir = |path: &str| path.rfind('/').map_or("", |slash| &path[..=slash]) == dir;
         let found = self.files.iter().find(|(path, known)| known.sha256 == digest && in_dir(path));
         found.map(|(path, known)| IndexFile { path: path.clone(), known: *known })
     }
@@ -144,6 +147,11 @@ impl Release {
         let Some(of_component) = self.packages.get(component) else { return Vec::new() };
         let architectures = std::iter::once(architecture).chain(all);
         architectures.filter_map(|architecture| of_component.get(architecture)).cloned().collect()
+    }
+
+    /// The index of packages of a flat repository, in its smallest form.
+    pub fn flat_packages(&self) -> Option<&IndexFile> {
+        self.flat.as_ref()
     }
 
     /// The indices of packages of every component and architecture, each in its smallest form.
@@ -194,6 +202,20 @@ fn indices_of_packages(files: &BTreeMap<String, Known>) -> BTreeMap<String, BTre
     packages
 }
 
+/// The index of packages beside the Release itself.
+fn flat_index(files: &BTreeMap<String, Known>) -> Option<IndexFile> {
+    FORMS.iter().find_map(|form| {
+        let path = format!("Packages{}", form.suffix());
+        let known = *files.get(&path)?;
+        Some(IndexFile { path, known })
+    })
+}
+
+/// What stands before the name of a file.
+fn is_directory(text: &str) -> bool {
+    text.is_empty() || text.ends_with('/')
+}
+
 fn parse_line(line: &str) -> Result<(String, Known), ReleaseError> {
     let words: Vec<_> = line.split_ascii_whitespace().collect();
     let known = match words[..] {
@@ -201,7 +223,8 @@ fn parse_line(line: &str) -> Result<(String, Known), ReleaseError> {
         _ => None,
     };
     let (path, (sha256, size)) = known.ok_or_else(|| ReleaseError::Line(line.to_owned()))?;
-    Ok((path.to_owned(), Known { sha256, size }))
+    // Some tools list what lies beside the Release with `./` in front.
+    Ok((path.trim_start_matches("./").to_owned(), Known { sha256, size }))
 }
 
 #[cfg(test)]
@@ -229,6 +252,20 @@ mod tests {
         assert_eq!(by_hash("main/binary-amd64", B).unwrap().path, "main/binary-amd64/Packages.xz");
         assert_eq!(by_hash("main/binary-all", B), None);
         assert_eq!(by_hash("main/binary-amd64", "xyz"), None);
+    }
+
+    #[test]
+    fn the_index_of_a_flat_repository() {
+        let text = format!(
+            "Date: Sat, 12 Sep 2026 07:55:41 UTC\nSHA256:\n {A} 10 ./Packages\n {B} 5 Packages.gz\n {B} 3 sub/x\n"
+        );
+        let release = Release::parse(&text).unwrap();
+        assert_eq!(release.flat_packages().unwrap().path, "Packages.gz");
+        assert_eq!(release.file("Packages").unwrap().known.size, 10);
+        assert_eq!(release.by_hash(&format!("by-hash/SHA256/{A}")).unwrap().path, "Packages");
+        assert_eq!(release.by_hash(&format!("sub/by-hash/SHA256/{A}")), None);
+        assert_eq!(release.by_hash(&format!("xby-hash/SHA256/{A}")), None);
+        assert_eq!(self::release("").flat_packages(), None);
     }
 
     #[test]

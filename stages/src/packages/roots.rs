@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use ibuild_cache::{Batch, Encoder, Record, Sha256, Store, Table};
 
-use super::fetch::Fetcher;
+use super::fetch::{FetchError, FetchReason, Fetcher};
 use super::lock::{Lock, LockedRelease};
 use super::release::{Known, Release};
 use super::verify::{Verified, Verifier};
@@ -65,13 +65,22 @@ fn current(
     acceptance: Acceptance<'_>,
 ) -> Result<Vec<Root>, PackageError> {
     let look = |pocket: Pocket| {
-        let signed = fetcher.fetch_root(&pocket.base, &pocket.inrelease())?;
+        let signed = fetcher.fetch_root(&pocket.base, &pocket.inrelease()).map_err(unfetched(&pocket))?;
         let release = trust(store, &pocket, &signed, verifier)?;
         acceptance.check(&archive.name, &pocket, &release)?;
         let inrelease = Known { sha256: sha256_of(&signed), size: signed.len() as u64 };
         Ok(Root { signed, pinned: PinnedPocket { pocket, inrelease, release } })
     };
     archive.pockets()?.into_iter().map(look).collect()
+}
+
+/// A mirror that answers, but has no such file, has no such suite.
+fn unfetched(pocket: &Pocket) -> impl Fn(FetchError) -> PackageError {
+    let suite = pocket.suite.clone();
+    move |source| match source.reason {
+        FetchReason::NotFound(_) => PackageError::NoRoot { suite: suite.clone(), source },
+        _ => source.into(),
+    }
 }
 
 /// What a lock of the current state would say, by a look at the signed root of each suite and nothing else.
@@ -175,7 +184,9 @@ pub(super) fn trust(
         }
     };
     let release = Release::parse(&text).map_err(|source| PackageError::Release { suite: suite(), source })?;
-    if !release.is_suite(pocket.suite.as_str()) {
+    // Who has one key for one archive may leave out what Debian never does.
+    let is_nameless = !pocket.base.is_debian() && release.suite.is_none() && release.codename.is_none();
+    if !pocket.suite.is_flat() && !is_nameless && !release.is_suite(pocket.suite.as_str()) {
         return Err(PackageError::OtherSuite { suite: suite() });
     }
     Ok(release)

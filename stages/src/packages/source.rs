@@ -105,7 +105,7 @@ pub fn source_packages(
         found.packages.insert(package.name.clone());
         found.licences.extend(licences_of(&package.name));
         let locked = debs.get(&(&*package.name, &*package.version, &*package.architecture));
-        found.url = found.url.take().or_else(|| Some(dsc_url(locked?, &package.source)));
+        found.url = found.url.take().or_else(|| dsc_url(locked?, &package.source));
     }
     sources.into_values().collect()
 }
@@ -114,12 +114,16 @@ fn identity(locked: &LockedDeb) -> (&str, &str, &str) {
     (&locked.deb.name, &locked.deb.version, &locked.deb.architecture)
 }
 
-/// Debian keeps a source in the directory of what was built from it; an epoch is part of no file name.
-fn dsc_url(locked: &LockedDeb, source: &SourceName) -> String {
+/// Debian keeps a source in the directory of what was built from it; an epoch is part of no file name. Where others keep
+/// theirs, if they do, is not known.
+fn dsc_url(locked: &LockedDeb, source: &SourceName) -> Option<String> {
+    if !locked.deb.base.is_debian() {
+        return None;
+    }
     let base = locked.deb.base.canonical_url();
     let dir = locked.deb.path.rsplit_once('/').map_or("", |(dir, _)| dir);
     let version = source.version.split_once(':').map_or(&*source.version, |(_, version)| version);
-    format!("{base}/{dir}/{}_{version}.dsc", source.name)
+    Some(format!("{base}/{dir}/{}_{version}.dsc", source.name))
 }
 
 #[cfg(test)]
@@ -148,6 +152,8 @@ mod tests {
             sources[0].url.as_deref(),
             Some("http://deb.debian.org/debian/pool/main/b/bash/bash_5.2-2.dsc")
         );
+        let others = Lock::parse(&LOCK.replace(" main ", " http://deb.example.org/x ")).unwrap();
+        assert_eq!(source_packages(&installed, &others, |_| BTreeSet::new())[0].url, None);
         assert_eq!(sources[1].packages, BTreeSet::from(["libx".to_owned(), "libx-dev".to_owned()]));
         assert_eq!((&sources[1].licences, &sources[1].url), (&sources[1].packages, &None));
     }

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use super::{Name, PackageError};
 
-/// A suite: words with slashes between them, mostly one. `trixie`, `trixie-security`, `stable/updates`.
+/// A suite: words with slashes between them, mostly one. `trixie`, `trixie-security`, `stable/updates`. With a slash at its
+/// end it is the directory of a flat repository, which has no components: `./`, `debian/`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Suite(String);
 
@@ -15,9 +16,27 @@ impl Suite {
         &self.0
     }
 
-    /// The directory of its Release under the base, with a slash at its end.
+    /// Whether it is a flat repository.
+    pub fn is_flat(&self) -> bool {
+        self.0.ends_with('/')
+    }
+
+    /// The directory of its Release under the base, with a slash at its end; empty for the base itself.
     pub fn directory(&self) -> String {
-        format!("dists/{}/", self.0)
+        match self.words() {
+            words if !self.is_flat() => format!("dists/{words}/"),
+            "" => String::new(),
+            words => format!("{words}/"),
+        }
+    }
+
+    /// Without what says that it is flat.
+    fn words(&self) -> &str {
+        match self.0.strip_suffix('/') {
+            Some("" | ".") => "",
+            Some(flat) => flat.strip_prefix("./").unwrap_or(flat),
+            None => &self.0,
+        }
     }
 }
 
@@ -25,8 +44,10 @@ impl FromStr for Suite {
     type Err = PackageError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split('/').all(|word| word.parse::<Name>().is_ok()) {
-            true => Ok(Self(text.to_owned())),
+        let suite = Self(text.to_owned());
+        let is_base = matches!(text, "/" | "./");
+        match is_base || suite.words().split('/').all(|word| word.parse::<Name>().is_ok()) {
+            true => Ok(suite),
             false => Err(PackageError::Name { text: text.to_owned() }),
         }
     }
@@ -47,7 +68,13 @@ mod tests {
         let directory = |text: &str| text.parse::<Suite>().unwrap().directory();
         assert_eq!(directory("trixie"), "dists/trixie/");
         assert_eq!(directory("stable/updates"), "dists/stable/updates/");
-        for bad in ["", "..", "a/../b", "a b", "/a", "a//b", "-a"] {
+        for (text, expected) in [("./", ""), ("/", ""), ("debian/", "debian/"), ("./a/b/", "a/b/")] {
+            assert_eq!(
+                (directory(text).as_str(), text.parse::<Suite>().unwrap().is_flat()),
+                (expected, true)
+            );
+        }
+        for bad in ["", "..", "a/../b", "a b", "/a", "a//b", "-a", "../", "a//", "//", ".a/", "/a/", ".//"] {
             assert!(bad.parse::<Suite>().is_err(), "{bad:?}");
         }
     }

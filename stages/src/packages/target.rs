@@ -7,7 +7,7 @@ use hyper::{Method, Uri};
 use super::address::Addresses;
 use super::{Base, Scheme};
 
-/// A file under the canonical address of an archive.
+/// A file under the address of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) base: Base,
@@ -59,17 +59,18 @@ impl Target {
         let host = uri.host().ok_or(Refusal::NotProxied)?;
         let bad_path = || Refusal::Path(uri.path().to_owned());
         let path = decode(uri.path()).ok_or_else(bad_path)?;
-        if !path.trim_start_matches('/').contains('/') {
-            return Err(bad_path());
-        }
         let port = uri.port_u16().filter(|port| *port != scheme(uri).port());
         let found = addresses.find(&host.to_ascii_lowercase(), port, &path);
-        let (base, file) = found.ok_or_else(|| Refusal::Host(host_of(uri)))?;
-        let is_plain = |part: &str| !matches!(part, "" | "." | "..");
-        if !file.split('/').all(is_plain) {
+        let (base, file) = found.ok_or_else(|| match path.trim_start_matches('/').contains('/') {
+            true => Refusal::Host(host_of(uri)),
+            false => bad_path(),
+        })?;
+        // apt asks for files of a flat repository with the `./` that its sources have.
+        let parts: Vec<_> = file.split('/').filter(|part| *part != ".").collect();
+        if parts.is_empty() || parts.iter().any(|part| matches!(*part, "" | "..")) {
             return Err(bad_path());
         }
-        Ok(Self { base: base.clone(), path: file.to_owned() })
+        Ok(Self { base: base.clone(), path: parts.join("/") })
     }
 }
 
@@ -83,7 +84,7 @@ fn host_of(uri: &Uri) -> String {
 }
 
 /// apt writes `+` as `%2b` and `~` as `%7e`.
-fn decode(path: &str) -> Option<String> {
+pub(super) fn decode(path: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.bytes();
     while let Some(byte) = rest.next() {

@@ -1,16 +1,17 @@
-//! What a stage asks for by https. The proxy has the archive's files, so it answers in place of the archive's hosts: with
+//! What a stage asks for by https. The proxy has the archives' files, so it answers in place of their hosts: with
 //! certificates of an authority that is made for one stage, is good for nothing but these hosts, and is known to that stage's
 //! apt alone. The key that signs them is gone before the stage begins.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Uri};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, NameConstraints, date_time_ymd,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -19,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::PackageError;
 use super::address::Addresses;
 use super::url::Scheme;
+use super::view::ArchiveView;
 
 /// How far the clock of a stage's programs may differ: it is the machine's own, but somebody may set that one.
 const LEEWAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,13 +29,14 @@ const LEEWAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone)]
 pub struct StageTls {
     authority: String,
-    acceptors: BTreeMap<String, TlsAcceptor>,
+    /// By host and port.
+    acceptors: BTreeMap<(String, u16), TlsAcceptor>,
 }
 
 /// A connection that a client wants to be one to another host.
 pub(super) struct Tunnel {
-    /// The host whose place is taken.
-    pub host: String,
+    /// Whose place is taken: a host, and its port if that is not the usual one.
+    pub authority: String,
     /// Who takes it.
     pub acceptor: TlsAcceptor,
     /// The connection, once the client has been told.
@@ -41,9 +44,9 @@ pub(super) struct Tunnel {
 }
 
 impl StageTls {
-    /// For a stage that ends within `lifetime`.
-    pub fn new(lifetime: Duration) -> Result<Self, PackageError> {
-        Self::for_hosts(&Addresses::canonical().hosts(), lifetime).map_err(PackageError::StageTls)
+    /// For a stage that sees `view` and ends within `lifetime`.
+    pub fn new(view: &ArchiveView, lifetime: Duration) -> Result<Self, PackageError> {
+        Self::for_servers(Addresses::of(view).secure(), lifetime).map_err(PackageError::StageTls)
     }
 
     /// The certificate of the authority, for the stage's apt.
@@ -51,22 +54,27 @@ impl StageTls {
         &self.authority
     }
 
-    fn for_hosts(hosts: &BTreeSet<String>, lifetime: Duration) -> Result<Self, rcgen::Error> {
-        let (parameters, key) = (authority(hosts, lifetime), KeyPair::generate()?);
+    fn for_servers(servers: BTreeSet<(String, u16)>, lifetime: Duration) -> Result<Self, rcgen::Error> {
+        let hosts = servers.iter().map(|(host, _)| host.clone()).collect();
+        let (parameters, key) = (authority(&hosts, lifetime), KeyPair::generate()?);
         let authority = parameters.self_signed(&key)?.pem();
         let issuer = Issuer::new(parameters, key);
-        let acceptor = |host: &String| Ok((host.clone(), acceptor(host, &issuer, lifetime)?));
-        let acceptors = hosts.iter().map(acceptor).collect::<Result<_, rcgen::Error>>()?;
+        let acceptor = |server: (String, u16)| {
+            let acceptor = acceptor(&server.0, &issuer, lifetime)?;
+            Ok((server, acceptor))
+        };
+        let acceptors = servers.into_iter().map(acceptor).collect::<Result<_, rcgen::Error>>()?;
         Ok(Self { authority, acceptors })
     }
 
     /// The tunnel that a request asks for, if it is to a host whose place can be taken.
     pub(super) fn tunnel<B>(&self, request: &mut Request<B>) -> Option<Tunnel> {
         let uri = request.uri();
-        let is_usual = request.method() == Method::CONNECT && uri.port_u16() == Some(Scheme::Https.port());
-        let host = uri.host().filter(|_| is_usual)?.to_ascii_lowercase();
-        let acceptor = self.acceptors.get(&host)?.clone();
-        Some(Tunnel { host, acceptor, upgrade: hyper::upgrade::on(request) })
+        let port = uri.port_u16().filter(|_| request.method() == Method::CONNECT)?;
+        let host = uri.host()?.to_ascii_lowercase();
+        let authority = if port == Scheme::Https.port() { host.clone() } else { format!("{host}:{port}") };
+        let acceptor = self.acceptors.get(&(host, port))?.clone();
+        Some(Tunnel { authority, acceptor, upgrade: hyper::upgrade::on(request) })
     }
 }
 
@@ -76,9 +84,19 @@ fn authority(hosts: &BTreeSet<String>, lifetime: Duration) -> CertificateParams 
     parameters.distinguished_name.push(DnType::CommonName, "ibuild, for one stage");
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let permitted_subtrees = hosts.iter().cloned().map(GeneralSubtree::DnsName).collect();
+    let subtree = |host: &String| match ip(host) {
+        Some(address @ IpAddr::V4(_)) => GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, 32)),
+        Some(address) => GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, 128)),
+        None => GeneralSubtree::DnsName(host.clone()),
+    };
+    let permitted_subtrees = hosts.iter().map(subtree).collect();
     parameters.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
     parameters
+}
+
+/// The address that stands in the place of a host's name.
+fn ip(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 fn valid_for(lifetime: Duration) -> CertificateParams {
@@ -97,7 +115,10 @@ fn acceptor(
     lifetime: Duration,
 ) -> Result<TlsAcceptor, rcgen::Error> {
     let mut parameters = valid_for(lifetime);
-    parameters.subject_alt_names = vec![rcgen::SanType::DnsName(host.try_into()?)];
+    parameters.subject_alt_names = vec![match ip(host) {
+        Some(address) => SanType::IpAddress(address),
+        None => SanType::DnsName(host.try_into()?),
+    }];
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
     let certificate: CertificateDer<'static> = parameters.signed_by(&key, issuer)?.der().clone();
@@ -130,7 +151,7 @@ mod tests {
 
     /// Whether a client that believes the authority of two hosts believes a certificate that it gives to `host`.
     fn is_believed(host: &'static str) -> bool {
-        let hosts = ["a.example", "b.example"].map(str::to_owned).into();
+        let hosts = ["a.example", "b.example", "192.0.2.1", "[2001:db8::1]"].map(str::to_owned).into();
         let (parameters, key) = (authority(&hosts, LEEWAY), KeyPair::generate().unwrap());
         let mut roots = RootCertStore::empty();
         roots.add(parameters.self_signed(&key).unwrap().der().clone()).unwrap();
@@ -143,7 +164,8 @@ mod tests {
         runtime.block_on(async {
             let (client, server) = tokio::io::duplex(1 << 16);
             let serving = tokio::spawn(async move { acceptor.accept(server).await.map(drop) });
-            let connected = connector.connect(ServerName::try_from(host).unwrap(), client).await;
+            let name = host.trim_start_matches('[').trim_end_matches(']');
+            let connected = connector.connect(ServerName::try_from(name).unwrap(), client).await;
             drop(serving.await);
             connected.is_ok()
         })
@@ -153,6 +175,8 @@ mod tests {
     fn an_authority_is_good_for_its_hosts_alone() {
         assert!(is_believed("a.example") && is_believed("b.example"));
         assert!(!is_believed("c.example") && !is_believed("example"));
+        assert!(is_believed("192.0.2.1") && is_believed("[2001:db8::1]"));
+        assert!(!is_believed("192.0.2.2") && !is_believed("[2001:db8::2]"));
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Addresses of mirrors. Plain http is as good as https: the signature chain protects the content and not the channel.
+//! Addresses of mirrors and archives. Plain http is as good as https: the signature chain protects the content and not the channel.
 
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// How a server is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
     /// In the clear.
     Http,
@@ -30,8 +32,9 @@ impl Scheme {
     }
 }
 
-/// An http or https address.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// An http or https address. Written down as text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Url {
     scheme: Scheme,
     host: String,
@@ -146,6 +149,20 @@ impl FromStr for Url {
         check_path(path)?;
         let path = path.trim_end_matches('/').to_owned();
         Ok(Self { scheme, host: host.to_ascii_lowercase(), port, path })
+    }
+}
+
+impl TryFrom<String> for Url {
+    type Error = UrlError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Url> for String {
+    fn from(url: Url) -> Self {
+        url.to_string()
     }
 }
 

@@ -43,6 +43,14 @@ pub enum VerifyError {
         /// The keys that did sign.
         keys: Vec<String>,
     },
+    /// All signatures are by keys that are not in a file of the project.
+    #[error("no key in `{}` has signed it, but {}", file.display(), keys.join(", "))]
+    OtherKey {
+        /// The file that has the archive's key.
+        file: PathBuf,
+        /// The keys that did sign.
+        keys: Vec<String>,
+    },
     /// A signature does not fit the text, or its key has expired or was revoked.
     #[error("its signature is not good: {0}")]
     Bad(String),
@@ -59,6 +67,9 @@ impl VerifyError {
             Self::NoKeyring { .. } => "apt-get install debian-archive-keyring",
             Self::UnknownKey { .. } => {
                 "a newer `debian-archive-keyring` may have the key; else the mirror is not Debian's"
+            }
+            Self::OtherKey { .. } => {
+                "`key` in the recipe names another key than the archive's: ask its makers for theirs, and compare fingerprints"
             }
             Self::Bad(_) | Self::Form(_) => {
                 "the mirror, or something before it, sends other data: try another `mirror`"
@@ -80,6 +91,8 @@ pub trait Verifier: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct Gpgv {
     keyring: PathBuf,
+    /// The file of the project that the keyring was made of.
+    file: Option<PathBuf>,
 }
 
 impl Default for Gpgv {
@@ -91,7 +104,22 @@ impl Default for Gpgv {
 impl Gpgv {
     /// Trusts the keys in `keyring`.
     pub fn new(keyring: &Path) -> Self {
-        Self { keyring: keyring.to_owned() }
+        Self { keyring: keyring.to_owned(), file: None }
+    }
+
+    /// Trusts the keys in `keyring`, which were taken from a file of the project: messages name that.
+    pub fn with_key(keyring: &Path, file: &Path) -> Self {
+        Self { keyring: keyring.to_owned(), file: Some(file.to_owned()) }
+    }
+
+    /// What people know the keys by.
+    fn in_their_words(&self, error: VerifyError) -> VerifyError {
+        match (error, &self.file) {
+            (VerifyError::UnknownKey { keys, .. }, Some(file)) => {
+                VerifyError::OtherKey { file: file.clone(), keys }
+            }
+            (error, _) => error,
+        }
     }
 
     fn run(&self, signed: &[u8]) -> io::Result<Output> {
@@ -117,7 +145,8 @@ impl Verifier for Gpgv {
         self.trust()?;
         check_envelope(signed)?;
         let output = self.run(signed).map_err(VerifyError::NoGpgv)?;
-        let signers = judge(&String::from_utf8_lossy(&output.stderr), &self.keyring)?;
+        let signers = judge(&String::from_utf8_lossy(&output.stderr), &self.keyring);
+        let signers = signers.map_err(|error| self.in_their_words(error))?;
         let text = String::from_utf8(output.stdout).map_err(|_| ReleaseError::Encoding)?;
         Ok(Verified { text, signers })
     }

@@ -124,6 +124,14 @@ impl ArchiveView {
         Ok(Self::new(store, archive.architecture.parse()?, pockets))
     }
 
+    /// Archives seen as one; where they have the same of a package, the first has it.
+    pub fn join(store: &Store, views: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut views = views.into_iter();
+        let Self { architecture, mut pockets, .. } = views.next()?;
+        pockets.extend(views.flat_map(|view| view.pockets));
+        Some(Self::new(store, architecture, pockets))
+    }
+
     pub(super) fn new(store: &Store, architecture: Name, pockets: Vec<PinnedPocket>) -> Self {
         Self { architecture, pockets, tables: Tables::new(store) }
     }
@@ -149,6 +157,7 @@ impl ArchiveView {
             encoder.digest(pinned.inrelease.sha256.as_bytes());
             encoder.sequence(pinned.pocket.components.len());
             pinned.pocket.components.iter().for_each(|component| encoder.text(component.as_str()));
+            pinned.pocket.foreign.iter().for_each(|architecture| encoder.text(architecture.as_str()));
         }
         sha256_of(&encoder.finish())
     }
@@ -162,7 +171,8 @@ impl ArchiveView {
         if let Some(file) = self.of_base(base).find_map(listed) {
             return Lookup::File(file);
         }
-        match path.starts_with("dists/") {
+        // Some archives have their packages there, too.
+        match path.starts_with("dists/") && !path.ends_with(".deb") {
             true => Lookup::Missing(self.missing_in_suites(base, path)),
             false => self.lookup_pool(base, path),
         }
@@ -177,7 +187,8 @@ impl ArchiveView {
         match self.of_base(base).find(is_under) {
             Some(pinned) => Missing::Release { suite: pinned.pocket.suite.to_string() },
             None => {
-                let declared = self.pockets.iter().map(|pinned| pinned.pocket.suite.to_string()).collect();
+                let suites = self.pockets.iter().filter(|p| p.pocket.base.is_debian() == base.is_debian());
+                let declared = suites.map(|pinned| pinned.pocket.suite.to_string()).collect();
                 Missing::Suite { declared }
             }
         }
@@ -240,15 +251,36 @@ impl PinnedPocket {
     }
 
     /// The indices of packages that are declared, or the first component that the suite does not have.
-    pub(super) fn declared_indices(&self, architecture: &Name) -> Result<Vec<ArchiveFile>, PackageError> {
+    pub(super) fn declared_indices(&self, native: &Name) -> Result<Vec<ArchiveFile>, PackageError> {
+        let mut indices = Vec::new();
+        for architecture in [native].into_iter().chain(&self.pocket.foreign) {
+            for index in self.indices_for(architecture)? {
+                if !indices.contains(&index) {
+                    indices.push(index);
+                }
+            }
+        }
+        Ok(indices)
+    }
+
+    /// Those of one architecture.
+    pub(super) fn indices_for(&self, architecture: &Name) -> Result<Vec<ArchiveFile>, PackageError> {
+        let suite = || self.pocket.suite.clone();
+        if self.pocket.suite.is_flat() {
+            let index =
+                self.release.flat_packages().ok_or_else(|| PackageError::NoFlatIndex { suite: suite() })?;
+            return Ok(vec![self.index(index)]);
+        }
         let mut indices = Vec::new();
         for component in &self.pocket.components {
             let found = self.release.packages(component.as_str(), architecture.as_str());
             if found.is_empty() {
+                let known = self.release.components(architecture.as_str());
                 return Err(PackageError::NoIndex {
-                    suite: self.pocket.suite.clone(),
+                    suite: suite(),
                     component: component.clone(),
                     architecture: architecture.clone(),
+                    known: known.into_iter().map(str::to_owned).collect(),
                 });
             }
             indices.extend(found.iter().map(|file| self.index(file)));
@@ -260,22 +292,37 @@ impl PinnedPocket {
     /// and architecture that its path names, should a script have added them to its sources.
     fn indices_about(&self, path: &str, native: &Name) -> Vec<ArchiveFile> {
         let Some(stem) = path.strip_suffix(".deb") else { return Vec::new() };
+        if self.pocket.suite.is_flat() {
+            return self.release.flat_packages().map(|index| self.index(index)).into_iter().collect();
+        }
         let named = stem.rsplit_once('_').map_or("all", |(_, architecture)| architecture);
-        let architecture = if named == "all" { native.as_str() } else { named };
+        // What is for all machines, or called as its maker likes, may be in the index of each.
+        let architectures: Vec<&str> = match self.release.architectures().contains(named) && named != "all" {
+            true => vec![named],
+            false => [native].into_iter().chain(&self.pocket.foreign).map(Name::as_str).collect(),
+        };
+        let mut files: Vec<ArchiveFile> = Vec::new();
+        for architecture in architectures {
+            for component in self.components_about(path, architecture) {
+                let found = self.release.packages(component, architecture);
+                let found: Vec<_> = found.iter().map(|file| self.index(file)).collect();
+                files.extend(found.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>());
+            }
+        }
+        files
+    }
+
+    fn components_about(&self, path: &str, architecture: &str) -> Vec<&str> {
         let declared = self.pocket.components.iter().map(Name::as_str);
-        let in_path = self
-            .release
-            .components(architecture)
-            .into_iter()
-            .filter(|c| path.split('/').any(|part| part == *c));
+        let known = self.release.components(architecture).into_iter();
+        let in_path = known.filter(|component| path.split('/').any(|part| part == *component));
         let mut components: Vec<&str> = Vec::new();
         for component in declared.chain(in_path) {
             if !components.contains(&component) {
                 components.push(component);
             }
         }
-        let files = components.into_iter().flat_map(|c| self.release.packages(c, architecture));
-        files.map(|file| self.index(&file)).collect()
+        components
     }
 }
 
@@ -305,6 +352,7 @@ mod tests {
             base: Base::Main,
             suite: "trixie".parse().unwrap(),
             components: vec!["main".parse().unwrap()],
+            foreign: Vec::new(),
         };
         let inrelease = Known { sha256: stored.digest, size: 1 };
         let pinned = PinnedPocket { pocket, inrelease, release: Release::parse(&text).unwrap() };

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::draft::{Draft, DraftImage, DraftKind, DraftRootfs, DraftStep};
-use super::names::{ImageName, RootfsName, StepName};
+use super::draft::{Draft, DraftArchive, DraftImage, DraftKind, DraftRootfs, DraftStep};
+use super::names::{ArchiveName, ImageName, RootfsName, StepName};
 use super::report::{Problem, Report};
 use super::source::Span;
 use super::step::StepKind;
@@ -28,10 +28,11 @@ fn check_references(draft: &Draft, report: &Report) {
         chain.from.iter().for_each(|from| rootfs(&from.value, &from.at));
         for links in chain.steps.iter().filter_map(links) {
             links.rootfs.iter().for_each(|source| rootfs(&source.value, &source.at));
-            if let Some(archive) = &links.archive {
+            for archive in &links.archives {
                 let known = draft.archives.keys().map(|name| name.as_str());
                 refer("archive", archive.value.as_str(), &archive.at, known, report);
             }
+            check_together(draft, &links.archives, report);
         }
     }
     for image in draft.images.values().flatten() {
@@ -45,6 +46,43 @@ fn check_references(draft: &Draft, report: &Report) {
     for image in draft.tests.values().flatten().flat_map(|test| &test.images) {
         check_image(draft, image, report);
     }
+}
+
+/// Archives of one root file system are for the same machines and each at another place.
+fn check_together(draft: &Draft, names: &[At<ArchiveName>], report: &Report) {
+    let known = |name: &At<ArchiveName>| draft.archives.get(&name.value)?.as_ref();
+    for (number, name) in names.iter().enumerate() {
+        let Some(later) = known(name) else { continue };
+        for earlier in names[..number].iter().filter_map(known).filter(|it| it.archive.name != name.value) {
+            let (one, other) = (&earlier.archive.name, &name.value);
+            let url = |draft: &DraftArchive| draft.vendor.as_ref().map(|vendor| vendor.url.clone());
+            if url(earlier) == url(later) {
+                let problem = Problem::at(
+                    name.at.clone(),
+                    format!("archives `{one}` and `{other}` are at the same address"),
+                );
+                report.push(problem.hint("make one `[archive.NAME]` of them, with the `suites` of both"));
+            }
+            if earlier.archive.architecture != later.archive.architecture {
+                let message = format!(
+                    "archive `{one}` is for {}, `{other}` for {}",
+                    earlier.archive.architecture, later.archive.architecture
+                );
+                let problem = Problem::at(name.at.clone(), message);
+                report.push(problem.hint("give both the same `architecture`"));
+            }
+            if sources_name(earlier) == sources_name(later) {
+                let message = format!("archives `{one}` and `{other}` would both be Debian's to apt");
+                let problem = Problem::at(name.at.clone(), message);
+                report.push(problem.hint("call the one with a `url` something else than `debian`"));
+            }
+        }
+    }
+}
+
+/// What the image's file of sources is called.
+fn sources_name(draft: &DraftArchive) -> &str {
+    if draft.vendor.is_some() { draft.archive.name.as_str() } else { "debian" }
 }
 
 /// A reference to an image that is one machine.

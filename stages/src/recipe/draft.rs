@@ -14,16 +14,32 @@ use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestNa
 use super::source::Span;
 use super::step::{Network, StepKind};
 use super::values::At;
+use crate::packages::{Keyring, Url};
 
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) project: Option<Project>,
     pub(super) vars: BTreeMap<VarName, String>,
-    pub(super) archives: BTreeMap<ArchiveName, Option<Archive>>,
+    pub(super) archives: BTreeMap<ArchiveName, Option<DraftArchive>>,
     pub(super) rootfses: BTreeMap<RootfsName, DraftRootfs>,
     pub(super) images: BTreeMap<ImageName, Option<DraftImage>>,
     pub(super) tests: BTreeMap<TestName, Option<DraftTest>>,
     pub(super) notices: Vec<Notice>,
+}
+
+#[derive(Debug)]
+pub(super) struct DraftArchive {
+    /// All but whose it is.
+    pub(super) archive: Archive,
+    pub(super) vendor: Option<DraftVendor>,
+}
+
+#[derive(Debug)]
+pub(super) struct DraftVendor {
+    pub(super) url: Url,
+    pub(super) key: At<PathBuf>,
+    /// What is in the file.
+    pub(super) keyring: Option<Keyring>,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +83,7 @@ pub(super) enum DraftKind {
 /// The places of names within a step that others have to answer for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Links {
-    pub(super) archive: Option<At<ArchiveName>>,
+    pub(super) archives: Vec<At<ArchiveName>>,
     pub(super) rootfs: Option<At<RootfsName>>,
     /// What `copy` reads.
     pub(super) copied: Vec<At<PathBuf>>,

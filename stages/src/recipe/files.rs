@@ -14,6 +14,7 @@ use super::step::StepKind;
 use super::suggest;
 use super::values::At;
 use crate::ignore::Ignore;
+use crate::packages::{Keyring, KeyringError};
 
 /// Checks every file that `draft` names below `dir`, and replaces each directory of scripts by its scripts.
 pub(super) fn expand(draft: &mut Draft, dir: &Path, report: &Report) {
@@ -24,6 +25,9 @@ pub(super) fn expand(draft: &mut Draft, dir: &Path, report: &Report) {
     }
     for file in draft.tests.values().flatten().flat_map(|test| &test.files) {
         project.find(file);
+    }
+    for vendor in draft.archives.values_mut().flatten().filter_map(|draft| draft.vendor.as_mut()) {
+        vendor.keyring = project.keyring(&vendor.key);
     }
     draft.notices = project.notices;
     draft.notices.sort_by(|a, b| a.path.cmp(&b.path));
@@ -155,6 +159,25 @@ impl Project<'_> {
                 None
             }
         }
+    }
+
+    /// The keys in a file.
+    fn keyring(&self, key: &At<PathBuf>) -> Option<Keyring> {
+        let problem = |why: String| {
+            Problem::at(
+                key.at.clone(),
+                format!("`{}` cannot be an archive's key: {why}", key.value.display()),
+            )
+        };
+        if let Found::Dir = self.find(key)? {
+            self.report.push(problem("it is a directory".to_owned()).hint(KeyringError::HINT));
+            return None;
+        }
+        let read = fs::read(self.dir.join(&key.value)).map_err(|error| problem(error.kind().to_string()));
+        let parsed = read.and_then(|file| {
+            Keyring::parse(&file).map_err(|error| problem(error.to_string()).hint(KeyringError::HINT))
+        });
+        parsed.map_err(|problem| self.report.push(problem)).ok()
     }
 
     /// Checks the interpreter line, and decides about the network if the recipe does not.

@@ -41,10 +41,10 @@ pub use graph::{FindStageError, StageRef};
 pub use image::{Appliance, Disk, Image, ImageFormat};
 pub use limits::Limits;
 pub use machine_test::{Login, MachineTest, Plug, PlugError, Power, TestAction, TestStep};
-pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs};
+pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs, Vendor};
 pub use names::{
-    Architecture, ArchiveName, EnvName, ImageName, MachineName, NameError, PackageName, ProjectName,
-    RootfsName, StageName, StageNameError, StepName, TestName, VarName,
+    Architecture, ArchiveName, ArchiveNames, EnvName, ImageName, MachineName, NameError, PackageName,
+    ProjectName, RootfsName, StageName, StageNameError, StepName, TestName, VarName,
 };
 pub use report::{Diagnostic, RecipeErrors, Style};
 pub use show::Shown;

@@ -13,6 +13,7 @@ use super::names::{
     Architecture, ArchiveName, EnvName, ImageName, ProjectName, RootfsName, TestName, VarName,
 };
 use super::step::Step;
+use crate::packages::{Keyring, Url};
 
 /// A checked recipe: every reference leads somewhere, every chain starts with a bootstrap and ends, every file
 /// it names was there.
@@ -74,6 +75,9 @@ pub struct Project {
 pub struct Archive {
     /// Its name.
     pub name: ArchiveName,
+    /// Whose it is, if not Debian's.
+    #[serde(flatten)]
+    pub vendor: Option<Vendor>,
     /// Suites, such as `trixie` and `trixie-updates`.
     pub suites: Vec<String>,
     /// The suite with security updates, which comes from a mirror of its own.
@@ -82,10 +86,25 @@ pub struct Archive {
     pub components: Vec<String>,
     /// The architecture of the machines.
     pub architecture: Architecture,
+    /// Architectures whose packages may be installed beside those of the machines' own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<Architecture>,
     /// A hint of where to fetch. Never part of a key: what is fetched is named by the lock.
     pub mirror: Option<String>,
     /// The same for the security suite. Never part of a key either.
     pub security_mirror: Option<String>,
+}
+
+/// Who publishes an archive that is not Debian's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Vendor {
+    /// Where it is.
+    pub url: Url,
+    /// The file with the keys that sign it, relative to the recipe's directory.
+    pub key: PathBuf,
+    /// What is in that file.
+    #[serde(skip)]
+    pub keyring: Keyring,
 }
 
 /// A chain of steps.

@@ -138,6 +138,37 @@ impl Architecture {
     }
 }
 
+/// The archives that packages of a root file system come from, in the order of the recipe; at least one. As JSON
+/// a single one is just its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveNames(Vec<ArchiveName>);
+
+impl ArchiveNames {
+    /// `None` for none.
+    pub(super) fn new(names: Vec<ArchiveName>) -> Option<Self> {
+        (!names.is_empty()).then_some(Self(names))
+    }
+
+    /// The one that the root file system starts from.
+    pub fn first(&self) -> &ArchiveName {
+        &self.0[0]
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[ArchiveName] {
+        &self.0
+    }
+}
+
+impl Serialize for ArchiveNames {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0[..] {
+            [single] => single.serialize(serializer),
+            several => several.serialize(serializer),
+        }
+    }
+}
+
 /// Names a stage: one step of one rootfs. Written `hello/30-user`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StageName {

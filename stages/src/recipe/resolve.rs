@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::draft::{Draft, DraftImage, DraftKind, DraftRootfs, DraftStep};
+use super::draft::{Draft, DraftArchive, DraftImage, DraftKind, DraftRootfs, DraftStep, DraftVendor};
 use super::image::{Appliance, Image};
 use super::limits::Limits;
-use super::model::{Recipe, Rootfs};
+use super::model::{Archive, Recipe, Rootfs, Vendor};
 use super::names::{EnvName, ImageName, RootfsName};
 use super::source::SourceMap;
 use super::step::{Network, Step, StepKind};
@@ -24,12 +24,21 @@ pub(super) fn resolve(draft: Draft, sources: &SourceMap, dir: &Path) -> Recipe {
         rootfses: rootfses.collect(),
         project: whole(draft.project),
         vars: draft.vars,
-        archives: draft.archives.into_iter().map(|(name, archive)| (name, whole(archive))).collect(),
+        archives: draft.archives.into_iter().map(|(name, draft)| (name, archive(whole(draft)))).collect(),
         images,
         appliances,
         tests: draft.tests.into_iter().map(|(name, test)| (name, whole(test).test)).collect(),
         notices: draft.notices,
     }
+}
+
+fn archive(DraftArchive { archive, vendor }: DraftArchive) -> Archive {
+    let vendor = vendor.map(|DraftVendor { url, key, keyring }| Vendor {
+        url,
+        key: key.value,
+        keyring: whole(keyring),
+    });
+    Archive { vendor, ..archive }
 }
 
 type Products = (BTreeMap<ImageName, Image>, BTreeMap<ImageName, Appliance>);

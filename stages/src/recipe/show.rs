@@ -87,12 +87,16 @@ fn key(name: impl Display) -> String {
     if bare { name } else { text(name) }
 }
 
-fn archive(archive: &Archive) -> [Pair; 6] {
+fn archive(archive: &Archive) -> [Pair; 9] {
+    let vendor = archive.vendor.as_ref();
     [
+        pair_if("url", vendor.map(|vendor| &vendor.url), text),
+        pair_if("key", vendor.map(|vendor| vendor.key.display()), text),
         pair("suites", texts(&archive.suites)),
         pair_if("security", archive.security.as_ref(), text),
-        pair("components", texts(&archive.components)),
+        pair_if("components", filled(&archive.components), texts),
         pair("architecture", text(&archive.architecture)),
+        pair_if("foreign", filled(&archive.foreign), texts),
         pair_if("mirror", archive.mirror.as_ref(), text),
         pair_if("security-mirror", archive.security_mirror.as_ref(), text),
     ]
@@ -149,7 +153,10 @@ fn kind(kind: &StepKind) -> Vec<Pair> {
     match kind {
         StepKind::Bootstrap { archive, variant, include } => {
             let include = Some(include).filter(|include| !include.is_empty());
-            let archive = pair("archive", text(archive));
+            let archive = match archive.all() {
+                [single] => pair("archive", text(single)),
+                several => pair("archive", texts(several)),
+            };
             vec![own(inline([
                 archive,
                 pair("variant", text(variant.word())),

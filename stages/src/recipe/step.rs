@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::limits::Limits;
-use super::names::{ArchiveName, EnvName, PackageName, RootfsName, StepName};
+use super::names::{ArchiveNames, EnvName, PackageName, RootfsName, StepName};
 use super::source::Position;
 
 /// One step of a rootfs, with everything that may change its result, but for the bytes of the files it names.
@@ -46,7 +46,7 @@ pub enum StepKind {
     /// Makes a root file system of an archive. Always and only the first step of a chain.
     Bootstrap {
         /// Where packages come from, for this step and all above it.
-        archive: ArchiveName,
+        archive: ArchiveNames,
         /// Which packages are there from the start.
         variant: Variant,
         /// Packages beyond those of the variant.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use ibuild_cache::{MemoryIndex, Store};
 use ibuild_stages::packages::{
     Acceptance, Archive, ArchiveView, Base, CA_PATH, Elsewhere, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors,
-    PackageError, Patience, Proxy, ServeGuard, StageTls, Timestamp, Unobserved, Upstream, Verdict, Verifier,
-    VerifyError, apt_conf, minbase, record, sources_deb822,
+    Origin, PackageError, Patience, Proxy, ServeGuard, StageTls, Timestamp, Unobserved, Upstream, Verdict,
+    Verifier, VerifyError, apt_conf, minbase, record,
 };
 
 /// Says why a test cannot run here. `.config/nextest.toml` shows the output of tests named `real_` even if they
@@ -23,9 +23,10 @@ fn trixie() -> Archive {
     Archive {
         name: "debian".to_owned(),
         suites: vec!["trixie".to_owned(), "trixie-updates".to_owned()],
-        security: Some("trixie-security".to_owned()),
+        origin: Origin::Debian { security: Some("trixie-security".to_owned()) },
         components: vec!["main".to_owned()],
         architecture: "amd64".to_owned(),
+        foreign: Vec::new(),
     }
 }
 
@@ -82,10 +83,10 @@ impl Setup {
             std::fs::create_dir_all(root.join(dir)).unwrap();
         }
         std::fs::write(root.join("status"), "").unwrap();
-        let tls = StageTls::new(Duration::from_secs(600)).unwrap();
+        let tls = StageTls::new(&view, Duration::from_secs(600)).unwrap();
         let ca = root.join("ca.pem");
         std::fs::write(&ca, tls.authority()).unwrap();
-        std::fs::write(root.join("debian.sources"), sources_deb822(&trixie())).unwrap();
+        std::fs::write(root.join("debian.sources"), trixie().sources(&[])).unwrap();
         let conf = apt_conf(listener.local_addr().unwrap().port());
         std::fs::write(root.join("proxy.conf"), conf.replace(CA_PATH, ca.to_str().unwrap())).unwrap();
         let guard = Proxy::new(fetcher).serve(listener, name, Arc::new(view), tls).unwrap();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ibuild_cache::{Digest, MemoryIndex, Sha256, Store};
 use ibuild_stages::packages::{
-    Acceptance, Archive, ArchiveFile, ArchiveView, Base, Fetcher, Known, Lock, PackageError, Patience,
-    Staleness, Unobserved, Upstream, Verified, Verifier, VerifyError, record,
+    Acceptance, Archive, ArchiveFile, ArchiveView, Base, Fetcher, Known, Lock, Origin, PackageError,
+    Patience, Staleness, Unobserved, Upstream, Verified, Verifier, VerifyError, record,
 };
 
 use crate::upstream::{FakeUpstream, Reply};
@@ -81,7 +81,9 @@ impl Setup {
     pub fn publish_packages(&self, date: &str, packages: &[(&str, &str, Vec<u8>)]) {
         let stanza = |name: &str, path: &str, bytes: &[u8]| {
             let (size, digest) = (bytes.len(), sha256(bytes).hex());
-            format!("Package: {name}\nVersion: 1\nFilename: {path}\nSize: {size}\nSHA256: {digest}\n\n")
+            format!(
+                "Package: {name}\nVersion: 1\nArchitecture: amd64\nFilename: {path}\nSize: {size}\nSHA256: {digest}\n\n"
+            )
         };
         let stanzas: String = packages.iter().map(|(name, path, bytes)| stanza(name, path, bytes)).collect();
         let (size, digest) = (stanzas.len(), sha256(stanzas.as_bytes()).hex());
@@ -124,9 +126,10 @@ pub fn archive() -> Archive {
     Archive {
         name: "debian".to_owned(),
         suites: vec!["trixie".to_owned()],
-        security: None,
+        origin: Origin::Debian { security: None },
         components: vec!["main".to_owned()],
         architecture: "amd64".to_owned(),
+        foreign: Vec::new(),
     }
 }
 

@@ -127,7 +127,7 @@ fn the_next_mirror_is_asked_whatever_is_wrong_with_the_first() {
 fn candidates_are_found_by_name() {
     let setup = Setup::with_archive();
     let view = setup.view(&setup.record().unwrap()).unwrap();
-    let found = candidates(&view, &setup.fetcher, &["none", "small"].into()).unwrap();
+    let found = candidates(&view, view.architecture(), &setup.fetcher, &["none", "small"].into()).unwrap();
     let told: Vec<_> = found.iter().map(|deb| (deb.name.as_str(), deb.sha256, deb.path.as_str())).collect();
     assert_eq!(told, [("small", sha256(&small()), SMALL)]);
 }

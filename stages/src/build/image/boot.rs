@@ -95,7 +95,7 @@ impl Packing<'_, '_> {
                 Bind { source: out.clone(), target: "out".into(), access: Access::ReadWrite },
             ],
             from: None,
-            archive: None,
+            archives: &[],
             env: BTreeMap::from([("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())]),
             timeout: Some(GRUB_TIMEOUT),
             limits: Limits::default(),

@@ -14,7 +14,7 @@ use super::StepContext;
 use crate::build::StageError;
 use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
 use crate::packages::{DebRef, Member, Name, PlannedDeb, minbase, open_deb};
-use crate::recipe::{ArchiveName, PackageName, Variant};
+use crate::recipe::{ArchiveNames, PackageName, Variant};
 use crate::sandbox::Payload;
 use crate::snapshot::unpack::{Dialect, unpack};
 
@@ -33,19 +33,20 @@ pub(super) fn describe(variant: Variant, include: &[PackageName]) -> Description
 
 pub(super) fn run(
     context: &StepContext<'_, '_>,
-    archive: &ArchiveName,
+    archives: &ArchiveNames,
     include: &[PackageName],
 ) -> MadeSnapshot {
-    let debs = resolve(context, archive, include)?;
+    let debs = resolve(context, archives, include)?;
     let files: Vec<_> = debs.iter().map(DebRef::file).collect();
     context.builder.archives().fetcher()?.fetch_all(&files, PARALLEL)?;
     let root = Changeroot::over(context.builder, None)?;
-    skeleton(&root.upper(), &context.builder.archives().sources(archive))?;
+    skeleton(&root.upper(), &context.builder.archives().sources(archives))?;
     let pool = root.side_dir("debs")?;
     for deb in &debs {
         provide(context, deb, &root.upper(), &pool)?;
     }
-    let script = root.side_file("bootstrap", INSTALL)?;
+    let script =
+        root.side_file("bootstrap", install_script(&context.builder.archives().foreign(archives)))?;
     let program = "the configuration of the base system".to_owned();
     let argv = ["/bin/sh", "/run/ibuild/bootstrap"].map(str::to_owned).to_vec();
     let work = Work {
@@ -53,7 +54,7 @@ pub(super) fn run(
         payload: Payload::Exec { argv },
         binds: vec![read_only(script, "bootstrap"), read_only(pool, "debs")],
         from: None,
-        archive: None,
+        archives: &[],
         env: environment(context.builder.epoch(), &context.step.env),
         timeout: context.step.timeout,
         limits: context.step.limits,
@@ -67,26 +68,26 @@ pub(super) fn run(
 /// The packages that it would install.
 pub(super) fn plan(
     context: &StepContext<'_, '_>,
-    archive: &ArchiveName,
+    archives: &ArchiveNames,
     include: &[PackageName],
 ) -> Result<BTreeSet<PlannedDeb>, StageError> {
-    Ok(resolve(context, archive, include)?.iter().map(PlannedDeb::from).collect())
+    Ok(resolve(context, archives, include)?.iter().map(PlannedDeb::from).collect())
 }
 
 fn resolve(
     context: &StepContext<'_, '_>,
-    archive: &ArchiveName,
+    archives: &ArchiveNames,
     include: &[PackageName],
 ) -> Result<Vec<DebRef>, StageError> {
-    let archives = context.builder.archives();
-    let (view, fetcher) = (archives.view(archive)?, archives.fetcher()?);
+    let all = context.builder.archives();
+    let (view, fetcher) = (all.view(&[archives.first().clone()])?, all.fetcher()?);
     let extras: Result<Vec<Name>, _> = include.iter().map(|name| name.as_str().parse()).collect();
     Ok(minbase(context.builder.store(), &view, &extras?, fetcher)?)
 }
 
 /// What has to be there before the first package is. Since Debian 12 the directories at the top are links into `/usr`;
 /// the oldest packages still ship files through them.
-fn skeleton(root: &Path, sources: &str) -> Result<(), StageError> {
+fn skeleton(root: &Path, sources: &[(String, Vec<u8>)]) -> Result<(), StageError> {
     let error = || StageError::io("prepare", root);
     for name in ["bin", "lib", "lib64", "sbin"] {
         fs::create_dir_all(root.join("usr").join(name)).map_err(error())?;
@@ -97,12 +98,12 @@ fn skeleton(root: &Path, sources: &str) -> Result<(), StageError> {
         fs::create_dir(&dir).map_err(error())?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).map_err(error())?;
     }
-    write_deep(root, "var/lib/dpkg/status", "")?;
-    write_deep(root, "var/lib/dpkg/available", "")?;
-    write_deep(root, "etc/apt/sources.list.d/debian.sources", sources)
+    write_deep(root, "var/lib/dpkg/status", b"")?;
+    write_deep(root, "var/lib/dpkg/available", b"")?;
+    sources.iter().try_for_each(|(path, content)| write_deep(root, path.trim_start_matches('/'), content))
 }
 
-fn write_deep(root: &Path, name: &str, content: &str) -> Result<(), StageError> {
+fn write_deep(root: &Path, name: &str, content: &[u8]) -> Result<(), StageError> {
     let path = root.join(name);
     let parent = path.parent().unwrap_or(root);
     fs::create_dir_all(parent).map_err(StageError::io("create", parent))?;
@@ -116,6 +117,12 @@ fn provide(context: &StepContext<'_, '_>, deb: &DebRef, root: &Path, pool: &Path
     let name = format!("{}_{}.deb", deb.name, deb.architecture);
     let place = pool.join(name);
     fs::hard_link(&stored, &place).map_err(StageError::io("lay out", &place))
+}
+
+/// Other architectures come last: all that is there until then is the machine's own.
+fn install_script(foreign: &[String]) -> String {
+    let added = foreign.iter().map(|architecture| format!("dpkg --add-architecture {architecture}\n"));
+    INSTALL.to_owned() + &added.collect::<String>()
 }
 
 /// The files are there, but no package is installed: dpkg does it again, properly. Dependencies are complete but come in

@@ -73,7 +73,7 @@ pub(super) fn run(context: &StepContext<'_, '_>, rules: &[CopyRule]) -> MadeSnap
         payload: Payload::Copy(items),
         binds,
         from: None,
-        archive: None,
+        archives: &[],
         env: environment(context.builder.epoch(), &context.step.env),
         timeout: context.step.timeout,
         limits: context.step.limits,

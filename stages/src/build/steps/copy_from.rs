@@ -49,7 +49,7 @@ pub(super) fn run(context: &StepContext<'_, '_>, paths: &[String]) -> MadeSnapsh
         payload: Payload::Copy(paths.iter().map(item).collect()),
         binds: Vec::new(),
         from: Some(other(context)),
-        archive: None,
+        archives: &[],
         env: environment(context.builder.epoch(), &context.step.env),
         timeout: context.step.timeout,
         limits: context.step.limits,

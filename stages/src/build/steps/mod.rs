@@ -17,7 +17,7 @@ use super::builder::Builder;
 use super::changeroot::{MadeSnapshot, environment, reachable};
 use super::inputs::Described;
 use crate::packages::PlannedDeb;
-use crate::recipe::{Network, StageName, Step, StepKind};
+use crate::recipe::{ArchiveName, Network, StageName, Step, StepKind};
 use crate::snapshot::Snapshot;
 
 /// Raised when a change to the sandbox, to what is injected into it, or to the capture makes the same step give another
@@ -48,7 +48,7 @@ impl StepContext<'_, '_> {
 /// | sandbox | the version of what every stage sees and of what is scrubbed and clamped afterwards |
 /// | parent tree | the tree that it stands on |
 /// | env | the whole environment, for steps that run a program |
-/// | archive | suites, components and locked state, for steps that may install |
+/// | archive | addresses, keys, suites, components and locked states, for steps that may install |
 /// | inputs | files it may read |
 /// | volatile | paths scrubbed afterwards |
 ///
@@ -85,7 +85,7 @@ fn describe_surroundings(context: &StepContext<'_, '_>, into: &mut Description) 
         into.set("env", Value::map(env.into_iter().map(|(name, value)| (name, value.into()))));
     }
     if step.network == Network::Packages {
-        into.set("archive", builder.archives().describe(builder.archive_of(name))?);
+        into.set("archive", builder.archives().describe(builder.archives_of(name))?);
     }
     let (mut inputs, mut left_out) = (Vec::new(), Vec::new());
     for path in &step.inputs {
@@ -132,7 +132,7 @@ pub(super) fn plan(
     }
 }
 
-/// The archive that the step may install from, if it may.
-fn archive_for<'a>(context: &StepContext<'_, 'a>) -> Option<&'a crate::recipe::ArchiveName> {
-    reachable(context.step, context.builder.archive_of(context.name))
+/// The archives that the step may install from; none if it may not.
+fn archives_for<'a>(context: &StepContext<'_, 'a>) -> &'a [ArchiveName] {
+    reachable(context.step, context.builder.archives_of(context.name))
 }

@@ -6,7 +6,7 @@ use std::fs;
 use ibuild_graph::{Description, Value};
 
 use super::script::run_file;
-use super::{StepContext, archive_for};
+use super::{StepContext, archives_for};
 use crate::build::StageError;
 use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
 use crate::packages::{PlannedDeb, planned};
@@ -56,7 +56,7 @@ pub(super) fn plan(
             Bind { source: plan.clone(), target: "plan".into(), access: Access::ReadWrite },
         ],
         from: None,
-        archive: archive_for(context),
+        archives: archives_for(context),
         env: environment(context.builder.epoch(), &context.step.env),
         timeout: context.step.timeout,
         limits: context.step.limits,
@@ -66,9 +66,10 @@ pub(super) fn plan(
     }
     let names: Vec<_> = names.iter().map(PackageName::as_str).collect();
     let said = |name: &str| fs::read_to_string(plan.join(name)).ok();
+    let view = context.builder.archives().view(archives_for(context))?;
     Ok(said("addresses")
         .zip(said("simulated"))
-        .and_then(|(addresses, simulated)| planned(&names, &addresses, &simulated)))
+        .and_then(|(addresses, simulated)| planned(&view, &names, &addresses, &simulated)))
 }
 
 fn install_script(names: &[PackageName], recommends: Recommends) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ibuild_graph::{Description, Value};
 
-use super::{StepContext, archive_for};
+use super::{StepContext, archives_for};
 use crate::build::StageError;
 use crate::build::builder::Tracing;
 use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
@@ -51,7 +51,7 @@ pub(super) fn run_file(
         payload: Payload::Exec { argv },
         binds,
         from: None,
-        archive: archive_for(context),
+        archives: archives_for(context),
         env: environment(context.builder.epoch(), &context.step.env),
         timeout: context.step.timeout,
         limits: context.step.limits,

@@ -215,7 +215,8 @@ fn adopt(
     suite: &Suite,
     signed: Bytes,
 ) -> Result<Adopted, PackageError> {
-    let pocket = Pocket { base: base.clone(), suite: suite.clone(), components: Vec::new() };
+    let pocket =
+        Pocket { base: base.clone(), suite: suite.clone(), components: Vec::new(), foreign: Vec::new() };
     let release: Release = trust(store, &pocket, &signed, verifier)?;
     let inrelease = Known { sha256: sha256_of(&signed), size: signed.len() as u64 };
     Ok(Adopted { pinned: Arc::new(PinnedPocket { pocket, inrelease, release }), signed })

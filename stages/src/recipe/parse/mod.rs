@@ -1,5 +1,6 @@
 //! From text to a draft, without looking at the disk.
 
+mod archive;
 mod image;
 mod limits;
 mod machine_test;
@@ -14,8 +15,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::draft::Draft;
-use super::model::{Archive, Project};
-use super::names::{Architecture, ArchiveName, VarName};
+use super::model::Project;
+use super::names::VarName;
 use super::report::{Problem, Report};
 use super::source::{FileId, SourceMap, Span};
 use super::values::{At, Context, Node, Table};
@@ -41,7 +42,7 @@ pub(super) fn parse(sources: &SourceMap, overrides: &Overrides, report: &Report)
     let sections = sections.with(&context);
     let mut draft = Draft {
         project: sections.project().and_then(project),
-        archives: sections.named("archive", archive),
+        archives: sections.named("archive", archive::archive),
         rootfses: sections.named("rootfs", rootfs::rootfs),
         images: sections.named("image", image::image),
         tests: sections.named("test", machine_test::test),
@@ -106,31 +107,6 @@ fn epoch(node: Node<'_>) -> Option<i64> {
     None
 }
 
-fn archive(name: &ArchiveName, node: Node<'_>) -> Option<Archive> {
-    const KEYS: [&str; 6] = ["suites", "security", "components", "architecture", "mirror", "security-mirror"];
-    let what = format!("`[archive.{name}]`");
-    let table = node.table(&what, &KEYS)?;
-    let suites = table.require(&what, "suites", "write `suites = [\"trixie\", \"trixie-updates\"]`");
-    let suites = suites.and_then(|node| suite_list(node, "suites"));
-    let components = match table.get("components") {
-        Some(node) => suite_list(node, "components"),
-        None => Some(vec!["main".to_owned()]),
-    };
-    let architecture = optional(&table, "architecture", |node| node.parsed().map(|name| name.value));
-    let security = optional(&table, "security", suite);
-    let mirror = optional(&table, "mirror", mirror);
-    let security_mirror = optional(&table, "security-mirror", self::mirror);
-    Some(Archive {
-        name: name.clone(),
-        suites: suites?,
-        security: security?,
-        components: components?,
-        architecture: architecture?.unwrap_or_else(Architecture::amd64),
-        mirror: mirror?,
-        security_mirror: security_mirror?,
-    })
-}
-
 /// `Some(None)` if the key is absent, `None` if it is wrong.
 fn optional<'a, T>(table: &Table<'a>, key: &str, read: impl Fn(Node<'a>) -> Option<T>) -> Option<Option<T>> {
     match table.get(key) {
@@ -143,30 +119,4 @@ fn optional<'a, T>(table: &Table<'a>, key: &str, read: impl Fn(Node<'a>) -> Opti
 fn all<'a, T>(nodes: Vec<Node<'a>>, read: impl Fn(Node<'a>) -> Option<T>) -> Option<Vec<T>> {
     let read: Vec<Option<T>> = nodes.into_iter().map(read).collect();
     read.into_iter().collect()
-}
-
-fn suite_list(node: Node<'_>, what: &str) -> Option<Vec<String>> {
-    all(node.filled_array(what)?, suite)
-}
-
-/// Suites and components become parts of URLs and of `sources.list`.
-fn suite(node: Node<'_>) -> Option<String> {
-    let text = node.text()?.value;
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-._/+".contains(c);
-    if !text.is_empty() && text.chars().all(fits) && !text.contains("..") {
-        return Some(text);
-    }
-    node.push(node.problem(format!("`{text}` is not the name of a suite or component")));
-    None
-}
-
-fn mirror(node: Node<'_>) -> Option<String> {
-    let text = node.text()?.value;
-    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    if host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace)) {
-        return Some(text);
-    }
-    let problem = node.problem(format!("`{text}` is not the address of a mirror"));
-    node.push(problem.hint("mirrors are written like `http://deb.debian.org/debian`"));
-    None
 }

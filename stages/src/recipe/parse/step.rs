@@ -6,7 +6,7 @@ use super::limits::limits;
 use super::rootfs::environment;
 use super::{all, optional};
 use crate::recipe::draft::{DraftKind, DraftStep, Links, Settings};
-use crate::recipe::names::{ArchiveName, NameError, PackageName, RootfsName, StepName};
+use crate::recipe::names::{ArchiveName, ArchiveNames, NameError, PackageName, RootfsName, StepName};
 use crate::recipe::network::default_network;
 use crate::recipe::report::Problem;
 use crate::recipe::step::{Account, CopyRule, Network, Recommends, StepKind, Variant};
@@ -158,16 +158,30 @@ fn bootstrap(node: Node<'_>) -> Option<DraftKind> {
         "archive",
         "write `archive = \"debian\"`, the name of an `[archive.NAME]`",
     );
-    let archive = archive.and_then(Node::parsed::<ArchiveName>);
+    let archives = archive.and_then(archive_names);
     let variant = optional(&table, "variant", |node| node.word("variant", &[("minbase", Variant::Minbase)]));
     let include = optional(&table, "include", |node| all(node.array()?, package));
-    let archive = archive?;
+    let archives = archives?;
     let kind = StepKind::Bootstrap {
-        archive: archive.value.clone(),
+        archive: ArchiveNames::new(archives.iter().map(|name| name.value.clone()).collect())?,
         variant: variant?.unwrap_or(Variant::Minbase),
         include: include?.unwrap_or_default(),
     };
-    Some(DraftKind::Step { kind, links: Links { archive: Some(archive), ..Links::default() } })
+    Some(DraftKind::Step { kind, links: Links { archives, ..Links::default() } })
+}
+
+/// One name, or several of which each counts once.
+fn archive_names(node: Node<'_>) -> Option<Vec<At<ArchiveName>>> {
+    if node.raw().as_array().is_none() {
+        return Some(vec![node.parsed()?]);
+    }
+    let names: Vec<At<ArchiveName>> = all(node.filled_array("archives")?, Node::parsed)?;
+    for (number, name) in names.iter().enumerate() {
+        if names[..number].iter().any(|earlier| earlier.value == name.value) {
+            node.push(Problem::at(name.at.clone(), format!("archive `{}` is listed twice", name.value)));
+        }
+    }
+    Some(names)
 }
 
 fn packages(table: &Table<'_>, node: Node<'_>) -> Option<StepKind> {

@@ -337,3 +337,31 @@ fn json_has_the_words_of_the_recipe() {
     });
     assert_eq!(json, expected);
 }
+
+#[test]
+fn archives_of_others_are_told_with_their_words() {
+    let project = Project::with(
+        "[archive.tor]\nurl = \"https://deb.example.org/tor/\"\nsuites = [\"./\"]\nkey = \"keys/tor.asc\"\nforeign = [\"i386\"]\n\
+         [rootfs.both]\nsteps = [{ name = \"b\", bootstrap = { archive = [\"debian\", \"tor\"] } }]\n",
+    );
+    project.file(
+        "keys/tor.asc",
+        "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmAMEBQbN\nAm1liQABBw==\n-----END PGP PUBLIC KEY BLOCK-----\n",
+    );
+    let recipe = project.recipe();
+    let json = serde_json::to_value(&recipe).expect("it can be written");
+    let expected = serde_json::json!({
+        "name": "tor", "url": "https://deb.example.org/tor", "key": "keys/tor.asc", "suites": ["./"], "security": null,
+        "components": [], "architecture": "amd64", "foreign": ["i386"], "mirror": null, "security-mirror": null,
+    });
+    assert_eq!(json["archive"]["tor"], expected);
+    assert_eq!(
+        json["rootfs"]["both"]["steps"][0]["bootstrap"]["archive"],
+        serde_json::json!(["debian", "tor"])
+    );
+    let shown = recipe.show().to_string();
+    project.file("ibuild.toml", &shown);
+    let again = project.recipe();
+    assert_eq!(again.show().to_string(), shown);
+    assert_eq!(without_places(again), without_places(recipe));
+}
