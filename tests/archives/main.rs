@@ -221,7 +221,7 @@ formats = ["rootfs.tar.zst"]
 }
 
 const INSTALL: &str = "#!/bin/sh -e\napt-get update --error-on=any\napt-get install --yes flat-tool\n\
-    apt-get install --yes vendor-none && exit 1\nls /opt\n";
+    apt-get install --yes vendor-none && exit 1\nrm -r /var/lib/apt/lists\n";
 
 const BUILD: [&str; 3] = ["build", "--target", "ws.rootfs.tar.zst"];
 
