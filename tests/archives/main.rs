@@ -118,10 +118,12 @@ fn tool(version: &str) -> Package<'_> {
 }
 
 /// An archive with a component `tools`, for two architectures.
-fn publish(vendor: &Vendor, day: u32, version: &str) {
+fn publish(vendor: &Vendor, day: u32, version: &str, extra: &str) {
     let lib = Package { name: "vendor-lib", version: "1.0", architecture: "all", fields: "" };
     let old = Package { name: "vendor-old", version: "1.0", architecture: "i386", fields: "" };
-    let lib = vendor.package("vendor", "pool/vendor-lib.deb", &lib);
+    let extra = Package { name: "vendor-extra", version: extra, architecture: "all", fields: "" };
+    let lib = vendor.package("vendor", "pool/vendor-lib.deb", &lib)
+        + &vendor.package("vendor", "pool/vendor-extra.deb", &extra);
     let path = format!("pool/vendor-tool_{version}_amd64.deb");
     let amd64 = lib.clone() + &vendor.package("vendor", &path, &tool(version));
     let i386 = lib + &vendor.package("vendor", "pool/vendor-old_1.0_i386.deb", &old);
@@ -140,7 +142,7 @@ fn only_what_its_own_key_has_signed_is_believed() {
         vendor.url("vendor")
     );
     project.write("ibuild.toml", only(&archive));
-    publish(&vendor, 14, "1.0");
+    publish(&vendor, 14, "1.0", "1.0");
     let root = vendor.file("vendor/dists/stable/InRelease");
     let signed = fs::read_to_string(&root).unwrap();
     let release = signed.split_once("\n\n").unwrap().1.split_once("-----BEGIN").unwrap().0.to_owned();
@@ -208,6 +210,8 @@ key = "keys/vendor.gpg"
 steps = [
   {{ name = "bootstrap", bootstrap = {{ archive = ["debian", "vendor", "flat"] }} }},
   {{ name = "tools", packages = ["vendor-tool", "vendor-old:i386"], recommends = false }},
+  {{ name = "fetch", run = "/usr/lib/apt/apt-helper download-file $VENDOR/pool/vendor-extra.deb /opt/extra.deb", network = "packages", env = {{ VENDOR = "{}" }} }},
+  {{ name = "idle", run = "ls /opt > /opt/list", network = "packages" }},
   {{ name = "script", script = "install", network = "packages" }},
   {{ name = "sane", network = "none", check = "cat /opt/flat-tool /opt/vendor-lib && grep -q 1.0 /opt/vendor-old && test $(dpkg --print-foreign-architectures) = i386 && cmp /etc/apt/keyrings/vendor.gpg /etc/apt/keyrings/flat.gpg && dpkg --audit" }},
 ]
@@ -216,7 +220,8 @@ rootfs = "ws"
 formats = ["rootfs.tar.zst"]
 "#,
         vendor.url("vendor"),
-        vendor.url("flat")
+        vendor.url("flat"),
+        vendor.url("vendor")
     )
 }
 
@@ -229,7 +234,7 @@ const BUILD: [&str; 3] = ["build", "--target", "ws.rootfs.tar.zst"];
 fn real_apt_installs_from_archives_of_all_kinds() {
     assert!(nix::unistd::geteuid().is_root(), "stages need root");
     let (vendor, project) = (Vendor::new(), Project::new());
-    publish(&vendor, 14, "1.0");
+    publish(&vendor, 14, "1.0", "1.0");
     let flat = Package { name: "flat-tool", version: "1+1~x", architecture: "all", fields: "" };
     let packages = vendor.package("flat", "./flat-tool_1+1~x_all.deb", &flat);
     vendor.publish("flat", 14, "", &[("Packages", &packages)]);
@@ -242,7 +247,7 @@ fn real_apt_installs_from_archives_of_all_kinds() {
         return eprintln!("SKIPPED: {}", locked.all);
     }
     locked.says(0, &["locked: 3 suites"]);
-    project.ibuild(&BUILD).says(0, &["5 run"]);
+    project.ibuild(&BUILD).says(0, &["7 run"]);
     let lock = project.lock();
     for line in [
         format!("release flat {} ./ sha256:", vendor.url("flat")),
@@ -256,21 +261,30 @@ fn real_apt_installs_from_archives_of_all_kinds() {
     }
     // Nothing is asked for twice, and what is here needs nobody.
     let debs = vendor.asked().into_iter().filter(|path| path.ends_with(".deb")).count();
-    assert_eq!(debs, 4, "{:?}", vendor.asked());
+    assert_eq!(debs, 5, "{:?}", vendor.asked());
     let offline =
         [&["unshare", "--net", env!("CARGO_BIN_EXE_ibuild")], &BUILD[..], &["--locked", "--offline"]];
     project.run(&offline.concat()).says(0, &["0 run"]);
 
-    // The same packages in another state: what installs them by name does not run again.
-    publish(&vendor, 21, "1.0");
+    // The same packages in another state: what installs them by name does not run again, nor what asks for nothing else.
+    publish(&vendor, 21, "1.0", "1.0");
     project
         .ibuild(&["lock", "--check"])
         .says(10, &["vendor  stable  2026-09-14T07:55:41Z -> 2026-09-21T07:55:41Z"]);
     project.ibuild(&["update", "vendor"]).says(0, &["-> 2026-09-21T07:55:41Z"]);
     project.ibuild(&BUILD).says(0, &["1 run"]);
     project.ibuild(&["explain", "ws/tools"]).says(0, &["but the packages are the same"]);
+    project.ibuild(&["explain", "ws/fetch"]).says(0, &["but what it asks the archive for is the same"]);
+    project.ibuild(&["explain", "ws/idle"]).says(0, &["but it asks the archive for nothing"]);
 
-    publish(&vendor, 28, "2.0");
+    // Under the same name other bytes.
+    publish(&vendor, 24, "1.0", "1.1");
+    project.ibuild(&["update", "vendor"]).says(0, &["vendor-extra all  1.0 -> 1.1"]);
+    let built = project.ibuild(&BUILD);
+    built.says(0, &["ran     ws/fetch ", "ran     ws/idle ", "ran     ws/script "]);
+    assert!(!built.all.contains("ran     ws/tools "), "{}", built.all);
+
+    publish(&vendor, 28, "2.0", "2.0");
     project.ibuild(&["lock", "--check"]).says(20, &["vendor-tool amd64  1.0 -> 2.0"]);
     project.ibuild(&["update", "vendor"]).says(0, &["vendor-tool amd64  1.0 -> 2.0"]);
     project.ibuild(&BUILD).says(0, &["built ws.rootfs.tar.zst"]);

@@ -7,13 +7,14 @@ use ibuild_cache::{ActionKey, FileLock, LayerId, LockMode, Store};
 use ibuild_graph::{Change, Description, Equal, Executor, LastRun, Made, MadeResult, StageId};
 
 use super::archives::{ArchiveOptions, Archives};
+use super::evidence::Evidence;
 use super::image::BootLoaders;
 use super::inputs::Inputs;
 use super::logs::Logs;
 use super::output::StageOutput;
 use super::project::{Job, Project};
-use super::{StageError, evidence, image, same_packages, steps};
-use crate::packages::{DebRef, FetchObserver, StageFetch};
+use super::{StageError, image, steps, unmoved};
+use crate::packages::{FetchObserver, StageFetch};
 use crate::recipe::{ArchiveNames, RootfsName, StepKind};
 use crate::sandbox::Supervisor;
 use crate::snapshot::diff::diff;
@@ -97,8 +98,8 @@ pub struct Builder<'a> {
     /// soon as one turns out to be damaged; nobody else removes any while a build runs.
     layers: Mutex<HashSet<LayerId>>,
     boot_loaders: BootLoaders,
-    /// The packages that stages used which run now, or have just run.
-    used: Mutex<BTreeMap<String, Vec<DebRef>>>,
+    /// What stages were made of which run now, or have just run.
+    evidence: Mutex<BTreeMap<String, Evidence>>,
     said_unlimited: OnceLock<()>,
 }
 
@@ -130,7 +131,7 @@ impl<'a> Builder<'a> {
             told: Mutex::default(),
             layers: Mutex::default(),
             boot_loaders: BootLoaders::default(),
-            used: Mutex::default(),
+            evidence: Mutex::default(),
             said_unlimited: OnceLock::new(),
         }
     }
@@ -151,18 +152,19 @@ impl<'a> Builder<'a> {
     }
 
     /// Takes down what a stage was made of.
-    pub(super) fn note_used(&self, stage: &str, debs: Vec<DebRef>) {
-        self.used.lock().expect("no panic while held").insert(stage.to_owned(), debs);
+    pub(super) fn note_evidence(&self, stage: &str, evidence: Evidence) {
+        self.evidence.lock().expect("no panic while held").insert(stage.to_owned(), evidence);
     }
 
     /// Lets what a stage was made of be kept with what it made.
     fn with_evidence(&self, stage: StageId, action: ActionKey, made: StageMade) -> StageMade {
         let name = self.project.graph.name(stage).as_str();
-        let Some(debs) = self.used.lock().expect("no panic while held").remove(name) else { return made };
+        let evidence = self.evidence.lock().expect("no panic while held").remove(name);
+        let Some(evidence) = evidence else { return made };
         let Made { output, keep } = made;
         let keep = Box::new(move || {
             let mut facts = keep()?;
-            evidence::put(&mut facts, &action, debs);
+            evidence.put(&mut facts, &action);
             Ok(facts)
         });
         Made { output, keep }
@@ -383,7 +385,7 @@ impl Executor for Builder<'_> {
         earlier: &[LastRun],
         inputs: &[&StageOutput],
     ) -> Result<Option<Equal>, StageError> {
-        same_packages::find(self, stage, description, earlier, inputs)
+        unmoved::find(self, stage, description, earlier, inputs)
     }
 
     fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> MadeResult<StageOutput, StageError> {

@@ -11,7 +11,7 @@ use ibuild_cache::{Batch, RunDir};
 use ibuild_graph::{Made, MadeResult};
 
 use super::builder::Builder;
-use super::evidence::debs_among;
+use super::evidence::Evidence;
 use super::shell::FailedState;
 use super::space::Watch;
 use super::{StageError, logs};
@@ -161,9 +161,9 @@ impl Changeroot {
                 builder.report_unlimited(stage, &unlimited);
                 FailedState::forget(builder.store(), builder.project_name(), stage)?;
                 if let Some(asked) = asked
-                    && let Some(debs) = debs_among(builder.store(), &asked)?
+                    && let Some(evidence) = Evidence::of(builder.store(), &asked)?
                 {
-                    builder.note_used(stage, debs);
+                    builder.note_evidence(stage, evidence);
                 }
                 Ok(self)
             }

@@ -1,4 +1,5 @@
-//! Which packages stages were made of: seen by the proxy while a stage ran, kept with the result, written into the lock.
+//! What stages were made of, as the proxy saw it while they ran. It is kept with the result. The packages are written into the
+//! lock; all that a stage asked for tells whether another state of the archive would be the same to it.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::StageError;
 use super::builder::Builder;
 use super::project::Job;
-use crate::packages::{DebRef, Identity, Lock, LockedDeb, PackageError, StageFetch, Verdict, identify};
+use crate::packages::{
+    Asked, DebRef, Identity, Lock, LockedDeb, PackageError, StageFetch, Verdict, identify,
+};
 use crate::recipe::{Network, Step, StepKind};
 
 /// The packages of one action.
@@ -20,25 +23,55 @@ impl Record for Used {
     const SCHEMA: u16 = 1;
 }
 
-fn key(action: &ActionKey) -> Vec<u8> {
-    let mut encoder = Encoder::new("ibuild used packages 1");
+/// What is known of how an action came to its packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Evidence {
+    /// The packages that it used.
+    pub debs: Vec<DebRef>,
+    /// All that it asked for; `None` if not all of that tells of the archive.
+    pub asked: Option<Asked>,
+}
+
+impl Evidence {
+    /// What the requests of a stage show; `None` if a package among them could not be kept, so that not all are known.
+    pub(super) fn of(store: &Store, fetches: &[StageFetch]) -> Result<Option<Self>, StageError> {
+        let debs = debs_among(store, fetches)?;
+        Ok(debs.map(|debs| Self { debs, asked: Asked::of(fetches) }))
+    }
+
+    /// What is remembered of an action.
+    pub(super) fn find(store: &Store, action: &ActionKey) -> Result<Option<Self>, StageError> {
+        let Some(debs) = used_by(store, action)? else { return Ok(None) };
+        let asked = store.index().record(Table::Packages, &key(ASKED, action))?;
+        Ok(Some(Self { debs, asked }))
+    }
+
+    /// Adds it to the facts of a result.
+    pub(super) fn put(self, facts: &mut Batch, action: &ActionKey) {
+        facts.put_record(Table::Packages, &key(USED, action), &Used(self.debs));
+        if let Some(asked) = self.asked {
+            facts.put_record(Table::Packages, &key(ASKED, action), &asked);
+        }
+    }
+}
+
+const USED: &str = "ibuild used packages 1";
+const ASKED: &str = "ibuild asked for 1";
+
+fn key(what: &'static str, action: &ActionKey) -> Vec<u8> {
+    let mut encoder = Encoder::new(what);
     encoder.digest(action.as_bytes());
     encoder.finish()
 }
 
-/// Adds to the facts of a result what it was made of.
-pub(super) fn put(facts: &mut Batch, action: &ActionKey, debs: Vec<DebRef>) {
-    facts.put_record(Table::Packages, &key(action), &Used(debs));
-}
-
 /// The packages that an action used; `None` if that is not known.
 pub fn used_by(store: &Store, action: &ActionKey) -> Result<Option<Vec<DebRef>>, StageError> {
-    let used = store.index().record::<Used>(Table::Packages, &key(action))?;
+    let used = store.index().record::<Used>(Table::Packages, &key(USED, action))?;
     Ok(used.map(|used| used.0))
 }
 
 /// The packages among the files that a stage was served; `None` if one of them could not be kept, so that not all are known.
-pub(super) fn debs_among(store: &Store, fetches: &[StageFetch]) -> Result<Option<Vec<DebRef>>, StageError> {
+fn debs_among(store: &Store, fetches: &[StageFetch]) -> Result<Option<Vec<DebRef>>, StageError> {
     let mut debs = BTreeSet::new();
     for StageFetch { file, verdict, .. } in fetches {
         let Some(file) = file.as_ref().filter(|file| file.path().ends_with(".deb")) else { continue };
@@ -130,8 +163,33 @@ mod tests {
     fn a_package_that_was_not_kept_leaves_the_packages_unknown() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
-        assert_eq!(debs_among(&store, &[fetched(Verdict::Passed)]).unwrap(), None);
-        let refused = Verdict::Refused(hyper::StatusCode::NOT_FOUND);
-        assert_eq!(debs_among(&store, &[fetched(refused)]).unwrap(), Some(Vec::new()));
+        assert_eq!(Evidence::of(&store, &[fetched(Verdict::Passed)]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_refusal_leaves_open_what_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let refused = fetched(Verdict::Refused(hyper::StatusCode::NOT_FOUND));
+        let evidence = Evidence::of(&store, &[refused]).unwrap();
+        assert_eq!(evidence, Some(Evidence { debs: Vec::new(), asked: None }));
+        let nothing = Evidence::of(&store, &[]).unwrap().unwrap();
+        assert!(nothing.asked.is_some_and(|asked| asked.is_empty()));
+    }
+
+    #[test]
+    fn what_is_known_of_an_action_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let action = ibuild_graph::Description::new("packages", 1).key();
+        assert_eq!(Evidence::find(&store, &action).unwrap(), None);
+        let mut fetch = fetched(Verdict::Hit);
+        fetch.file.as_mut().unwrap().paths = vec!["dists/trixie/InRelease".to_owned()];
+        let evidence = Evidence::of(&store, &[fetch]).unwrap().unwrap();
+        assert!(evidence.asked.as_ref().is_some_and(|asked| !asked.is_empty()));
+        let mut facts = Batch::default();
+        evidence.clone().put(&mut facts, &action);
+        store.index().commit(facts).unwrap();
+        assert_eq!(Evidence::find(&store, &action).unwrap(), Some(evidence));
     }
 }

@@ -25,10 +25,10 @@ mod output;
 mod past;
 mod project;
 mod publish;
-mod same_packages;
 mod shell;
 mod space;
 mod steps;
+mod unmoved;
 
 pub use archives::{Access, ArchiveOptions, Archives, Unlocked};
 pub use builder::{BootOutcome, Builder, BuilderOptions, Nothing, StageObserver, Tracing};

@@ -1,8 +1,9 @@
-//! Whether a step that installs packages would install those that it installed before.
+//! Whether a step that may install would make in this state of the archive what it made in another one.
 //!
-//! The state of the archive is in such a step's key, and moves with every update of the lock. What the step makes follows from
-//! the packages alone: if they are the same, an earlier result is this one's as well. That is found out when the step would
-//! run otherwise, so what runs for the first time takes no longer, and a state of the archive is asked once.
+//! The state of the archive is in such a step's key, and moves with every update of the lock. What a step makes follows from
+//! less: one that installs packages by their names from those packages, a script from what it asks the archive for. If that is
+//! the same, an earlier result is this one's as well. It is found out when the step would run otherwise, so what runs for the
+//! first time takes no longer, and a state of the archive is asked once.
 
 use std::collections::BTreeSet;
 
@@ -10,23 +11,24 @@ use ibuild_cache::ActionKey;
 use ibuild_graph::{Description, Equal, LastRun, StageId, Value};
 
 use super::builder::{Builder, snapshots};
-use super::evidence::{self, used_by};
+use super::evidence::Evidence;
 use super::output::StageOutput;
 use super::project::Job;
 use super::{StageError, steps};
-use crate::packages::{DebRef, PlannedDeb};
+use crate::packages::{Asked, DebRef, PlannedDeb};
+use crate::recipe::StageName;
 
 /// The field of a description, and what in it is the archive's state.
 const ARCHIVE: &str = "archive";
 const ROOTS: &[u8] = b"roots";
 
-/// An earlier action of the step, and what it installed.
+/// An earlier action of the step, and how it came to its packages.
 struct Candidate {
     key: ActionKey,
-    debs: Vec<DebRef>,
+    evidence: Evidence,
 }
 
-/// Finds an earlier run of a step that installed what it would install now.
+/// Finds an earlier run of a step that this state of the archive would not have changed.
 pub(super) fn find(
     builder: &Builder<'_>,
     stage: StageId,
@@ -39,16 +41,52 @@ pub(super) fn find(
     if candidates.is_empty() {
         return Ok(None);
     }
-    let Some(plan) = steps::plan(builder, name, step, &snapshots(inputs))? else { return Ok(None) };
-    let is_planned =
-        |candidate: &Candidate| candidate.debs.iter().map(PlannedDeb::from).collect::<BTreeSet<_>>() == plan;
-    let Some(Candidate { key, debs }) = candidates.into_iter().find(is_planned) else { return Ok(None) };
+    let found = match steps::plan(builder, name, step, &snapshots(inputs))? {
+        Some(plan) => with_packages(candidates, &plan),
+        None => with_answers(builder, name, candidates)?,
+    };
+    let Some((Candidate { key, evidence }, why)) = found else { return Ok(None) };
     // With what an index would need that is made again from the results.
     let mut facts = builder.store().results().read(&key)?.unwrap_or_default();
-    evidence::put(&mut facts, &description.key(), debs);
-    Ok(Some(Equal { key, why: "but the packages are the same", facts }))
+    evidence.put(&mut facts, &description.key());
+    Ok(Some(Equal { key, why, facts }))
 }
 
+/// An action that would do, and what of it is the same.
+type Found = Option<(Candidate, &'static str)>;
+
+/// One that has installed what is planned now.
+fn with_packages(candidates: Vec<Candidate>, plan: &BTreeSet<PlannedDeb>) -> Found {
+    let planned = |debs: &[DebRef]| debs.iter().map(PlannedDeb::from).collect::<BTreeSet<_>>();
+    let found = candidates.into_iter().find(|candidate| planned(&candidate.evidence.debs) == *plan);
+    found.map(|candidate| (candidate, "but the packages are the same"))
+}
+
+/// One that would be answered now as it was.
+fn with_answers(
+    builder: &Builder<'_>,
+    name: &StageName,
+    candidates: Vec<Candidate>,
+) -> Result<Found, StageError> {
+    for candidate in candidates {
+        let Some(asked) = &candidate.evidence.asked else { continue };
+        if asked.is_empty() {
+            return Ok(Some((candidate, "but it asks the archive for nothing")));
+        }
+        if is_answered_alike(builder, name, asked)? {
+            return Ok(Some((candidate, "but what it asks the archive for is the same")));
+        }
+    }
+    Ok(None)
+}
+
+fn is_answered_alike(builder: &Builder<'_>, name: &StageName, asked: &Asked) -> Result<bool, StageError> {
+    let archives = builder.archives();
+    let view = archives.view(builder.archives_of(name).all())?;
+    Ok(asked.would_get_the_same(&view, archives.fetcher()?)?)
+}
+
+/// The actions of earlier runs that differ from this one by the archive's state alone, and of which enough is known.
 fn candidates(
     builder: &Builder<'_>,
     description: &Description,
@@ -61,8 +99,8 @@ fn candidates(
         if is_known || !run.description().is_some_and(is_like) {
             continue;
         }
-        let debs = used_by(builder.store(), &run.key)?;
-        found.extend(debs.map(|debs| Candidate { key: run.key, debs }));
+        let evidence = Evidence::find(builder.store(), &run.key)?;
+        found.extend(evidence.map(|evidence| Candidate { key: run.key, evidence }));
     }
     Ok(found)
 }

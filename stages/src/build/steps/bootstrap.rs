@@ -13,6 +13,7 @@ use ibuild_graph::{Description, Value};
 use super::StepContext;
 use crate::build::StageError;
 use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
+use crate::build::evidence::Evidence;
 use crate::packages::{DebRef, Member, Name, PlannedDeb, minbase, open_deb};
 use crate::recipe::{ArchiveNames, PackageName, Variant};
 use crate::sandbox::Payload;
@@ -61,7 +62,8 @@ pub(super) fn run(
     };
     let name = context.name.to_string();
     let root = root.run(context.builder, &name, work)?;
-    context.builder.note_used(&name, debs);
+    // What it would ask for is known ahead.
+    context.builder.note_evidence(&name, Evidence { debs, asked: None });
     root.capture(context.builder, context.step)
 }
 
