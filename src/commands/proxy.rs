@@ -27,6 +27,10 @@ pub fn run(global: &Global, args: &ProxyArgs) -> Result<ExitCode> {
     check_clients(args)?;
     let settings = Settings::read(&project_dir()?)?;
     let store = open_store(global, &settings)?;
+    // Where no build ever runs, nobody else would.
+    if let Err(error) = store.sweep() {
+        eprintln!("note    store  what killed proxies have left stays there: {error}");
+    }
     let mirrors = Mirrors::of_host(&wishes(args, &settings))?;
     let verifier = verifier(&args.keyring)?;
     let statistics = Arc::<Statistics>::default();

@@ -1,6 +1,8 @@
 //! Archives that are not Debian's, with keys of their own: what a recipe may say of them, whom is believed, and what the real
 //! apt of an image makes of them.
 
+#[path = "../harness/signer.rs"]
+mod signer;
 mod vendor;
 
 use std::fs;

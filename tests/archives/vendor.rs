@@ -10,11 +10,14 @@ use std::sync::{Arc, Mutex};
 
 use ibuild::cache::{Digest, Sha256};
 
+use crate::signer::Signer;
+
 /// What is signed is dated so; suites of a later state have a later day.
 const DAY: &str = "Sep 2026 07:55:41 UTC";
 
 pub struct Vendor {
     home: tempfile::TempDir,
+    signer: Signer,
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -41,9 +44,7 @@ impl Vendor {
                 std::thread::spawn(move || drop(serve(&stream.unwrap(), &www, &seen)));
             }
         });
-        let vendor = Self { home, port, asked };
-        vendor.gpg(&["--quick-generate-key", "Vendor", "ed25519", "sign", "never"], b"");
-        vendor
+        Self { home, signer: Signer::new("Vendor"), port, asked }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -56,19 +57,19 @@ impl Vendor {
     }
 
     pub fn armoured_key(&self) -> Vec<u8> {
-        self.gpg(&["--armor", "--export"], b"")
+        self.signer.gpg(&["--armor", "--export"], b"")
     }
 
     pub fn binary_key(&self) -> Vec<u8> {
-        self.gpg(&["--export"], b"")
+        self.signer.binary_key()
     }
 
     pub fn secret_key(&self) -> Vec<u8> {
-        self.gpg(&["--armor", "--export-secret-keys"], b"")
+        self.signer.gpg(&["--armor", "--export-secret-keys"], b"")
     }
 
     pub fn sign(&self, text: &[u8]) -> Vec<u8> {
-        self.gpg(&["--clearsign"], text)
+        self.signer.sign(text)
     }
 
     pub fn file(&self, path: &str) -> PathBuf {
@@ -118,31 +119,6 @@ impl Vendor {
             writeln!(release, " {} {} {name}", hex(text.as_bytes()), text.len()).unwrap();
         }
         self.put(&format!("{directory}/InRelease"), &self.sign(release.as_bytes()));
-    }
-
-    fn gpg(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-        let mut child = Command::new("gpg")
-            .args(["--batch", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback"])
-            .args(arguments)
-            .env("GNUPGHOME", self.home.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("gpg is installed");
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "gpg {arguments:?}");
-        output.stdout
-    }
-}
-
-impl Drop for Vendor {
-    fn drop(&mut self) {
-        // The agent that gpg started for this home ends with it.
-        let kill =
-            Command::new("gpgconf").args(["--kill", "all"]).env("GNUPGHOME", self.home.path()).status();
-        assert!(kill.is_ok_and(|status| status.success()), "gpg's agent is left");
     }
 }
 

@@ -4,6 +4,7 @@
 //! These tests need root, overlayfs, namespaces and loop devices. `IBUILD_NIGHTLY=1` gives the random ones a night's
 //! time, `IBUILD_SEED=N` other numbers.
 
+mod archive;
 mod chance;
 mod collection;
 mod damage;
@@ -14,5 +15,15 @@ mod kill;
 mod lab;
 mod mounts;
 mod power_cut;
+mod proxy;
 mod read_only;
+#[path = "../harness/running.rs"]
+mod running;
+#[path = "../harness/signer.rs"]
+mod signer;
 mod together;
+
+/// The mirror that the tests of packages use.
+#[allow(dead_code, reason = "not every way to misbehave is of use here")]
+#[path = "../../stages/tests/packages/upstream.rs"]
+mod upstream;
