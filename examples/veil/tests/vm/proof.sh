@@ -31,6 +31,15 @@ has() {
     grep -qF -- "$word" <<<"$found" || { printf 'no %s in:\n%s\n' "$word" "$found"; return 1; }
 }
 
+# The firewall's rules in the words of the newer release; the older one has others for some of them. A user's number is
+# whatever it came to be.
+ruleset() {
+    local tor
+    tor=$(id -u debian-tor 2>/dev/null || echo none)
+    nft list ruleset | sed -e 's/ # handle.*//' -e 's/ip protocol 1 /ip protocol icmp /' -e 's/l4proto 6 /l4proto tcp /' \
+        -e 's!tcp flags syn / fin,syn,rst,ack!tcp flags \& (fin | syn | rst | ack) == syn!' -e "s/skuid $tor /skuid debian-tor /"
+}
+
 lacks() { ! has "$@" >/dev/null; }
 fails() { ! "$@" >/dev/null 2>&1; }
 file_has() { same "$1" cat "$2"; }
