@@ -1,4 +1,4 @@
-//! The Packages files of an archive: one paragraph per package.
+//! The indices of an archive, `Packages` and `Sources`: one paragraph per package.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -42,31 +42,41 @@ pub enum IndexError {
     /// A package lacks what is needed to fetch it.
     #[error("package `{0}` has no usable Filename, Size and SHA256")]
     Package(String),
+    /// The same of a source package.
+    #[error("source package `{0}` has no usable Directory and Checksums-Sha256")]
+    Source(String),
 }
 
 impl<'a> Stanza<'a> {
     fn parse(paragraph: &'a str) -> Self {
         let mut stanza = Self::default();
         for (name, value) in deb822::fields(paragraph) {
-            let field = match name {
-                "Package" => &mut stanza.package,
-                "Version" => &mut stanza.version,
-                "Architecture" => &mut stanza.architecture,
-                "Filename" => &mut stanza.filename,
-                "Pre-Depends" => &mut stanza.pre_depends,
-                "Depends" => &mut stanza.depends,
-                "Provides" => &mut stanza.provides,
-                "Priority" => &mut stanza.priority,
-                "Essential" => &mut stanza.essential,
-                "Size" => &mut stanza.size,
-                "SHA256" => &mut stanza.sha256,
-                _ => continue,
-            };
-            *field = value;
+            if let Some(field) = stanza.field(name) {
+                *field = value;
+            }
         }
         // Of a flat repository they are mostly `./NAME`.
         stanza.filename = stanza.filename.trim_start_matches("./");
         stanza
+    }
+
+    /// The place of a field, whose name has no case (deb822(5)).
+    fn field(&mut self, name: &str) -> Option<&mut &'a str> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        Some(match () {
+            () if is("Package") => &mut self.package,
+            () if is("Version") => &mut self.version,
+            () if is("Architecture") => &mut self.architecture,
+            () if is("Filename") => &mut self.filename,
+            () if is("Pre-Depends") => &mut self.pre_depends,
+            () if is("Depends") => &mut self.depends,
+            () if is("Provides") => &mut self.provides,
+            () if is("Priority") => &mut self.priority,
+            () if is("Essential") => &mut self.essential,
+            () if is("Size") => &mut self.size,
+            () if is("SHA256") => &mut self.sha256,
+            () => return None,
+        })
     }
 
     /// What the .deb has to be.
@@ -98,15 +108,53 @@ pub struct PoolTable {
 }
 
 impl PoolTable {
-    /// Reads all packages of an index.
-    pub fn parse(text: &str) -> Result<Self, IndexError> {
-        let entry = |stanza: Stanza<'_>| Ok((Box::from(stanza.filename), stanza.known()?));
-        Ok(Self { files: stanzas(text).map(entry).collect::<Result<_, IndexError>>()? })
+    /// Reads all packages of the index that has this path.
+    pub fn parse(path: &str, text: &str) -> Result<Self, IndexError> {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let files = match name.starts_with("Sources") {
+            true => files_of_sources(text)?,
+            false => {
+                let entry = |stanza: Stanza<'_>| Ok((Box::from(stanza.filename), stanza.known()?));
+                stanzas(text).map(entry).collect::<Result<_, IndexError>>()?
+            }
+        };
+        Ok(Self { files })
     }
 
     /// What the file at a path under the base has to be.
     pub fn get(&self, path: &str) -> Option<Known> {
         self.files.get(path).copied()
+    }
+}
+
+/// The files of all source packages of an index.
+fn files_of_sources(text: &str) -> Result<HashMap<Box<str>, Known>, IndexError> {
+    let mut files = HashMap::new();
+    for paragraph in deb822::paragraphs(text) {
+        let bad = || IndexError::Source(deb822::field(paragraph, "Package").unwrap_or_default().to_owned());
+        let directory = deb822::field(paragraph, "Directory").ok_or_else(bad)?;
+        let listed = deb822::field(paragraph, "Checksums-Sha256").ok_or_else(bad)?;
+        for line in listed.lines().filter(|line| !line.trim().is_empty()) {
+            let (name, known) = file_of_source(line).ok_or_else(bad)?;
+            files.insert(join(directory, name), known);
+        }
+    }
+    Ok(files)
+}
+
+/// A line of `Checksums-Sha256`: a digest, a size and a name (dsc(5)).
+fn file_of_source(line: &str) -> Option<(&str, Known)> {
+    let mut words = line.split_ascii_whitespace();
+    let (digest, size, name) = (words.next()?, words.next()?, words.next()?);
+    let known = Known { sha256: digest.parse().ok()?, size: size.parse().ok()? };
+    (words.next().is_none() && !name.contains('/')).then_some((name, known))
+}
+
+/// Of a flat repository the directory is mostly `.`.
+fn join(directory: &str, name: &str) -> Box<str> {
+    match directory.trim_start_matches("./").trim_end_matches('/') {
+        "" | "." => name.into(),
+        directory => format!("{directory}/{name}").into(),
     }
 }
 
@@ -122,18 +170,40 @@ mod tests {
             "Package: a\nVersion: 1\nArchitecture: all\nDescription: x\n Filename: not this\nFilename: pool/a.deb\n\
              Size: 7\nSHA256: {SHA}\n\nPackage: b\nFilename: pool/b.deb\nSize: 8\nSHA256: {SHA}\n"
         );
-        let table = PoolTable::parse(&text).unwrap();
+        let table = PoolTable::parse("Packages", &text).unwrap();
         assert_eq!(table.get("pool/a.deb"), Some(Known { sha256: SHA.parse().unwrap(), size: 7 }));
         assert_eq!(table.get("pool/b.deb").unwrap().size, 8);
         assert_eq!(table.get("not this"), None);
-        let flat = PoolTable::parse(&text.replace("pool/b", "./b")).unwrap();
+        let flat = PoolTable::parse("Packages", &text.replace("pool/b", "./b")).unwrap();
         assert!(flat.get("b.deb").is_some() && flat.get("./b.deb").is_none());
-        assert!(PoolTable::parse(&text.replace("pool/b", "pool b")).is_err());
+        assert!(PoolTable::parse("Packages", &text.replace("pool/b", "pool b")).is_err());
+    }
+
+    #[test]
+    fn names_of_fields_have_no_case() {
+        let text = format!("package: a\nFILENAME: pool/a.deb\nsize: 7\nsha256: {SHA}\n");
+        assert_eq!(PoolTable::parse("Packages", &text).unwrap().get("pool/a.deb").unwrap().size, 7);
+    }
+
+    #[test]
+    fn files_of_source_packages() {
+        let text = format!(
+            "Package: a\nDirectory: pool/main/a/a\nChecksums-Sha256:\n {SHA} 7 a_1.dsc\n {SHA} 8 a_1.orig.tar.xz\n\n\
+             Package: b\nDirectory: ./.\nChecksums-Sha256:\n {SHA} 9 b_1.dsc\n"
+        );
+        let table = PoolTable::parse("dists/x/main/source/Sources.xz", &text).unwrap();
+        assert_eq!(table.get("pool/main/a/a/a_1.orig.tar.xz").unwrap().size, 8);
+        assert_eq!(table.get("b_1.dsc").unwrap().size, 9);
+        for bad in ["Sha256", "Directory"] {
+            let error = PoolTable::parse("Sources", &text.replacen(bad, "X", 1)).unwrap_err();
+            assert!(error.to_string().starts_with("source package `a` has no usable"), "{error}");
+        }
+        assert!(PoolTable::parse("Sources", &text.replace("a_1.dsc", "../a_1.dsc")).is_err());
     }
 
     #[test]
     fn a_package_without_a_digest_is_refused() {
-        let error = PoolTable::parse("Package: a\nFilename: pool/a.deb\nSize: 7\n").unwrap_err();
+        let error = PoolTable::parse("Packages", "Package: a\nFilename: pool/a.deb\nSize: 7\n").unwrap_err();
         assert!(error.to_string().contains("`a`"), "{error}");
     }
 

@@ -117,7 +117,7 @@ impl Release {
             separate_all: has_word("Architectures", "all")
                 && !has_word("No-Support-for-Architecture-all", "Packages"),
             packages: indices_of_packages(&files),
-            flat: flat_index(&files),
+            flat: smallest(&files, "Packages"),
             files,
         })
     }
@@ -152,6 +152,16 @@ impl Release {
     /// The index of packages of a flat repository, in its smallest form.
     pub fn flat_packages(&self) -> Option<&IndexFile> {
         self.flat.as_ref()
+    }
+
+    /// The index of source packages of a component, in its smallest form.
+    pub fn sources(&self, component: &str) -> Option<IndexFile> {
+        smallest(&self.files, &format!("{component}/source/Sources"))
+    }
+
+    /// That of a flat repository.
+    pub fn flat_sources(&self) -> Option<IndexFile> {
+        smallest(&self.files, "Sources")
     }
 
     /// The indices of packages of every component and architecture, each in its smallest form.
@@ -202,10 +212,10 @@ fn indices_of_packages(files: &BTreeMap<String, Known>) -> BTreeMap<String, BTre
     packages
 }
 
-/// The index of packages beside the Release itself.
-fn flat_index(files: &BTreeMap<String, Known>) -> Option<IndexFile> {
+/// The smallest form of a listed index.
+fn smallest(files: &BTreeMap<String, Known>, name: &str) -> Option<IndexFile> {
     FORMS.iter().find_map(|form| {
-        let path = format!("Packages{}", form.suffix());
+        let path = format!("{name}{}", form.suffix());
         let known = *files.get(&path)?;
         Some(IndexFile { path, known })
     })
@@ -266,6 +276,11 @@ mod tests {
         assert_eq!(release.by_hash(&format!("sub/by-hash/SHA256/{A}")), None);
         assert_eq!(release.by_hash(&format!("xby-hash/SHA256/{A}")), None);
         assert_eq!(self::release("").flat_packages(), None);
+        let sources =
+            Release::parse(&format!("{text} {A} 7 Sources.xz\n {B} 9 main/source/Sources\n")).unwrap();
+        assert_eq!(sources.flat_sources().unwrap().path, "Sources.xz");
+        assert_eq!(sources.sources("main").unwrap().known.size, 9);
+        assert_eq!((release.flat_sources(), release.sources("main")), (None, None));
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Tables {
             IndexSource::Store => self.text(index)?,
             IndexSource::Memory(bytes) => text_of(index, &bytes)?,
         };
-        let table = PoolTable::parse(&text)
+        let table = PoolTable::parse(index.path(), &text)
             .map_err(|source| PackageError::Index { path: index.path().to_owned(), source })?;
         let table = Arc::new(table);
         self.read.write().unwrap_or_else(PoisonError::into_inner).insert(digest, table.clone());

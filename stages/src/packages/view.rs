@@ -291,7 +291,7 @@ impl PinnedPocket {
     /// The indices that could list a file of the pool: those of the declared components, and of the component
     /// and architecture that its path names, should a script have added them to its sources.
     fn indices_about(&self, path: &str, native: &Name) -> Vec<ArchiveFile> {
-        let Some(stem) = path.strip_suffix(".deb") else { return Vec::new() };
+        let Some(stem) = path.strip_suffix(".deb") else { return self.sources_about(path, native) };
         if self.pocket.suite.is_flat() {
             return self.release.flat_packages().map(|index| self.index(index)).into_iter().collect();
         }
@@ -310,6 +310,18 @@ impl PinnedPocket {
             }
         }
         files
+    }
+
+    /// What is no package is a part of a source package.
+    fn sources_about(&self, path: &str, native: &Name) -> Vec<ArchiveFile> {
+        let found: Vec<_> = match self.pocket.suite.is_flat() {
+            true => self.release.flat_sources().into_iter().collect(),
+            false => {
+                let components = self.components_about(path, native.as_str()).into_iter();
+                components.filter_map(|component| self.release.sources(component)).collect()
+            }
+        };
+        found.iter().map(|file| self.index(file)).collect()
     }
 
     fn components_about(&self, path: &str, architecture: &str) -> Vec<&str> {
@@ -371,6 +383,27 @@ mod tests {
         view.load(&indices[0]).unwrap();
         let Lookup::File(deb) = view.lookup(&Base::Main, "pool/main/a/a_1_amd64.deb") else { panic!() };
         assert_eq!(deb.known.size, 7);
+    }
+
+    #[test]
+    fn source_packages_are_found_by_their_own_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let mut view = view(&store);
+        let sha = "89".repeat(32);
+        let text = format!("Package: a\nDirectory: pool/main/a\nChecksums-Sha256:\n {sha} 7 a_1.dsc\n");
+        let stored = store.packages().put(text.as_bytes()).unwrap();
+        let release = format!(
+            "Suite: stable\nDate: Sat, 12 Sep 2026 07:55:41 UTC\nSHA256:\n {} {} main/source/Sources\n",
+            stored.digest.hex(),
+            stored.size
+        );
+        view.pockets[0].release = Release::parse(&release).unwrap();
+        let Lookup::Needs(indices) = view.lookup(&Base::Main, "pool/main/a/a_1.dsc") else { panic!() };
+        view.load(&indices[0]).unwrap();
+        let Lookup::File(dsc) = view.lookup(&Base::Main, "pool/main/a/a_1.dsc") else { panic!() };
+        assert_eq!(dsc.known.sha256.hex(), sha);
+        assert!(matches!(view.lookup(&Base::Main, "pool/main/a/a_2.dsc"), Lookup::Missing(_)));
     }
 
     #[test]
