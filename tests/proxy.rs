@@ -1,78 +1,19 @@
 //! The stand-alone proxy as a program, with real clients and the real mirror of this machine.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+#[path = "harness/running.rs"]
+mod running;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use running::Running;
 use serde_json::Value;
 
 /// A mirror that nobody can reach.
 const NOWHERE: [&str; 4] =
     ["--mirror", "http://127.0.0.1:1/debian", "--security-mirror", "http://127.0.0.1:1/debian-security"];
-
-/// A proxy that runs. Its store and its log are in a directory that outlives it.
-struct Running {
-    child: Child,
-    address: String,
-    log: PathBuf,
-}
-
-impl Running {
-    fn start(dir: &Path, name: &str, arguments: &[&str]) -> Self {
-        let log = dir.join(name);
-        let child = Command::new(env!("CARGO_BIN_EXE_ibuild"))
-            .args(["proxy", "--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .current_dir(dir)
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("IBUILD_CACHE_DIR", dir.join("cache"))
-            .stdin(Stdio::null())
-            .stdout(fs::File::create(&log).unwrap())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut running = Self { child, address: String::new(), log };
-        let lines = BufReader::new(running.child.stderr.take().unwrap()).lines();
-        let mut said = Vec::new();
-        for line in lines.map_while(Result::ok) {
-            if let Some(address) = line.strip_prefix("listens at http://") {
-                running.address = address.to_owned();
-                return running;
-            }
-            said.push(line);
-        }
-        panic!("it does not listen: {said:?}");
-    }
-
-    /// Stops it as a service manager would, and reads what it wrote down.
-    fn stop(mut self) -> Vec<Value> {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
-        assert!(self.child.wait().unwrap().success());
-        let log = fs::read_to_string(&self.log).unwrap();
-        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text.split_once("\r\n\r\n").expect("a response has a head").1.to_owned()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Nothing is left to kill after `stop`.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// An apt of its own updates, and fetches a package with all that it depends on.
 fn apt(dir: &Path, proxy: &str) -> Vec<(String, Vec<u8>)> {
@@ -98,7 +39,12 @@ fn apt(dir: &Path, proxy: &str) -> Vec<(String, Vec<u8>)> {
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success() && !text.contains("W:"), "{arguments:?}: {text}");
     }
-    let archives = fs::read_dir(dir.join("cache/archives")).unwrap().map(|entry| entry.unwrap());
+    debs_in(&dir.join("cache/archives"))
+}
+
+/// The packages in a directory, by their names.
+fn debs_in(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let archives = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     let files = archives.filter(|entry| entry.path().extension().is_some_and(|e| e == "deb"));
     let named = files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap()));
     let mut debs: Vec<_> = named.collect();
@@ -117,7 +63,7 @@ fn real_apt_twice_the_second_time_without_a_mirror() {
     }
     let dir = tempfile::tempdir_in("/var/tmp").unwrap();
     let first = Running::start(dir.path(), "first.log", &[]);
-    let debs = apt(&dir.path().join("first"), &first.address);
+    let debs = apt(&dir.path().join("first"), first.address());
     assert!(debs.len() > 2 && debs.iter().any(|(name, _)| name.starts_with("hello_")), "{}", debs.len());
     let metrics = first.get("/metrics");
     assert!(
@@ -130,7 +76,7 @@ fn real_apt_twice_the_second_time_without_a_mirror() {
     assert_eq!(verdicts(&log), vec!["miss"; debs.len() + 2], "{log:#?}");
 
     let second = Running::start(dir.path(), "second.log", &NOWHERE);
-    assert_eq!(apt(&dir.path().join("second"), &second.address), debs);
+    assert_eq!(apt(&dir.path().join("second"), second.address()), debs);
     let log = second.stop();
     assert_eq!(verdicts(&log)[0], "stale");
     assert!(verdicts(&log)[1..].iter().all(|verdict| *verdict == "hit"), "{log:#?}");
@@ -149,7 +95,7 @@ fn real_mmdebstrap_twice_the_second_time_without_a_mirror() {
             .args(["--variant=extract", "--include=hello", "--mode=root"])
             .args(["trixie", out.to_str().unwrap(), "deb http://deb.debian.org/debian trixie main"])
             // What is given as an option is written down in the new system.
-            .env("http_proxy", format!("http://{}", proxy.address))
+            .env("http_proxy", format!("http://{}", proxy.address()))
             .env("SOURCE_DATE_EPOCH", "1767225600")
             .output()
             .unwrap();
@@ -163,4 +109,56 @@ fn real_mmdebstrap_twice_the_second_time_without_a_mirror() {
     assert!(make("second", &second) == tree, "another tree");
     let log = second.stop();
     assert!(log.len() > 5 && log.iter().all(|line| line["verdict"] == "hit" || line["verdict"] == "stale"));
+}
+
+#[test]
+fn real_debootstrap_twice_the_second_time_without_a_mirror() {
+    if !Path::new("/usr/sbin/debootstrap").exists() {
+        return eprintln!("SKIPPED: debootstrap is needed");
+    }
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let make = |name: &str, proxy: &Running| {
+        let output = Command::new("debootstrap")
+            .args(["--variant=minbase", "--foreign", "--arch=amd64", "trixie"])
+            .arg(dir.path().join(name))
+            .arg("http://deb.debian.org/debian")
+            .env("http_proxy", format!("http://{}", proxy.address()))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        debs_in(&dir.path().join(name).join("var/cache/apt/archives"))
+    };
+    let first = Running::start(dir.path(), "first.log", &[]);
+    let debs = make("first", &first);
+    assert!(debs.iter().any(|(name, _)| name.starts_with("dpkg_")), "{} packages", debs.len());
+    first.stop();
+    let second = Running::start(dir.path(), "second.log", &NOWHERE);
+    assert!(make("second", &second) == debs, "other packages");
+    let log = second.stop();
+    assert!(log.len() > debs.len() && log.iter().all(|line| line["verdict"] != "miss"), "{log:#?}");
+}
+
+/// Of each file there is one download, whoever asks for it first.
+#[test]
+fn real_apts_at_once_on_a_cold_store() {
+    const CLIENTS: usize = 20;
+    if !Path::new("/usr/bin/apt-get").exists() || !Path::new("/usr/bin/gpgv").exists() {
+        return eprintln!("SKIPPED: apt-get and gpgv are needed");
+    }
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let proxy = Running::start(dir.path(), "log", &[]);
+    let got: Vec<_> = std::thread::scope(|scope| {
+        let (dir, proxy) = (&dir, &proxy);
+        let clients = (0..CLIENTS)
+            .map(|client| scope.spawn(move || apt(&dir.path().join(client.to_string()), proxy.address())));
+        clients.collect::<Vec<_>>().into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    assert!(got.iter().all(|debs| *debs == got[0]), "clients got different files");
+    let log = proxy.stop();
+    let missed: Vec<_> =
+        log.iter().filter(|line| line["verdict"] == "miss").map(|line| &line["url"]).collect();
+    // The packages, the index and the root.
+    assert_eq!(missed.len(), got[0].len() + 2, "{missed:#?}");
+    assert_eq!(missed.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len(), missed.len());
+    assert!(log.len() >= CLIENTS * missed.len(), "{} requests", log.len());
 }

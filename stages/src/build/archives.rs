@@ -1,7 +1,7 @@
 //! The archives of a project: its lock, their frozen views, and what fetches and serves them. Made when first needed: a
 //! build of which nothing is dirty opens no socket and starts no thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -294,6 +294,12 @@ impl<'s> Archives<'s> {
                 .is_ok_and(|pockets| pockets.iter().any(|pocket| pocket.base == *base))
         };
         names.all().iter().find(is_there).unwrap_or(names.first())
+    }
+
+    /// The hosts of those that are not Debian's.
+    pub(super) fn hosts(&self, names: &ArchiveNames) -> BTreeSet<&str> {
+        let vendors = names.all().iter().filter_map(|name| self.declared[name].vendor.as_ref());
+        vendors.map(|vendor| vendor.url.host()).collect()
     }
 
     /// The architectures of packages that a root file system takes besides its own, in the order of the recipe.

@@ -16,7 +16,7 @@ use super::shell::FailedState;
 use super::space::Watch;
 use super::{StageError, logs};
 use crate::packages::{APT_CONF_PATH, CA_PATH, StageFetch, StageFetches, StageTls, apt_conf};
-use crate::recipe::{ArchiveName, ArchiveNames, EnvName, Limits, Network, Step};
+use crate::recipe::{ArchiveName, ArchiveNames, Limits, Network, Step};
 use crate::sandbox::{
     self, Access, Bind, Ended, Inject, NetworkSpec, PROXY_PORT, Payload, SandboxError, Spec, Stdio,
 };
@@ -280,23 +280,6 @@ fn injections(tls: Option<&StageTls>) -> Vec<Inject> {
         files.push(readable(CA_PATH, tls.authority().to_owned()));
     }
     files
-}
-
-/// The whole environment of a step: what every step has, then what the recipe declares.
-pub(super) fn environment(epoch: i64, declared: &BTreeMap<EnvName, String>) -> BTreeMap<String, String> {
-    let mut env: BTreeMap<String, String> = [
-        ("DEBIAN_FRONTEND", "noninteractive"),
-        ("HOME", "/root"),
-        ("LANG", "C.UTF-8"),
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        ("TERM", "dumb"),
-        ("TZ", "UTC"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
-    env.insert("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string());
-    env.extend(declared.iter().map(|(name, value)| (name.to_string(), value.clone())));
-    env
 }
 
 /// The archives that a step may install from.

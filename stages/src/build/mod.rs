@@ -9,6 +9,7 @@ mod boot_loaders;
 mod builder;
 mod changeroot;
 mod contents;
+mod environment;
 mod error;
 mod evidence;
 mod forget;

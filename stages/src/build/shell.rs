@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::StageError;
 use super::builder::Builder;
-use super::changeroot::{environment, lower_names, machine_limits};
+use super::changeroot::{lower_names, machine_limits};
+use super::environment::environment;
 use crate::recipe::Step;
 use crate::sandbox::lower_name;
 use crate::sandbox::{Ended, NetworkSpec, Payload, SandboxError, Spec, Stdio};
@@ -120,8 +121,7 @@ impl Builder<'_> {
         let run = self.store().run_dir().map_err(StageError::from)?;
         let upper = run.path().join("upper");
         fs::create_dir(&upper).map_err(StageError::io("create", &upper))?;
-        let declared = step.map(|step| step.env.clone()).unwrap_or_default();
-        let mut env = environment(self.epoch(), &declared);
+        let mut env = environment(self.epoch(), &step.map(|step| step.env.clone()).unwrap_or_default());
         env.extend(terminal.map(|terminal| ("TERM".to_owned(), terminal)));
         let spec = Spec {
             layers_dir: self.store().layout().layers(),

@@ -12,7 +12,8 @@ use ibuild_graph::{Description, Value};
 
 use super::StepContext;
 use crate::build::StageError;
-use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
+use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, read_only};
+use crate::build::environment::environment_of;
 use crate::build::evidence::Evidence;
 use crate::packages::{DebRef, Member, Name, PlannedDeb, minbase, open_deb};
 use crate::recipe::{ArchiveNames, PackageName, Variant};
@@ -56,7 +57,7 @@ pub(super) fn run(
         binds: vec![read_only(script, "bootstrap"), read_only(pool, "debs")],
         from: None,
         archives: &[],
-        env: environment(context.builder.epoch(), &context.step.env),
+        env: environment_of(context.builder, context.name, context.step),
         timeout: context.step.timeout,
         limits: context.step.limits,
     };

@@ -8,7 +8,8 @@ use ibuild_graph::{Description, Value};
 
 use super::StepContext;
 use crate::build::StageError;
-use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
+use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, read_only};
+use crate::build::environment::environment_of;
 use crate::build::inputs::Described;
 use crate::recipe::{Account, CopyRule};
 use crate::sandbox::{CopyItem, CopyStyle, Payload, RUN_DIR};
@@ -74,7 +75,7 @@ pub(super) fn run(context: &StepContext<'_, '_>, rules: &[CopyRule]) -> MadeSnap
         binds,
         from: None,
         archives: &[],
-        env: environment(context.builder.epoch(), &context.step.env),
+        env: environment_of(context.builder, context.name, context.step),
         timeout: context.step.timeout,
         limits: context.step.limits,
     };

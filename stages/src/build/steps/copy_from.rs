@@ -6,7 +6,8 @@ use ibuild_graph::{Description, Value};
 
 use super::StepContext;
 use crate::build::StageError;
-use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment};
+use crate::build::changeroot::{Changeroot, MadeSnapshot, Work};
+use crate::build::environment::environment_of;
 use crate::recipe::RootfsName;
 use crate::sandbox::{CopyItem, CopyStyle, Payload, RUN_DIR};
 use crate::snapshot::Snapshot;
@@ -50,7 +51,7 @@ pub(super) fn run(context: &StepContext<'_, '_>, paths: &[String]) -> MadeSnapsh
         binds: Vec::new(),
         from: Some(other(context)),
         archives: &[],
-        env: environment(context.builder.epoch(), &context.step.env),
+        env: environment_of(context.builder, context.name, context.step),
         timeout: context.step.timeout,
         limits: context.step.limits,
     };

@@ -14,7 +14,8 @@ use ibuild_graph::{Description, Value};
 
 use super::StageError;
 use super::builder::Builder;
-use super::changeroot::{MadeSnapshot, environment, reachable};
+use super::changeroot::{MadeSnapshot, reachable};
+use super::environment::environment_of;
 use super::inputs::Described;
 use crate::packages::PlannedDeb;
 use crate::recipe::{ArchiveName, Network, StageName, Step, StepKind};
@@ -81,7 +82,7 @@ fn describe_surroundings(context: &StepContext<'_, '_>, into: &mut Description) 
     into.set("volatile", Value::texts(&step.volatile));
     into.set("parent tree", Value::option(context.parent().map(|p| Value::Digest(*p.tree.as_bytes()))));
     if !matches!(step.kind, StepKind::Copy(_) | StepKind::CopyFrom { .. }) {
-        let env = environment(builder.epoch(), &step.env);
+        let env = environment_of(builder, name, step);
         into.set("env", Value::map(env.into_iter().map(|(name, value)| (name, value.into()))));
     }
     if step.network == Network::Packages {

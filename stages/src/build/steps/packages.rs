@@ -8,7 +8,8 @@ use ibuild_graph::{Description, Value};
 use super::script::run_file;
 use super::{StepContext, archives_for};
 use crate::build::StageError;
-use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
+use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, read_only};
+use crate::build::environment::environment_of;
 use crate::packages::{PlannedDeb, planned};
 use crate::recipe::{PackageName, Recommends};
 use crate::sandbox::{Access, Bind, Payload};
@@ -57,7 +58,7 @@ pub(super) fn plan(
         ],
         from: None,
         archives: archives_for(context),
-        env: environment(context.builder.epoch(), &context.step.env),
+        env: environment_of(context.builder, context.name, context.step),
         timeout: context.step.timeout,
         limits: context.step.limits,
     };

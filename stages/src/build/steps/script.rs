@@ -9,7 +9,8 @@ use ibuild_graph::{Description, Value};
 use super::{StepContext, archives_for};
 use crate::build::StageError;
 use crate::build::builder::Tracing;
-use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, environment, read_only};
+use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, read_only};
+use crate::build::environment::environment_of;
 use crate::sandbox::{Bind, Payload, RUN_DIR};
 
 const IMPLEMENTATION: i64 = 1;
@@ -52,7 +53,7 @@ pub(super) fn run_file(
         binds,
         from: None,
         archives: archives_for(context),
-        env: environment(context.builder.epoch(), &context.step.env),
+        env: environment_of(context.builder, context.name, context.step),
         timeout: context.step.timeout,
         limits: context.step.limits,
     };
