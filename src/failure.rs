@@ -191,7 +191,9 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
 fn status(error: &anyhow::Error) -> Status {
     if let Some(error) = find::<StageError>(error) {
         return match error {
-            StageError::NotLocked { .. } | StageError::LockDrift { .. } => Status::Locked,
+            StageError::NotLocked { .. } | StageError::LockDrift { .. } | StageError::NotObserved { .. } => {
+                Status::Locked
+            }
             error if error.is_environment() => Status::Environment,
             _ => Status::Failed,
         };

@@ -1,5 +1,10 @@
 //! The lock against the real archive: what builds write into it, what they make of a wrong one, and how it is moved.
 
+#[allow(dead_code, reason = "other tests need the rest")]
+mod harness;
+#[path = "harness/seeded.rs"]
+mod seeded;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -267,4 +272,19 @@ fn from_another_store(project: &Project, before: &[u8]) {
     assert!(built.stdout.contains("3 run, 0 cached"), "{}", built.stdout);
     assert!(fs::read(project.dir.path().join("out/ws.rootfs.tar.zst")).unwrap() == before, "other bits");
     fs::remove_file(local).unwrap();
+}
+
+/// As after a disk that was too full to keep a package: that there is a result does not say what is in it.
+#[test]
+fn what_nobody_can_tell_is_not_locked() {
+    let lab = harness::Sandbox::empty();
+    seeded::project(&lab.path(""), &lab.path("../cache"), "{ name = \"one\", run = \"true\" },\n");
+    let build = ["build", "--target", "ws.rootfs.tar.zst"];
+    lab.run(&build).succeeds();
+    let locked = lab.run(&[&build[..], &["--locked"]].concat());
+    assert_eq!(locked.status, 4, "{}", locked.stderr);
+    let why = "it is not known which packages `ws/bootstrap` installed";
+    assert!(locked.stderr.contains(why) && locked.stderr.contains("`ibuild build --from ws/bootstrap`"));
+    let noted = lab.run(&["lock"]);
+    assert!(noted.stderr.contains("it is not known what these installed: ws/bootstrap"), "{}", noted.stderr);
 }

@@ -51,6 +51,9 @@ fn write(
     if waiting > 0 {
         ui.note("lock", &format!("{waiting} stages are not built: what they install is added when they are"));
     }
+    if !observed.unknown.is_empty() {
+        ui.note("lock", &format!("it is not known what these installed: {}", observed.unknown.join(", ")));
+    }
     let changes = before.changes(&observed.after);
     let mut report: String = changes.iter().map(|change| format!("{change}\n")).collect();
     let (suites, debs) = (observed.after.releases().len(), observed.after.debs().count());
@@ -129,8 +132,11 @@ pub fn settle(
     unlocked: Unlocked,
     ui: &Ui,
 ) -> Result<()> {
-    let Observed { before, after, .. } = builder.observe(stages, &session.memory())?;
+    let Observed { before, after, unknown } = builder.observe(stages, &session.memory())?;
     let changes = before.changes(&after);
+    if unlocked == Unlocked::Refuse && !unknown.is_empty() {
+        return Err(StageError::NotObserved { stages: unknown }.into());
+    }
     if changes.is_empty() {
         return Ok(());
     }

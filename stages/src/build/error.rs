@@ -94,6 +94,12 @@ pub enum StageError {
         /// What would have to change in the lock, in the order of its lines.
         changes: Vec<LockChange>,
     },
+    /// `--locked`, and nobody can say which packages are in a part of the build.
+    #[error("it is not known which packages {} installed", stages.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", "))]
+    NotObserved {
+        /// The stages.
+        stages: Vec<String>,
+    },
     /// The snapshot engine failed.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -161,6 +167,10 @@ impl StageError {
                 "build once without `--locked`, look at what that changes in the lock, and commit it"
                     .to_owned(),
             ),
+            Self::NotObserved { stages } => Some(format!(
+                "a package of it could not be kept: make room, and `ibuild build --from {}`",
+                stages.first().map_or("", String::as_str)
+            )),
             Self::Packages(error) => error.hint(),
             Self::Archive { source, .. } => source.hint(),
             Self::Fetch(error) => error.hint(),
@@ -198,7 +208,8 @@ impl StageError {
             | Self::NothingToCopy { .. }
             | Self::InputsChanged(_)
             | Self::NotLocked { .. }
-            | Self::LockDrift { .. } => false,
+            | Self::LockDrift { .. }
+            | Self::NotObserved { .. } => false,
             Self::Sandbox { source, .. } => {
                 matches!(source, SandboxError::Init { .. } | SandboxError::Killed | SandboxError::DiskFull(_))
             }
