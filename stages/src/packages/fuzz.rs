@@ -19,15 +19,18 @@ const RELEASE: &str = include_str!("../../tests/packages/corpus/Release");
 const INRELEASE: &str = include_str!("../../tests/packages/corpus/InRelease");
 
 #[allow(clippy::disallowed_methods, reason = "the nightly run of the tests says so in the environment")]
-fn setting(name: &str) -> Option<String> {
+pub(super) fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+pub(super) fn seed() -> u64 {
+    setting("IBUILD_SEED").map_or(1, |seed| seed.parse().expect("a seed is a number"))
 }
 
 /// Calls `check` with damaged copies of texts from a list.
 fn fuzz(corpus: &[&str], check: impl Fn(&str)) {
-    let seed = setting("IBUILD_SEED").map_or(1, |seed| seed.parse().expect("a seed is a number"));
     let rounds = if setting("IBUILD_NIGHTLY").is_some() { 2_000_000 } else { 2_000 };
-    let mut rng = Rng::with_seed(seed);
+    let mut rng = Rng::with_seed(seed());
     for _ in 0..rounds {
         let mut bytes = rng.choice(corpus).unwrap().as_bytes().to_vec();
         for _ in 0..rng.usize(1..6) {

@@ -20,6 +20,8 @@ mod connection;
 mod deb;
 mod deb822;
 mod dependency;
+#[cfg(test)]
+mod differential;
 mod download;
 mod elsewhere;
 mod error;
