@@ -142,7 +142,14 @@ fn wait(
     screenshot: Option<&Path>,
     mut console: Console,
 ) -> Result<()> {
-    let report = boot_until(qemu, options, until, limit.unwrap_or(PATIENCE), screenshot, &mut console)?;
+    let mut boot = || boot_until(qemu, options, until, limit.unwrap_or(PATIENCE), screenshot, &mut console);
+    let report = match boot() {
+        Err(error) if error.is_emulator() => {
+            eprintln!("\n{error}; the machine is started anew");
+            boot()?
+        }
+        done => done?,
+    };
     eprintln!("\nseen `{}` after {}", report.line.trim(), seconds(report.elapsed));
     Ok(())
 }

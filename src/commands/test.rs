@@ -123,16 +123,8 @@ impl Bench<'_> {
         if !self.args.again && has_passed(&verdict, &key) {
             return self.passed(test, None);
         }
-        // Nothing of an earlier run is to be taken for this one's.
-        match fs::remove_dir_all(&results) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove `{}`", results.display()));
-            }
-            _ => fs::create_dir_all(&results)
-                .with_context(|| format!("cannot create `{}`", results.display()))?,
-        }
         let start = Instant::now();
-        let done = self.run_trial(test, &results);
+        let done = self.until_judged(test, &results);
         let said = json!({
             "v": 1,
             "key": key,
@@ -150,7 +142,19 @@ impl Bench<'_> {
         }
     }
 
+    /// Does a test, once more if QEMU itself failed: that says nothing about the images.
+    fn until_judged(&self, test: &MachineTest, results: &Path) -> Result<()> {
+        match self.run_trial(test, results) {
+            Err(error) if error.downcast_ref::<TrialError>().is_some_and(TrialError::is_emulator) => {
+                eprintln!("{error:#}; test `{}` begins anew", test.name);
+                self.run_trial(test, results)
+            }
+            done => done,
+        }
+    }
+
     fn run_trial(&self, test: &MachineTest, results: &Path) -> Result<()> {
+        make_empty(results)?;
         let scratch = self.session.store.run_dir()?;
         let trial = Trial {
             recipe: &self.session.recipe,
@@ -220,6 +224,16 @@ impl Bench<'_> {
         }
         let time = elapsed.map_or_else(|| "cached".to_owned(), seconds);
         Ok(print(&format!("{verdict}  {name}  {time}\n"))?)
+    }
+}
+
+/// Nothing of an earlier run is to be taken for this one's.
+fn make_empty(results: &Path) -> Result<()> {
+    match fs::remove_dir_all(results) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove `{}`", results.display()))
+        }
+        _ => fs::create_dir_all(results).with_context(|| format!("cannot create `{}`", results.display())),
     }
 }
 

@@ -16,7 +16,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ordinary::Ordinary;
 use world::{BUILD, Built, Host, World, copy_tree, digest_of, expect_success, processes_with, wait_until};
@@ -294,11 +294,39 @@ fn its_tests_are_done(world: &World) {
     fs::write(&recipe, format!("{text}{}{hopeless}", picture.replace("silent", "heard"))).unwrap();
     assert!(world.succeed(&["test", "boots"]).contains("passed  boots"));
     assert!(world.succeed(&["test", "boots"]).contains("passed  boots  cached"));
+    qemu_that_fails_is_started_again(world);
     let hopeless = world.run(&["test"]);
     let said = String::from_utf8_lossy(&hopeless.stderr).into_owned();
     assert_eq!(hopeless.status.code(), Some(1), "{said}");
     assert!(said.contains("the test was not done after 3 s") && said.contains("`hopeless` failed"), "{said}");
     fs::write(&recipe, text).unwrap();
+}
+
+/// An emulator that aborts says nothing about the image.
+fn qemu_that_fails_is_started_again(world: &World) {
+    let mut command = world.ibuild("one/hello", "cache");
+    let test =
+        command.args(["test", "boots", "--again"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let test = test.unwrap();
+    // A QEMU that is a machine: the first that is started only tells its version.
+    let qemu = || {
+        let machine = "qemu-system.* -nodefaults";
+        let children = Command::new("pgrep").args(["-P", &test.id().to_string(), "-f", machine]).output();
+        String::from_utf8(children.unwrap().stdout).unwrap().trim().parse::<i32>().ok()
+    };
+    let start = Instant::now();
+    let first = loop {
+        match qemu() {
+            Some(pid) => break pid,
+            None => assert!(start.elapsed() < Duration::from_secs(300), "QEMU was not started"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), nix::sys::signal::Signal::SIGABRT).unwrap();
+    let output = test.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("QEMU itself failed") && said.contains("test `boots` begins anew"), "{said}");
+    assert!(expect_success(&output).contains("passed  boots"));
 }
 
 fn without_root_the_bits_are_the_same(world: &World, first: &Built) {

@@ -68,6 +68,14 @@ pub enum MachineError {
         /// The end of QEMU's complaints, if it had any.
         stderr: String,
     },
+    /// QEMU ended by a fault of its own, which says nothing about the machine that it was.
+    #[error("QEMU itself failed ({status}): {stderr}")]
+    Emulator {
+        /// How it ended.
+        status: String,
+        /// The end of its complaints, if it had any.
+        stderr: String,
+    },
     /// The machine did not end in time.
     #[error("the machine still ran after {} s", limit.as_secs())]
     StillRunning {
@@ -96,6 +104,11 @@ impl MachineError {
         )
     }
 
+    /// Whether it was QEMU that failed. Emulators of more than one processor do now and then, so another try is worthwhile.
+    pub fn is_emulator(&self) -> bool {
+        matches!(self, Self::Emulator { .. })
+    }
+
     /// Whether the user gave up.
     pub fn is_interrupt(&self) -> bool {
         matches!(self, Self::Interrupted)
@@ -106,6 +119,9 @@ impl MachineError {
         match self {
             MachineError::Tool(error) => error.hint(),
             MachineError::NoBios => Some("install the package `seabios`".into()),
+            MachineError::Emulator { .. } => {
+                Some("try once more; a machine with `cpus = 1` avoids most such faults".into())
+            }
             MachineError::NoOvmf => Some("install the package `ovmf`, or boot with `--firmware bios`".into()),
             _ => None,
         }

@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -126,8 +126,23 @@ impl Machine {
             self.child.wait().map_err(MachineError::io("wait for the machine in", self.scratch.path()))?;
         match status.success() {
             true => Ok(()),
+            false if is_fault(status) => Err(self.fault(status)),
             false => Err(MachineError::Crashed { status: status.to_string(), stderr: self.complaints() }),
         }
+    }
+
+    /// Errors if QEMU has ended by a fault of its own. A machine that has been switched off is no error.
+    pub fn check_emulator(&mut self) -> Result<(), MachineError> {
+        let ended = self.child.try_wait();
+        let ended = ended.map_err(MachineError::io("look after the machine in", self.scratch.path()))?;
+        match ended.filter(|status| is_fault(*status)) {
+            Some(status) => Err(self.fault(status)),
+            None => Ok(()),
+        }
+    }
+
+    fn fault(&self, status: ExitStatus) -> MachineError {
+        MachineError::Emulator { status: status.to_string(), stderr: self.complaints() }
     }
 
     fn complaints(&self) -> String {
@@ -197,6 +212,7 @@ impl Machine {
 
     fn ended(&mut self, pattern: &Regex) -> MachineError {
         let status = match self.child.wait() {
+            Ok(status) if is_fault(status) => return self.fault(status),
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
@@ -275,6 +291,14 @@ fn spawn(qemu: &Qemu, arguments: &[String], scratch: &Path) -> Result<Child, Mac
     }
     let failed = |source| ToolError::Run { path: qemu.tool.path().into(), source };
     Ok(command.spawn().map_err(failed)?)
+}
+
+/// Whether a process was ended by something that only it itself can have done. Nothing a guest does is meant to end QEMU so;
+/// a kill comes from outside.
+fn is_fault(status: ExitStatus) -> bool {
+    const FAULTS: [Signal; 5] =
+        [Signal::SIGABRT, Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE];
+    status.signal().is_some_and(|signal| FAULTS.iter().any(|fault| *fault as i32 == signal))
 }
 
 /// Passes console output on until either end is gone.

@@ -176,6 +176,27 @@ fn a_wait_in_vain_tells_the_last_line() {
 }
 
 #[test]
+fn a_fault_of_qemu_is_no_verdict_and_a_kill_is_none_of_its_faults() {
+    let lab = Lab::new();
+    let end_by = |signal| {
+        let mut machine = Machine::start(&lab.qemu, &lab.options(&lab.raw(), Format::Raw)).unwrap();
+        machine.wait_for(&regex("^name: $"), LIMIT, &mut Recorder::default()).unwrap();
+        machine.check_emulator().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(machine.pid().cast_signed()), signal).unwrap();
+        let waited = machine.wait_for(&regex("never"), LIMIT, &mut Recorder::default()).unwrap_err();
+        (waited, machine.check_emulator(), machine.exit().unwrap_err())
+    };
+    for signal in [Signal::SIGABRT, Signal::SIGSEGV] {
+        let (waited, checked, exit) = end_by(signal);
+        for error in [waited, checked.unwrap_err(), exit] {
+            assert!(error.is_emulator() && !error.is_verdict(), "{signal}: {error}");
+        }
+    }
+    let (waited, checked, exit) = end_by(Signal::SIGKILL);
+    assert!(checked.is_ok() && waited.is_verdict() && exit.is_verdict(), "{waited} {exit}");
+}
+
+#[test]
 fn an_image_of_another_format_ends_with_qemus_words() {
     let lab = Lab::new();
     let options = lab.options(&lab.raw(), Format::Qcow2);

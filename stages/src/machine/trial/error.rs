@@ -112,6 +112,11 @@ impl TrialError {
         }
     }
 
+    /// Whether it was QEMU that failed: see [`MachineError::is_emulator`].
+    pub fn is_emulator(&self) -> bool {
+        matches!(self, Self::Machine { source, .. } if source.is_emulator())
+    }
+
     /// Whether the recipe asks for something that there is not.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::NoSuchPlug { .. } | Self::Crowded { .. } | Self::NoDisk(_))

@@ -159,6 +159,8 @@ impl Running<'_> {
                     said = ear.said;
                 } else {
                     stand.machine.hear_pending(&mut ear);
+                    let failed = |source| TrialError::Machine { machine: name.clone(), source };
+                    stand.machine.check_emulator().map_err(failed)?;
                 }
             }
             if loudness == Loudness::Loud {
