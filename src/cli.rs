@@ -367,6 +367,9 @@ pub struct ProxyArgs {
     /// Whose signatures to trust
     #[arg(long, value_name = "FILE", default_value = ibuild::stages::packages::DEBIAN_KEYRING)]
     pub keyring: PathBuf,
+    /// For how long a suite's state is served without a look at the mirror
+    #[arg(long, value_name = "SECONDS", default_value_t = ibuild::stages::packages::Live::MAX_AGE.as_secs())]
+    pub max_age: u64,
 }
 
 #[derive(Debug, Subcommand)]

@@ -37,7 +37,8 @@ pub fn run(global: &Global, args: &ProxyArgs) -> Result<ExitCode> {
     let upstream = Upstream::Mirrors(mirrors.clone());
     let fetcher = Fetcher::new(&store, upstream, Patience::default(), statistics.clone())?;
     let clients = Clients::and(args.allow.clone());
-    let live = Live::open(&store, &mirrors, verifier, clients, statistics.clone())?;
+    let max_age = Duration::from_secs(args.max_age);
+    let live = Live::open(&store, &mirrors, verifier, clients, max_age, statistics.clone())?;
     let cancel = interrupt::cancel_on_signals()?;
     let listener = TcpListener::bind(args.listen).map_err(|e| cannot_listen(args, &e))?;
     let address = listener.local_addr().context("cannot find out where this listens")?;

@@ -45,7 +45,8 @@ impl World {
         self.setup.fetcher = fetcher(&self.setup.store, Upstream::Mirrors(mirrors.clone()));
         let statistics = Arc::<Statistics>::default();
         let (verifier, clients) = (Arc::new(FakeVerifier), Clients::local());
-        let live = Live::open(&self.setup.store, &mirrors, verifier, clients, statistics).unwrap();
+        let live =
+            Live::open(&self.setup.store, &mirrors, verifier, clients, Live::MAX_AGE, statistics).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         self.address = listener.local_addr().unwrap();
         let proxy = Proxy::new(&self.setup.fetcher);

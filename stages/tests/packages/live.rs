@@ -61,7 +61,8 @@ fn serve(setup: &Setup) -> Served {
     let clients = Clients::local();
     let mirrors = setup.upstream.mirrors();
     let statistics = Arc::<Statistics>::default();
-    let live = Live::open(&setup.store, &mirrors, Arc::new(FakeVerifier), clients, statistics).unwrap();
+    let live = Live::open(&setup.store, &mirrors, Arc::new(FakeVerifier), clients, Live::MAX_AGE, statistics)
+        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, recorder) = (listener.local_addr().unwrap(), Arc::<Recorder>::default());
     let guard = Proxy::new(&setup.fetcher).serve_live(listener, live, recorder.clone()).unwrap();

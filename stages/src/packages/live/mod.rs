@@ -11,6 +11,7 @@ pub use statistics::Statistics;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ibuild_cache::{Sha256, Store};
 use tokio::task::spawn_blocking;
@@ -40,18 +41,23 @@ pub struct Live {
 }
 
 impl Live {
+    /// By default a suite's root is not asked for again for so long: a dozen clients that update at once ask the mirror once.
+    pub const MAX_AGE: Duration = Duration::from_secs(10);
+
     /// The archives of these mirrors. Remembers what was served from this store before, should a mirror be out of reach.
+    /// A suite's root that is younger than `max_age` is not asked for again.
     pub fn open(
         store: &Store,
         mirrors: &Mirrors,
         verifier: Arc<dyn Verifier>,
         clients: Clients,
+        max_age: Duration,
         statistics: Arc<Statistics>,
     ) -> Result<Self, PackageError> {
         Ok(Self {
             addresses: Addresses::canonical().with(mirrors),
             clients,
-            roots: Roots::open(store, verifier)?,
+            roots: Roots::open(store, verifier, max_age)?,
             tables: Arc::new(Tables::new(store)),
             seen: Mutex::default(),
             statistics,

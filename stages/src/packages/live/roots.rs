@@ -19,9 +19,6 @@ use super::super::site::{Root, RootState};
 use super::super::view::{ArchiveFile, PinnedPocket, sha256_of};
 use super::super::{Base, PackageError, Pocket, Suite, Timestamp, Verifier};
 
-/// For so long a root is not asked for again: a dozen clients that update at once ask the mirror once.
-const RECENT: Duration = Duration::from_secs(10);
-
 /// apt waits 30 seconds. A client is better off with an older state than with none.
 const LONGEST: Duration = Duration::from_secs(25);
 
@@ -35,6 +32,8 @@ type SuiteKey = (Base, Suite);
 pub(super) struct Roots {
     store: Store,
     verifier: Arc<dyn Verifier>,
+    /// For so long a root is not asked for again.
+    max_age: Duration,
     /// The states of each suite, the latest first.
     adopted: RwLock<BTreeMap<SuiteKey, Vec<Arc<Adopted>>>>,
     /// What came of the last look at the mirror. Held while one looks, so that others wait for the same answer.
@@ -56,9 +55,13 @@ struct Check {
 
 impl Roots {
     /// The roots that are remembered in the store, verified again.
-    pub(super) fn open(store: &Store, verifier: Arc<dyn Verifier>) -> Result<Self, PackageError> {
+    pub(super) fn open(
+        store: &Store,
+        verifier: Arc<dyn Verifier>,
+        max_age: Duration,
+    ) -> Result<Self, PackageError> {
         let (adopted, checks) = Default::default();
-        let roots = Self { store: store.clone(), verifier, adopted, checks };
+        let roots = Self { store: store.clone(), verifier, max_age, adopted, checks };
         let remembered: Option<Remembered> = store.index().record(Table::Packages, &remembered_key())?;
         for RememberedRoot { base, suite, sha256 } in remembered.unwrap_or_default().0 {
             let Ok(suite) = suite.parse::<Suite>() else { continue };
@@ -102,7 +105,7 @@ impl Roots {
         let check =
             self.checks.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
         let mut check = check.lock().await;
-        let is_recent = check.time.is_some_and(|time| time.elapsed() < RECENT);
+        let is_recent = check.time.is_some_and(|time| time.elapsed() < self.max_age);
         if !is_recent {
             let looked = self.look(shared, base, suite).await;
             let time = Some(Instant::now());
