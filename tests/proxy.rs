@@ -1,5 +1,9 @@
 //! The stand-alone proxy as a program, with real clients and the real mirror of this machine.
 
+#[path = "harness/apt.rs"]
+mod apt;
+#[path = "harness/png.rs"]
+mod png;
 #[path = "harness/running.rs"]
 mod running;
 
@@ -8,6 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use apt::Apt;
 use running::Running;
 use serde_json::Value;
 
@@ -16,29 +21,10 @@ const NOWHERE: [&str; 4] =
     ["--mirror", "http://127.0.0.1:1/debian", "--security-mirror", "http://127.0.0.1:1/debian-security"];
 
 /// An apt of its own updates, and fetches a package with all that it depends on.
-fn apt(dir: &Path, proxy: &str) -> Vec<(String, Vec<u8>)> {
-    for sub in ["etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"] {
-        fs::create_dir_all(dir.join(sub)).unwrap();
-    }
-    fs::write(dir.join("status"), "").unwrap();
-    let source = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n";
-    fs::write(dir.join("etc/sources.list"), source).unwrap();
-    let root = dir.display();
-    // It is read before everything else, and so keeps the host's own configuration out.
-    let configuration = format!(
-        "Acquire::http::Proxy \"http://{proxy}\";\nDir::Etc \"{root}/etc\";\nDir::State \"{root}/state\";\n\
-         Dir::State::status \"{root}/status\";\nDir::Cache \"{root}/cache\";\nAPT::Architecture \"amd64\";\n\
-         APT::Sandbox::User \"\";\nAcquire::Retries \"0\";\nAcquire::Languages \"none\";\n",
-    );
-    fs::write(dir.join("apt.conf"), configuration).unwrap();
-    for arguments in [&["update"][..], &["install", "--download-only", "--yes", "hello"]] {
-        let mut command = Command::new("apt-get");
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
-        command.env("APT_CONFIG", dir.join("apt.conf")).current_dir(dir);
-        let output = command.args(arguments).output().unwrap();
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(output.status.success() && !text.contains("W:"), "{arguments:?}: {text}");
-    }
+fn fetch(dir: &Path, proxy: &str) -> Vec<(String, Vec<u8>)> {
+    let apt = Apt::new(dir, proxy, "deb trixie");
+    apt.get(&["update"]).unwrap();
+    apt.get(&["install", "--download-only", "--yes", "hello"]).unwrap();
     debs_in(&dir.join("cache/archives"))
 }
 
@@ -63,7 +49,7 @@ fn real_apt_twice_the_second_time_without_a_mirror() {
     }
     let dir = tempfile::tempdir_in("/var/tmp").unwrap();
     let first = Running::start(dir.path(), "first.log", &[]);
-    let debs = apt(&dir.path().join("first"), first.address());
+    let debs = fetch(&dir.path().join("first"), first.address());
     assert!(debs.len() > 2 && debs.iter().any(|(name, _)| name.starts_with("hello_")), "{}", debs.len());
     let metrics = first.get("/metrics");
     assert!(
@@ -76,7 +62,7 @@ fn real_apt_twice_the_second_time_without_a_mirror() {
     assert_eq!(verdicts(&log), vec!["miss"; debs.len() + 2], "{log:#?}");
 
     let second = Running::start(dir.path(), "second.log", &NOWHERE);
-    assert_eq!(apt(&dir.path().join("second"), second.address()), debs);
+    assert_eq!(fetch(&dir.path().join("second"), second.address()), debs);
     let log = second.stop();
     assert_eq!(verdicts(&log)[0], "stale");
     assert!(verdicts(&log)[1..].iter().all(|verdict| *verdict == "hit"), "{log:#?}");
@@ -150,7 +136,7 @@ fn real_apts_at_once_on_a_cold_store() {
     let got: Vec<_> = std::thread::scope(|scope| {
         let (dir, proxy) = (&dir, &proxy);
         let clients = (0..CLIENTS)
-            .map(|client| scope.spawn(move || apt(&dir.path().join(client.to_string()), proxy.address())));
+            .map(|client| scope.spawn(move || fetch(&dir.path().join(client.to_string()), proxy.address())));
         clients.collect::<Vec<_>>().into_iter().map(|client| client.join().unwrap()).collect()
     });
     assert!(got.iter().all(|debs| *debs == got[0]), "clients got different files");
@@ -161,4 +147,53 @@ fn real_apts_at_once_on_a_cold_store() {
     assert_eq!(missed.len(), got[0].len() + 2, "{missed:#?}");
     assert_eq!(missed.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len(), missed.len());
     assert!(log.len() >= CLIENTS * missed.len(), "{} requests", log.len());
+}
+
+/// What a browser makes of a page: its DOM after all scripts, and a picture.
+fn look_at(url: &str, dir: &Path) -> (String, Vec<u8>) {
+    let picture = dir.join("page.png");
+    let chromium = |argument: &str| {
+        let mut command = Command::new("chromium");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", dir);
+        // Its sandbox refuses root.
+        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--window-size=800,600", argument, url]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let document = chromium("--dump-dom");
+    chromium(&format!("--screenshot={}", picture.display()));
+    (document, fs::read(picture).unwrap())
+}
+
+#[test]
+fn real_browser_shows_the_status_page() {
+    if !Path::new("/usr/bin/chromium").exists() {
+        return eprintln!("SKIPPED: chromium is needed");
+    }
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let proxy = Running::start(dir.path(), "log", &[]);
+    let root = "http://deb.debian.org/debian/dists/trixie/InRelease";
+    let [first, second] = [proxy.get(root), proxy.get(root)];
+    assert!(first == second && first.starts_with("-----BEGIN PGP SIGNED MESSAGE"), "{first}");
+    proxy.get("http://nobody.example/&lt;script&gt;document.title='gone'&lt;/script&gt;");
+    let (document, picture) = look_at(&format!("http://{}/", proxy.address()), dir.path());
+    assert!(document.contains("<title>ibuild proxy</title>"), "{document}");
+    // Each number of the page is the one that programs are told.
+    let metrics = proxy.get("/metrics");
+    let totals = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("ibuild_proxy_requests_total{verdict=\"")?.split_once("\"} "));
+    let totals: Vec<_> = totals.collect();
+    assert!(totals.contains(&("miss", "1")) && totals.contains(&("refused", "1")), "{totals:?}");
+    for (word, number) in totals {
+        assert!(document.contains(&format!("<tr><th>{word}</th><td>{number}</td>")), "{word}: {document}");
+    }
+    // Shown as it was asked for: not a tag, and not a letter of the page's own.
+    let (_, problems) = document.split_once("<ul id=\"problems\">").expect("a list of problems");
+    assert_eq!(problems.matches("<li>").count(), 1, "{document}");
+    assert!(problems.contains("http://nobody.example/&amp;lt;script&amp;gt;"), "{document}");
+    assert!(png::colours(&picture) > 10, "nothing is drawn");
+    // The browser itself asked for the page alone, so nothing of it is among the problems.
+    assert!(proxy.stop().len() == 3, "an answer to the browser counts as one to a client");
 }

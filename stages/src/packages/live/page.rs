@@ -72,7 +72,7 @@ fn status(statistics: &Statistics) -> String {
     }
     format!(
         r#"<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"/><title>ibuild proxy</title>
+<html lang="en"><head><meta charset="utf-8"/><title>ibuild proxy</title><link rel="icon" href="data:,"/>
 <style>body {{ font-family: sans-serif; margin: 2em }} th {{ text-align: left }} td {{ text-align: right; padding-left: 2em }}</style>
 </head><body>
 <h1>ibuild proxy</h1>
