@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ibuild::stages::sandbox::{
-    Access, BUILD_MACHINE_ID, Bind, CopyItem, CopyStyle, Inject, NetworkSpec, PROXY_PORT, Payload,
-    SandboxError,
+    Access, BUILD_MACHINE_ID, Bind, Cancel, CopyItem, CopyStyle, InitProgram, Inject, NetworkSpec,
+    PROXY_PORT, Payload, SandboxError, Supervisor,
 };
 
 use lab::Lab;
@@ -134,6 +134,34 @@ fn wait_for_inits(count: usize) -> Vec<i32> {
     panic!("{} inits instead of {count}", inits().len());
 }
 
+/// Waits until nothing is left of a process but its status: it loses its memory before it lets go of its socket.
+fn wait_for_end(pid: i32) {
+    let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    while !state().rsplit_once(')').unwrap().1.starts_with(" Z") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// As one that is being killed: it is still there and hears nothing any more.
+#[test]
+fn an_init_that_hears_nothing_is_replaced() {
+    let mut lab = Lab::new();
+    lab.script("exit 3");
+    let deaf = lab.root.path().join("deaf");
+    let script = format!(
+        "if [ -e {0} ]; then exec {1} __stage-init; fi; exec <&-; : >{0}; sleep 1",
+        deaf.display(),
+        env!("CARGO_BIN_EXE_ibuild")
+    );
+    let init = InitProgram { program: "/bin/sh".into(), arguments: vec!["-c".to_owned(), script] };
+    let supervisor = Supervisor::new(init, Cancel::default());
+    supervisor.get_ready();
+    while !deaf.exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(supervisor.run(&lab.spec, None, |_| Ok(())).unwrap().status, 3);
+}
+
 #[test]
 fn an_init_is_started_ahead_and_goes_with_its_supervisor() {
     let mut lab = Lab::new();
@@ -148,7 +176,7 @@ fn an_init_is_started_ahead_and_goes_with_its_supervisor() {
     assert_ne!(first, [spare], "an init runs one stage only");
     // One that is gone is no reason for a stage to fail.
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(spare), nix::sys::signal::Signal::SIGKILL).unwrap();
-    wait_for_inits(0);
+    wait_for_end(spare);
     let root = lab.root.path();
     fs::rename(root.join("run"), root.join("before")).unwrap();
     fs::create_dir_all(root.join("run/upper")).unwrap();

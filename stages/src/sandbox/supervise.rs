@@ -16,7 +16,7 @@ use super::cgroup::Groups;
 use super::disk::DiskWatch;
 use super::protocol::{Given, Order, Report, receive, send_with_fds};
 use super::spec::{Spec, Stdio};
-use super::starter::{InitProgram, Starter};
+use super::starter::{InitProgram, Running, Starter};
 use super::transcript::Transcript;
 
 /// A wish to stop, seen by all sandboxes within a tenth of a second.
@@ -72,9 +72,8 @@ impl Supervisor {
         log: Option<&File>,
         serve: impl FnOnce(TcpListener) -> Result<Guard, SandboxError>,
     ) -> Result<Ended, SandboxError> {
-        let mut running = self.starter.init().map_err(SandboxError::init("start"))?;
         let groups = Groups::make(&spec.limits);
-        let transcript = order(&running.control, spec, log, &groups)?;
+        let (mut running, transcript) = self.start(spec, log, &groups)?;
         if spec.stdio == Stdio::Log {
             // Where one stage runs another is likely to follow.
             self.starter.get_ready();
@@ -92,6 +91,25 @@ impl Supervisor {
         let ended = watch.judge(outcome)?;
         said.map_err(SandboxError::init("write the log of"))?;
         Ok(ended)
+    }
+
+    /// An init that has its order. One that was started ahead may have been killed since somebody looked; it has read
+    /// nothing of the order then, and another one gets it.
+    fn start(
+        &self,
+        spec: &Spec,
+        log: Option<&File>,
+        groups: &Groups,
+    ) -> Result<(Running, Option<Transcript>), SandboxError> {
+        let first = self.starter.init().map_err(SandboxError::init("start"))?;
+        match order(&first.control, spec, log, groups) {
+            Err(SandboxError::Init { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {}
+            ordered => return Ok((first, ordered?)),
+        }
+        drop(first);
+        let second = self.starter.init().map_err(SandboxError::init("start"))?;
+        let transcript = order(&second.control, spec, log, groups)?;
+        Ok((second, transcript))
     }
 }
 
