@@ -93,7 +93,10 @@ pub enum FetchReason {
     /// The mirror does not have it.
     #[error("the mirror does not have it ({0})")]
     NotFound(StatusCode),
-    /// The mirror answers with an error.
+    /// The mirror does not want to answer this, now or later.
+    #[error("the mirror refuses it ({0})")]
+    Refused(StatusCode),
+    /// The mirror answers with an error that may pass.
     #[error("the mirror answers {0}")]
     Status(StatusCode),
     /// The server is busy, and says for how long.
@@ -175,6 +178,7 @@ impl FetchError {
             FetchReason::NotFound(_) => {
                 "the mirror may have moved on: run `ibuild update`, or try another `mirror`"
             }
+            FetchReason::Refused(_) => "try another `mirror`",
             FetchReason::Status(_) | FetchReason::Busy { .. } | FetchReason::Unreachable(_) => {
                 "try again, or try another `mirror`"
             }
@@ -419,6 +423,10 @@ impl Shared {
 pub(super) fn refusal(status: StatusCode) -> FetchReason {
     match status {
         StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN => FetchReason::NotFound(status),
-        _ => FetchReason::Status(status),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+            FetchReason::Status(status)
+        }
+        status if status.is_client_error() => FetchReason::Refused(status),
+        status => FetchReason::Status(status),
     }
 }

@@ -71,9 +71,10 @@ impl From<Refusal> for Problem {
 
 impl From<FetchError> for Problem {
     fn from(error: FetchError) -> Self {
-        // apt tries again after 502 and 503, but not after 404.
+        // apt tries again after 502 and 503, but not after 403 and 404. A mirror's own refusal, like 407, could mean more.
         let status = match error.reason {
             FetchReason::NotFound(_) | FetchReason::Offline => StatusCode::NOT_FOUND,
+            FetchReason::Refused(_) => StatusCode::FORBIDDEN,
             FetchReason::WrongBytes(_) | FetchReason::TooLarge(_) | FetchReason::Certificate { .. } => {
                 StatusCode::BAD_GATEWAY
             }

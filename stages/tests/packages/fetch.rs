@@ -85,6 +85,8 @@ fn lasting_troubles_are_told() {
         result.unwrap_err().reason.to_string()
     };
     assert_eq!(told(Reply::Status(404), 1), "the mirror does not have it (404 Not Found)");
+    assert_eq!(told(Reply::Status(400), 1), "the mirror refuses it (400 Bad Request)");
+    assert_eq!(told(Reply::Status(408), 3), "the mirror answers 408 Request Timeout");
     assert_eq!(told(Reply::Status(500), 3), "the mirror answers 500 Internal Server Error");
     assert_eq!(
         told(Reply::Redirect("/debian/f".to_owned()), 15),
@@ -106,6 +108,7 @@ fn the_next_mirror_is_asked_whatever_is_wrong_with_the_first() {
     for bad in [
         Reply::Status(503),
         Reply::Status(404),
+        Reply::Status(451),
         Reply::Cut(small(), 100),
         Reply::File(noise(9, small().len())),
         Reply::Hang(Duration::from_secs(2)),

@@ -201,12 +201,13 @@ fn what_no_index_lists_goes_through_and_is_not_kept() {
     setup.upstream.reply("/debian/doc/README", [Reply::File(small())]);
     setup.upstream.reply("/debian/doc/gone", [Reply::Status(410)]);
     setup.upstream.reply("/debian/doc/later", [Reply::Status(503)]);
+    setup.upstream.reply("/debian/doc/never", [Reply::Status(407)]);
     let served = serve(&setup);
     for _ in 0..2 {
         assert_eq!(get(served.address, path, &[]).body, small());
     }
     assert_eq!(get(served.address, path, &[("Range", "bytes=9000-")]).body, small()[9000..]);
-    for (path, status) in [("doc/gone", 404), ("doc/later", 503), ("doc/none", 404)] {
+    for (path, status) in [("doc/gone", 404), ("doc/later", 503), ("doc/never", 403), ("doc/none", 404)] {
         let response = get(served.address, path, &[]);
         assert_eq!(response.status, status);
         assert!(response.text().contains("the mirror"), "{}", response.text());
