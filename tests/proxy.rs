@@ -70,6 +70,27 @@ fn real_apt_twice_the_second_time_without_a_mirror() {
 }
 
 #[test]
+fn real_sources_twice_the_second_time_without_a_mirror() {
+    if !Path::new("/usr/bin/apt-get").exists() || !Path::new("/usr/bin/gpgv").exists() {
+        return eprintln!("SKIPPED: apt-get and gpgv are needed");
+    }
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let take = |name: &str, proxy: &Running| {
+        let apt = Apt::new(&dir.path().join(name), proxy.address(), "deb-src trixie");
+        apt.get(&["update"]).unwrap();
+        apt.get(&["source", "--download-only", "hostname"]).unwrap();
+    };
+    let first = Running::start(dir.path(), "first.log", &[]);
+    take("first", &first);
+    let log = first.stop();
+    assert!(log.len() > 3 && log.iter().all(|line| line["verdict"] == "miss"), "{log:#?}");
+    let second = Running::start(dir.path(), "second.log", &NOWHERE);
+    take("second", &second);
+    let log = second.stop();
+    assert!(verdicts(&log)[1..].iter().all(|verdict| *verdict == "hit"), "{log:#?}");
+}
+
+#[test]
 fn real_mmdebstrap_twice_the_second_time_without_a_mirror() {
     if !Path::new("/usr/bin/mmdebstrap").exists() {
         return eprintln!("SKIPPED: mmdebstrap is needed");

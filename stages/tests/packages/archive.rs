@@ -101,6 +101,21 @@ impl Setup {
         }
     }
 
+    /// With one source package of one file, whose path is told. The file itself is not there yet.
+    pub fn publish_source(&self, date: &str, directory: &str, name: &str, bytes: &[u8]) -> String {
+        let (size, digest) = (bytes.len(), sha256(bytes).hex());
+        let index =
+            format!("Package: small\nDirectory: {directory}\nChecksums-Sha256:\n {digest} {size} {name}\n\n");
+        let (size, digest) = (index.len(), sha256(index.as_bytes()).hex());
+        let release = format!(
+            "Suite: stable\nCodename: trixie\nDate: {date}\nSHA256:\n {digest} {size} main/source/Sources\n"
+        );
+        let publish = |path: &str, text: String| self.upstream.reply(path, [Reply::File(text.into_bytes())]);
+        publish("/debian/dists/trixie/InRelease", release);
+        publish("/debian/dists/trixie/main/source/Sources", index);
+        format!("{directory}/{name}")
+    }
+
     pub fn record(&self) -> Result<Lock, PackageError> {
         self.record_after(&Lock::default(), &[])
     }

@@ -216,6 +216,31 @@ fn what_no_index_lists_goes_through_and_is_not_kept() {
     assert_eq!(setup.store.packages().list().unwrap(), []);
 }
 
+/// The signed index of sources decides about them, whether or not the client has asked for it.
+#[test]
+fn source_packages_are_verified_and_kept() {
+    let setup = Setup::new();
+    let listed = setup.publish_source(SATURDAY, "pool/main/s/small", "small_1.dsc", &small());
+    let served = serve(&setup);
+    get(served.address, ROOT, &[]);
+    setup.upstream.reply(&format!("/debian/{listed}"), [Reply::File(noise(9, small().len()))]);
+    let wrong = get(served.address, &listed, &[]);
+    assert!(wrong.status == 502 && wrong.text().contains("other bytes"), "{}", wrong.text());
+    setup.upstream.reply(&format!("/debian/{listed}"), [Reply::File(small())]);
+    assert_eq!(get(served.address, &listed, &[]).body, small());
+    // One of another state goes through as it did before, and so does a package of the installer.
+    for path in ["pool/main/s/small/small_0.dsc", "pool/main/s/small/small_1_amd64.udeb"] {
+        setup.upstream.reply(&format!("/debian/{path}"), [Reply::File(big())]);
+        assert_eq!(get(served.address, path, &[]).body, big());
+    }
+    setup.upstream.stop();
+    assert_eq!(get(served.address, &listed, &[]).body, small());
+    const REFUSED: Verdict = Verdict::Refused(hyper::StatusCode::BAD_GATEWAY);
+    let expected = [Verdict::Miss, REFUSED, Verdict::Miss, Verdict::Passed, Verdict::Passed, Verdict::Hit];
+    assert_eq!(served.verdicts(6), expected);
+    assert_eq!(setup.upstream.seen("/debian/dists/trixie/main/source/Sources").len(), 1);
+}
+
 #[test]
 fn a_suite_moves_on_and_never_back() {
     let setup = Setup::with_archive();

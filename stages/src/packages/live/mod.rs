@@ -193,7 +193,7 @@ fn architecture_of(path: &str) -> Option<&str> {
 
 /// The indices of a suite that could list a file of the pool.
 fn indices_about(pinned: &PinnedPocket, path: &str) -> Vec<ArchiveFile> {
-    let Some(named) = architecture_of(path) else { return Vec::new() };
+    let Some(named) = architecture_of(path) else { return sources_about(pinned, path) };
     let release = &pinned.release;
     let architectures = match named {
         "all" => release.architectures().into_iter().collect(),
@@ -206,4 +206,13 @@ fn indices_about(pinned: &PinnedPocket, path: &str) -> Vec<ArchiveFile> {
         files.extend(in_path.flat_map(|component| release.packages(component, architecture)));
     }
     files.iter().map(|file| pinned.index(file)).collect()
+}
+
+/// What is no package is a part of a source package, but for the installer's packages, which no index that is read lists.
+fn sources_about(pinned: &PinnedPocket, path: &str) -> Vec<ArchiveFile> {
+    let components = path.split('/').filter(|_| !path.ends_with(".udeb"));
+    components
+        .filter_map(|component| pinned.release.sources(component))
+        .map(|file| pinned.index(&file))
+        .collect()
 }
