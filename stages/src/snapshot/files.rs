@@ -3,7 +3,7 @@
 //! What is read is a function of the layer alone, because capture makes an unpacked layer look exactly as if it had
 //! been unpacked from its tarball. That goes for holes too: a hole is a block of zeros, whatever the disk has there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::ops::Range;
@@ -79,10 +79,8 @@ pub fn read_layer(dir: &Path) -> Result<Listed<LayerChange>, SnapshotError> {
 
 /// What a layer holds, without where its files have holes.
 fn list(dir: &Path) -> Result<Listed<LayerChange>, SnapshotError> {
-    let mut walk = Walk { changes: Vec::new(), links: BTreeMap::new() };
     let meta = fs::symlink_metadata(dir).map_err(SnapshotError::io("look at", dir))?;
-    walk.directory(b"", dir, &meta)?;
-    Ok(walk.changes)
+    Ok(linked(directory(b"", dir, &meta)?))
 }
 
 /// What each layer of the snapshot holds, lowest first.
@@ -124,73 +122,86 @@ fn add_entry(
     Ok(())
 }
 
-struct Walk {
-    changes: Listed<LayerChange>,
-    /// Inode of a file with several names -> the first of them.
-    links: BTreeMap<u64, Vec<u8>>,
+/// A path of a layer as the disk has it.
+struct Seen {
+    path: Vec<u8>,
+    change: LayerChange,
+    /// The inode of a file with several names.
+    shared: Option<u64>,
 }
 
-impl Walk {
-    fn directory(&mut self, path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<(), SnapshotError> {
-        let own = LayerFile { meta: metadata(disk, meta)?, kind: LayerKind::Directory };
-        self.changes.push((path.to_vec(), LayerChange::Set(own)));
-        let error = || SnapshotError::io("read", disk);
-        let names = fs::read_dir(disk).map_err(error())?.map(|entry| Ok(entry?.file_name().into_vec()));
-        let mut names = names.collect::<io::Result<Vec<_>>>().map_err(error())?;
-        names.sort_unstable();
-        for name in names {
-            let below = disk.join(std::ffi::OsString::from_vec(name.clone()));
-            self.child(join(path, &name), below)?;
-        }
-        Ok(())
+impl Seen {
+    fn new(path: Vec<u8>, meta: Metadata, kind: LayerKind) -> Self {
+        Self { path, change: LayerChange::Set(LayerFile { meta, kind }), shared: None }
     }
+}
 
-    fn child(&mut self, path: Vec<u8>, disk: PathBuf) -> Result<(), SnapshotError> {
-        let meta = fs::symlink_metadata(&disk).map_err(SnapshotError::io("look at", &disk))?;
-        let kind = meta.file_type();
-        if kind.is_dir() {
-            return self.directory(&path, &disk, &meta);
-        }
-        if kind.is_char_device() && meta.rdev() == 0 {
-            self.changes.push((path, LayerChange::Removed));
-            return Ok(());
-        }
-        let mut own = metadata(&disk, &meta)?;
-        let device = if kind.is_file() { device::take(&mut own.xattrs) } else { None };
-        let kind = match device {
-            Some(Kind::Char(major, minor)) => LayerKind::Char(major, minor),
-            Some(Kind::Block(major, minor)) => LayerKind::Block(major, minor),
-            _ => self.kind(&path, disk, &meta)?,
-        };
-        self.changes.push((path, LayerChange::Set(LayerFile { meta: own, kind })));
-        Ok(())
-    }
-
-    fn kind(&mut self, path: &[u8], disk: PathBuf, meta: &fs::Metadata) -> Result<LayerKind, SnapshotError> {
-        let (kind, device) = (meta.file_type(), meta.rdev());
-        Ok(if kind.is_symlink() {
-            let target = fs::read_link(&disk).map_err(SnapshotError::io("read", &disk))?;
-            LayerKind::Symlink(target.into_os_string().into_vec())
-        } else if kind.is_char_device() {
-            LayerKind::Char(major(device), minor(device))
-        } else if kind.is_block_device() {
-            LayerKind::Block(major(device), minor(device))
-        } else if kind.is_fifo() {
-            LayerKind::Fifo
-        } else {
-            self.regular(path, disk, meta)
-        })
-    }
-
-    fn regular(&mut self, path: &[u8], disk: PathBuf, meta: &fs::Metadata) -> LayerKind {
-        if meta.nlink() > 1 {
-            if let Some(first) = self.links.get(&meta.ino()) {
-                return LayerKind::Link(first.clone());
+/// Of several names of a file the first one is the file.
+fn linked(seen: Vec<Seen>) -> Listed<LayerChange> {
+    let mut firsts: HashMap<u64, Vec<u8>> = HashMap::new();
+    let one = |Seen { path, mut change, shared }| {
+        if let (Some(inode), LayerChange::Set(file)) = (shared, &mut change) {
+            match firsts.get(&inode) {
+                Some(first) => file.kind = LayerKind::Link(first.clone()),
+                None => drop(firsts.insert(inode, path.clone())),
             }
-            self.links.insert(meta.ino(), path.to_vec());
         }
-        LayerKind::Regular(LayerContent { size: meta.len(), data: Vec::new(), place: disk })
+        (path, change)
+    };
+    seen.into_iter().map(one).collect()
+}
+
+/// A directory and all that is in it, by several threads: looking at a file is waiting for the kernel.
+fn directory(path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<Vec<Seen>, SnapshotError> {
+    let error = || SnapshotError::io("read", disk);
+    let names = fs::read_dir(disk).map_err(error())?.map(|entry| Ok(entry?.file_name().into_vec()));
+    let mut names = names.collect::<io::Result<Vec<_>>>().map_err(error())?;
+    names.sort_unstable();
+    let below = names.into_par_iter().map(|name| {
+        let own = join(path, &name);
+        child(own, disk.join(std::ffi::OsString::from_vec(name)))
+    });
+    let below = below.collect::<Result<Vec<_>, SnapshotError>>()?;
+    let mut seen = Vec::with_capacity(1 + below.iter().map(Vec::len).sum::<usize>());
+    seen.push(Seen::new(path.to_vec(), metadata(disk, meta)?, LayerKind::Directory));
+    below.into_iter().for_each(|some| seen.extend(some));
+    Ok(seen)
+}
+
+fn child(path: Vec<u8>, disk: PathBuf) -> Result<Vec<Seen>, SnapshotError> {
+    let meta = fs::symlink_metadata(&disk).map_err(SnapshotError::io("look at", &disk))?;
+    let kind = meta.file_type();
+    if kind.is_dir() {
+        return directory(&path, &disk, &meta);
     }
+    if kind.is_char_device() && meta.rdev() == 0 {
+        return Ok(vec![Seen { path, change: LayerChange::Removed, shared: None }]);
+    }
+    let mut own = metadata(&disk, &meta)?;
+    let device = if kind.is_file() { device::take(&mut own.xattrs) } else { None };
+    let shared = (kind.is_file() && device.is_none() && meta.nlink() > 1).then(|| meta.ino());
+    let kind = match device {
+        Some(Kind::Char(major, minor)) => LayerKind::Char(major, minor),
+        Some(Kind::Block(major, minor)) => LayerKind::Block(major, minor),
+        _ => kind_of(disk, &meta)?,
+    };
+    Ok(vec![Seen { shared, ..Seen::new(path, own, kind) }])
+}
+
+fn kind_of(disk: PathBuf, meta: &fs::Metadata) -> Result<LayerKind, SnapshotError> {
+    let (kind, device) = (meta.file_type(), meta.rdev());
+    Ok(if kind.is_symlink() {
+        let target = fs::read_link(&disk).map_err(SnapshotError::io("read", &disk))?;
+        LayerKind::Symlink(target.into_os_string().into_vec())
+    } else if kind.is_char_device() {
+        LayerKind::Char(major(device), minor(device))
+    } else if kind.is_block_device() {
+        LayerKind::Block(major(device), minor(device))
+    } else if kind.is_fifo() {
+        LayerKind::Fifo
+    } else {
+        LayerKind::Regular(LayerContent { size: meta.len(), data: Vec::new(), place: disk })
+    })
 }
 
 fn metadata(disk: &Path, meta: &fs::Metadata) -> Result<Metadata, SnapshotError> {

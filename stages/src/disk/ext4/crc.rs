@@ -1,29 +1,8 @@
 //! CRC-32C, by which ext4 protects its metadata (kernel documentation, "Filesystems / ext4 / Checksums").
 
-/// The polynomial of Castagnoli, reflected.
-const POLYNOMIAL: u32 = 0x82f6_3b78;
-
-const TABLE: [u32; 256] = table();
-
-const fn table() -> [u32; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut value = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            value = if value & 1 == 1 { (value >> 1) ^ POLYNOMIAL } else { value >> 1 };
-            bit += 1;
-        }
-        table[byte] = value;
-        byte += 1;
-    }
-    table
-}
-
 /// Continues a check sum over `bytes`. ext4 starts with all ones and never inverts the result.
 pub fn crc32c(state: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(state, |state, byte| (state >> 8) ^ TABLE[usize::from(state as u8 ^ byte)])
+    !crc32c::crc32c_append(!state, bytes)
 }
 
 /// Where the check sums of one file system start.

@@ -1,6 +1,6 @@
 //! The tree that layers make, with the inodes and blocks that each thing in it was given.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::attrs::{Attrs, Refused};
 use super::crc::crc32c;
@@ -118,11 +118,10 @@ impl Tree {
     /// Puts a layer on top.
     pub fn add(&mut self, layer: &Listed<LayerChange>) -> Result<Fresh, DiskError> {
         let mut fresh = Fresh::default();
-        let mut names = HashMap::new();
         for (path, change) in layer {
             match change {
                 LayerChange::Removed => self.remove(path, &mut fresh),
-                LayerChange::Set(file) => self.set(path, file, &mut names, &mut fresh)?,
+                LayerChange::Set(file) => self.set(path, file, &mut fresh)?,
             }
         }
         let mut seen = vec![false; self.nodes.len()];
@@ -151,7 +150,8 @@ impl Tree {
         }
     }
 
-    fn is_directory(&self, node: NodeId) -> bool {
+    /// Whether it is a directory.
+    pub fn is_directory(&self, node: NodeId) -> bool {
         matches!(self.nodes[node].body, Body::Directory { .. })
     }
 
@@ -186,13 +186,7 @@ impl Tree {
         }
     }
 
-    fn set<'l>(
-        &mut self,
-        path: &'l [u8],
-        file: &'l LayerFile,
-        names: &mut HashMap<&'l [u8], NodeId>,
-        fresh: &mut Fresh,
-    ) -> Result<(), DiskError> {
+    fn set(&mut self, path: &[u8], file: &LayerFile, fresh: &mut Fresh) -> Result<(), DiskError> {
         let attrs = Attrs::of(&file.meta.xattrs).map_err(|refused| refuse(path, refused))?;
         let there = self.find(path).filter(|node| self.is_directory(*node));
         if let (LayerKind::Directory, Some(node)) = (&file.kind, there) {
@@ -204,10 +198,10 @@ impl Tree {
         let (above, name) = self.place(path);
         let above = above.ok_or_else(|| disagree(path))?;
         let node = match &file.kind {
-            LayerKind::Link(first) => *names.get(&first[..]).ok_or_else(|| disagree(path))?,
+            // It came before in this layer, and nothing of a layer takes its place.
+            LayerKind::Link(first) => self.find(first).ok_or_else(|| disagree(path))?,
             _ => self.make(path, file, attrs, above, fresh),
         };
-        names.insert(path, node);
         self.children(above).insert(name.to_vec(), node);
         fresh.directories.push(above);
         Ok(())

@@ -1,6 +1,8 @@
 //! From a placed tree to pieces of a disk: inodes, directories, attributes, links, and which file is where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+
+use rayon::prelude::*;
 
 use super::FilesystemOptions;
 use super::bytes::BLOCK;
@@ -86,17 +88,39 @@ impl<'a> Writer<'a> {
                 order.push(node);
             }
         });
-        order.into_iter().try_for_each(|node| self.node(tree, node))
+        // These are most of the work, and need nothing but the tree.
+        let directories = order.iter().copied().filter(|node| tree.is_directory(*node)).collect::<Vec<_>>();
+        let made = directories.par_iter().map(|node| (*node, self.directory_blocks(tree, *node)));
+        let mut made: HashMap<NodeId, DirectoryBlocks> = made.collect();
+        order.into_iter().try_for_each(|node| self.node(tree, node, made.remove(&node)))
     }
 
-    fn node(&mut self, tree: &Tree, id: NodeId) -> Result<(), DiskError> {
+    fn directory_blocks(&self, tree: &Tree, id: NodeId) -> DirectoryBlocks {
+        let node = &tree.nodes[id];
+        let Body::Directory { children, parent } = &node.body else { unreachable!("the caller looked") };
+        let names: Vec<Name<'_>> = children
+            .iter()
+            .map(|(name, child)| {
+                let child = &tree.nodes[*child];
+                Name { name, inode: child.inode, kind: child.body.kind().1 }
+            })
+            .collect();
+        let below = names.iter().filter(|name| name.kind == super::dirs::DIRECTORY).count() as u32;
+        let (parent, seed) = (tree.nodes[*parent].inode, self.seed.inode(node.inode));
+        let own = Directory { inode: node.inode, parent, names: &names, seed };
+        DirectoryBlocks { blocks: own.blocks(self.hash), below }
+    }
+
+    fn node(&mut self, tree: &Tree, id: NodeId, made: Option<DirectoryBlocks>) -> Result<(), DiskError> {
         let node = &tree.nodes[id];
         let mut inode = Inode::new(node.body.kind().0 | node.meta.mode as u16, self.options.epoch);
         (inode.uid, inode.gid, inode.mtime) = (node.meta.uid, node.meta.gid, node.meta.mtime);
         inode.links = node.names;
         inode.attrs = node.attrs.clone();
         match &node.body {
-            Body::Directory { parent, .. } => self.directory(tree, id, *parent, &mut inode),
+            Body::Directory { .. } => {
+                self.directory(node, made.expect("made before for each directory"), &mut inode);
+            }
             Body::Regular { .. } => self.regular(node, &mut inode)?,
             Body::Symlink(target) => self.symlink(node, target, &mut inode),
             Body::Char(major, minor) | Body::Block(major, minor) => inode.payload = device(*major, *minor),
@@ -116,24 +140,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn directory(&mut self, tree: &Tree, id: NodeId, parent: NodeId, inode: &mut Inode) {
-        let node = &tree.nodes[id];
-        let Body::Directory { children, .. } = &node.body else { unreachable!("the caller looked") };
-        let names: Vec<Name<'_>> = children
-            .iter()
-            .map(|(name, child)| {
-                let child = &tree.nodes[*child];
-                Name { name, inode: child.inode, kind: child.body.kind().1 }
-            })
-            .collect();
-        let below = names.iter().filter(|name| name.kind == super::dirs::DIRECTORY).count() as u32;
-        let own = Directory {
-            inode: node.inode,
-            parent: tree.nodes[parent].inode,
-            names: &names,
-            seed: self.seed.inode(node.inode),
-        };
-        let blocks = own.blocks(self.hash);
+    fn directory(&mut self, node: &Node, made: DirectoryBlocks, inode: &mut Inode) {
+        let DirectoryBlocks { blocks, below } = made;
         // One means: too many to count.
         inode.links = if below + 2 > MOST_LINKS { 1 } else { below + 2 };
         inode.flags = EXTENTS | if blocks.len() > 1 { INDEX } else { 0 };
@@ -203,6 +211,13 @@ impl<'a> Writer<'a> {
         }
         DiskMap::new(self.options.start + self.options.size, self.pieces, self.files)
     }
+}
+
+/// What a directory is made of.
+struct DirectoryBlocks {
+    blocks: Vec<Vec<u8>>,
+    /// How many of its names are directories.
+    below: u32,
 }
 
 /// The first blocks of these extents.
