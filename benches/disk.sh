@@ -126,8 +126,11 @@ plain
 row 'OVA from nothing' "$(packing ova)"
 row '' "$(size out/bench.ova) bytes"
 row 'nothing changed' "$(packing ova)"
-echo "echo $RANDOM > /opt/late/small" >>late/10-late
-row 'a small file in the last layer' "$(packing ova)"
+# The first edit has no spare file to write over; those after it have.
+for edit in first second third; do
+    echo "echo $RANDOM > /opt/late/small" >>late/10-late
+    row "a small file in the last layer, $edit edit" "$(packing ova)"
+done
 echo "for n in \$(seq 20); do base64 /dev/urandom | head -c 250000 > /opt/late/new\$n; done" >>late/10-late
 row '5 MB more in the last layer' "$(packing ova)"
 sed -i 's/memory = "1 GiB" }$/memory = "2 GiB" }/' ibuild.toml

@@ -41,7 +41,7 @@ impl Write for EagerFile {
 }
 
 /// Asks the disk to begin with these bytes of a file, and does not wait for it.
-pub(crate) fn start_writing(file: &File, bytes: Range<u64>) {
+pub fn start_writing(file: &File, bytes: Range<u64>) {
     use std::os::fd::AsRawFd;
     let (start, length) = (bytes.start as i64, (bytes.end - bytes.start) as i64);
     // SAFETY: one system call on an open descriptor, without memory.

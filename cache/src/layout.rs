@@ -20,6 +20,7 @@ use crate::{ActionKey, LayerId};
 /// logs/             output of stages
 /// failed/           what a failed stage had made, for `ibuild shell --failed`
 /// runs/PID-N/       work directories of running builds, each locked while it is in use
+/// spares/NAME       files that are no target's any more, each to be written over by that target's next one
 /// tmp/              files on their way to a name, each locked while it is written
 /// trash/            what is being deleted
 /// ```
@@ -123,6 +124,11 @@ impl Layout {
         self.root.join("runs")
     }
 
+    /// The directory of the files that targets were before their last ones.
+    pub fn spares(&self) -> PathBuf {
+        self.root.join("spares")
+    }
+
     pub(crate) fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
     }
@@ -134,11 +140,11 @@ impl Layout {
 
     /// Those with files of images as they are there, programs that run as root among them: nobody but the store's owner
     /// may come near.
-    pub(crate) fn private(&self) -> [PathBuf; 5] {
-        [self.all_layers(), self.failed(), self.runs(), self.tmp(), self.trash()]
+    pub(crate) fn private(&self) -> [PathBuf; 6] {
+        [self.all_layers(), self.failed(), self.runs(), self.spares(), self.tmp(), self.trash()]
     }
 
-    pub(crate) fn directories(&self) -> [PathBuf; 9] {
+    pub(crate) fn directories(&self) -> [PathBuf; 10] {
         [
             self.blobs(),
             self.packages(),
@@ -147,6 +153,7 @@ impl Layout {
             self.logs(),
             self.failed(),
             self.runs(),
+            self.spares(),
             self.tmp(),
             self.trash(),
         ]

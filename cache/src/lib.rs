@@ -26,13 +26,13 @@ mod usage;
 pub use blobs::{BlobStore, BlobWriter, Scrubbed, Stored};
 pub use canon::{DecodeError, Decoder, Encoder, Item};
 pub use digest::{ActionKey, BlobId, Digest, LayerId, ParseDigestError, Sha256, TreeId};
-pub use eager::EagerFile;
+pub use eager::{EagerFile, start_writing};
 pub use error::CacheError;
 pub use index::{Batch, Index, MemoryIndex, Rows, Table};
 pub use layout::Layout;
 pub use lock::{FileLock, LockMode};
 pub use memo::{DirectoryMemo, FileStamp, MemoEntry};
-pub use record::{Record, whole_bytes};
+pub use record::{MOST_RECORD, Record, whole_bytes};
 pub use results::ResultFiles;
 #[cfg(feature = "rocksdb")]
 pub use rocks::RocksIndex;

@@ -9,8 +9,8 @@ use bincode::Options;
 /// another way.
 const MAGIC: u8 = 0xb2;
 
-/// No value comes near; a damaged length must not ask for all memory.
-const LIMIT: u64 = 64 << 20;
+/// The bytes that a value may have. One that is longer is not read back: a damaged length must not ask for all memory.
+pub const MOST_RECORD: u64 = 64 << 20;
 
 /// A value that can be kept in the index.
 ///
@@ -67,7 +67,7 @@ pub mod whole_bytes {
 }
 
 fn options() -> impl Options {
-    bincode::DefaultOptions::new().with_fixint_encoding().reject_trailing_bytes().with_limit(LIMIT)
+    bincode::DefaultOptions::new().with_fixint_encoding().reject_trailing_bytes().with_limit(MOST_RECORD)
 }
 
 #[cfg(test)]

@@ -31,11 +31,13 @@ impl Store {
         }
         check_owner(&layout)?;
         check_format(&layout)?;
-        let layers = layout.layers();
-        match fs::create_dir_all(&layers) {
-            // Such a store can still be looked at.
-            Err(e) if e.kind() == ErrorKind::ReadOnlyFilesystem => {}
-            made => made.map_err(CacheError::io("create", &layers))?,
+        // What a store that was made by an earlier version does not have, or not since the machine was started.
+        for dir in [layout.layers(), layout.spares()] {
+            match fs::create_dir_all(&dir) {
+                // Such a store can still be looked at.
+                Err(e) if e.kind() == ErrorKind::ReadOnlyFilesystem => {}
+                made => made.map_err(CacheError::io("create", &dir))?,
+            }
         }
         layout.private().iter().try_for_each(|dir| keep_private(dir))?;
         let index = Arc::new(index(&layout));

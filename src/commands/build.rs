@@ -11,7 +11,9 @@ use anyhow::Result;
 use ibuild::graph::{
     BuildError, BuildReport, Engine, EngineOptions, OnFailure, Outcome, StageGraph, StageId,
 };
-use ibuild::stages::build::{Artifact, Builder, Project, StageError, Target, Unlocked, publish, recover};
+use ibuild::stages::build::{
+    Artifact, Builder, Finished, Project, StageError, Target, Unlocked, Wanted, publish, recover,
+};
 use ibuild::stages::sandbox::Cancel;
 use ibuild::stages::snapshot::Snapshot;
 use serde_json::json;
@@ -38,7 +40,8 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     let observer = Arc::new(ui.clone());
     let builder = session.builder(&project, How::of(args), cancel.clone(), observer.clone(), observer)?;
     session.recipe.notices.iter().for_each(|notice| ui.note("recipe", &notice.to_string()));
-    let shown = Shown { session: &session, project: &project, args, start };
+    let finished = builder.finished();
+    let shown = Shown { session: &session, project: &project, finished, args, start };
     let made = shown.make(&goal.targets, &ui, || build(&session, &project, &builder, &goal, args, &ui));
     ui.end();
     // Digests that were learnt on the way only save time.
@@ -186,6 +189,7 @@ fn after_failure(
 struct Shown<'a> {
     session: &'a Session,
     project: &'a Project<'a>,
+    finished: &'a Finished,
     args: &'a BuildArgs,
     start: Instant,
 }
@@ -226,12 +230,12 @@ impl Shown<'_> {
         let mut published = Vec::new();
         for target in targets {
             let stage = self.project.target_stage(target).expect("it was found before");
-            let Some(artifact) = report.outputs.get(&stage).and_then(|output| output.artifact()) else {
-                continue;
-            };
+            let Some(output) = report.outputs.get(&stage) else { continue };
+            let Some(artifact) = output.artifact() else { continue };
             let stages = self.snapshots(stage, report);
             let dir = self.session.output_dir(self.args.output.as_deref());
-            let place = publish(&self.session.store, &dir, &target.to_string(), artifact, &stages)?;
+            let wanted = Wanted { target: &target.to_string(), output, stages: &stages };
+            let place = publish(&self.session.store, self.finished, &dir, wanted)?;
             published.push(InPlace { target, stage, artifact: artifact.clone(), path: place.path });
         }
         Ok(published)

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::chance;
 use crate::edits::Draft;
-use crate::lab::{Lab, copy_tree, events};
+use crate::lab::{Lab, copy_tree, events, finished};
 use crate::mounts::{MemoryDisk, fill, keep_to_ourselves};
 
 const FORMATS: [&str; 8] = [
@@ -83,6 +85,110 @@ fn the_number_of_threads_and_the_directory_do_not_show() {
     let built = ["1", "2", "7"].map(|threads| build_all(&Lab::new(), &[("RAYON_NUM_THREADS", threads)]).0);
     assert_eq!(built[0], built[1]);
     assert_eq!(built[0], built[2]);
+}
+
+/// Builds an OVA, and tells its digest and what ran.
+fn build_ova(lab: &Lab) -> (String, Vec<String>) {
+    let said = lab.run(&["build", "--target", "main.ova", "--json"]).succeeds();
+    let events = events(&said);
+    let built = events.iter().find(|event| event["event"] == "built").unwrap();
+    let digest = built["blake3"].as_str().unwrap().to_owned();
+    assert_eq!(blake3::hash(&fs::read(ova(lab)).unwrap()).to_hex().as_str(), digest, "wrong bytes in `out`");
+    (digest, finished(&events, "ran"))
+}
+
+fn ova(lab: &Lab) -> PathBuf {
+    lab.path("project/out/main.ova")
+}
+
+/// A project that makes every format.
+fn lab_of_images(rng: &mut fastrand::Rng) -> Lab {
+    let lab = Lab::new();
+    Draft::by_chance(rng).write(&lab);
+    lab
+}
+
+/// What an image is made of is in the store alone; what is wrong there is found when it is used, and made again.
+#[test]
+fn damaged_parts_of_an_image_are_made_again() {
+    let mut rng = chance::rng();
+    let lab = lab_of_images(&mut rng);
+    let clean = build_ova(&lab).0;
+    let shown = lab.run(&["cache", "show", "main.ova", "--json"]).succeeds();
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let blobs = shown["blobs"].as_array().unwrap().iter().map(|blob| blob.as_str().unwrap().to_owned());
+    let blobs: Vec<String> = blobs.collect();
+    assert_eq!(blobs.len(), 2, "a list and a pack");
+    for (blob, is_edited) in blobs.iter().flat_map(|blob| [(blob, false), (blob, true)]) {
+        let path = lab.store_dir().join("blobs").join(&blob[..2]).join(&blob[2..]);
+        let mut bytes = fs::read(&path).unwrap();
+        let at = rng.usize(..bytes.len());
+        bytes[at] ^= 1 << rng.u8(..8);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+        lab.clean();
+        if is_edited {
+            lab.write("files/etc/new", "new\n");
+            build_ova(&lab);
+            fs::remove_file(lab.path("project/files/etc/new")).unwrap();
+            lab.clean();
+        }
+        let (digest, ran) = build_ova(&lab);
+        assert_eq!(digest, clean);
+        assert!(is_edited || ran == ["main.ova"], "{ran:?}");
+        lab.run(&["cache", "gc"]).succeeds();
+        lab.assert_sound();
+    }
+}
+
+#[test]
+fn an_image_that_is_not_there_is_made_of_its_parts() {
+    let lab = lab_of_images(&mut chance::rng());
+    let clean = build_ova(&lab).0;
+    lab.clean();
+    assert_eq!(build_ova(&lab), (clean, Vec::new()));
+}
+
+/// Two files take turns, unless somebody else has the one whose turn it is.
+#[test]
+fn nobody_loses_an_image_that_was_replaced() {
+    let lab = lab_of_images(&mut chance::rng());
+    let edit = |round: u32| {
+        lab.write("files/etc/round", &format!("{round}\n"));
+        build_ova(&lab);
+        fs::metadata(ova(&lab)).unwrap().ino()
+    };
+    let (first, second) = (edit(1), edit(2));
+    assert_eq!((edit(3), edit(4)), (first, second));
+    let (reader, read) = (fs::File::open(ova(&lab)).unwrap(), fs::read(ova(&lab)).unwrap());
+    assert_eq!(edit(5), first);
+    fs::hard_link(ova(&lab), lab.path("kept.ova")).unwrap();
+    let kept = fs::read(lab.path("kept.ova")).unwrap();
+    assert_ne!(edit(6), second, "somebody reads it");
+    assert_ne!(edit(7), first, "it has another name");
+    assert!(read == bytes_of(reader) && kept == fs::read(lab.path("kept.ova")).unwrap());
+}
+
+fn bytes_of(mut file: fs::File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn an_image_goes_to_another_file_system() {
+    keep_to_ourselves();
+    let lab = lab_of_images(&mut chance::rng());
+    let disk = MemoryDisk::new(lab.path("elsewhere"), "size=64M");
+    let dir = disk.dir.to_str().unwrap();
+    for round in 0..3 {
+        lab.write("files/etc/round", &format!("{round}\n"));
+        lab.run(&["build", "--target", "main.ova", "--output", dir]).succeeds();
+        let there = fs::read(disk.dir.join("main.ova")).unwrap();
+        build_ova(&lab);
+        assert!(there == fs::read(ova(&lab)).unwrap());
+        assert_eq!(outputs(&disk.dir).len(), 2);
+    }
 }
 
 /// The image with its manifest; nothing else may be in `dir` but what the test has put there.

@@ -83,6 +83,7 @@ fn kind(thing: &Thing) -> &'static str {
         Thing::Tree(_) => "directories of trees",
         Thing::LastRun(_) => "stages",
         Thing::Failed(_) => "failed stages",
+        Thing::Spare(_) => "spare files",
         Thing::Log(_) => "logs",
         Thing::Memos => "digests of inputs",
         Thing::Lock(_) => "lock files",
@@ -94,7 +95,7 @@ fn reason(why: Why) -> &'static str {
     match why {
         Why::Unneeded => "no root needs it",
         Why::Budget => "over the budget",
-        Why::Cache => "over the budget, unpacked again when needed",
+        Why::Cache => "over the budget, made again when needed",
         Why::Old => "of no use any more",
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use ibuild::cache::{ActionKey, LayerId, Store};
 use ibuild::graph::{Description, RememberedStage};
-use ibuild::stages::build::{Contents, Project, StageOutput};
+use ibuild::stages::build::{Artifact, Contents, Project, StageOutput, StoredBlob};
 use ibuild::stages::packages::Timestamp;
 use ibuild::stages::snapshot::{Layer, LayerStore};
 use serde_json::{Value, json};
@@ -144,8 +144,12 @@ impl Shown {
     fn output_lines(&self) -> Vec<String> {
         match &self.output {
             None => vec!["result: not known any more".to_owned()],
-            Some(StageOutput::Artifact(artifact)) => {
-                vec![format!("artifact: {}  {}  {}", artifact.blob, artifact.sha256, bytes(artifact.size))]
+            Some(StageOutput::Artifact(artifact)) => vec![artifact_line(artifact)],
+            Some(StageOutput::Composed(made)) => {
+                let part = |kind: &str, it: &StoredBlob| format!("  {kind} {}  {}", it.blob, bytes(it.size));
+                let packs = made.packs.iter().map(|pack| part("pack", pack));
+                let list = [artifact_line(&made.file), "made of:".to_owned()];
+                list.into_iter().chain([part("list", &made.composition)]).chain(packs).collect()
             }
             Some(StageOutput::Snapshot(snapshot)) => {
                 let first = vec![format!("tree: {}", snapshot.tree), "layers:".to_owned()];
@@ -174,6 +178,7 @@ impl Shown {
         let artifact = self.output.as_ref().and_then(StageOutput::artifact).map(|artifact| {
             json!({ "blake3": artifact.blob.hex(), "sha256": artifact.sha256.hex(), "size": artifact.size })
         });
+        let blobs = self.output.as_ref().map(StageOutput::blobs).unwrap_or_default();
         json!({
             "key": self.key.hex(),
             "stages": stages.collect::<Vec<_>>(),
@@ -182,8 +187,13 @@ impl Shown {
             "tree": snapshot.map(|snapshot| snapshot.tree.hex()),
             "layers": self.layers.iter().map(ShownLayer::as_json).collect::<Vec<_>>(),
             "artifact": artifact,
+            "blobs": blobs.iter().map(|stored| stored.blob.hex()).collect::<Vec<_>>(),
         })
     }
+}
+
+fn artifact_line(artifact: &Artifact) -> String {
+    format!("artifact: {}  {}  {}", artifact.blob, artifact.sha256, bytes(artifact.size))
 }
 
 impl ShownLayer {

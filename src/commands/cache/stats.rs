@@ -46,6 +46,7 @@ fn rows(store: &Store) -> Result<Vec<Row>> {
         row("stages", Some(stages), None),
         row("layers", Some(layers.files), Some(layers.bytes)),
         row("artifacts", Some(artifacts.files), Some(artifacts.bytes)),
+        row("spare files", None, Some(used(&layout.spares())?.bytes)),
         row("unpacked layers", Some(directories_in(&layout.layers())?), Some(used(&layout.layers())?.bytes)),
         row("packages", Some(packages.files), Some(packages.bytes)),
         row("logs", Some(logs.files), Some(logs.bytes)),

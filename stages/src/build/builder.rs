@@ -8,6 +8,7 @@ use ibuild_graph::{Change, Description, Equal, Executor, LastRun, Made, MadeResu
 
 use super::archives::{ArchiveOptions, Archives};
 use super::evidence::Evidence;
+use super::finished::Finished;
 use super::image::BootLoaders;
 use super::inputs::Inputs;
 use super::logs::Logs;
@@ -98,6 +99,7 @@ pub struct Builder<'a> {
     /// soon as one turns out to be damaged; nobody else removes any while a build runs.
     layers: Mutex<HashSet<LayerId>>,
     boot_loaders: BootLoaders,
+    finished: Finished,
     /// What stages were made of which run now, or have just run.
     evidence: Mutex<BTreeMap<String, Evidence>>,
     said_unlimited: OnceLock<()>,
@@ -131,9 +133,15 @@ impl<'a> Builder<'a> {
             told: Mutex::default(),
             layers: Mutex::default(),
             boot_loaders: BootLoaders::default(),
+            finished: Finished::default(),
             evidence: Mutex::default(),
             said_unlimited: OnceLock::new(),
         }
+    }
+
+    /// Files that were finished and not put into their places yet.
+    pub fn finished(&self) -> &Finished {
+        &self.finished
     }
 
     /// The content store and index.
@@ -282,8 +290,7 @@ impl<'a> Builder<'a> {
                 Ok(Made { output: StageOutput::Snapshot(output), keep })
             }
             Job::Image { target, machines, .. } => {
-                let artifact = image::run(self, target, machines, &snapshots(inputs))?;
-                Ok(Made::whole(StageOutput::Artifact(artifact)))
+                Ok(Made::whole(image::run(self, target, machines, &snapshots(inputs))?))
             }
         }
     }
@@ -332,7 +339,7 @@ impl Executor for Builder<'_> {
     fn is_same(&self, old: &StageOutput, new: &StageOutput) -> bool {
         match (old.snapshot(), new.snapshot()) {
             (Some(old), Some(new)) => old.tree == new.tree,
-            _ => old == new,
+            _ => old.artifact() == new.artifact(),
         }
     }
 
@@ -355,9 +362,7 @@ impl Executor for Builder<'_> {
                 let mut known = self.layers.lock().expect("no panic while held");
                 Ok(LayerStore::new(self.store).has(snapshot, parent, &mut known)?)
             }
-            StageOutput::Artifact(artifact) => {
-                Ok(self.store.blobs().size(&artifact.blob)? == Some(artifact.size))
-            }
+            file => Ok(file.has_blobs(self.store)?),
         }
     }
 
@@ -367,7 +372,7 @@ impl Executor for Builder<'_> {
 
     fn differences(&self, old: &StageOutput, new: &StageOutput) -> Vec<String> {
         let (Some(old), Some(new)) = (old.snapshot(), new.snapshot()) else {
-            return if old == new { Vec::new() } else { vec!["the whole file".to_owned()] };
+            return if self.is_same(old, new) { Vec::new() } else { vec!["the whole file".to_owned()] };
         };
         match diff(&self.trees(), old.tree, new.tree) {
             Ok(found) => {

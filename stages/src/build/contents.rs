@@ -48,9 +48,8 @@ impl<'s> Contents<'s> {
     /// What a stage added to what it stands on; `None` if what it made is not known any more.
     pub fn weight(&self, stage: &RememberedStage) -> Result<Option<Weight>, StageError> {
         let Some(output) = self.output(&stage.last.key) else { return Ok(None) };
-        let snapshot = match output {
-            StageOutput::Artifact(artifact) => return Ok(Some(Weight { bytes: artifact.size, changes: 0 })),
-            StageOutput::Snapshot(snapshot) => snapshot,
+        let Some(snapshot) = output.snapshot() else {
+            return Ok(output.artifact().map(|artifact| Weight { bytes: artifact.size, changes: 0 }));
         };
         let own = match parent_tree(stage) {
             Some(parent) => snapshot.own_layer(parent),

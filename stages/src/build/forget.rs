@@ -45,10 +45,8 @@ pub fn forget_stage(store: &Store, stage: &RememberedStage) -> Result<Forgotten,
                 gone.layer(store, layer)?;
             }
         }
-        Some(StageOutput::Artifact(artifact)) if !needed.artifacts.contains(&artifact.blob) => {
-            gone.artifact(store, &artifact.blob)?;
-        }
-        Some(StageOutput::Artifact(_)) | None => {}
+        Some(file) => gone.file(store, &file, &needed)?,
+        None => {}
     }
     Ok(gone)
 }
@@ -56,16 +54,16 @@ pub fn forget_stage(store: &Store, stage: &RememberedStage) -> Result<Forgotten,
 /// What the remaining actions need.
 struct Needed {
     layers: BTreeSet<LayerId>,
-    artifacts: BTreeSet<BlobId>,
+    blobs: BTreeSet<BlobId>,
 }
 
 impl Needed {
     fn of(store: &Store) -> Result<Self, StageError> {
-        let mut needed = Self { layers: BTreeSet::new(), artifacts: BTreeSet::new() };
+        let mut needed = Self { layers: BTreeSet::new(), blobs: BTreeSet::new() };
         for (_, result) in ActionResult::all(store)? {
             match result.output() {
                 Some(StageOutput::Snapshot(snapshot)) => needed.layers.extend(snapshot.layers),
-                Some(StageOutput::Artifact(artifact)) => drop(needed.artifacts.insert(artifact.blob)),
+                Some(file) => needed.blobs.extend(file.blobs().iter().map(|needed| needed.blob)),
                 None => {}
             }
         }
@@ -84,10 +82,15 @@ impl Forgotten {
         Ok(())
     }
 
-    fn artifact(&mut self, store: &Store, blob: &BlobId) -> Result<(), StageError> {
-        self.bytes += Usage::of(&store.blobs().path(blob))?.bytes;
-        store.blobs().remove(blob)?;
-        self.artifacts += 1;
+    /// A file goes with its first blob: that is all of it, or says what it is made of.
+    fn file(&mut self, store: &Store, file: &StageOutput, needed: &Needed) -> Result<(), StageError> {
+        let blobs = file.blobs().into_iter().map(|it| it.blob);
+        let unused: Vec<BlobId> = blobs.filter(|blob| !needed.blobs.contains(blob)).collect();
+        self.artifacts += usize::from(file.blobs().first().is_some_and(|first| unused.contains(&first.blob)));
+        for blob in unused {
+            self.bytes += Usage::of(&store.blobs().path(&blob))?.bytes;
+            store.blobs().remove(&blob)?;
+        }
         Ok(())
     }
 }
@@ -95,6 +98,9 @@ impl Forgotten {
 /// Forgets everything that stages of all projects made. Packages and logs stay.
 pub fn forget_everything(store: &Store) -> Result<Forgotten, StageError> {
     let stages = RememberedStage::all(store)?.len();
+    let results = ActionResult::all(store)?;
+    let outputs = results.iter().filter_map(|(_, result)| result.output::<StageOutput>());
+    let artifacts = outputs.filter(|output| output.artifact().is_some()).count();
     let layers = LayerStore::new(store).all()?;
     let mut batch = Batch::default();
     for table in [Table::Stages, Table::Runs, Table::Actions, Table::Layers, Table::Trees, Table::Grains] {
@@ -106,14 +112,12 @@ pub fn forget_everything(store: &Store) -> Result<Forgotten, StageError> {
     for key in store.results().list()? {
         store.results().remove(&key)?;
     }
-    let (mut bytes, mut artifacts) = (0, 0);
-    let tarballs: BTreeSet<_> = layers.iter().map(|layer| layer.blob).collect();
+    let mut bytes = 0;
     for blob in store.blobs().list()? {
         bytes += Usage::of(&store.blobs().path(&blob.digest))?.bytes;
         store.blobs().remove(&blob.digest)?;
-        artifacts += usize::from(!tarballs.contains(&blob.digest));
     }
-    for dir in [store.layout().layers(), store.layout().failed()] {
+    for dir in [store.layout().layers(), store.layout().failed(), store.layout().spares()] {
         bytes += empty(store, &dir)?;
     }
     Ok(Forgotten { stages, layers: layers.len(), artifacts, bytes })

@@ -201,7 +201,7 @@ impl Check<'_> {
             StageOutput::Snapshot(Snapshot { tree, layers: needed }) => {
                 Ok(needed.iter().all(|layer| layers.contains_key(layer)) && is_complete(trees, *tree))
             }
-            StageOutput::Artifact(made) => Ok(self.store.blobs().size(&made.blob)? == Some(made.size)),
+            file => Ok(file.has_blobs(self.store)?),
         }
     }
 
@@ -220,8 +220,8 @@ impl Check<'_> {
                 self.found(Finding::StrayDirectory(name));
             }
         }
-        let artifacts = results.iter().filter_map(StageOutput::artifact).map(|artifact| artifact.blob);
-        let named: BTreeSet<_> = layers.values().copied().chain(artifacts).collect();
+        let files = results.iter().flat_map(StageOutput::blobs).map(|needed| needed.blob);
+        let named: BTreeSet<_> = layers.values().copied().chain(files).collect();
         for blob in self.store.blobs().list()? {
             if !named.contains(&blob.digest) {
                 self.found(Finding::StrayBlob(blob.digest));

@@ -1,19 +1,27 @@
-//! Where the disks of finished images, and their compressed grains, can be found again: in the files that were made of them.
+//! Where the disks of finished images, and their compressed grains, can be found again: in what those images are made of.
 //!
-//! For each target the index knows the last file, the grains in it, and which disks they are. That is a hint and nothing more: a row without its
-//! file, or a grain that is not what its row says, only means that grains are compressed again.
+//! For each target the index knows the last composition. That is a hint and nothing more: a row without its composition, or one
+//! of which a pack is gone, only means that grains are compressed again.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::sync::Arc;
+use std::path::Path;
 
 use ibuild_cache::{ActionKey, Batch, BlobId, Encoder, Record, Store, Table};
+use serde::{Deserialize, Serialize};
 
 use super::StageError;
-use crate::disk::{FoundVmdk, Pack, PackRecord};
+use super::composition::Composition;
+use crate::disk::{FoundVmdk, Packs};
 
-/// More grains would not go into one row; so much is 50 GiB of content.
-const MOST: usize = 800_000;
+/// What a target was made of when it was last made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct LastComposition {
+    composition: BlobId,
+}
+
+impl Record for LastComposition {
+    const SCHEMA: u16 = 3;
+}
 
 /// The grains of a store.
 pub(super) struct GrainMemory<'s> {
@@ -26,35 +34,33 @@ impl<'s> GrainMemory<'s> {
         Self { store }
     }
 
-    /// The last files of these targets of a project, as far as they are there.
+    /// What these targets of a project were last made of, as far as it is there.
     pub(super) fn find<T: ToString>(&self, project: &str, targets: &[T]) -> Result<LastFiles, StageError> {
-        let mut files = Vec::new();
+        let mut compositions = Vec::new();
         for target in targets {
             let row = self.store.index().get(Table::Grains, &key(project, &target.to_string()))?;
-            let Some(record) = row.as_deref().and_then(parse) else { continue };
-            let file = self.store.blobs().open(&record.blob)?;
-            files.extend(file.map(|file| (Arc::new(file), record)));
+            let Some(last) = row.as_deref().and_then(parse) else { continue };
+            compositions.extend(Composition::find(self.store, &last.composition)?);
         }
-        Ok(LastFiles { files })
+        Ok(LastFiles { compositions })
     }
 
-    /// Remembers what is in a file that has just been made.
+    /// Remembers what a file is made of that has just been made.
     pub(super) fn remember(
         &self,
         project: &str,
         target: &str,
-        mut record: PackRecord,
+        composition: BlobId,
     ) -> Result<(), StageError> {
-        record.grains.truncate(MOST);
         let mut batch = Batch::default();
-        batch.put(Table::Grains, &key(project, target), sealed(&record));
+        batch.put(Table::Grains, &key(project, target), sealed(&LastComposition { composition }));
         Ok(self.store.index().commit(batch)?)
     }
 
-    /// Forgets what is known of files that go.
+    /// Forgets the compositions that go.
     pub(super) fn forget(&self, gone: &BTreeSet<BlobId>, batch: &mut Batch) -> Result<(), StageError> {
         for (key, row) in self.store.index().scan(Table::Grains, &rows().finish())? {
-            if parse(&row).is_none_or(|record| gone.contains(&record.blob)) {
+            if parse(&row).is_none_or(|last| gone.contains(&last.composition)) {
                 batch.delete(Table::Grains, &key);
             }
         }
@@ -62,23 +68,36 @@ impl<'s> GrainMemory<'s> {
     }
 }
 
-/// Files that were made before.
+/// What files are made of that were made before.
 pub(super) struct LastFiles {
-    files: Vec<(Arc<File>, PackRecord)>,
+    compositions: Vec<Composition>,
+}
+
+/// What of them can be taken over.
+pub(super) struct Reusable {
+    /// The packs with their grains.
+    pub packs: Packs,
+    /// Their whole VMDKs, one for each key that was asked for.
+    pub vmdks: Vec<Option<FoundVmdk>>,
 }
 
 impl LastFiles {
-    /// A finished VMDK, by the key of what makes it.
-    pub(super) fn vmdk(&self, key: &ActionKey) -> Option<FoundVmdk> {
-        let of = |record: &PackRecord| record.disks.iter().find(|(made_by, _)| made_by == key).map(|it| it.1);
-        let found = self.files.iter().find_map(|(file, record)| Some((file, record, of(record)?)));
-        let (file, record, kept) = found?;
-        Some(FoundVmdk::new(file.clone(), kept, record.grains.iter().copied()))
-    }
-
-    /// All grains.
-    pub(super) fn into_packs(self) -> Vec<Pack> {
-        self.files.into_iter().map(|(file, record)| Pack::new(file, record.grains)).collect()
+    /// Opens the packs. New grains will be in the file `new`; `wanted` are the keys of what makes VMDKs.
+    pub(super) fn open(
+        &self,
+        store: &Store,
+        new: &Path,
+        wanted: &[ActionKey],
+    ) -> Result<Reusable, StageError> {
+        let mut packs = Packs::none(new);
+        let mut vmdks = vec![None; wanted.len()];
+        for composition in &self.compositions {
+            let Some(opened) = composition.open(store, &mut packs)? else { continue };
+            for (found, key) in vmdks.iter_mut().zip(wanted) {
+                *found = found.take().or_else(|| opened.vmdk(key));
+            }
+        }
+        Ok(Reusable { packs, vmdks })
     }
 }
 
@@ -106,14 +125,14 @@ fn key(project: &str, target: &str) -> Vec<u8> {
     key.finish()
 }
 
-fn parse(row: &[u8]) -> Option<PackRecord> {
-    PackRecord::from_bytes(unsealed(row)?)
+fn parse(row: &[u8]) -> Option<LastComposition> {
+    LastComposition::from_bytes(unsealed(row)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{DiskMap, GrainKey, Kept, plan};
+    use crate::disk::{DiskMap, GrainKey, Rope, plan};
     use ibuild_cache::MemoryIndex;
 
     fn grain() -> GrainKey {
@@ -127,25 +146,34 @@ mod tests {
     }
 
     fn has(store: &Store, target: &str) -> bool {
-        let packs = GrainMemory::new(store).find("p", &[target]).unwrap().into_packs();
-        packs.iter().any(|pack| pack.find(&grain()).is_some())
+        let files = GrainMemory::new(store).find("p", &[target]).unwrap();
+        files.open(store, Path::new("unused"), &[]).unwrap().packs.find(&grain()).is_some()
     }
 
-    fn remember(store: &Store, target: &str) -> BlobId {
-        let blob = store.blobs().put(target.as_bytes()).unwrap().digest;
-        let kept = Kept { offset: 0, length: 1, digest: *blake3::hash(b"x").as_bytes() };
-        let record = PackRecord { blob, grains: vec![(grain(), kept)], disks: Vec::new() };
-        GrainMemory::new(store).remember("p", target, record).unwrap();
-        blob
+    /// A file of one grain; tells its composition and its pack.
+    fn remember(store: &Store, target: &str) -> [BlobId; 2] {
+        let run = store.run_dir().unwrap();
+        let mut packs = Packs::none(&run.path().join("pack"));
+        let bytes = target.as_bytes();
+        let packed = packs.append(grain(), bytes, *blake3::hash(bytes).as_bytes()).unwrap();
+        let pack = packs.finish_new().unwrap();
+        store.blobs().adopt(&pack.path, &pack.id).unwrap();
+        let mut rope = Rope::default();
+        rope.stream(&packed);
+        let composition = Composition::of(rope, &packs, Vec::new()).put(store).unwrap().unwrap().blob;
+        GrainMemory::new(store).remember("p", target, composition).unwrap();
+        [composition, pack.id]
     }
 
     #[test]
-    fn the_last_file_of_a_target_is_known_as_long_as_it_is_there() {
-        let (_dir, store) = lab();
-        let blob = remember(&store, "x.ova");
-        assert!(has(&store, "x.ova") && !has(&store, "y.ova"));
-        store.blobs().remove(&blob).unwrap();
-        assert!(!has(&store, "x.ova"));
+    fn what_a_target_was_made_of_is_known_as_long_as_it_is_there() {
+        for part in [0, 1] {
+            let (_dir, store) = lab();
+            let parts = remember(&store, "x.ova");
+            assert!(has(&store, "x.ova") && !has(&store, "y.ova"));
+            store.blobs().remove(&parts[part]).unwrap();
+            assert!(!has(&store, "x.ova"));
+        }
     }
 
     #[test]
@@ -161,12 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_go_with_their_files() {
+    fn rows_go_with_their_compositions() {
         let (_dir, store) = lab();
-        let blob = remember(&store, "x.ova");
+        let [composition, _] = remember(&store, "x.ova");
         remember(&store, "y.ova");
         let mut batch = Batch::default();
-        GrainMemory::new(&store).forget(&[blob].into(), &mut batch).unwrap();
+        GrainMemory::new(&store).forget(&[composition].into(), &mut batch).unwrap();
         store.index().commit(batch).unwrap();
         assert_eq!(store.index().scan(Table::Grains, &[]).unwrap().len(), 1);
         assert!(has(&store, "y.ova"));

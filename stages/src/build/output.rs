@@ -1,6 +1,6 @@
 //! What stages make.
 
-use ibuild_cache::{BlobId, Record, Sha256};
+use ibuild_cache::{BlobId, CacheError, Record, Sha256, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::Snapshot;
@@ -10,21 +10,44 @@ use crate::snapshot::Snapshot;
 pub enum StageOutput {
     /// A root file system.
     Snapshot(Snapshot),
-    /// A file for people.
+    /// A file for people, in the content store.
     Artifact(Artifact),
+    /// A file for people, of which the content store has the parts.
+    Composed(Composed),
 }
 
-/// A finished file, in the content store.
+/// A finished file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
-    /// Its bytes.
+    /// The digest of its bytes.
     pub blob: BlobId,
-    /// Their digest as check sum files speak it.
+    /// The same as check sum files speak it.
     pub sha256: Sha256,
     /// Their number.
     pub size: u64,
 }
 
+/// A finished file that is made of parts whenever it is wanted. Files that differ little share most of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Composed {
+    /// What it is.
+    pub file: Artifact,
+    /// Which parts it is made of.
+    pub composition: StoredBlob,
+    /// What they are parts of.
+    pub packs: Vec<StoredBlob>,
+}
+
+/// A blob that has to be in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredBlob {
+    /// Its name.
+    pub blob: BlobId,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// Kinds of outputs are only added at the end, so those that are stored stay readable.
 impl Record for StageOutput {
     const SCHEMA: u16 = 1;
 }
@@ -34,15 +57,34 @@ impl StageOutput {
     pub fn snapshot(&self) -> Option<&Snapshot> {
         match self {
             Self::Snapshot(snapshot) => Some(snapshot),
-            Self::Artifact(_) => None,
+            Self::Artifact(_) | Self::Composed(_) => None,
         }
     }
 
     /// The file, if it is one.
     pub fn artifact(&self) -> Option<&Artifact> {
         match self {
-            Self::Artifact(artifact) => Some(artifact),
+            Self::Artifact(artifact) | Self::Composed(Composed { file: artifact, .. }) => Some(artifact),
             Self::Snapshot(_) => None,
         }
+    }
+
+    /// The blobs that a file cannot do without. Those of a root file system are its layers' own.
+    pub fn blobs(&self) -> Vec<StoredBlob> {
+        match self {
+            Self::Snapshot(_) => Vec::new(),
+            Self::Artifact(file) => vec![StoredBlob { blob: file.blob, size: file.size }],
+            Self::Composed(made) => [&[made.composition], &made.packs[..]].concat(),
+        }
+    }
+
+    /// Whether all of [`blobs`](Self::blobs) are in the store.
+    pub fn has_blobs(&self, store: &Store) -> Result<bool, CacheError> {
+        for needed in self.blobs() {
+            if store.blobs().size(&needed.blob)? != Some(needed.size) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

@@ -8,7 +8,10 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::StageError;
-use super::output::Artifact;
+use super::composition::Composition;
+use super::finished::Finished;
+use super::output::{Artifact, Composed, StageOutput};
+use crate::disk::{DiskError, Packs, compose_file};
 use crate::snapshot::Snapshot;
 
 /// An image in its place.
@@ -41,29 +44,47 @@ struct ManifestStage<'a> {
     tree: String,
 }
 
-/// Puts `artifact` into `dir` under the target's name. `stages` are the stages that it is made of, with what they made.
+/// A finished file that is wanted somewhere.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its target.
+    pub target: &'a str,
+    /// What the target's stage made.
+    pub output: &'a StageOutput,
+    /// The stages that it is made of, with what they made.
+    pub stages: &'a [(&'a str, &'a Snapshot)],
+}
+
+/// Puts a file into `dir` under its target's name. One that this build has `finished` is moved there, others are made of what
+/// the store has.
 ///
 /// Both files are written whole and made durable before either gets its name: when there is no room for them, those of
 /// an earlier build stay as they are. What is put there has been compared with its digest.
+///
+/// # Panics
+///
+/// If the target is no file.
 pub fn publish(
     store: &Store,
+    finished: &Finished,
     dir: &Path,
-    target: &str,
-    artifact: &Artifact,
-    stages: &[(&str, &Snapshot)],
+    wanted: Wanted<'_>,
 ) -> Result<Published, StageError> {
     fs::create_dir_all(dir).map_err(StageError::io("create", dir))?;
-    let path = dir.join(target);
-    let manifest = dir.join(format!("{target}.manifest.json"));
-    let text = manifest_of(target, artifact, stages);
-    let image = if is_in_place(store, &path, artifact)? { None } else { Some(copy(store, &path, artifact)?) };
+    let artifact = wanted.output.artifact().expect("a target is a file");
+    let path = dir.join(wanted.target);
+    let manifest = dir.join(format!("{}.manifest.json", wanted.target));
+    let text = manifest_of(wanted.target, artifact, wanted.stages);
     let is_said = fs::read_to_string(&manifest).is_ok_and(|there| there == text);
     let said = if is_said { None } else { Some(write(&manifest, &text)?) };
-    if image.is_none() && said.is_none() {
+    let is_there = is_in_place(store, &path, artifact)?;
+    if is_there && said.is_none() {
         return Ok(Published { path, manifest });
     }
-    if let Some(image) = image {
-        give_name(image, &path)?;
+    if !is_there {
+        if !finished.take(&artifact.blob, &path)? {
+            give_name(copy(store, &path, wanted.output)?, &path)?;
+        }
         remember(store, &path, artifact)?;
     }
     if let Some(said) = said {
@@ -96,13 +117,44 @@ fn is_in_place(store: &Store, path: &Path, artifact: &Artifact) -> Result<bool, 
     Ok(known.is_some_and(|known| known.stamp == stamp && known.digest == artifact.blob))
 }
 
-/// A copy of the artifact beside its place.
-fn copy(store: &Store, path: &Path, artifact: &Artifact) -> Result<NamedTempFile, StageError> {
+/// A copy of a file beside its place.
+fn copy(store: &Store, path: &Path, output: &StageOutput) -> Result<NamedTempFile, StageError> {
     let temp = temp_beside(path)?;
-    if !store.blobs().copy(&artifact.blob, temp.path())? {
-        return Err(StageError::DamagedArtifact(artifact.blob));
+    let is_whole = match output {
+        StageOutput::Composed(made) => compose_into(store, &temp, made)?,
+        StageOutput::Artifact(file) => store.blobs().copy(&file.blob, temp.path())?,
+        StageOutput::Snapshot(_) => unreachable!("a root file system is no file"),
+    };
+    match output.artifact() {
+        Some(file) if !is_whole => Err(StageError::DamagedArtifact(file.blob)),
+        _ => flush(temp, path),
     }
-    flush(temp, path)
+}
+
+/// Makes a file of its parts, and tells whether it came out as it should. What is to blame otherwise is removed from the
+/// store, so that the image is made again.
+fn compose_into(store: &Store, temp: &NamedTempFile, made: &Composed) -> Result<bool, StageError> {
+    let mut packs = Packs::none(Path::new(""));
+    let composition = Composition::find(store, &made.composition.blob)?;
+    let rope = match &composition {
+        Some(composition) => composition.open(store, &mut packs)?.map(|opened| opened.rope()),
+        None => None,
+    };
+    let Some(rope) = rope else {
+        store.blobs().remove(&made.composition.blob)?;
+        return Ok(false);
+    };
+    match compose_file(&rope, &packs, temp.path()) {
+        Err(DiskError::DamagedPack { pack }) => {
+            store.blobs().remove(&pack)?;
+            Ok(false)
+        }
+        Ok(digests) if digests.blake3 != *made.file.blob.as_bytes() => {
+            store.blobs().remove(&made.composition.blob)?;
+            Ok(false)
+        }
+        composed => Ok(composed.map(|_| true)?),
+    }
 }
 
 /// A text beside its place.

@@ -1,8 +1,10 @@
 //! Counts and digests bytes on their way into a file, or while they are read back.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::mem;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -24,7 +26,7 @@ pub struct Digests {
 impl Digests {
     /// The SHA-256 digest in lower-case hex.
     pub fn sha256_hex(&self) -> String {
-        self.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.sha256)
     }
 
     /// Digests bytes that are in memory.
@@ -37,100 +39,159 @@ impl Digests {
     pub fn of_file(path: &Path) -> Result<Digests, DiskError> {
         let mut file = File::open(path).map_err(DiskError::io("open", path))?;
         let mut writer = DigestWriter::new(io::sink());
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let read = file.read(&mut buffer).map_err(DiskError::io("read", path))?;
-            if read == 0 {
-                return Ok(writer.finish().1);
-            }
-            writer.digest(&buffer[..read]);
-        }
+        let read = io::copy(&mut file, &mut writer).and_then(|_| writer.finish());
+        Ok(read.map_err(DiskError::io("read", path))?.1)
     }
 }
 
-/// Passes bytes on and digests them, which a thread of its own does.
-pub struct DigestWriter<W> {
-    inner: W,
+/// Bytes in lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes on their way to threads that digest them.
+pub type Portion = Arc<Vec<u8>>;
+
+/// Digests bytes that come in portions, which threads of its own do. Nothing is copied.
+pub struct Digester {
     size: u64,
-    /// Bytes that have passed and are not on their way to the thread yet.
-    waiting: Vec<u8>,
-    hashing: Hashing,
+    whole: Hashing<Digests>,
+    member: Option<Hashing<[u8; 32]>>,
 }
 
-/// Bytes that go to the thread at once.
-const PORTION: usize = 1 << 20;
-/// Portions that wait for it at most.
-const AHEAD: usize = 8;
+/// Portions that wait for a thread at most.
+const AHEAD: usize = 2;
 
-impl<W: Write> DigestWriter<W> {
+impl Digester {
     /// Starts with no bytes.
-    pub fn new(inner: W) -> Self {
-        DigestWriter { inner, size: 0, waiting: Vec::new(), hashing: Hashing::start() }
+    pub fn new() -> Self {
+        Self { size: 0, whole: Hashing::start(digest_all), member: None }
     }
 
-    /// Number of bytes that have passed.
+    /// Number of bytes that have come.
     pub fn position(&self) -> u64 {
         self.size
     }
 
-    /// The writer behind this one, and the digests of what passed.
-    pub fn finish(self) -> (W, Digests) {
-        (self.inner, self.hashing.finish(self.waiting))
+    /// Digests what comes next.
+    pub fn update(&mut self, portion: &Portion) {
+        self.size += portion.len() as u64;
+        self.whole.send(portion);
+        if let Some(member) = &self.member {
+            member.send(portion);
+        }
     }
 
-    fn digest(&mut self, bytes: &[u8]) {
-        self.size += bytes.len() as u64;
-        self.waiting.extend_from_slice(bytes);
-        if self.waiting.len() >= PORTION {
-            let portion = std::mem::replace(&mut self.waiting, Vec::with_capacity(PORTION * 2));
-            self.hashing.send(portion);
+    /// From here on bytes have a SHA-256 of their own as well, until [`end_member`](Self::end_member).
+    pub fn begin_member(&mut self) {
+        self.member = Some(Hashing::start(sha256_all));
+    }
+
+    /// The SHA-256 of the bytes since the member began.
+    ///
+    /// # Panics
+    ///
+    /// If none did.
+    pub fn end_member(&mut self) -> [u8; 32] {
+        self.member.take().expect("a member began").finish()
+    }
+
+    /// The digests of all that came.
+    pub fn finish(self) -> Digests {
+        self.whole.finish()
+    }
+}
+
+/// Passes bytes on in portions and digests them on the way.
+pub struct DigestWriter<W> {
+    inner: W,
+    /// Bytes that go on with the next portion.
+    waiting: Vec<u8>,
+    digester: Digester,
+}
+
+/// Bytes that go on at once.
+const PORTION: usize = 1 << 20;
+
+impl<W: Write> DigestWriter<W> {
+    /// Starts with no bytes.
+    pub fn new(inner: W) -> Self {
+        DigestWriter { inner, waiting: Vec::with_capacity(PORTION), digester: Digester::new() }
+    }
+
+    /// Number of bytes that have come.
+    pub fn position(&self) -> u64 {
+        self.digester.position() + self.waiting.len() as u64
+    }
+
+    /// Passes everything on; gives back the writer behind this one, and the digests of what passed.
+    pub fn finish(mut self) -> io::Result<(W, Digests)> {
+        self.flush()?;
+        Ok((self.inner, self.digester.finish()))
+    }
+
+    fn pass_on(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
         }
+        let portion = Arc::new(mem::replace(&mut self.waiting, Vec::with_capacity(PORTION)));
+        self.digester.update(&portion);
+        self.inner.write_all(&portion)
+    }
+}
+
+impl<W: Write> Write for DigestWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(PORTION - self.waiting.len());
+        self.waiting.extend_from_slice(&bytes[..taken]);
+        if self.waiting.len() == PORTION {
+            self.pass_on()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pass_on()?;
+        self.inner.flush()
     }
 }
 
 /// A thread that digests.
-struct Hashing {
-    portions: SyncSender<Vec<u8>>,
-    thread: JoinHandle<Digests>,
+struct Hashing<T> {
+    portions: SyncSender<Portion>,
+    thread: JoinHandle<T>,
 }
 
-impl Hashing {
-    fn start() -> Self {
+impl<T: Send + 'static> Hashing<T> {
+    fn start(digest: fn(&Receiver<Portion>) -> T) -> Self {
         let (portions, received) = sync_channel(AHEAD);
-        Self { portions, thread: std::thread::spawn(move || digest_all(&received)) }
+        Self { portions, thread: std::thread::spawn(move || digest(&received)) }
     }
 
-    fn send(&self, portion: Vec<u8>) {
-        self.portions.send(portion).expect("the thread ends after the last portion");
+    fn send(&self, portion: &Portion) {
+        self.portions.send(portion.clone()).expect("the thread ends after the last portion");
     }
 
-    fn finish(self, last: Vec<u8>) -> Digests {
-        self.send(last);
+    fn finish(self) -> T {
         drop(self.portions);
         self.thread.join().expect("digesting does not panic")
     }
 }
 
-fn digest_all(portions: &Receiver<Vec<u8>>) -> Digests {
+fn digest_all(portions: &Receiver<Portion>) -> Digests {
     let (mut size, mut blake3, mut sha256) = (0, blake3::Hasher::new(), Sha256::new());
     for portion in portions {
         size += portion.len() as u64;
         blake3.update(&portion);
-        sha256.update(&portion);
+        sha256.update(&*portion);
     }
     Digests { size, blake3: *blake3.finalize().as_bytes(), sha256: sha256.finalize().into() }
 }
 
-impl<W: Write> Write for DigestWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.digest(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
+fn sha256_all(portions: &Receiver<Portion>) -> [u8; 32] {
+    let mut sha256 = Sha256::new();
+    portions.iter().for_each(|portion| sha256.update(&*portion));
+    sha256.finalize().into()
 }
 
 #[cfg(test)]
@@ -143,9 +204,24 @@ mod tests {
         writer.write_all(b"ab").unwrap();
         writer.write_all(b"c").unwrap();
         assert_eq!(writer.position(), 3);
-        let (file, digests) = writer.finish();
+        let (file, digests) = writer.finish().unwrap();
         assert_eq!(digests.sha256_hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(digests.blake3, *blake3::hash(b"abc").as_bytes());
         assert_eq!(Digests::of_file(file.path()).unwrap(), digests);
+    }
+
+    #[test]
+    fn a_member_has_a_digest_of_its_own() {
+        let portions =
+            [b"before".to_vec(), b"mem".repeat(1000), b"ber".to_vec(), b"after".to_vec()].map(Arc::new);
+        let mut digester = Digester::new();
+        digester.update(&portions[0]);
+        digester.begin_member();
+        portions[1..3].iter().for_each(|portion| digester.update(portion));
+        let member = digester.end_member();
+        digester.update(&portions[3]);
+        let all = |portions: &[Portion]| portions.iter().flat_map(|it| it.to_vec()).collect::<Vec<u8>>();
+        assert_eq!(member, Digests::of_bytes(&all(&portions[1..3])).sha256);
+        assert_eq!(digester.finish(), Digests::of_bytes(&all(&portions)));
     }
 }

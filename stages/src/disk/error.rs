@@ -28,15 +28,12 @@ pub enum DiskError {
         #[source]
         source: io::Error,
     },
-    /// A compressed grain was damaged after its size had been told, and came out differently when it was made again.
-    #[error("the compressed grain {number} of the disk was damaged while the disk was packed")]
-    LostGrain {
-        /// Which of the disk's grains.
-        number: u64,
+    /// Compressed grains of an earlier image are not what they were.
+    #[error("compressed grains of an earlier image were damaged in the store, in {pack}")]
+    DamagedPack {
+        /// Their pack.
+        pack: ibuild_cache::BlobId,
     },
-    /// A VMDK that was made before is not what it was.
-    #[error("the VMDK of an earlier image was damaged in the store")]
-    DamagedVmdk,
     /// A specification that cannot become a disk or a machine.
     #[error("image `{image}`: {reason}")]
     Spec {
@@ -107,9 +104,7 @@ impl DiskError {
         match self {
             DiskError::Tool(error) => error.hint(),
             DiskError::Full { .. } => Some("give the image a larger `disk.size`".into()),
-            DiskError::LostGrain { .. } | DiskError::DamagedVmdk => {
-                Some("build again; `ibuild cache fsck` looks for damage".into())
-            }
+            DiskError::DamagedPack { .. } => Some("build again; `ibuild cache fsck` looks for damage".into()),
             DiskError::Disagree { .. } => Some(
                 "the unpacked layers were changed by something else: `ibuild cache fsck` tells, and mends it"
                     .into(),

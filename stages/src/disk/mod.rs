@@ -1,7 +1,7 @@
 //! Disks and their formats: partition table, boot loader, file system, VMDK, OVF, OVA, qcow2, VDI; and OCI images, which have none.
 //!
 //! The layers of a snapshot become the description of a file system ([`filesystem`]), that becomes the description of a
-//! disk ([`disk_map`]), and that becomes what people download ([`pack()`]), grain by grain ([`Grains`]). Nothing needs
+//! disk ([`disk_map`]), and that becomes what people download ([`pack()`]), grain by grain ([`collect`]). Nothing needs
 //! root, a loop device or a mount, and the same input gives the same bytes. What can change bytes has a version, for keys:
 //! [`EXT4_WRITER`], [`packer_identity`], [`GrubPlan::VERSION`].
 
@@ -9,6 +9,7 @@ mod boot;
 #[cfg(test)]
 mod check;
 mod chunks;
+mod compose;
 mod contents;
 mod digest;
 mod error;
@@ -17,6 +18,8 @@ mod format;
 mod gpt;
 mod grains;
 mod identity;
+#[cfg(test)]
+mod lab;
 mod map;
 mod oci;
 mod ova;
@@ -24,6 +27,7 @@ mod pack;
 mod qcow2;
 mod raw;
 mod raw_zst;
+mod rope;
 #[cfg(test)]
 mod sparse;
 mod spec;
@@ -34,24 +38,26 @@ mod vdi;
 mod vmdk;
 
 pub use boot::{BiosBoot, BootFiles, GrubPlan};
+pub use compose::compose_file;
 pub use digest::Digests;
 pub use error::DiskError;
 pub use ext4::{EXT4_WRITER, FilesystemOptions, filesystem};
 pub use format::{Format, UnknownFormat};
 pub use gpt::{Gpt, Role};
 pub use grains::{
-    CODEC, Collected, GRAIN, Grain, GrainKey, Grains, Kept, NewGrains, Pack, PackRecord, WrittenDisk, plan,
+    CODEC, DiskGrain, DiskGrains, FinishedPack, GRAIN, Grain, GrainKey, PackedGrain, Packs, collect, plan,
 };
 pub use identity::{Identity, Mac};
 pub use map::{ContentFile, DiskMap, Origin, Piece};
 pub use oci::{LayerSource, OciImage};
 pub use ova::{DiskContent, MachineDisk, OVA_WRITER, OvfMachine, ovf_text, write_ova};
 pub use pack::{PackedArtifact, Source, pack, packer_identity};
-pub use qcow2::write_qcow2;
+pub use qcow2::qcow2;
 pub use raw::{disk_map, write_raw};
+pub use rope::{Part, Rope};
 pub use spec::{DiskSpec, FirmwareSet, MIB, Nic, SMALLEST_DISK, VmSpec};
 pub use time::utc;
-pub use vmdk::{FoundVmdk, KeptVmdk, VMDK_WRITER, vmdk_size, write_vmdk};
+pub use vmdk::{FoundVmdk, KeptVmdk, VMDK_WRITER, vmdk};
 
 /// Called now and then with the bytes done and their total; from any thread.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);

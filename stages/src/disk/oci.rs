@@ -74,9 +74,8 @@ pub fn write_oci(image: &OciImage<'_>, out: &Path, progress: Progress<'_>) -> Re
     }));
     let mut archive =
         Archive { out: DigestWriter::new(create(out)?), epoch: image.epoch, written: Vec::new() };
-    let written = archive.write(image, &config, &manifest, &mut layers);
-    written.map_err(DiskError::io("write the OCI archive", out))?;
-    Ok(archive.out.finish().1)
+    let written = archive.write(image, &config, &manifest, &mut layers).and_then(|()| archive.out.finish());
+    Ok(written.map_err(DiskError::io("write the OCI archive", out))?.1)
 }
 
 /// What to run, for those who start a container of it, is a shell: the recipe says nothing about containers.
@@ -163,9 +162,8 @@ fn compress(layer: &dyn LayerSource, scratch: &Path, advance: &dyn Fn(u64)) -> R
             through.write_all(&buffer[..read])?;
             advance(read as u64);
         }
-        let (encoder, uncompressed) = through.finish();
-        let (mut out, compressed) = encoder.finish()?.finish();
-        out.flush()?;
+        let (encoder, uncompressed) = through.finish()?;
+        let (out, compressed) = encoder.finish()?.finish()?;
         drop(out);
         Ok(Layer { file: file.try_clone()?, uncompressed, compressed })
     };
@@ -200,8 +198,7 @@ impl<W: Write> Archive<W> {
             layer.file.rewind()?;
             self.blob(&layer.compressed, &mut BufReader::with_capacity(1 << 20, &layer.file))?;
         }
-        self.out.write_all(&ustar::END)?;
-        self.out.flush()
+        self.out.write_all(&ustar::END)
     }
 
     fn text(&mut self, name: &str, value: &Value) -> io::Result<()> {

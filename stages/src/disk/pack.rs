@@ -1,25 +1,27 @@
 //! From a described disk, or a root file system, to a file people can use.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use ibuild_cache::EagerFile;
 
 use super::Progress;
+use super::compose::compose_file;
 use super::digest::{DigestWriter, Digests};
 use super::error::DiskError;
 use super::format::Format;
-use super::grains::{CODEC, GrainKey, Grains, Kept, NewGrains, Pack, WrittenDisk};
+use super::grains::{CODEC, FinishedPack, Packs, collect};
 use super::map::DiskMap;
 use super::oci::{OCI_WRITER, OciImage, write_oci};
 use super::ova::{DiskContent, MachineDisk, OVA_WRITER, write_ova};
-use super::qcow2::{QCOW2_WRITER, write_qcow2};
-use super::raw::{self, write_raw};
+use super::qcow2::{QCOW2_WRITER, qcow2};
+use super::raw::write_raw;
 use super::raw_zst::{RAW_ZST_WRITER, write_raw_zst};
+use super::rope::Rope;
 use super::spec::DiskSpec;
 use super::vdi::{VDI_WRITER, write_vdi};
-use super::vmdk::{FoundVmdk, KeptVmdk, VMDK_WRITER, write_vmdk};
+use super::vmdk::{KeptVmdk, VMDK_WRITER, vmdk};
 
 /// Level of zstd for root file systems: the best that still keeps up with a disk.
 const ZSTD_LEVEL: i32 = 3;
@@ -29,27 +31,14 @@ const ZSTD_LEVEL: i32 = 3;
 pub struct PackedArtifact {
     /// Its size and digests.
     pub digests: Digests,
-    /// The compressed grains in it, and where.
-    pub grains: Vec<(GrainKey, Kept)>,
-    /// How many of them had to be compressed, because no earlier file had them.
+    /// What it is made of, if that is grains.
+    pub rope: Option<Rope>,
+    /// How many of them had to be compressed, because no pack had them.
     pub compressed: u64,
     /// The VMDKs in it, one for each machine.
     pub disks: Vec<KeptVmdk>,
-}
-
-impl PackedArtifact {
-    /// Adds a VMDK that starts at `start`.
-    pub(super) fn add_vmdk(&mut self, start: u64, vmdk: WrittenDisk, compressed: u64) {
-        let Digests { size, blake3, sha256 } = vmdk.digests;
-        self.disks.push(KeptVmdk { offset: start, size, blake3, sha256 });
-        self.add(start, vmdk.grains, compressed);
-    }
-
-    fn add(&mut self, start: u64, grains: Vec<(GrainKey, Kept)>, compressed: u64) {
-        let moved = |(key, kept): (GrainKey, Kept)| (key, Kept { offset: kept.offset + start, ..kept });
-        self.grains.extend(grains.into_iter().map(moved));
-        self.compressed += compressed;
-    }
+    /// The pack with those of its grains that no other pack had.
+    pub new_pack: Option<FinishedPack>,
 }
 
 impl From<Digests> for PackedArtifact {
@@ -59,7 +48,6 @@ impl From<Digests> for PackedArtifact {
 }
 
 /// What is packed.
-#[derive(Clone, Copy)]
 pub enum Source<'a> {
     /// Machines with their disks. An OVA holds any number, the formats of a disk just one.
     Machines {
@@ -69,8 +57,8 @@ pub enum Source<'a> {
         epoch: u64,
         /// The machines, in the order of the OVA.
         machines: &'a [MachineDisk<'a>],
-        /// Earlier files that may have some of the grains. The bytes do not depend on them.
-        packs: &'a [Pack],
+        /// What may have some of the grains, and gets the others. The bytes do not depend on it.
+        packs: &'a mut Packs,
     },
     /// A flat, uncompressed tar of a root file system.
     Rootfs {
@@ -96,7 +84,9 @@ pub fn packer_identity(format: Format) -> String {
     }
 }
 
-/// Packs `source` as `format` into the new file `out`. The caller publishes it.
+/// Packs `source` as `format` into the file `out`. The caller publishes it.
+///
+/// If there is a file already, it is written over: of formats that are made of grains only what differs.
 ///
 /// The same source and [`packer_identity`] give the same bytes.
 pub fn pack(
@@ -126,12 +116,13 @@ pub fn pack(
 fn pack_disk(
     format: Format,
     machine: &MachineDisk<'_>,
-    packs: &[Pack],
+    packs: &mut Packs,
     out: &Path,
     progress: Progress<'_>,
 ) -> Result<PackedArtifact, DiskError> {
+    let disk = machine.disk;
     let map = match (format, machine.content) {
-        (Format::Vmdk, DiskContent::Vmdk(made)) => return copy_vmdk(made, out),
+        (Format::Vmdk, DiskContent::Vmdk(found)) => return write(&found.rope, packs, out),
         (_, DiskContent::Vmdk(_)) => {
             return Err(DiskError::Pack {
                 format,
@@ -140,7 +131,6 @@ fn pack_disk(
         }
         (_, DiskContent::Map(map)) => map,
     };
-    let disk = machine.disk;
     match format {
         Format::Vmdk | Format::Qcow2 => pack_grains(format, disk, map, packs, out, progress),
         Format::Vdi => Ok(write_vdi(disk, map, create(out)?, progress)?.into()),
@@ -159,33 +149,27 @@ fn pack_grains(
     format: Format,
     disk: &DiskSpec,
     map: &DiskMap,
-    packs: &[Pack],
+    packs: &mut Packs,
     out: &Path,
     progress: Progress<'_>,
 ) -> Result<PackedArtifact, DiskError> {
-    let grains = Grains::collect(map, packs, &mut NewGrains::none(raw::parent(out))?, progress)?;
-    if format == Format::Vmdk {
-        return Ok(one_vmdk(write_vmdk(disk, &grains, create(out)?)?, grains.compressed));
-    }
-    let written = write_qcow2(disk, &grains, create(out)?)?;
-    let mut packed = PackedArtifact::from(written.digests);
-    packed.add(0, written.grains, grains.compressed);
-    Ok(packed)
+    let grains = collect(&[map], packs, progress)?.remove(0);
+    let new_pack = packs.finish_new();
+    let rope = if format == Format::Vmdk { vmdk(disk, &grains)? } else { qcow2(disk, &grains) };
+    let made = write(&rope, packs, out)?;
+    let disks = if format == Format::Vmdk { made.disks } else { Vec::new() };
+    Ok(PackedArtifact { compressed: grains.compressed, new_pack, disks, ..made })
 }
 
-fn copy_vmdk(made: &FoundVmdk, out: &Path) -> Result<PackedArtifact, DiskError> {
-    Ok(one_vmdk(made.copy(create(out)?)?, 0))
+/// A file that is a rope and nothing else.
+fn write(rope: &Rope, packs: &Packs, out: &Path) -> Result<PackedArtifact, DiskError> {
+    let digests = compose_file(rope, packs, out)?;
+    let whole = KeptVmdk { offset: 0, size: rope.size(), sha256: digests.sha256 };
+    Ok(PackedArtifact { rope: Some(rope.clone()), disks: vec![whole], ..digests.into() })
 }
 
-pub(super) fn create(out: &Path) -> Result<BufWriter<EagerFile>, DiskError> {
-    let file = File::create(out).map_err(DiskError::io("create", out))?;
-    Ok(BufWriter::with_capacity(1 << 20, EagerFile::new(file)))
-}
-
-fn one_vmdk(written: WrittenDisk, compressed: u64) -> PackedArtifact {
-    let mut packed = PackedArtifact::from(written.digests);
-    packed.add_vmdk(0, written, compressed);
-    packed
+pub(super) fn create(out: &Path) -> Result<EagerFile, DiskError> {
+    Ok(EagerFile::new(File::create(out).map_err(DiskError::io("create", out))?))
 }
 
 /// Always with one worker: zstd's output with workers differs from that without, but not with their number.
@@ -194,7 +178,7 @@ fn compress_tar(tar: &Path, out: &Path, progress: Progress<'_>) -> Result<Digest
     let total = source.metadata().map_err(DiskError::io("read", tar))?.len();
     let file = File::create(out).map_err(DiskError::io("create", out))?;
     let write = |error| DiskError::io("write", out)(error);
-    let mut encoder = encoder(DigestWriter::new(BufWriter::new(file)), total).map_err(write)?;
+    let mut encoder = encoder(DigestWriter::new(EagerFile::new(file)), total).map_err(write)?;
     let mut buffer = vec![0; 1 << 20];
     let mut done = 0;
     loop {
@@ -206,8 +190,7 @@ fn compress_tar(tar: &Path, out: &Path, progress: Progress<'_>) -> Result<Digest
         done += read as u64;
         progress(done, total);
     }
-    let (mut file, digests) = encoder.finish().map_err(write)?.finish();
-    file.flush().map_err(write)?;
+    let (_, digests) = encoder.finish().and_then(DigestWriter::finish).map_err(write)?;
     Ok(digests)
 }
 
@@ -225,10 +208,12 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::disk::lab::{Bench, OldPack};
     use crate::disk::spec::{MIB, VmSpec};
+    use crate::disk::vmdk::FoundVmdk;
 
     struct Lab {
-        dir: tempfile::TempDir,
+        bench: Bench,
         disk: DiskSpec,
         vm: VmSpec,
         map: DiskMap,
@@ -236,34 +221,42 @@ mod tests {
 
     impl Lab {
         fn new() -> Lab {
-            let dir = tempfile::tempdir().unwrap();
             let map = DiskMap::of_bytes(97 * MIB, [(5 * MIB, b"content".as_slice())]);
-            Lab { dir, disk: DiskSpec::new("veil", 97 * MIB, 0), vm: VmSpec::new(1, 512), map }
+            Lab {
+                bench: Bench::new(),
+                disk: DiskSpec::new("veil", 97 * MIB, 0),
+                vm: VmSpec::new(1, 512),
+                map,
+            }
         }
 
         fn pack(&self, format: Format, copies: usize) -> Packed {
             let content = DiskContent::Map(&self.map);
             let machines = vec![MachineDisk { disk: &self.disk, vm: &self.vm, content }; copies];
-            let source = Source::Machines { name: "veil", epoch: 0, machines: &machines, packs: &[] };
-            let out = self.dir.path().join(format!("veil.{format}"));
-            Ok((out.clone(), pack(format, source, &out, &|_, _| {})?))
+            self.pack_machines(format, &machines, &mut self.bench.packs(&[]), "veil")
         }
 
-        fn pack_with(&self, format: Format, packs: &[Pack], name: &str) -> Packed {
-            self.pack_content(format, DiskContent::Map(&self.map), packs, name)
+        fn pack_machines(
+            &self,
+            format: Format,
+            machines: &[MachineDisk<'_>],
+            packs: &mut Packs,
+            name: &str,
+        ) -> Packed {
+            let source = Source::Machines { name: "veil", epoch: 0, machines, packs };
+            let out = self.bench.dir.path().join(format!("{name}.{format}"));
+            Ok((out.clone(), pack(format, source, &out, &|_, _| {})?))
         }
 
         fn pack_content(
             &self,
             format: Format,
             content: DiskContent<'_>,
-            packs: &[Pack],
+            packs: &mut Packs,
             name: &str,
         ) -> Packed {
             let machines = [MachineDisk { disk: &self.disk, vm: &self.vm, content }];
-            let source = Source::Machines { name: "veil", epoch: 0, machines: &machines, packs };
-            let out = self.dir.path().join(format!("{name}.{format}"));
-            Ok((out.clone(), pack(format, source, &out, &|_, _| {})?))
+            self.pack_machines(format, &machines, packs, name)
         }
     }
 
@@ -275,12 +268,14 @@ mod tests {
         for format in Format::ALL.into_iter().filter(|format| format.needs_disk()) {
             let (out, packed) = lab.pack(format, 1).unwrap();
             assert_eq!(packed.digests, Digests::of_file(&out).unwrap(), "{format}");
-            assert_eq!(packed.grains.is_empty(), !format.keeps_grains(), "{format}");
+            assert_eq!(packed.rope.is_some(), format.keeps_grains(), "{format}");
             assert_eq!(packed.disks.is_empty(), !format.keeps_vmdks(), "{format}");
             let again = lab.pack(format, 1).unwrap().1;
             assert_eq!(again.digests, packed.digests, "{format}");
         }
-        assert_eq!(std::fs::read_dir(lab.dir.path()).unwrap().count(), 6, "nothing else is left behind");
+        let packs = 2 * Format::ALL.into_iter().filter(|format| format.keeps_grains()).count();
+        let files = std::fs::read_dir(lab.bench.dir.path()).unwrap().count();
+        assert_eq!(files, 6 + packs, "nothing else is left behind");
     }
 
     #[test]
@@ -302,7 +297,7 @@ mod tests {
         assert_eq!(text, "cannot pack `qcow2`: it holds one machine; several go into an OVA");
         assert!(lab.pack(Format::RootfsTarZst, 1).is_err());
         let source = Source::Rootfs { tar: Path::new("unused") };
-        let out = lab.dir.path().join("x");
+        let out = lab.bench.dir.path().join("x");
         assert!(pack(Format::Vmdk, source, &out, &|_, _| {}).is_err());
     }
 
@@ -330,36 +325,41 @@ mod tests {
         DiskMap::of_bytes(97 * MIB, apart.map(|(at, bytes)| (*at, bytes.as_slice())).collect::<Vec<_>>())
     }
 
-    /// An earlier file of some format, as grains.
-    fn as_pack(file: &Path, packed: &PackedArtifact) -> Pack {
-        Pack::new(File::open(file).unwrap().into(), packed.grains.clone())
+    /// What a new pack has, once it is not new any more.
+    fn as_old(packed: &PackedArtifact, packs: &Packs) -> Option<OldPack> {
+        let FinishedPack { path, id, size } = packed.new_pack.clone()?;
+        let grains = packed.rope.as_ref()?.grains().iter();
+        let grains = grains.filter(|grain| packs.pack(grain.pack).0 == id).copied().collect();
+        Some(OldPack { path, id, size, grains })
     }
 
     #[test]
     fn what_earlier_files_have_does_not_show() {
         let mut random = fastrand::Rng::with_seed(7);
         let (mut lab, mut pieces) = (Lab::new(), BTreeMap::new());
-        let mut last: Vec<(PathBuf, PackedArtifact)> = Vec::new();
+        let mut old: Vec<OldPack> = Vec::new();
         for round in 0..6 {
             random_pieces(&mut random, &mut pieces);
             lab.map = as_map(&pieces);
             lab.vm.memory_mib += 1;
-            let packs: Vec<Pack> = last.iter().map(|(file, packed)| as_pack(file, packed)).collect();
-            let mut made = Vec::new();
+            let mut new = Vec::new();
             for format in Format::ALL.into_iter().filter(|format| format.needs_disk()) {
-                let clean = lab.pack_with(format, &[], "clean").unwrap();
-                let warm = lab.pack_with(format, &packs, &format!("{round}")).unwrap();
-                assert_eq!(clean.1.digests, warm.1.digests, "{format} in round {round}");
-                assert!(!format.keeps_grains() || round == 0 || warm.1.compressed < clean.1.compressed);
-                made.extend(format.keeps_grains().then_some(warm));
+                let map = DiskContent::Map(&lab.map);
+                let clean = lab.pack_content(format, map, &mut lab.bench.packs(&[]), "clean").unwrap().1;
+                let mut packs = lab.bench.packs(&old);
+                let warm = lab.pack_content(format, map, &mut packs, &format!("{round}")).unwrap().1;
+                assert_eq!(clean.digests, warm.digests, "{format} in round {round}");
+                assert!(!format.keeps_grains() || round == 0 || warm.compressed < clean.compressed);
+                new.extend(as_old(&warm, &packs));
+                if format == Format::Vmdk {
+                    let rope = warm.rope.clone().unwrap();
+                    let found = FoundVmdk { rope, sha256: warm.digests.sha256 };
+                    let content = DiskContent::Vmdk(&found);
+                    let copied = lab.pack_content(format, content, &mut packs, "copied").unwrap().1;
+                    assert_eq!((copied.digests, copied.compressed), (warm.digests, 0), "round {round}");
+                }
             }
-            let whole = File::open(&made[0].0).unwrap();
-            let vmdk = FoundVmdk::new(whole.into(), made[0].1.disks[0], made[0].1.grains.clone());
-            let copied = lab.pack_content(Format::Vmdk, DiskContent::Vmdk(&vmdk), &[], "copied").unwrap();
-            let alone =
-                made.iter().find(|(file, _)| file.extension().is_some_and(|it| it == "vmdk")).unwrap();
-            assert_eq!(copied.1, PackedArtifact { compressed: 0, ..alone.1.clone() }, "round {round}");
-            last = made;
+            old.extend(new);
         }
     }
 }

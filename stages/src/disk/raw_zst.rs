@@ -47,8 +47,7 @@ pub fn write_raw_zst(
     if next <= full && !map.size.is_multiple_of(FRAME) {
         out.write_all(&frame(&vec![0; (map.size % FRAME) as usize])?).map_err(write)?;
     }
-    out.flush().map_err(write)?;
-    Ok(out.finish().1)
+    Ok(out.finish().map_err(write)?.1)
 }
 
 /// A frame that tells its length and has a check sum.

@@ -62,8 +62,7 @@ pub fn write_vdi(
             Ok(())
         },
     )?;
-    out.flush().map_err(write)?;
-    Ok(out.finish().1)
+    Ok(out.finish().map_err(write)?.1)
 }
 
 /// Everything before the blocks.

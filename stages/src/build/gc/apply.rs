@@ -45,7 +45,8 @@ pub fn apply(store: &Store, plan: &GcPlan) -> Result<Collected, StageError> {
 
 /// Whether no fact says that it is there.
 fn is_free(thing: &Thing) -> bool {
-    matches!(thing, Thing::Blob(_) | Thing::Unpacked(_) | Thing::Failed(_) | Thing::Log(_) | Thing::Lock(_))
+    use Thing::{Blob, Failed, Lock, Log, Spare, Unpacked};
+    matches!(thing, Blob(_) | Unpacked(_) | Failed(_) | Spare(_) | Log(_) | Lock(_))
 }
 
 fn facts(store: &Store, plan: &GcPlan) -> Result<Batch, StageError> {
@@ -81,7 +82,7 @@ fn remove_content(store: &Store, thing: &Thing) -> Result<(), StageError> {
         Thing::Package(package) => store.packages().remove(package)?,
         Thing::Unpacked(name) => store.discard(&store.layout().layers().join(name))?,
         Thing::Failed(dir) => store.discard(dir)?,
-        Thing::Log(file) | Thing::Lock(file) => remove_file(file)?,
+        Thing::Spare(file) | Thing::Log(file) | Thing::Lock(file) => remove_file(file)?,
         Thing::Result(_) | Thing::Layer(_) | Thing::Tree(_) | Thing::LastRun(_) | Thing::Memos => {}
     }
     Ok(())

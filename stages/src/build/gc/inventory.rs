@@ -35,6 +35,8 @@ pub struct Inventory {
     pub failed: Vec<HeldPath>,
     /// Output of stages.
     pub logs: Vec<HeldPath>,
+    /// Files that are no target's any more, to be written over.
+    pub spares: Vec<HeldSpare>,
     /// How many digests of input files are remembered.
     pub memos: usize,
     /// Files that processes lock while they build an action.
@@ -56,8 +58,8 @@ pub struct HeldResult {
     pub layers: Vec<LayerId>,
     /// Its tree.
     pub tree: Option<TreeId>,
-    /// Its finished file.
-    pub artifact: Option<BlobId>,
+    /// The blobs of its finished file.
+    pub files: Vec<BlobId>,
 }
 
 /// A layer of which the index knows.
@@ -74,6 +76,17 @@ pub struct HeldUnpacked {
     pub bytes: u64,
     /// When it was last of use, as far as the file system tells, seconds since 1970.
     pub used: u64,
+}
+
+/// A file that is to be written over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldSpare {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it takes.
+    pub bytes: u64,
+    /// For how long it has been there, in seconds.
+    pub age: u64,
 }
 
 /// A stage's last run.
@@ -127,6 +140,7 @@ impl Inventory {
         found.look_at_content(store)?;
         found.failed = failed_states(store)?;
         found.logs = logs(store)?;
+        found.spares = spares(store)?;
         found.locks = paths_in(&store.layout().locks())?;
         Ok(found)
     }
@@ -183,9 +197,12 @@ impl HeldResult {
     fn of(output: &StageOutput, millis: u64) -> Self {
         match output {
             StageOutput::Snapshot(made) => {
-                Self { millis, layers: made.layers.clone(), tree: Some(made.tree), artifact: None }
+                Self { millis, layers: made.layers.clone(), tree: Some(made.tree), files: Vec::new() }
             }
-            StageOutput::Artifact(made) => Self { millis, artifact: Some(made.blob), ..Self::default() },
+            file => {
+                let files = file.blobs().iter().map(|needed| needed.blob).collect();
+                Self { millis, files, ..Self::default() }
+            }
         }
     }
 }
@@ -219,10 +236,18 @@ fn logs(store: &Store) -> Result<Vec<HeldPath>, StageError> {
     Ok(found)
 }
 
+fn spares(store: &Store) -> Result<Vec<HeldSpare>, StageError> {
+    let spare = |path: PathBuf| Ok(HeldSpare { bytes: Usage::of(&path)?.bytes, age: age(&path), path });
+    paths_in(&store.layout().spares())?.into_iter().map(spare).collect()
+}
+
 fn held(path: PathBuf, project: String, stage: String, layers: Vec<LayerId>) -> Result<HeldPath, StageError> {
-    let (bytes, now) = (Usage::of(&path)?.bytes, seconds(SystemTime::now()));
-    let age = now.saturating_sub(last_change(&path));
+    let (bytes, age) = (Usage::of(&path)?.bytes, age(&path));
     Ok(HeldPath { path, project, stage, bytes, age, layers })
+}
+
+fn age(path: &Path) -> u64 {
+    seconds(SystemTime::now()).saturating_sub(last_change(path))
 }
 
 /// What is in a directory, sorted; nothing if it is not there.

@@ -13,6 +13,8 @@ mod roots;
 mod tests;
 
 pub use apply::{Collected, apply};
-pub use inventory::{HeldLayer, HeldPackage, HeldPath, HeldResult, HeldUnpacked, Inventory, LastRunRow};
+pub use inventory::{
+    HeldLayer, HeldPackage, HeldPath, HeldResult, HeldSpare, HeldUnpacked, Inventory, LastRunRow,
+};
 pub use plan::{GcPlan, Packages, Policy, Removal, Shortfall, Thing, Why, plan};
 pub use roots::Root;

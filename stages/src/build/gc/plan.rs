@@ -12,6 +12,9 @@ use super::roots::Root;
 /// A failure that nobody looked into for so long is forgotten.
 const FORGET_FAILURES_AFTER: u64 = 7 * 24 * 60 * 60;
 
+/// A target that was not made for so long does not have to be made fast.
+const FORGET_SPARES_AFTER: u64 = FORGET_FAILURES_AFTER;
+
 /// Nothing tells which digests of input files are of no use any more. Beyond so many all go: those that are of use
 /// come back at the price of reading their files once.
 const MOST_MEMOS: usize = 100_000;
@@ -45,7 +48,7 @@ pub enum Thing {
     Layer(LayerId),
     /// A layer's tarball.
     Tarball(BlobId),
-    /// A finished file.
+    /// A finished file, or a part of some.
     Artifact(BlobId),
     /// A blob that nothing names.
     Blob(BlobId),
@@ -57,6 +60,8 @@ pub enum Thing {
     LastRun(LastRunRow),
     /// What a failed stage had made.
     Failed(PathBuf),
+    /// A file that would be written over.
+    Spare(PathBuf),
     /// The output of a stage.
     Log(PathBuf),
     /// The digests of input files.
@@ -129,6 +134,7 @@ pub fn plan(inventory: &Inventory, policy: &Policy) -> GcPlan {
     let mut draft = Draft::new(inventory, policy);
     draft.sort_out();
     if let Some(budget) = policy.budget {
+        draft.evict_spares(budget);
         draft.evict_unpacked(budget);
         draft.evict_failures(budget);
         draft.evict_results(budget);
@@ -190,7 +196,7 @@ impl<'a> Draft<'a> {
         for key in &self.kept {
             let result = &self.inventory.results[key];
             needed.layers.extend(&result.layers);
-            needed.blobs.extend(result.artifact);
+            needed.blobs.extend(&result.files);
         }
         self.failed.iter().for_each(|failed| needed.layers.extend(&failed.layers));
         let layers = needed.layers.iter().filter_map(|layer| self.inventory.layers.get(layer));
@@ -215,6 +221,9 @@ impl<'a> Draft<'a> {
             self.remove(Thing::Failed(failed.path.clone()), Why::Old, failed.bytes, 0);
         }
         self.failed = young;
+        for spare in inventory.spares.iter().filter(|spare| spare.age > FORGET_SPARES_AFTER) {
+            self.remove(Thing::Spare(spare.path.clone()), Why::Old, spare.bytes, 0);
+        }
         self.remove_content(Why::Unneeded);
         self.remove_stray_directories();
         self.sort_out_the_rest();
@@ -234,13 +243,12 @@ impl<'a> Draft<'a> {
             }
         }
         let tarballs: BTreeSet<_> = inventory.layers.values().map(|layer| layer.blob).collect();
-        let artifacts: BTreeSet<_> =
-            inventory.results.values().filter_map(|result| result.artifact).collect();
+        let files: BTreeSet<_> = inventory.results.values().flat_map(|result| &result.files).collect();
         for (blob, bytes) in inventory.blobs.iter().filter(|(blob, _)| !needed.blobs.contains(blob)) {
             let thing = match blob {
                 blob if gone.contains(blob) => continue,
                 blob if tarballs.contains(blob) => Thing::Tarball(*blob),
-                blob if artifacts.contains(blob) => Thing::Artifact(*blob),
+                blob if files.contains(blob) => Thing::Artifact(*blob),
                 blob => Thing::Blob(*blob),
             };
             self.remove(thing, why, *bytes, 0);
@@ -282,7 +290,18 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Directories first: they are made again from tarballs that stay. The one that was longest of no use goes first.
+    /// These first: all that they save is to write the next image as a whole.
+    fn evict_spares(&mut self, budget: u64) {
+        let young = self.inventory.spares.iter().filter(|spare| spare.age <= FORGET_SPARES_AFTER);
+        for spare in young {
+            if self.plan.after <= budget {
+                return;
+            }
+            self.remove(Thing::Spare(spare.path.clone()), Why::Cache, spare.bytes, 0);
+        }
+    }
+
+    /// Directories next: they are made again from tarballs that stay. The one that was longest of no use goes first.
     fn evict_unpacked(&mut self, budget: u64) {
         let inventory = self.inventory;
         let mut by_age: Vec<_> =

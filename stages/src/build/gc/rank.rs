@@ -100,11 +100,11 @@ impl Choice {
     }
 }
 
-/// How many results use each layer and each file.
+/// How many results use each layer and each blob of a file.
 #[derive(Default)]
 struct Uses {
     layers: BTreeMap<LayerId, usize>,
-    artifacts: BTreeMap<BlobId, usize>,
+    files: BTreeMap<BlobId, usize>,
 }
 
 impl Uses {
@@ -112,7 +112,7 @@ impl Uses {
         let mut uses = Self::default();
         for result in keys.iter().filter_map(|key| inventory.results.get(key)) {
             result.layers.iter().for_each(|layer| *uses.layers.entry(*layer).or_default() += 1);
-            result.artifact.iter().for_each(|blob| *uses.artifacts.entry(*blob).or_default() += 1);
+            result.files.iter().for_each(|blob| *uses.files.entry(*blob).or_default() += 1);
         }
         uses
     }
@@ -121,8 +121,8 @@ impl Uses {
     fn freed_by(&self, own: &Self, inventory: &Inventory) -> u64 {
         let layers = own.layers.iter().filter(|(layer, count)| self.layers.get(layer) == Some(count));
         let tarballs = layers.filter_map(|(layer, _)| Some(inventory.layers.get(layer)?.blob));
-        let artifacts = own.artifacts.iter().filter(|(blob, count)| self.artifacts.get(blob) == Some(count));
-        let blobs: BTreeSet<_> = tarballs.chain(artifacts.map(|(blob, _)| *blob)).collect();
+        let files = own.files.iter().filter(|(blob, count)| self.files.get(blob) == Some(count));
+        let blobs: BTreeSet<_> = tarballs.chain(files.map(|(blob, _)| *blob)).collect();
         blobs.iter().filter_map(|blob| inventory.blobs.get(blob)).sum()
     }
 }

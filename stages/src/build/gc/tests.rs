@@ -48,7 +48,7 @@ impl Lab {
         }
         let tree = Some(TreeId::from_bytes([number; 32]));
         self.inventory.trees.insert(TreeId::from_bytes([number; 32]), Vec::new());
-        self.result(number, below, HeldResult { millis, layers, tree, artifact: None })
+        self.result(number, below, HeldResult { millis, layers, tree, files: Vec::new() })
     }
 
     fn image(&mut self, number: u8, below: u8, millis: u64, bytes: u64) -> &mut Self {
@@ -56,8 +56,21 @@ impl Lab {
         self.result(
             number,
             Some(below),
-            HeldResult { millis, artifact: Some(blob(number)), ..HeldResult::default() },
+            HeldResult { millis, files: vec![blob(number)], ..HeldResult::default() },
         )
+    }
+
+    /// An image of which `pack` is a part.
+    fn composed(&mut self, number: u8, below: u8, pack: u8, bytes: u64) -> &mut Self {
+        self.image(number, below, 100, bytes);
+        let result = self.inventory.results.get_mut(&key(number)).expect("it was just put there");
+        result.files.push(blob(pack));
+        self
+    }
+
+    fn spare(&mut self, name: &str, bytes: u64, age: u64) {
+        self.inventory.spares.push(HeldSpare { path: name.into(), bytes, age });
+        self.inventory.total += bytes;
     }
 
     fn blob(&mut self, number: u8, bytes: u64) {
@@ -110,6 +123,36 @@ fn results(plan: &GcPlan) -> BTreeSet<ActionKey> {
 
 fn has(plan: &GcPlan, thing: &Thing) -> bool {
     plan.removals.iter().any(|removal| removal.thing == *thing)
+}
+
+#[test]
+fn a_part_of_several_images_stays_for_the_last_of_them() {
+    let mut lab = Lab::default();
+    lab.step(1, None, 1000, 10);
+    lab.blob(9, 5000);
+    lab.composed(2, 1, 9, 20).composed(3, 1, 9, 30);
+    lab.built("x.ova", &[1, 2]).built("x.ova", &[1, 3]);
+    let plan = lab.plan(1, None);
+    assert!(has(&plan, &Thing::Artifact(blob(2))) && !has(&plan, &Thing::Artifact(blob(9))));
+    let mut alone = Lab::default();
+    alone.step(1, None, 1000, 10);
+    alone.blob(9, 5000);
+    alone.composed(2, 1, 9, 20);
+    assert!(has(&alone.plan(1, None), &Thing::Artifact(blob(9))), "nobody needs it");
+}
+
+#[test]
+fn spare_files_go_before_anything_that_takes_work() {
+    let mut lab = Lab::default();
+    lab.step(1, None, 1000, 10).image(2, 1, 100, 50).built("x.ova", &[1, 2]);
+    lab.spare("old", 300, 8 * 24 * 60 * 60);
+    lab.spare("young", 400, 60);
+    let has = |plan: &GcPlan, name: &str| has(plan, &Thing::Spare(name.into()));
+    let plan = lab.plan(1, None);
+    assert!(has(&plan, "old") && !has(&plan, "young"));
+    let plan = lab.plan(1, Some(100));
+    assert!(has(&plan, "young"));
+    assert_eq!((results(&plan), plan.after), (BTreeSet::new(), 80));
 }
 
 #[test]
@@ -312,7 +355,7 @@ impl Lab {
             let tarball = self.inventory.layers[layer].blob;
             assert!(!has(plan, &Thing::Layer(*layer)) && !has(plan, &Thing::Tarball(tarball)), "{key:?}");
         }
-        assert!(result.artifact.is_none_or(|blob| !has(plan, &Thing::Artifact(blob))), "{key:?}");
+        assert!(!result.files.iter().any(|blob| has(plan, &Thing::Artifact(*blob))), "{key:?}");
         assert!(result.tree.is_none_or(|tree| !has(plan, &Thing::Tree(tree))), "{key:?}");
     }
 }

@@ -12,14 +12,15 @@ use ibuild_graph::Description;
 pub(super) use self::boot::BootLoaders;
 use self::describe::Wanted;
 pub use self::describe::packed_snapshots;
-use self::packing::{Packing, Reuse};
+use self::packing::{Packed, Packing};
 use self::spec::disk_spec;
 use super::StageError;
 use super::builder::Builder;
 use super::grains::GrainMemory;
-use super::output::Artifact;
+use super::output::{Artifact, Composed, StageOutput};
 use super::project::Target;
-use crate::disk::{DiskError, DiskSpec, PackRecord};
+use super::spare::Spare;
+use crate::disk::{DiskError, DiskSpec};
 use crate::recipe::Image;
 use crate::snapshot::Snapshot;
 
@@ -61,33 +62,55 @@ pub(super) fn describe(
     Ok(wanted.describe())
 }
 
-/// Makes the image and puts it into the content store.
+/// Makes the image. The content store gets what it is made of, or all of it if it is not made of grains.
+///
+/// Grains that turn out to be damaged go with their pack, and are compressed again.
 pub(super) fn run(
     builder: &Builder<'_>,
     target: &Target,
     images: &[&Image],
     inputs: &[&Snapshot],
-) -> Result<Artifact, StageError> {
+) -> Result<StageOutput, StageError> {
     let machines = Machine::all(builder, images, inputs);
+    loop {
+        match make(builder, target, &machines) {
+            Err(StageError::Disk(DiskError::DamagedPack { pack })) => {
+                builder.store().blobs().remove(&pack)?
+            }
+            made => return made,
+        }
+    }
+}
+
+fn make(builder: &Builder<'_>, target: &Target, machines: &[Machine<'_>]) -> Result<StageOutput, StageError> {
     let scratch = builder.store().run_dir()?;
-    let packing = Packing::new(builder, target, &machines, scratch.path());
-    let (out, packed) = match packing.pack(Reuse::DisksAndGrains) {
-        // The damage is known only after the copy. Grains are looked at one by one.
-        Err(StageError::Disk(DiskError::DamagedVmdk)) => packing.pack(Reuse::Grains)?,
-        packed => packed?,
+    let packing = Packing::new(builder, target, machines, scratch.path());
+    let spare = Spare::of(builder.store(), builder.project_name(), &target.to_string());
+    let Packed { path, file, composition } = packing.pack(&spare)?;
+    let file = Artifact {
+        blob: BlobId::from_bytes(file.blake3),
+        sha256: Sha256::from_bytes(file.sha256),
+        size: file.size,
     };
-    let blob = BlobId::from_bytes(packed.digests.blake3);
-    builder.store().blobs().adopt(&out, &blob)?;
+    let listed = composition.as_ref().map(|made| made.put(builder.store())).transpose()?.flatten();
+    let output = match composition.zip(listed) {
+        Some((made, composition)) => {
+            let memory = GrainMemory::new(builder.store());
+            memory.remember(builder.project_name(), &target.to_string(), composition.blob)?;
+            StageOutput::Composed(Composed { file, composition, packs: made.packs().to_vec() })
+        }
+        None => {
+            builder.store().blobs().adopt(&path, &file.blob)?;
+            StageOutput::Artifact(file)
+        }
+    };
     if target.format.needs_disk() {
-        packing.remember_boot_loaders(blob)?;
+        packing.remember_boot_loaders(output.blobs()[0].blob)?;
     }
-    if !packed.grains.is_empty() {
-        builder.observer().packed(&target.to_string(), packed.grains.len() as u64, packed.compressed);
-        let disks = vmdk_keys(builder, &machines).into_iter().zip(packed.disks.iter().copied()).collect();
-        let record = PackRecord { blob, grains: packed.grains, disks };
-        GrainMemory::new(builder.store()).remember(builder.project_name(), &target.to_string(), record)?;
+    if let StageOutput::Composed(made) = &output {
+        builder.finished().add(made.file.blob, path, spare, scratch);
     }
-    Ok(Artifact { blob, sha256: Sha256::from_bytes(packed.digests.sha256), size: packed.digests.size })
+    Ok(output)
 }
 
 /// The keys of what makes the machines' disks as VMDK.

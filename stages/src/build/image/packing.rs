@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
+use std::iter;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::BlobId;
+use ibuild_cache::{ActionKey, BlobId};
 
 use super::layers::StoredLayer;
 use super::spec::vm_spec;
@@ -14,24 +15,17 @@ use super::{Machine, vmdk_keys};
 use crate::build::StageError;
 use crate::build::boot_loaders::{BootLoader, BootMemory};
 use crate::build::builder::Builder;
-use crate::build::grains::{GrainMemory, LastFiles};
+use crate::build::composition::Composition;
+use crate::build::grains::{GrainMemory, Reusable};
 use crate::build::project::Target;
+use crate::build::spare::Spare;
 use crate::disk::{
-    DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource, MachineDisk, OciImage,
-    PackedArtifact, Source, VmSpec, disk_map, filesystem, pack,
+    Digests, DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource, MachineDisk,
+    OciImage, PackedArtifact, Packs, Source, VmSpec, disk_map, filesystem, pack,
 };
 use crate::snapshot::LayerStore;
 use crate::snapshot::files::{read_layers, read_tree};
 use crate::snapshot::flat::write_flat;
-
-/// What of earlier files may be taken over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reuse {
-    /// Whole disks where they are the same, single grains otherwise.
-    DisksAndGrains,
-    /// Grains only.
-    Grains,
-}
 
 /// One image on its way.
 pub struct Packing<'a, 'b> {
@@ -41,6 +35,16 @@ pub struct Packing<'a, 'b> {
     scratch: &'a Path,
     /// The boot loaders that were needed so far, by the names of their images.
     pub(super) boot_loaders: RefCell<BTreeMap<String, BootLoader>>,
+}
+
+/// An image that is packed.
+pub struct Packed {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size and digests.
+    pub file: Digests,
+    /// What it is made of, if that is grains. They are in the store.
+    pub composition: Option<Composition>,
 }
 
 /// A disk in the form in which it is packed.
@@ -67,15 +71,18 @@ impl<'a, 'b> Packing<'a, 'b> {
         Self { builder, target, machines, scratch, boot_loaders: RefCell::default() }
     }
 
-    /// Packs the image into a new file.
-    pub fn pack(&self, reuse: Reuse) -> Result<(PathBuf, PackedArtifact), StageError> {
+    /// Packs the image into a file of its own, for which `spare` is taken if it is of use.
+    pub fn pack(&self, spare: &Spare) -> Result<Packed, StageError> {
         let out = self.scratch.join("image");
         let packed = match self.target.format {
             Format::RootfsTarZst => self.pack_into(Source::Rootfs { tar: &self.flat_tar()? }, &out)?,
             Format::Oci => self.pack_layers(&out)?,
-            _ => self.pack_machines(reuse, &out)?,
+            _ => {
+                spare.take(&out)?;
+                return self.pack_machines(out);
+            }
         };
-        Ok((out, packed))
+        Ok(Packed { path: out, file: packed.digests, composition: None })
     }
 
     /// Remembers the boot loaders of the file that was made: those that were needed, and those that are on disks which were taken
@@ -92,16 +99,37 @@ impl<'a, 'b> Packing<'a, 'b> {
         Ok(())
     }
 
-    fn pack_machines(&self, reuse: Reuse, out: &Path) -> Result<PackedArtifact, StageError> {
+    fn pack_machines(&self, out: PathBuf) -> Result<Packed, StageError> {
         let targets = self.builder.project().with_disks_like(self.target, &self.images());
         let files = GrainMemory::new(self.builder.store()).find(self.builder.project_name(), &targets)?;
-        let ready = self.ready(&files, reuse)?;
-        let packs = files.into_packs();
+        let keys = vmdk_keys(self.builder, self.machines);
+        let wanted = if self.target.format.keeps_vmdks() { &keys[..] } else { &[] };
+        let Reusable { mut packs, vmdks } =
+            files.open(self.builder.store(), &self.scratch.join("grains"), wanted)?;
+        let ready = self.ready(vmdks)?;
         let machines: Vec<_> = ready.iter().map(Ready::as_disk).collect();
         let epoch = self.builder.epoch().max(0) as u64;
-        let source =
-            Source::Machines { name: self.target.image.as_str(), epoch, machines: &machines, packs: &packs };
-        self.pack_into(source, out)
+        let name = self.target.image.as_str();
+        let source = Source::Machines { name, epoch, machines: &machines, packs: &mut packs };
+        let packed = self.pack_into(source, &out)?;
+        let file = packed.digests;
+        Ok(Packed { path: out, file, composition: self.composition(packed, &packs, keys)? })
+    }
+
+    /// What a file is made of, with the new pack in the store.
+    fn composition(
+        &self,
+        packed: PackedArtifact,
+        packs: &Packs,
+        keys: Vec<ActionKey>,
+    ) -> Result<Option<Composition>, StageError> {
+        let Some(rope) = packed.rope else { return Ok(None) };
+        let grains = rope.grains().len() as u64;
+        self.builder.observer().packed(&self.target.to_string(), grains, packed.compressed);
+        if let Some(new) = packed.new_pack {
+            self.builder.store().blobs().adopt(&new.path, &new.id)?;
+        }
+        Ok(Some(Composition::of(rope, packs, keys.into_iter().zip(packed.disks).collect())))
     }
 
     fn pack_layers(&self, out: &Path) -> Result<PackedArtifact, StageError> {
@@ -124,12 +152,10 @@ impl<'a, 'b> Packing<'a, 'b> {
     }
 
     /// The machines with their disks. Where an earlier file has the whole disk, nothing of it has to be known.
-    fn ready(&self, files: &LastFiles, reuse: Reuse) -> Result<Vec<Ready>, StageError> {
-        let takes_vmdks = self.target.format.keeps_vmdks() && reuse == Reuse::DisksAndGrains;
-        let keys = vmdk_keys(self.builder, self.machines);
-        let ready = self.machines.iter().zip(&keys).map(|(machine, key)| {
+    fn ready(&self, found: Vec<Option<FoundVmdk>>) -> Result<Vec<Ready>, StageError> {
+        let found = found.into_iter().chain(iter::repeat(None));
+        let ready = self.machines.iter().zip(found).map(|(machine, found)| {
             let disk = machine.disk(self.builder.epoch());
-            let found = if takes_vmdks { files.vmdk(key) } else { None };
             let content = match found {
                 Some(vmdk) => Content::Vmdk(vmdk),
                 None => Content::Map(self.disk_map(machine, &disk)?),
@@ -149,9 +175,11 @@ impl<'a, 'b> Packing<'a, 'b> {
 
     /// What will be on the disk. Of the files of the root file system nothing is read yet.
     fn disk_map(&self, machine: &Machine<'_>, disk: &DiskSpec) -> Result<DiskMap, StageError> {
-        let layers = read_layers(&LayerStore::new(self.builder.store()), machine.snapshot)?;
+        let (store, trees) = (LayerStore::new(self.builder.store()), self.builder.trees());
+        let (layers, tree) =
+            rayon::join(|| read_layers(&store, machine.snapshot), || read_tree(&trees, machine.snapshot));
+        let (layers, tree) = (layers?, tree?);
         let boot = self.boot_loader(machine, disk, &layers)?;
-        let tree = read_tree(&self.builder.trees(), machine.snapshot)?;
         let root = filesystem(&layers, &tree, &FilesystemOptions::of(disk))?;
         Ok(disk_map(disk, &boot, root)?)
     }

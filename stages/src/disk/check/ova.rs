@@ -90,6 +90,7 @@ fn check_manifest(manifest: &Member, others: &[Member]) -> Result<(), Broken> {
 mod tests {
     use super::super::breaks;
     use super::*;
+    use crate::disk::lab::Bench;
     use crate::disk::map::DiskMap;
     use crate::disk::ova::{DiskContent, MachineDisk, write_ova};
     use crate::disk::spec::{DiskSpec, MIB, Nic, VmSpec};
@@ -113,7 +114,7 @@ mod tests {
         let machines: Vec<_> = disks.iter().map(machine).collect();
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let out = dir.path().join("pair.ova");
-        write_ova("pair", EPOCH, &machines, &[], &out, &|_, _| {}).unwrap();
+        write_ova("pair", EPOCH, &machines, &mut Bench::new().packs(&[]), &out, &|_, _| {}).unwrap();
         std::fs::read(out).unwrap()
     }
 

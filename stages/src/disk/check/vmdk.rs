@@ -149,19 +149,14 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::super::breaks;
     use super::*;
-    use crate::disk::grains::{Grains, NewGrains};
-    use crate::disk::map::DiskMap;
+    use crate::disk::lab::Bench;
     use crate::disk::spec::{DiskSpec, MIB};
-    use crate::disk::vmdk::write_vmdk;
 
     /// Two grains in the first table, one in the second.
-    fn vmdk() -> (Vec<u8>, DiskMap) {
-        let map = DiskMap::of_bytes(64 * MIB, [(0, b"one".as_slice()), (MIB, b"two"), (40 * MIB, b"three")]);
-        let mut new = NewGrains::none(std::path::Path::new("/var/tmp")).unwrap();
-        let grains = Grains::collect(&map, &[], &mut new, &|_, _| {}).unwrap();
-        let mut bytes = Vec::new();
-        write_vmdk(&DiskSpec::new("veil", 64 * MIB, 0), &grains, &mut bytes).unwrap();
-        (bytes, map)
+    fn vmdk() -> (Vec<u8>, Vec<u8>) {
+        let bench = Bench::new();
+        let map = bench.files(64 * MIB, &[(0, b"one"), (MIB, b"two"), (40 * MIB, b"three")]);
+        (bench.vmdk(&DiskSpec::new("veil", 64 * MIB, 0), &map), map.bytes())
     }
 
     /// Where the sectors are: each grain takes one, so that every place is known.
@@ -177,7 +172,7 @@ mod tests {
     fn what_is_written_is_right() {
         let (bytes, map) = vmdk();
         assert_eq!(bytes.len(), END + 512);
-        assert!(check_vmdk(&bytes).unwrap() == map.bytes());
+        assert!(check_vmdk(&bytes).unwrap() == map);
     }
 
     #[test]

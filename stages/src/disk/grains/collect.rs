@@ -1,19 +1,15 @@
-//! Finds or makes the compressed form of every grain of a disk.
+//! Finds or makes the compressed form of every grain of disks.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use libdeflater::Decompressor;
 use rayon::prelude::*;
 
 use super::GRAIN;
-use super::pack::{self, Kept, Pack};
-use super::plan::{Grain, GrainKey, plan};
+use super::pack::{PackedGrain, Packs};
+use super::plan::{Grain, plan};
 use super::squeeze::Squeezer;
+use super::stretch::stretched;
 use crate::disk::Progress;
 use crate::disk::contents::Contents;
 use crate::disk::error::DiskError;
@@ -21,186 +17,128 @@ use crate::disk::map::DiskMap;
 
 /// How many grains are read, compressed and held in memory at once: 32 MiB of disk.
 const AT_ONCE: usize = 512;
+/// A file may be made of grains from so many packs; beyond that the smallest are put together.
+const MOST_PACKS: usize = 16;
 
-/// A grain whose compressed form is known. Its length is zero if all its bytes are.
-#[derive(Debug, Clone)]
-pub struct Collected {
-    grain: Grain,
-    place: Place,
-    kept: Kept,
-}
-
-impl Collected {
-    /// Which of the disk's grains it is.
-    pub fn number(&self) -> u64 {
-        self.grain.number
-    }
-
-    /// Its name.
-    pub fn key(&self) -> GrainKey {
-        self.grain.key
-    }
-
-    /// The number of its compressed bytes; zero for a grain of zeros.
-    pub fn length(&self) -> u32 {
-        self.kept.length
-    }
-
-    /// The digest of its compressed bytes.
-    pub fn digest(&self) -> [u8; 32] {
-        self.kept.digest
-    }
-}
-
+/// A grain of a disk whose compressed form is known.
 #[derive(Debug, Clone, Copy)]
-enum Place {
-    /// Among those that were compressed now.
-    New,
-    /// In the pack with this number.
-    Old(usize),
+pub struct DiskGrain {
+    /// Which of the disk's grains it is.
+    pub number: u64,
+    /// Where it is.
+    pub packed: PackedGrain,
 }
 
-/// Grains that were compressed because no pack had them, in a nameless file. Disks of one OVA share one: what two of them
-/// have is compressed once.
+/// The grains of a disk.
 #[derive(Debug)]
-pub struct NewGrains {
-    file: Arc<File>,
-    dir: PathBuf,
-    end: u64,
-    known: HashMap<GrainKey, Kept>,
-}
-
-impl NewGrains {
-    /// None so far; they will be in a file in `dir`.
-    pub fn none(dir: &Path) -> Result<Self, DiskError> {
-        let file = tempfile::tempfile_in(dir).map_err(DiskError::io("make a scratch file in", dir))?;
-        Ok(Self { file: Arc::new(file), dir: dir.to_owned(), end: 0, known: HashMap::new() })
-    }
-
-    fn keep(&mut self, key: GrainKey, bytes: &[u8], digest: [u8; 32]) -> Result<Kept, DiskError> {
-        let write = DiskError::io("write a scratch file in", &self.dir);
-        self.file.write_all_at(bytes, self.end).map_err(write)?;
-        let kept = Kept { offset: self.end, length: bytes.len() as u32, digest };
-        self.end += bytes.len() as u64;
-        self.known.insert(key, kept);
-        Ok(kept)
-    }
-}
-
-/// All grains of a disk.
-pub struct Grains<'m> {
-    map: &'m DiskMap,
-    contents: Contents<'m>,
-    packs: &'m [Pack],
-    new: Arc<File>,
-    /// The grains that are not empty, in order.
-    pub list: Vec<Collected>,
-    /// How many of them had to be compressed. Those of zeros are not.
+pub struct DiskGrains {
+    /// Those that are not zero, in order.
+    pub list: Vec<DiskGrain>,
+    /// How many of them had to be compressed.
     pub compressed: u64,
 }
 
-impl<'m> Grains<'m> {
-    /// Collects the grains of the disk: those that no pack has are read, compressed and added to the new ones.
-    pub fn collect(
-        map: &'m DiskMap,
-        packs: &'m [Pack],
-        new: &mut NewGrains,
-        progress: Progress<'_>,
-    ) -> Result<Self, DiskError> {
-        let contents = Contents::of(map);
-        let mut made = Self { map, contents, packs, new: new.file.clone(), list: Vec::new(), compressed: 0 };
-        let (done, wanted) = (AtomicU64::new(0), plan(map));
-        let total = wanted.len() as u64 * GRAIN;
+/// Collects the grains of disks: those that no pack has are read, compressed and put into the new one. What two of them have
+/// is compressed once.
+pub fn collect(
+    maps: &[&DiskMap],
+    packs: &mut Packs,
+    progress: Progress<'_>,
+) -> Result<Vec<DiskGrains>, DiskError> {
+    let wanted: Vec<Vec<Grain>> = maps.iter().map(|map| plan(map)).collect();
+    let total = wanted.iter().map(|grains| grains.len() as u64 * GRAIN).sum();
+    let dissolved = dissolved(wanted.iter().flatten(), packs);
+    let done = AtomicU64::new(0);
+    let advance = || progress(done.fetch_add(GRAIN, Ordering::Relaxed) + GRAIN, total);
+    let of_one = |(map, grains): (&&DiskMap, &Vec<Grain>)| {
+        let source = Source { map, contents: Contents::of(map), dissolved: &dissolved, advance: &advance };
+        source.collect(grains, packs)
+    };
+    maps.iter().zip(&wanted).map(of_one).collect()
+}
+
+/// The packs that are not worth being kept for what these grains use of them. It is copied out of them: a file that was edited
+/// often would otherwise be made of many packs, each with much that nobody needs.
+fn dissolved<'g>(grains: impl Iterator<Item = &'g Grain>, packs: &Packs) -> BTreeSet<u32> {
+    let mut used: BTreeMap<u32, u64> = BTreeMap::new();
+    for grain in grains.filter_map(|grain| packs.find(&grain.key)).filter(|grain| grain.length > 0) {
+        *used.entry(grain.pack).or_default() += u64::from(grain.length);
+    }
+    let is_mostly_waste = |(pack, used): (&u32, &u64)| (used * 2 < packs.pack(*pack).1).then_some(*pack);
+    let mut dissolved: BTreeSet<u32> = used.iter().filter_map(is_mostly_waste).collect();
+    let mut rest: Vec<(u64, u32)> = used.into_iter().map(|(pack, used)| (used, pack)).collect();
+    rest.retain(|(_, pack)| !dissolved.contains(pack));
+    if rest.len() > MOST_PACKS {
+        rest.sort_unstable();
+        dissolved.extend(rest[..rest.len() - MOST_PACKS / 2].iter().map(|(_, pack)| pack));
+    }
+    dissolved
+}
+
+/// What the grains of one disk are made of.
+struct Source<'s> {
+    map: &'s DiskMap,
+    contents: Contents<'s>,
+    dissolved: &'s BTreeSet<u32>,
+    advance: &'s (dyn Fn() + Sync),
+}
+
+enum Found {
+    Packed(PackedGrain),
+    /// Its compressed bytes are to be put into the new pack.
+    Loose {
+        bytes: Vec<u8>,
+        digest: [u8; 32],
+        origin: Origin,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Compressed,
+    Copied,
+}
+
+impl Source<'_> {
+    fn collect(&self, wanted: &[Grain], packs: &mut Packs) -> Result<DiskGrains, DiskError> {
+        let mut made = DiskGrains { list: Vec::new(), compressed: 0 };
         for some in wanted.chunks(AT_ONCE) {
-            let found = made.find_or_compress(some, new, &|| {
-                progress(done.fetch_add(GRAIN, Ordering::Relaxed) + GRAIN, total);
-            })?;
+            let found = self.find_or_compress(some, packs)?;
             for (grain, found) in some.iter().zip(found) {
-                let (place, kept) = match found {
-                    Found::Kept(place, kept) => (place, kept),
-                    Found::Made { bytes, digest, read } => {
-                        made.compressed += u64::from(read && !bytes.is_empty());
-                        (Place::New, new.keep(grain.key, &bytes, digest)?)
+                let packed = match found {
+                    Found::Packed(packed) => packed,
+                    Found::Loose { bytes, digest, origin } => {
+                        made.compressed += u64::from(origin == Origin::Compressed && !bytes.is_empty());
+                        packs.append(grain.key, &bytes, digest)?
                     }
                 };
-                made.list.push(Collected { grain: grain.clone(), place, kept });
+                if packed.length > 0 {
+                    made.list.push(DiskGrain { number: grain.number, packed });
+                }
             }
         }
         Ok(made)
     }
 
-    fn find_or_compress(
-        &self,
-        grains: &[Grain],
-        new: &NewGrains,
-        done: &(dyn Fn() + Sync),
-    ) -> Result<Vec<Found>, DiskError> {
+    fn find_or_compress(&self, grains: &[Grain], packs: &Packs) -> Result<Vec<Found>, DiskError> {
         let one = |reader: &mut Reader, grain: &Grain| {
-            let found = match self.find(&grain.key, new) {
-                Some((place, kept)) => Found::Kept(place, kept),
-                None => self.make(reader, grain)?,
+            let found = match packs.find(&grain.key) {
+                Some(packed) if packed.length > 0 && self.dissolved.contains(&packed.pack) => {
+                    loose(packs.read(&packed)?, Origin::Copied)
+                }
+                Some(packed) => Found::Packed(packed),
+                None => loose(reader.squeeze(grain, self.map, &self.contents)?, Origin::Compressed),
             };
-            done();
+            (self.advance)();
             Ok(found)
         };
         grains.par_iter().map_init(Reader::new, one).collect()
     }
-
-    /// What cannot be compressed may be in a pack as it is. That is no work, and spares reading the files that it comes from.
-    fn make(&self, reader: &mut Reader, grain: &Grain) -> Result<Found, DiskError> {
-        let key = grain.key.plain();
-        let plain = self.packs.iter().find_map(|pack| pack.read(&pack.find(&key)?));
-        let bytes = match &plain {
-            Some(content) => reader.squeezer.squeeze(content),
-            None => reader.squeeze(grain, self.map, &self.contents)?,
-        };
-        let digest = *blake3::hash(&bytes).as_bytes();
-        Ok(Found::Made { bytes, digest, read: plain.is_none() })
-    }
-
-    fn find(&self, key: &GrainKey, new: &NewGrains) -> Option<(Place, Kept)> {
-        if let Some(kept) = new.known.get(key) {
-            return Some((Place::New, *kept));
-        }
-        self.packs.iter().enumerate().find_map(|(n, pack)| Some((Place::Old(n), pack.find(key)?)))
-    }
-
-    /// The compressed bytes of a grain. One that its pack has lost is made again.
-    pub fn read(&self, collected: &Collected) -> Result<Vec<u8>, DiskError> {
-        let found = match collected.place {
-            Place::New => pack::read(&self.new, &collected.kept),
-            Place::Old(pack) => self.packs[pack].read(&collected.kept),
-        };
-        if let Some(bytes) = found {
-            return Ok(bytes);
-        }
-        let bytes = Reader::new().squeeze(&collected.grain, self.map, &self.contents)?;
-        if *blake3::hash(&bytes).as_bytes() == collected.kept.digest {
-            return Ok(bytes);
-        }
-        Err(DiskError::LostGrain { number: collected.number() })
-    }
 }
 
-impl Grains<'_> {
-    /// The bytes of a grain as they are on the disk. They are taken out of its compressed form: what that was made of is not
-    /// read again.
-    pub fn content(&self, collected: &Collected) -> Result<Vec<u8>, DiskError> {
-        let (zlib, mut bytes) = (self.read(collected)?, vec![0; GRAIN as usize]);
-        let length = Decompressor::new().zlib_decompress(&zlib, &mut bytes);
-        assert_eq!(length.ok(), Some(bytes.len()), "what has its digest is a whole grain");
-        Ok(bytes)
-    }
-}
-
-enum Found {
-    Kept(Place, Kept),
-    /// Compressed now, of what was read from files or of what a pack has.
-    Made {
-        bytes: Vec<u8>,
-        digest: [u8; 32],
-        read: bool,
-    },
+fn loose(bytes: Vec<u8>, origin: Origin) -> Found {
+    let digest = *blake3::hash(&bytes).as_bytes();
+    Found::Loose { bytes, digest, origin }
 }
 
 /// Reads grains and compresses them.
@@ -214,7 +152,7 @@ impl Reader {
         Self { squeezer: Squeezer::new(), buffer: vec![0; GRAIN as usize] }
     }
 
-    /// A zlib stream; nothing for a grain of zeros.
+    /// A zlib stream; nothing for a grain of zeros. What was made up changes with every edit, so its length comes in steps.
     fn squeeze(
         &mut self,
         grain: &Grain,
@@ -225,6 +163,7 @@ impl Reader {
         if self.buffer.iter().all(|&byte| byte == 0) {
             return Ok(Vec::new());
         }
-        Ok(self.squeezer.squeeze(&self.buffer))
+        let zlib = self.squeezer.squeeze(&self.buffer);
+        Ok(if grain.is_made_up(map) { stretched(zlib) } else { zlib })
     }
 }

@@ -1,69 +1,188 @@
-//! An earlier file in which compressed grains can be found again.
+//! Files of compressed grains, one behind the other, in which they can be found again.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use ibuild_cache::{ActionKey, BlobId, Record};
+use ibuild_cache::{BlobId, EagerFile};
+use libdeflater::Decompressor;
 use serde::{Deserialize, Serialize};
 
+use super::GRAIN;
 use super::plan::GrainKey;
-use crate::disk::vmdk::KeptVmdk;
+use crate::disk::error::DiskError;
 
-/// Where a compressed grain is in a file, and what it has to be.
+/// A compressed grain in one of several packs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
-    /// The first of its bytes.
+pub struct PackedGrain {
+    /// Its name.
+    pub key: GrainKey,
+    /// The place of its pack among the packs.
+    pub pack: u32,
+    /// The first of its bytes in the pack.
     pub offset: u64,
     /// Their number.
     pub length: u32,
-    /// Their digest.
+    /// Their digest, which is looked at whenever they are read.
     pub digest: [u8; 32],
 }
 
-/// The grains of a finished file, as the index keeps them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PackRecord {
-    /// The file.
-    pub blob: BlobId,
-    /// Its grains.
-    pub grains: Vec<(GrainKey, Kept)>,
-    /// The VMDKs in it, by the keys of what makes them.
-    pub disks: Vec<(ActionKey, KeptVmdk)>,
-}
-
-impl Record for PackRecord {
-    const SCHEMA: u16 = 2;
-}
-
-/// An open file with grains.
+/// Packs, and what is known to be in them. Grains that are in none are added to a new one.
 #[derive(Debug)]
-pub struct Pack {
-    file: Arc<File>,
-    grains: HashMap<GrainKey, Kept>,
+pub struct Packs {
+    files: Vec<Pack>,
+    grains: HashMap<GrainKey, PackedGrain>,
+    new: NewPack,
 }
 
-impl Pack {
-    /// The grains of this file.
-    pub fn new(file: Arc<File>, grains: impl IntoIterator<Item = (GrainKey, Kept)>) -> Self {
-        Self { file, grains: grains.into_iter().collect() }
+#[derive(Debug)]
+struct Pack {
+    id: BlobId,
+    file: File,
+    size: u64,
+}
+
+/// The pack of the grains that no other has, and its place among the packs once there is one.
+#[derive(Debug)]
+struct NewPack {
+    path: PathBuf,
+    file: Option<(u32, File)>,
+    out: Option<EagerFile>,
+    hasher: blake3::Hasher,
+    size: u64,
+}
+
+/// A pack that has just been written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedPack {
+    /// The file.
+    pub path: PathBuf,
+    /// The digest of its bytes.
+    pub id: BlobId,
+    /// Their number.
+    pub size: u64,
+}
+
+impl Packs {
+    /// No packs yet. New grains will be in the file `new`, which is made when there are any.
+    pub fn none(new: &Path) -> Self {
+        let new =
+            NewPack { path: new.to_owned(), file: None, out: None, hasher: blake3::Hasher::new(), size: 0 };
+        Self { files: Vec::new(), grains: HashMap::new(), new }
     }
 
-    /// Where a grain is, if it is here.
-    pub fn find(&self, key: &GrainKey) -> Option<Kept> {
+    /// Adds a pack, and tells its place. One that is here already has that place.
+    pub fn add(&mut self, id: BlobId, file: File, size: u64) -> u32 {
+        if let Some(place) = self.files.iter().position(|pack| pack.id == id) {
+            return place as u32;
+        }
+        self.files.push(Pack { id, file, size });
+        self.files.len() as u32 - 1
+    }
+
+    /// Notes that a grain is in one of the packs. The first place of each is the one that counts.
+    pub fn know(&mut self, grain: PackedGrain) {
+        self.grains.entry(grain.key).or_insert(grain);
+    }
+
+    /// Where a grain is, if it is known.
+    pub fn find(&self, key: &GrainKey) -> Option<PackedGrain> {
         self.grains.get(key).copied()
     }
 
-    /// The compressed grain; `None` if what is there now is something else.
-    pub fn read(&self, kept: &Kept) -> Option<Vec<u8>> {
-        read(&self.file, kept)
+    /// The pack in this place and its bytes.
+    pub fn pack(&self, place: u32) -> (BlobId, u64) {
+        let pack = &self.files[place as usize];
+        (pack.id, pack.size)
+    }
+
+    /// The compressed bytes of a grain, if they still are what they were.
+    pub fn read(&self, grain: &PackedGrain) -> Result<Vec<u8>, DiskError> {
+        let mut bytes = vec![0; grain.length as usize];
+        self.read_into(grain, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same, into `out`, which is as long.
+    pub fn read_into(&self, grain: &PackedGrain, out: &mut [u8]) -> Result<(), DiskError> {
+        let (file, id) = match &self.new.file {
+            Some((place, file)) if *place == grain.pack => (file, None),
+            _ => {
+                let pack = &self.files[grain.pack as usize];
+                (&pack.file, Some(pack.id))
+            }
+        };
+        let read = file.read_exact_at(out, grain.offset);
+        if read.is_ok() && *blake3::hash(out).as_bytes() == grain.digest {
+            return Ok(());
+        }
+        Err(id.map_or_else(|| lost(&self.new.path), |pack| DiskError::DamagedPack { pack }))
+    }
+
+    /// The bytes of a grain as they are on the disk.
+    pub fn content(&self, grain: &PackedGrain) -> Result<Vec<u8>, DiskError> {
+        let (zlib, mut bytes) = (self.read(grain)?, vec![0; GRAIN as usize]);
+        let length = Decompressor::new().zlib_decompress(&zlib, &mut bytes);
+        assert_eq!(length.ok(), Some(bytes.len()), "what has its digest is a whole grain");
+        Ok(bytes)
+    }
+
+    /// Puts a grain into the new pack. One of zeros has no bytes, and is known without being anywhere.
+    pub fn append(
+        &mut self,
+        key: GrainKey,
+        bytes: &[u8],
+        digest: [u8; 32],
+    ) -> Result<PackedGrain, DiskError> {
+        let pack = if bytes.is_empty() { 0 } else { self.new_place()? };
+        let grain = PackedGrain { key, pack, offset: self.new.size, length: bytes.len() as u32, digest };
+        self.new.write(bytes)?;
+        self.grains.insert(key, grain);
+        Ok(grain)
+    }
+
+    /// No pack is added after the new one has begun: it would have its place.
+    fn new_place(&mut self) -> Result<u32, DiskError> {
+        if let Some((place, _)) = self.new.file {
+            return Ok(place);
+        }
+        let place = self.files.len() as u32;
+        self.new.begin(place)?;
+        Ok(place)
+    }
+
+    /// The new pack, if any grain was added. It can still be read from.
+    pub fn finish_new(&mut self) -> Option<FinishedPack> {
+        let (place, file) = self.new.file.take()?;
+        let (id, size) = (BlobId::from_bytes(*self.new.hasher.finalize().as_bytes()), self.new.size);
+        assert_eq!(place as usize, self.files.len(), "the new pack is the last");
+        self.files.push(Pack { id, file, size });
+        Some(FinishedPack { path: self.new.path.clone(), id, size })
     }
 }
 
-/// Reads a grain from a file, and makes sure that it is the one.
-pub fn read(file: &File, kept: &Kept) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; kept.length as usize];
-    file.read_exact_at(&mut bytes, kept.offset).ok()?;
-    (*blake3::hash(&bytes).as_bytes() == kept.digest).then_some(bytes)
+impl NewPack {
+    fn begin(&mut self, place: u32) -> Result<(), DiskError> {
+        let create = DiskError::io("create", &self.path);
+        let file = File::options().read(true).write(true).create_new(true).open(&self.path);
+        let (file, out) = file.and_then(|file| Ok((file.try_clone()?, file))).map_err(create)?;
+        self.out = Some(EagerFile::new(out));
+        self.file = Some((place, file));
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        use std::io::Write;
+        let Some(out) = &mut self.out else { return Ok(()) };
+        out.write_all(bytes).map_err(DiskError::io("write", &self.path))?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+fn lost(path: &Path) -> DiskError {
+    let changed = std::io::Error::other("it is not what was written a moment ago");
+    DiskError::io("read", path)(changed)
 }

@@ -17,15 +17,6 @@ const DOMAIN: &str = "ibuild grain v1";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GrainKey([u8; 32]);
 
-impl GrainKey {
-    /// Names the same grain as it is on the disk, for files that keep it so because it cannot be compressed.
-    pub fn plain(&self) -> Self {
-        let mut out = Encoder::new("ibuild plain grain v1");
-        out.digest(&self.0);
-        Self(out.hash())
-    }
-}
-
 /// A grain that is not empty.
 #[derive(Debug, Clone)]
 pub struct Grain {
@@ -61,6 +52,11 @@ fn key(map: &DiskMap, parts: &[Part]) -> GrainKey {
 }
 
 impl Grain {
+    /// Whether some of it was made up: it belongs to the file system, or the boot loader, and not to a file.
+    pub fn is_made_up(&self, map: &DiskMap) -> bool {
+        self.parts.iter().any(|part| matches!(map.pieces[part.piece].origin, Origin::Bytes(_)))
+    }
+
     /// Puts the grain's bytes into `out`, which is as long as a grain.
     pub fn read(&self, map: &DiskMap, contents: &Contents<'_>, out: &mut [u8]) -> Result<(), DiskError> {
         read_parts(&self.parts, map, contents, out)

@@ -1,16 +1,16 @@
-//! Grains are named by what they hold, copied where they are known, and never believed.
+//! Grains are named by what they hold, taken from packs that have them, and never believed.
 
-use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ibuild_cache::BlobId;
 
 use super::*;
+use crate::disk::error::DiskError;
+use crate::disk::lab::{Bench, OldPack, bytes_of};
 use crate::disk::map::{ContentFile, DiskMap, Origin, Piece};
 use crate::disk::spec::{DiskSpec, MIB};
-use crate::disk::vmdk::write_vmdk;
+use crate::disk::vmdk::vmdk;
 
 const SIZE: u64 = 100 * MIB;
 
@@ -30,59 +30,105 @@ fn disk(dir: &Path, text: &str) -> DiskMap {
 
 struct Vmdk {
     bytes: Vec<u8>,
-    grains: Vec<(GrainKey, Kept)>,
     compressed: u64,
+    new: Option<FinishedPack>,
 }
 
-fn vmdk(map: &DiskMap, packs: &[Pack]) -> Vmdk {
-    let mut new = NewGrains::none(Path::new("/var/tmp")).unwrap();
-    let grains = Grains::collect(map, packs, &mut new, &|_, _| {}).unwrap();
-    let mut bytes = Vec::new();
-    let written = write_vmdk(&DiskSpec::new("lab", SIZE, 0), &grains, &mut bytes).unwrap();
-    Vmdk { bytes, grains: written.grains, compressed: grains.compressed }
+fn spec() -> DiskSpec {
+    DiskSpec::new("lab", SIZE, 0)
 }
 
-fn as_pack(vmdk: &Vmdk, damage: impl FnOnce(&File)) -> [Pack; 1] {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&vmdk.bytes).unwrap();
-    damage(&file);
-    [Pack::new(file.into(), vmdk.grains.clone())]
+fn vmdk_with(bench: &Bench, map: &DiskMap, old: &[OldPack]) -> Vmdk {
+    let mut packs = bench.packs(old);
+    let grains = bench.collect(map, &mut packs);
+    let new = packs.finish_new();
+    let bytes = bytes_of(&vmdk(&spec(), &grains).unwrap(), &packs);
+    Vmdk { bytes, compressed: grains.compressed, new }
 }
 
 #[test]
 fn only_what_changed_is_compressed_and_the_bytes_are_the_same() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = vmdk(&disk(dir.path(), "one"), &[]);
-    assert_eq!(first.compressed, 1 + 5);
-    let changed = disk(dir.path(), "two");
-    let warm = vmdk(&changed, &as_pack(&first, |_| {}));
+    let bench = Bench::new();
+    let map = disk(bench.dir.path(), "one");
+    let old = bench.pack(&map);
+    assert_eq!(old.grains.len(), 1 + 5);
+    let changed = disk(bench.dir.path(), "two");
+    let warm = vmdk_with(&bench, &changed, &[old]);
     assert_eq!(warm.compressed, 1);
-    assert!(warm.bytes == vmdk(&changed, &[]).bytes);
-    assert!(warm.bytes != first.bytes);
+    assert!(warm.bytes == bench.vmdk(&spec(), &changed) && warm.bytes != bench.vmdk(&spec(), &map));
 }
 
 #[test]
 fn what_is_known_is_not_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let map = disk(dir.path(), "one");
-    let first = vmdk(&map, &[]);
-    std::fs::remove_file(dir.path().join("file")).unwrap();
-    let again = vmdk(&map, &as_pack(&first, |_| {}));
-    assert_eq!(again.compressed, 0);
-    assert!(again.bytes == first.bytes);
+    let bench = Bench::new();
+    let map = disk(bench.dir.path(), "one");
+    let (old, first) = (bench.pack(&map), bench.vmdk(&spec(), &map));
+    std::fs::remove_file(bench.dir.path().join("file")).unwrap();
+    let again = vmdk_with(&bench, &map, &[old]);
+    assert_eq!((again.compressed, again.new), (0, None));
+    assert!(again.bytes == first);
 }
 
 #[test]
-fn a_damaged_grain_is_made_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let map = disk(dir.path(), "one");
-    let first = vmdk(&map, &[]);
-    for (_, kept) in first.grains.clone() {
-        let damaged = as_pack(&first, |file| file.write_all_at(b"?!", kept.offset + 9).unwrap());
-        assert!(vmdk(&map, &damaged).bytes == first.bytes);
+fn a_damaged_grain_names_its_pack() {
+    let bench = Bench::new();
+    let map = disk(bench.dir.path(), "one");
+    let old = bench.pack(&map);
+    let (whole, file) =
+        (std::fs::read(&old.path).unwrap(), std::fs::File::options().write(true).open(&old.path));
+    let (file, mut packs) = (file.unwrap(), bench.packs(std::slice::from_ref(&old)));
+    let grains = bench.collect(&map, &mut packs).list;
+    for grain in &grains {
+        file.write_all_at(b"?!", grain.packed.offset + 9).unwrap();
+        let error = packs.read(&grain.packed).unwrap_err();
+        assert!(matches!(error, DiskError::DamagedPack { pack } if pack == old.id), "{error}");
+        file.write_all_at(&whole, 0).unwrap();
+        packs.read(&grain.packed).unwrap();
     }
-    let cut = as_pack(&first, |file| file.set_len(70_000).unwrap());
-    assert!(vmdk(&map, &cut).bytes == first.bytes);
+    file.set_len(1000).unwrap();
+    assert!(packs.read(&grains[5].packed).is_err());
+}
+
+/// A pack with one grain of use among ten, whose content is copied out of it; and one that is all of use.
+#[test]
+fn a_pack_that_is_mostly_waste_is_dissolved() {
+    let bench = Bench::new();
+    let many = |from: u8, count: u64| {
+        let noise = |n: u64| [from.wrapping_add(n as u8).wrapping_mul(37); 60_000];
+        let bytes: Vec<_> = (0..count).map(|n| (n * MIB, noise(n))).collect();
+        DiskMap::of_bytes(SIZE, bytes.iter().map(|(at, bytes)| (*at, &bytes[..])))
+    };
+    let (first, second) = (bench.pack(&many(1, 10)), bench.pack(&many(101, 2)));
+    let wanted: Vec<_> = [&many(1, 1), &many(101, 2)]
+        .into_iter()
+        .zip([0, 50 * MIB])
+        .flat_map(|(map, by)| {
+            map.pieces.iter().map(move |piece| Piece { at: piece.at + by, ..piece.clone() })
+        })
+        .collect();
+    let map = DiskMap::new(SIZE, wanted, Vec::new());
+    let mut packs = bench.packs(&[first, second.clone()]);
+    let grains = bench.collect(&map, &mut packs);
+    assert_eq!(grains.compressed, 0);
+    let new = packs.finish_new().unwrap();
+    let used: Vec<BlobId> = grains.list.iter().map(|grain| packs.pack(grain.packed.pack).0).collect();
+    assert_eq!(used, [new.id, second.id, second.id]);
+    assert!(bytes_of(&vmdk(&spec(), &grains).unwrap(), &packs) == bench.vmdk(&spec(), &map));
+}
+
+#[test]
+fn a_disk_is_made_of_few_packs() {
+    let bench = Bench::new();
+    let map = |n: u64| DiskMap::of_bytes(SIZE, [(n * MIB, format!("pack {n}").as_bytes())]);
+    let old: Vec<OldPack> = (0..17).map(|n| bench.pack(&map(n))).collect();
+    let all = DiskMap::new(SIZE, (0..17).flat_map(|n| map(n).pieces).collect(), Vec::new());
+    let packs_of = |old: &[OldPack]| {
+        let mut packs = bench.packs(old);
+        let grains = bench.collect(&all, &mut packs);
+        grains.list.iter().map(|grain| grain.packed.pack).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    assert_eq!(packs_of(&old), 8 + 1);
+    assert_eq!(packs_of(&old[..16]), 16 + 1);
 }
 
 #[test]
@@ -111,19 +157,21 @@ fn names_cover_what_a_grain_holds_and_where() {
 
 #[test]
 fn a_file_of_zeros_has_no_grains() {
+    let bench = Bench::new();
     let zeros = DiskMap::of_bytes(SIZE, [(MIB, &[0; 200_000][..])]);
-    assert!(vmdk(&zeros, &[]).bytes == vmdk(&DiskMap::of_bytes(SIZE, []), &[]).bytes);
+    let made = vmdk_with(&bench, &zeros, &[]);
+    assert_eq!((made.compressed, made.new), (0, None));
+    assert!(made.bytes == bench.vmdk(&spec(), &DiskMap::of_bytes(SIZE, [])));
 }
 
 #[test]
 fn what_two_disks_have_is_compressed_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let (first, second) = (disk(dir.path(), "one"), disk(dir.path(), "two"));
-    let mut new = NewGrains::none(dir.path()).unwrap();
-    assert_eq!(Grains::collect(&first, &[], &mut new, &|_, _| {}).unwrap().compressed, 1 + 5);
-    let grains = Grains::collect(&second, &[], &mut new, &|_, _| {}).unwrap();
-    assert_eq!(grains.compressed, 1);
-    let mut bytes = Vec::new();
-    write_vmdk(&DiskSpec::new("lab", SIZE, 0), &grains, &mut bytes).unwrap();
-    assert!(bytes == vmdk(&second, &[]).bytes);
+    let bench = Bench::new();
+    let (first, second) = (disk(bench.dir.path(), "one"), disk(bench.dir.path(), "two"));
+    let mut packs = bench.packs(&[]);
+    let both = collect(&[&first, &second], &mut packs, &|_, _| {}).unwrap();
+    assert_eq!((both[0].compressed, both[1].compressed), (1 + 5, 1));
+    packs.finish_new();
+    let bytes = bytes_of(&vmdk(&spec(), &both[1]).unwrap(), &packs);
+    assert!(bytes == bench.vmdk(&spec(), &second));
 }

@@ -7,19 +7,18 @@ mod ovf;
 mod vbox;
 mod xml;
 
-use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use ibuild_cache::EagerFile;
-
-use super::digest::{DigestWriter, Digests};
+use super::compose::Output;
+use super::digest::hex;
 use super::error::DiskError;
-use super::grains::{Grains, NewGrains, Pack, WrittenDisk};
+use super::grains::{Packs, collect};
 use super::map::DiskMap;
-use super::pack::{PackedArtifact, create};
+use super::pack::PackedArtifact;
+use super::rope::Rope;
 use super::spec::{DiskSpec, VmSpec};
-use super::vmdk::{FoundVmdk, vmdk_size, write_vmdk};
-use super::{Progress, raw, ustar};
+use super::vmdk::{FoundVmdk, KeptVmdk, vmdk};
+use super::{Progress, ustar};
 
 pub use ovf::{OvfMachine, ovf_text};
 
@@ -47,79 +46,64 @@ pub enum DiskContent<'a> {
     Vmdk(&'a FoundVmdk),
 }
 
-/// Writes an OVA with these machines, in this order, to the new file `out`.
+/// Writes an OVA with these machines, in this order, to the file `out`.
 ///
-/// `name` names the OVF inside; `epoch` is the time of the members. Grains that `packs` have are copied from there. The
-/// others are compressed into a nameless file beside `out` first, because the OVF tells the sizes of the disks behind it.
+/// `name` names the OVF inside; `epoch` is the time of the members. Grains that no pack has are compressed into the new one
+/// first, because the OVF tells the sizes of the disks behind it.
 pub fn write_ova(
     name: &str,
     epoch: u64,
     machines: &[MachineDisk<'_>],
-    packs: &[Pack],
+    packs: &mut Packs,
     out: &Path,
     progress: Progress<'_>,
 ) -> Result<PackedArtifact, DiskError> {
     check(name, machines)?;
-    let disks = Disk::prepare(machines, packs, out, progress)?;
+    let (disks, compressed) = disks(machines, packs, progress)?;
+    let new_pack = packs.finish_new();
     let described = machines.iter().zip(&disks).map(|(machine, disk)| OvfMachine {
         disk: machine.disk,
         vm: machine.vm,
-        vmdk_size: disk.size(machine.disk),
+        vmdk_size: disk.rope.size(),
     });
     let described: Vec<OvfMachine<'_>> = described.collect();
-    let mut archive = Archive::create(out, epoch)?;
-    archive.text(format!("{name}.ovf"), &ovf_text(name, epoch, &described))?;
+    let mut archive = Archive::open(out, epoch, packs)?;
+    archive.text(&format!("{name}.ovf"), &ovf_text(name, epoch, &described))?;
     for (machine, disk) in described.iter().zip(&disks) {
         archive.disk(machine, disk)?;
     }
-    archive.text(format!("{name}.mf"), &archive.manifest.clone())?;
-    archive.finish()
+    archive.text(&format!("{name}.mf"), &archive.manifest.clone())?;
+    Ok(PackedArtifact { compressed, new_pack, ..archive.finish()? })
 }
 
-/// A disk whose size as VMDK is known.
-enum Disk<'a> {
-    Grains(Grains<'a>),
-    Made(&'a FoundVmdk),
+/// A disk as VMDK.
+struct Disk {
+    rope: Rope,
+    /// Of one that was taken over it is known.
+    sha256: Option<[u8; 32]>,
 }
 
-impl<'a> Disk<'a> {
-    fn prepare(
-        machines: &[MachineDisk<'a>],
-        packs: &'a [Pack],
-        out: &Path,
-        progress: Progress<'_>,
-    ) -> Result<Vec<Self>, DiskError> {
-        let (count, mut new) = (machines.len() as u64, NewGrains::none(raw::parent(out))?);
-        let mut prepare = |(before, machine): (u64, &MachineDisk<'a>)| match machine.content {
-            DiskContent::Map(map) => {
-                let part = |done, total| progress(before * total + done, count * total);
-                Ok(Disk::Grains(Grains::collect(map, packs, &mut new, &part)?))
-            }
-            DiskContent::Vmdk(made) => Ok(Disk::Made(made)),
-        };
-        (0..).zip(machines).map(&mut prepare).collect()
-    }
-
-    fn size(&self, spec: &DiskSpec) -> u64 {
-        match self {
-            Disk::Grains(grains) => vmdk_size(spec, grains),
-            Disk::Made(made) => made.size(),
+/// The machines' disks, and how many grains had to be compressed for them.
+fn disks(
+    machines: &[MachineDisk<'_>],
+    packs: &mut Packs,
+    progress: Progress<'_>,
+) -> Result<(Vec<Disk>, u64), DiskError> {
+    let maps = machines.iter().filter_map(|machine| match machine.content {
+        DiskContent::Map(map) => Some(map),
+        DiskContent::Vmdk(_) => None,
+    });
+    let grains = collect(&maps.collect::<Vec<_>>(), packs, progress)?;
+    let compressed = grains.iter().map(|grains| grains.compressed).sum();
+    let mut grains = grains.iter();
+    let disks = machines.iter().map(|machine| match machine.content {
+        DiskContent::Map(_) => {
+            let rope = vmdk(machine.disk, grains.next().expect("one for each map"))?;
+            Ok(Disk { rope, sha256: None })
         }
-    }
-
-    fn write(&self, spec: &DiskSpec, out: impl Write + Send) -> Result<WrittenDisk, DiskError> {
-        match self {
-            Disk::Grains(grains) => write_vmdk(spec, grains, out),
-            Disk::Made(made) => made.copy(out),
-        }
-    }
-
-    fn compressed(&self) -> u64 {
-        match self {
-            Disk::Grains(grains) => grains.compressed,
-            Disk::Made(_) => 0,
-        }
-    }
+        DiskContent::Vmdk(found) => Ok(Disk { rope: found.rope.clone(), sha256: Some(found.sha256) }),
+    });
+    Ok((disks.collect::<Result<_, DiskError>>()?, compressed))
 }
 
 fn check(name: &str, machines: &[MachineDisk<'_>]) -> Result<(), DiskError> {
@@ -137,64 +121,74 @@ fn check(name: &str, machines: &[MachineDisk<'_>]) -> Result<(), DiskError> {
     }
 }
 
-/// The tar on its way to its file.
+/// The tar on its way to its file, and what it is made of.
 struct Archive<'a> {
     path: &'a Path,
     epoch: u64,
-    out: DigestWriter<BufWriter<EagerFile>>,
+    packs: &'a Packs,
+    out: Output,
+    rope: Rope,
     manifest: String,
-    packed: PackedArtifact,
+    disks: Vec<KeptVmdk>,
 }
 
 impl<'a> Archive<'a> {
-    fn create(path: &'a Path, epoch: u64) -> Result<Self, DiskError> {
-        let out = DigestWriter::new(create(path)?);
-        Ok(Self { path, epoch, out, manifest: String::new(), packed: PackedArtifact::default() })
-    }
-
-    fn write(&mut self, act: impl FnOnce(&mut Self) -> io::Result<()>) -> Result<(), DiskError> {
-        let path = self.path;
-        act(self).map_err(DiskError::io("write the OVA", path))
-    }
-
-    fn text(&mut self, name: String, text: &str) -> Result<(), DiskError> {
-        self.write(|archive| {
-            archive.head(&name, text.len() as u64)?;
-            let mut member = DigestWriter::new(&mut archive.out);
-            member.write_all(text.as_bytes())?;
-            let digests = member.finish().1;
-            archive.end_member(&name, &digests)
+    fn open(path: &'a Path, epoch: u64, packs: &'a Packs) -> Result<Self, DiskError> {
+        let out = Output::open(path)?;
+        Ok(Self {
+            path,
+            epoch,
+            packs,
+            out,
+            rope: Rope::default(),
+            manifest: String::new(),
+            disks: Vec::new(),
         })
     }
 
-    fn disk(&mut self, machine: &OvfMachine<'_>, disk: &Disk<'_>) -> Result<(), DiskError> {
-        let name = ovf::vmdk_name(machine.disk);
-        self.write(|archive| archive.head(&name, machine.vmdk_size))?;
-        let start = self.out.position();
-        let written = disk.write(machine.disk, &mut self.out)?;
-        assert_eq!(written.digests.size, machine.vmdk_size, "the size of a VMDK follows from its grains");
-        let digests = written.digests;
-        self.packed.add_vmdk(start, written, disk.compressed());
-        self.write(|archive| archive.end_member(&name, &digests))
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        self.rope.bytes(bytes);
+        self.out.bytes(bytes)
+    }
+
+    fn text(&mut self, name: &str, text: &str) -> Result<(), DiskError> {
+        self.head(name, text.len() as u64)?;
+        self.out.begin_member();
+        self.bytes(text.as_bytes())?;
+        let sha256 = self.out.end_member();
+        self.end_member(name, text.len() as u64, &sha256)
+    }
+
+    fn disk(&mut self, machine: &OvfMachine<'_>, disk: &Disk) -> Result<(), DiskError> {
+        let (name, size) = (ovf::vmdk_name(machine.disk), disk.rope.size());
+        self.head(&name, size)?;
+        let offset = self.rope.size();
+        if disk.sha256.is_none() {
+            self.out.begin_member();
+        }
+        self.out.rope(&disk.rope, self.packs)?;
+        let sha256 = disk.sha256.unwrap_or_else(|| self.out.end_member());
+        disk.rope.parts().for_each(|part| self.rope.push(part));
+        self.disks.push(KeptVmdk { offset, size, sha256 });
+        self.end_member(&name, size, &sha256)
     }
 
     /// One line a file, without a blank before the parenthesis: ESXi takes that for another algorithm's name.
-    fn end_member(&mut self, name: &str, digests: &Digests) -> io::Result<()> {
-        self.manifest.push_str(&format!("SHA256({name})= {}\n", digests.sha256_hex()));
-        self.out.write_all(ustar::padding(digests.size))
+    fn end_member(&mut self, name: &str, size: u64, sha256: &[u8]) -> Result<(), DiskError> {
+        self.manifest.push_str(&format!("SHA256({name})= {}\n", hex(sha256)));
+        self.bytes(ustar::padding(size))
     }
 
-    fn head(&mut self, name: &str, size: u64) -> io::Result<()> {
-        self.out.write_all(&ustar::header(name, size, self.epoch)?)
+    fn head(&mut self, name: &str, size: u64) -> Result<(), DiskError> {
+        let header =
+            ustar::header(name, size, self.epoch).map_err(DiskError::io("write the OVA", self.path))?;
+        self.bytes(&header)
     }
 
     fn finish(mut self) -> Result<PackedArtifact, DiskError> {
-        self.write(|archive| {
-            archive.out.write_all(&ustar::END)?;
-            archive.out.flush()
-        })?;
-        self.packed.digests = self.out.finish().1;
-        Ok(self.packed)
+        self.bytes(&ustar::END)?;
+        let digests = self.out.finish()?;
+        Ok(PackedArtifact { digests, rope: Some(self.rope), disks: self.disks, ..PackedArtifact::default() })
     }
 }
 

@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
+use crate::disk::Digests;
 use crate::disk::check::check_ova;
+use crate::disk::lab::{Bench, bytes_of};
 use crate::disk::spec::{MIB, Nic};
-use crate::disk::vmdk::KeptVmdk;
 use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 
 const EPOCH: u64 = 1_767_225_600;
 
 struct Lab {
     dir: tempfile::TempDir,
+    bench: Bench,
     disks: Vec<(DiskSpec, VmSpec, DiskMap)>,
 }
 
@@ -34,7 +36,7 @@ impl Lab {
             let map = DiskMap::of_bytes(disk.size, [(3 * MIB, name.as_bytes())]);
             (disk, vm, map)
         });
-        Lab { dir, disks: disks.into() }
+        Lab { dir, bench: Bench::new(), disks: disks.into() }
     }
 
     fn machines(&self) -> Vec<MachineDisk<'_>> {
@@ -46,7 +48,8 @@ impl Lab {
 
     fn ova(&self, name: &str, machines: &[MachineDisk<'_>]) -> (PathBuf, Digests) {
         let out = self.dir.path().join(format!("{name}.ova"));
-        let digests = write_ova("veil", EPOCH, machines, &[], &out, &|_, _| {}).unwrap().digests;
+        let packs = &mut self.bench.packs(&[]);
+        let digests = write_ova("veil", EPOCH, machines, packs, &out, &|_, _| {}).unwrap().digests;
         (out, digests)
     }
 }
@@ -214,7 +217,8 @@ fn machines_of_one_name_are_refused() {
     let mut lab = Lab::new();
     lab.disks[1].0.name = "gateway".into();
     let out = lab.dir.path().join("x.ova");
-    let error = write_ova("veil", EPOCH, &lab.machines(), &[], &out, &|_, _| {}).unwrap_err();
+    let packs = &mut lab.bench.packs(&[]);
+    let error = write_ova("veil", EPOCH, &lab.machines(), packs, &out, &|_, _| {}).unwrap_err();
     assert!(error.to_string().contains("same name"), "{error}");
     assert!(!out.exists());
 }
@@ -304,13 +308,15 @@ fn texts_come_in_the_order_of_the_schema_and_a_licence_once() {
 #[test]
 fn disks_of_an_earlier_ova_are_taken_over_whole() {
     let mut lab = Lab::new();
-    let (first, _) = lab.ova("first", &lab.machines());
-    let packed = write_ova("veil", EPOCH, &lab.machines(), &[], &lab.dir.path().join("x"), &|_, _| {});
-    let packed = packed.unwrap();
+    let (mut packs, out) = (lab.bench.packs(&[]), lab.dir.path().join("first.ova"));
+    let packed = write_ova("veil", EPOCH, &lab.machines(), &mut packs, &out, &|_, _| {}).unwrap();
     assert_eq!((packed.disks.len(), packed.compressed), (2, 2));
-    let file = std::sync::Arc::new(File::open(&first).unwrap());
-    let found = |kept: &KeptVmdk| FoundVmdk::new(file.clone(), *kept, packed.grains.iter().copied());
-    let found: Vec<FoundVmdk> = packed.disks.iter().map(found).collect();
+    let rope = packed.rope.unwrap();
+    assert!(
+        bytes_of(&rope, &packs) == std::fs::read(&out).unwrap(),
+        "it is made of what it was written from"
+    );
+    let found: Vec<FoundVmdk> = packed.disks.iter().map(|kept| FoundVmdk::within(&rope, kept)).collect();
     lab.disks[0].1.memory_mib = 4096;
     let clean = lab.ova("clean", &lab.machines());
     let mut machines = lab.machines();
@@ -318,8 +324,8 @@ fn disks_of_an_earlier_ova_are_taken_over_whole() {
         machine.content = DiskContent::Vmdk(vmdk);
     }
     let warm = lab.dir.path().join("warm.ova");
-    let warm_packed = write_ova("veil", EPOCH, &machines, &[], &warm, &|_, _| {}).unwrap();
-    assert_eq!(warm_packed.compressed, 0);
-    assert_eq!((warm_packed.grains.len(), warm_packed.digests), (packed.grains.len(), clean.1));
+    let warm_packed = write_ova("veil", EPOCH, &machines, &mut packs, &warm, &|_, _| {}).unwrap();
+    assert_eq!((warm_packed.compressed, warm_packed.new_pack), (0, None));
+    assert_eq!(warm_packed.digests, clean.1);
     assert!(std::fs::read(&warm).unwrap() == std::fs::read(&clean.0).unwrap());
 }

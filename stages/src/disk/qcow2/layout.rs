@@ -1,7 +1,7 @@
 //! Where everything is in a qcow2, and the tables that say so. All numbers are big endian.
 
 use super::is_compressed;
-use crate::disk::grains::{Collected, GRAIN};
+use crate::disk::grains::{DiskGrain, GRAIN};
 
 /// log2 of a cluster's bytes.
 const CLUSTER_BITS: u32 = 16;
@@ -40,16 +40,16 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout for a disk of `size` bytes and these grains, none of which is empty.
-    pub fn of(size: u64, grains: &[&Collected]) -> Self {
+    /// The layout for a disk of `size` bytes and these grains.
+    pub fn of(size: u64, grains: &[DiskGrain]) -> Self {
         let lengths =
-            grains.iter().filter(|grain| is_compressed(grain)).map(|grain| u64::from(grain.length()));
+            grains.iter().filter(|grain| is_compressed(grain)).map(|grain| u64::from(grain.packed.length));
         let compressed: Vec<u64> = lengths.collect();
         let plain = (grains.len() - compressed.len()) as u64;
         let l1_clusters = l1_entries(size).div_ceil(ENTRIES);
         let mut layout =
             Layout { size, refcount_blocks: 0, l1_clusters, entries: Vec::new(), compressed, plain };
-        layout.entries = grains.iter().map(|grain| (grain.number(), 0)).collect();
+        layout.entries = grains.iter().map(|grain| (grain.number, 0)).collect();
         // More blocks take clusters, which may take another block.
         while layout.refcount_blocks < layout.clusters().div_ceil(REFCOUNTS) {
             layout.refcount_blocks = layout.clusters().div_ceil(REFCOUNTS);
@@ -58,11 +58,11 @@ impl Layout {
         layout
     }
 
-    fn place(&mut self, grains: &[&Collected]) {
+    fn place(&mut self, grains: &[DiskGrain]) {
         let (mut compressed, mut plain) = (self.data_start(), self.plain_start());
         for ((_, entry), grain) in self.entries.iter_mut().zip(grains) {
             if is_compressed(grain) {
-                let length = u64::from(grain.length());
+                let length = u64::from(grain.packed.length);
                 *entry = compressed_entry(compressed + ZLIB_HEAD, length - ZLIB_HEAD - ZLIB_TAIL);
                 compressed += length;
             } else {

@@ -11,155 +11,96 @@
 //! ```
 
 mod format;
-mod kept;
+mod found;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Write};
-
 use format::{Footer, Marker, OVERHEAD, SECTOR, TABLE_ENTRIES, capacity_sectors};
-use rayon::prelude::*;
 
-use super::digest::DigestWriter;
 use super::error::DiskError;
-use super::grains::{Collected, GRAIN, GrainKey, Grains, Kept, WrittenDisk};
+use super::grains::{DiskGrain, DiskGrains, GRAIN};
+use super::rope::Rope;
 use super::spec::DiskSpec;
 
-pub use kept::{FoundVmdk, KeptVmdk};
+pub use found::{FoundVmdk, KeptVmdk};
 
 /// What the bytes of a VMDK depend on besides the disk and its grains. It belongs into the key of whatever holds one.
 pub const VMDK_WRITER: &str = "ibuild-vmdk 2";
 
-/// Bytes before the compressed ones of a grain.
-const GRAIN_HEAD: u64 = 12;
-
-/// The bytes that a VMDK of these grains will have.
-pub fn vmdk_size(spec: &DiskSpec, grains: &Grains<'_>) -> u64 {
-    let sectors = |bytes: u64| bytes.next_multiple_of(SECTOR);
-    let table = SECTOR + TABLE_ENTRIES * 4;
-    let tables: u64 = tables(&grains.list)
-        .map(|some| {
-            let all: u64 = some.iter().map(grain_size).sum();
-            if all == 0 { 0 } else { table + all }
-        })
-        .sum();
-    OVERHEAD * SECTOR + tables + SECTOR + sectors(directory_entries(spec.size) * 4) + 3 * SECTOR
-}
-
-fn grain_size(grain: &Collected) -> u64 {
-    match grain.length() {
-        0 => 0,
-        length => (GRAIN_HEAD + u64::from(length)).next_multiple_of(SECTOR),
-    }
-}
-
-fn directory_entries(size: u64) -> u64 {
-    capacity_sectors(size).div_ceil(TABLE_ENTRIES * GRAIN / SECTOR)
-}
-
-/// Grains by the table that tells of them.
-fn tables(grains: &[Collected]) -> impl Iterator<Item = &[Collected]> {
-    grains.chunk_by(|a, b| a.number() / TABLE_ENTRIES == b.number() / TABLE_ENTRIES)
-}
-
-/// Writes the grains to `out` as a streamOptimized VMDK. The bytes are a function of the spec and of what the grains are.
-pub fn write_vmdk(
-    spec: &DiskSpec,
-    grains: &Grains<'_>,
-    out: impl Write + Send,
-) -> Result<WrittenDisk, DiskError> {
-    let write = |error| DiskError::Write { what: format!("the VMDK of `{}`", spec.name), source: error };
+/// The grains as a streamOptimized VMDK: a function of the spec and of what the grains are.
+pub fn vmdk(spec: &DiskSpec, grains: &DiskGrains) -> Result<Rope, DiskError> {
     if !spec.size.is_multiple_of(GRAIN) || spec.size == 0 {
-        let reason = format!("its disk has {} bytes, which is not a multiple of {GRAIN}", spec.size);
-        return Err(DiskError::Spec { image: spec.name.clone(), reason });
+        return wrong(spec, format!("its disk has {} bytes, which is not a multiple of {GRAIN}", spec.size));
     }
-    let mut stream = VmdkStream::start(out, spec).map_err(write)?;
-    let mut ready: Option<Vec<(&Collected, Vec<u8>)>> = None;
-    for wanted in tables(&grains.list).map(Some).chain([None]) {
-        let (written, next) = rayon::join(
-            || ready.take().map_or(Ok(()), |table| stream.table(&table)),
-            || wanted.map(|wanted| read(grains, wanted)).transpose(),
-        );
-        written.map_err(write)?;
-        ready = next?;
+    let mut stream = VmdkStream::start(spec);
+    let tables = grains.list.chunk_by(|a, b| a.number / TABLE_ENTRIES == b.number / TABLE_ENTRIES);
+    tables.for_each(|table| stream.table(table));
+    let rope = stream.end();
+    // Tables point with 32 bits.
+    if rope.size() / SECTOR > u32::MAX.into() {
+        return wrong(spec, "its VMDK would be longer than 2 TiB".to_owned());
     }
-    stream.end().map_err(write)
+    Ok(rope)
 }
 
-fn read<'g>(
-    grains: &Grains<'_>,
-    wanted: &'g [Collected],
-) -> Result<Vec<(&'g Collected, Vec<u8>)>, DiskError> {
-    let full = wanted.par_iter().filter(|grain| grain.length() > 0);
-    full.map(|grain| Ok((grain, grains.read(grain)?))).collect()
+fn wrong<T>(spec: &DiskSpec, reason: String) -> Result<T, DiskError> {
+    Err(DiskError::Spec { image: spec.name.clone(), reason })
 }
 
-/// A VMDK being written: sectors so far, and the directory of the grain tables among them.
-struct VmdkStream<W> {
-    out: DigestWriter<W>,
+/// A VMDK in the making: sectors so far, and the directory of the grain tables among them.
+struct VmdkStream {
+    rope: Rope,
     size: u64,
     directory: Vec<u32>,
-    grains: Vec<(GrainKey, Kept)>,
 }
 
-impl<W: Write> VmdkStream<W> {
-    fn start(out: W, spec: &DiskSpec) -> io::Result<Self> {
-        let mut out = DigestWriter::new(out);
-        out.write_all(&format::header(spec.size, Footer::Elsewhere))?;
-        out.write_all(&format::descriptor(spec, spec.size))?;
-        let directory = vec![0; directory_entries(spec.size) as usize];
-        let mut stream = VmdkStream { out, size: spec.size, directory, grains: Vec::new() };
-        stream.pad_to(OVERHEAD * SECTOR)?;
-        Ok(stream)
+impl VmdkStream {
+    fn start(spec: &DiskSpec) -> Self {
+        let mut rope = Rope::default();
+        rope.bytes(&format::header(spec.size, Footer::Elsewhere));
+        rope.bytes(&format::descriptor(spec, spec.size));
+        rope.pad_to(OVERHEAD * SECTOR);
+        let entries = capacity_sectors(spec.size).div_ceil(TABLE_ENTRIES * GRAIN / SECTOR);
+        VmdkStream { rope, size: spec.size, directory: vec![0; entries as usize] }
     }
 
-    /// Grains, then the table that tells where they are. A table without grains is left out altogether.
-    fn table(&mut self, table: &[(&Collected, Vec<u8>)]) -> io::Result<()> {
-        let Some((first, _)) = table.first() else { return Ok(()) };
-        let index = (first.number() / TABLE_ENTRIES) as usize;
+    /// Grains, then the table that tells where they are.
+    fn table(&mut self, table: &[DiskGrain]) {
         let mut entries = vec![0u32; TABLE_ENTRIES as usize];
-        for (grain, zlib) in table {
-            entries[(grain.number() % TABLE_ENTRIES) as usize] = self.sector()?;
-            self.grain(grain, zlib)?;
+        for grain in table {
+            entries[(grain.number % TABLE_ENTRIES) as usize] = self.sector();
+            self.grain(grain);
         }
-        self.directory[index] = self.marked(Marker::GrainTable, &format::table(&entries))?;
-        Ok(())
+        let index = (table[0].number / TABLE_ENTRIES) as usize;
+        self.directory[index] = self.marked(Marker::GrainTable, &format::table(&entries));
     }
 
-    fn grain(&mut self, grain: &Collected, zlib: &[u8]) -> io::Result<()> {
-        let lba = grain.number() * (GRAIN / SECTOR);
-        self.out.write_all(&lba.to_le_bytes())?;
-        self.out.write_all(&(zlib.len() as u32).to_le_bytes())?;
-        let kept = Kept { offset: self.out.position(), length: zlib.len() as u32, digest: grain.digest() };
-        self.grains.push((grain.key(), kept));
-        self.out.write_all(zlib)?;
-        self.pad_to(self.out.position().next_multiple_of(SECTOR))
+    fn grain(&mut self, grain: &DiskGrain) {
+        let lba = grain.number * (GRAIN / SECTOR);
+        self.rope.bytes(&lba.to_le_bytes());
+        self.rope.bytes(&grain.packed.length.to_le_bytes());
+        self.rope.stream(&grain.packed);
+        self.rope.pad_to(self.rope.size().next_multiple_of(SECTOR));
     }
 
-    fn end(mut self) -> io::Result<WrittenDisk> {
+    fn end(mut self) -> Rope {
         let directory = format::table(&self.directory);
-        let at = self.marked(Marker::GrainDirectory, &directory)?;
-        self.marked(Marker::Footer, &format::header(self.size, Footer::Here { directory: at }))?;
-        self.out.write_all(&Marker::EndOfStream.sector(0))?;
-        self.out.flush()?;
-        Ok(WrittenDisk { digests: self.out.finish().1, grains: self.grains })
+        let at = self.marked(Marker::GrainDirectory, &directory);
+        self.marked(Marker::Footer, &format::header(self.size, Footer::Here { directory: at }));
+        self.rope.bytes(&Marker::EndOfStream.sector(0));
+        self.rope
     }
 
     /// A marker and what it announces; tells the first sector of the latter.
-    fn marked(&mut self, marker: Marker, payload: &[u8]) -> io::Result<u32> {
-        self.out.write_all(&marker.sector(payload.len() as u64 / SECTOR))?;
-        let at = self.sector()?;
-        self.out.write_all(payload)?;
-        Ok(at)
+    fn marked(&mut self, marker: Marker, payload: &[u8]) -> u32 {
+        self.rope.bytes(&marker.sector(payload.len() as u64 / SECTOR));
+        let at = self.sector();
+        self.rope.bytes(payload);
+        at
     }
 
-    /// Tables point with 32 bits, so a VMDK cannot be longer than 2 TiB.
-    fn sector(&self) -> io::Result<u32> {
-        u32::try_from(self.out.position() / SECTOR).map_err(|_| io::ErrorKind::FileTooLarge.into())
-    }
-
-    fn pad_to(&mut self, position: u64) -> io::Result<()> {
-        io::copy(&mut io::Read::take(io::repeat(0), position - self.out.position()), &mut self.out)?;
-        Ok(())
+    /// Of a file that turns out to be too long this is not what it should be, and the file is refused.
+    fn sector(&self) -> u32 {
+        (self.rope.size() / SECTOR) as u32
     }
 }

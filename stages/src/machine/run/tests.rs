@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::disk::{DiskContent, DiskMap, DiskSpec, Format, MIB, MachineDisk, Source, VmSpec, pack};
+use crate::disk::{DiskContent, DiskMap, DiskSpec, Format, MIB, MachineDisk, Packs, Source, VmSpec, pack};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -73,7 +73,8 @@ impl Lab {
         let map = DiskMap::of_bytes(97 * MIB, [(0, sector().as_slice())]);
         let machines = [MachineDisk { disk: &disk, vm: &vm, content: DiskContent::Map(&map) }];
         let out = self.dir.path().join(format!("lab.{format}"));
-        let source = Source::Machines { name: "lab", epoch: 0, machines: &machines, packs: &[] };
+        let mut packs = Packs::none(&self.dir.path().join(format!("{format}.grains")));
+        let source = Source::Machines { name: "lab", epoch: 0, machines: &machines, packs: &mut packs };
         pack(format, source, &out, &|_, _| {}).unwrap();
         out
     }

@@ -1,0 +1,99 @@
+//! What finished files are made of: a blob that tells the parts, and the packs in which their grains are.
+
+use std::collections::BTreeMap;
+
+use ibuild_cache::{ActionKey, BlobId, Record, Store};
+use serde::{Deserialize, Serialize};
+
+use super::StageError;
+use super::output::StoredBlob;
+use crate::disk::{FoundVmdk, KeptVmdk, PackedGrain, Packs, Rope};
+
+/// What a file is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Composition {
+    /// The packs, in the places by which the rope names them.
+    packs: Vec<StoredBlob>,
+    rope: Rope,
+    /// The VMDKs in it, by the keys of what makes them.
+    disks: Vec<(ActionKey, KeptVmdk)>,
+}
+
+impl Record for Composition {
+    const SCHEMA: u16 = 1;
+}
+
+impl Composition {
+    /// Of a file that is this rope, with its grains in `packs`.
+    pub(super) fn of(rope: Rope, packs: &Packs, disks: Vec<(ActionKey, KeptVmdk)>) -> Self {
+        let mut places = BTreeMap::new();
+        for grain in rope.grains() {
+            let next = places.len() as u32;
+            places.entry(grain.pack).or_insert(next);
+        }
+        let mut used: Vec<(u32, StoredBlob)> = Vec::new();
+        for (pack, place) in &places {
+            let (blob, size) = packs.pack(*pack);
+            used.push((*place, StoredBlob { blob, size }));
+        }
+        used.sort_by_key(|(place, _)| *place);
+        let packs = used.into_iter().map(|(_, pack)| pack).collect();
+        Self { packs, rope: rope.with_packs(|pack| places[&pack]), disks }
+    }
+
+    /// Puts it into the store. `None` if it could not be read back, because it has too many parts.
+    pub(super) fn put(&self, store: &Store) -> Result<Option<StoredBlob>, StageError> {
+        let bytes = self.to_bytes();
+        if bytes.len() as u64 > ibuild_cache::MOST_RECORD {
+            return Ok(None);
+        }
+        let stored = store.blobs().put(&bytes)?;
+        Ok(Some(StoredBlob { blob: stored.digest, size: stored.size }))
+    }
+
+    /// Reads one from the store, if it is there and whole.
+    pub(super) fn find(store: &Store, blob: &BlobId) -> Result<Option<Self>, StageError> {
+        Ok(store.blobs().read(blob)?.and_then(|bytes| Self::from_bytes(&bytes)))
+    }
+
+    /// The packs that it needs.
+    pub(super) fn packs(&self) -> &[StoredBlob] {
+        &self.packs
+    }
+
+    /// Adds its packs to others, and what is known of them. Tells what its rope is there; `None` if a pack of it is gone.
+    pub(super) fn open(&self, store: &Store, packs: &mut Packs) -> Result<Option<Opened<'_>>, StageError> {
+        let mut places = Vec::new();
+        for pack in &self.packs {
+            let file = store.blobs().open(&pack.blob)?;
+            places.push(file.map(|file| packs.add(pack.blob, file, pack.size)));
+        }
+        for grain in self.rope.grains() {
+            if let Some(pack) = places[grain.pack as usize] {
+                packs.know(PackedGrain { pack, ..*grain });
+            }
+        }
+        let places: Option<Vec<u32>> = places.into_iter().collect();
+        Ok(places.map(|places| Opened { composition: self, places }))
+    }
+}
+
+/// A composition of which all packs are open.
+pub(super) struct Opened<'c> {
+    composition: &'c Composition,
+    /// Where they are among the packs.
+    places: Vec<u32>,
+}
+
+impl Opened<'_> {
+    /// The whole file.
+    pub(super) fn rope(&self) -> Rope {
+        self.composition.rope.clone().with_packs(|pack| self.places[pack as usize])
+    }
+
+    /// The VMDK in it that something with this key makes.
+    pub(super) fn vmdk(&self, key: &ActionKey) -> Option<FoundVmdk> {
+        let (_, kept) = self.composition.disks.iter().find(|(made_by, _)| made_by == key)?;
+        Some(FoundVmdk::within(&self.rope(), kept))
+    }
+}

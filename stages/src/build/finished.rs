@@ -1,0 +1,55 @@
+//! Files that this build has finished, on their way to where people look for them.
+//!
+//! The store keeps only what they are made of. So the one copy that is written is the one that people get, unless it has to
+//! go to another file system.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use ibuild_cache::{BlobId, RunDir};
+
+use super::StageError;
+use super::spare::Spare;
+
+/// The files, by their digests. Those that nobody takes go with this value.
+#[derive(Debug, Default)]
+pub struct Finished {
+    files: Mutex<BTreeMap<BlobId, Waiting>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    path: PathBuf,
+    /// Gets the file that it replaces.
+    spare: Spare,
+    /// In which it lies.
+    _dir: RunDir,
+}
+
+impl Finished {
+    /// Takes charge of the file `path` in `dir`.
+    pub(super) fn add(&self, digest: BlobId, path: PathBuf, spare: Spare, dir: RunDir) {
+        let waiting = Waiting { path, spare, _dir: dir };
+        self.files.lock().expect("no panic while held").insert(digest, waiting);
+    }
+
+    /// Moves the file with this digest to `place`, durably, and tells whether it was here. Until it is whole there is nothing
+    /// new in `place`.
+    pub(super) fn take(&self, digest: &BlobId, place: &Path) -> Result<bool, StageError> {
+        let Some(file) = self.files.lock().expect("no panic while held").remove(digest) else {
+            return Ok(false);
+        };
+        let readable = Permissions::from_mode(0o644);
+        let flushed =
+            fs::set_permissions(&file.path, readable).and_then(|()| File::open(&file.path)?.sync_data());
+        flushed.map_err(StageError::io("write", &file.path))?;
+        match file.spare.trade(&file.path, place) {
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => Ok(false),
+            moved => moved.map(|()| true).map_err(StageError::io("write", place)),
+        }
+    }
+}

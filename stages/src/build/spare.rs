@@ -1,0 +1,159 @@
+//! The file that a target was before the last one, to be written over by the next one.
+//!
+//! Most of an image is the same after an edit. The file that people have stays as it is until the new one is whole, so it cannot be
+//! changed in place; but the one that it replaced can. So two files take turns, and only what differs is written.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ibuild_cache::{Encoder, Store};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::StageError;
+
+/// Where the spare file of a target is, if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Spare(PathBuf);
+
+impl Spare {
+    /// The one of a project's target.
+    pub(super) fn of(store: &Store, project: &str, target: &str) -> Self {
+        let mut name = Encoder::new("ibuild spare v1");
+        name.text(project);
+        name.text(target);
+        let name: String = name.hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(store.layout().spares().join(name))
+    }
+
+    /// Moves it to `place`, where nobody else finds it. If somebody has it open, or by another name, it is theirs, and there is
+    /// nothing in `place`.
+    pub(super) fn take(&self, place: &Path) -> Result<(), StageError> {
+        match fs::rename(&self.0, place) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            taken => taken.map_err(StageError::io("take", &self.0))?,
+        }
+        if !is_nobody_elses(place) {
+            fs::remove_file(place).map_err(StageError::io("remove", place))?;
+        }
+        Ok(())
+    }
+
+    /// Gives `file` the name `place`. The file that had it before, if any, is the spare one now.
+    pub(super) fn trade(&self, file: &Path, place: &Path) -> io::Result<()> {
+        match renameat_with(CWD, file, CWD, place, RenameFlags::EXCHANGE) {
+            // It only saves time: without it, the next image is written as a whole.
+            Ok(()) if is_plain(file) => drop(fs::rename(file, &self.0)),
+            Ok(()) => fs::remove_file(file)?,
+            // There is none, or the file system cannot do it.
+            Err(_) => fs::rename(file, place)?,
+        }
+        Ok(())
+    }
+}
+
+/// Whether it may be written over, and not a link to something.
+fn is_plain(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_ok_and(|meta| meta.is_file())
+}
+
+/// Whether the file has no other name and is open nowhere. The kernel gives a write lease on no other condition (fcntl(2)); where
+/// it cannot tell, the file is taken to be in use.
+fn is_nobody_elses(file: &Path) -> bool {
+    let open = || File::options().read(true).write(true).open(file);
+    let Ok(file) = open() else { return false };
+    let lease = |kind: libc::c_int| {
+        // SAFETY: one system call on an open descriptor, without memory.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) == 0 }
+    };
+    let has_one_name = file.metadata().is_ok_and(|meta| meta.is_file() && meta.nlink() == 1);
+    has_one_name && lease(libc::F_WRLCK) && lease(libc::F_UNLCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use ibuild_cache::MemoryIndex;
+
+    use super::*;
+
+    struct Lab {
+        dir: tempfile::TempDir,
+        spare: Spare,
+    }
+
+    impl Lab {
+        fn new() -> Self {
+            let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+            let store = Store::open(&dir.path().join("store"), |_| MemoryIndex::default()).unwrap();
+            let spare = Spare::of(&store, "p", "x.ova");
+            Self { dir, spare }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        /// Publishes a file that says `text`.
+        fn publish(&self, text: &str) {
+            fs::write(self.path("new"), text).unwrap();
+            self.spare.trade(&self.path("new"), &self.path("x.ova")).unwrap();
+            assert_eq!(fs::read_to_string(self.path("x.ova")).unwrap(), text);
+            assert!(!self.path("new").exists());
+        }
+
+        fn taken(&self) -> Option<String> {
+            let _ = fs::remove_file(self.path("taken"));
+            self.spare.take(&self.path("taken")).unwrap();
+            fs::read_to_string(self.path("taken")).ok()
+        }
+    }
+
+    #[test]
+    fn two_files_take_turns() {
+        let lab = Lab::new();
+        assert_eq!(lab.taken(), None);
+        lab.publish("one");
+        assert_eq!(lab.taken(), None, "there was none before it");
+        lab.publish("two");
+        assert_eq!(lab.taken().as_deref(), Some("one"));
+        assert_eq!(lab.taken(), None);
+        lab.publish("three");
+        lab.publish("four");
+        assert_eq!(lab.taken().as_deref(), Some("three"));
+    }
+
+    #[test]
+    fn what_somebody_has_open_is_theirs() {
+        let lab = Lab::new();
+        lab.publish("one");
+        let reader = File::open(lab.path("x.ova")).unwrap();
+        lab.publish("two");
+        assert_eq!(lab.taken(), None);
+        assert_eq!(io::read_to_string(reader).unwrap(), "one");
+    }
+
+    #[test]
+    fn what_somebody_linked_is_theirs() {
+        let lab = Lab::new();
+        lab.publish("one");
+        fs::hard_link(lab.path("x.ova"), lab.path("good.ova")).unwrap();
+        lab.publish("two");
+        assert_eq!(lab.taken(), None);
+        assert_eq!(fs::read_to_string(lab.path("good.ova")).unwrap(), "one");
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_not_followed() {
+        let lab = Lab::new();
+        fs::write(lab.path("theirs"), "theirs").unwrap();
+        symlink(lab.path("theirs"), lab.path("x.ova")).unwrap();
+        lab.publish("one");
+        assert_eq!(lab.taken(), None);
+        assert_eq!(fs::read_to_string(lab.path("theirs")).unwrap(), "theirs");
+        assert!(fs::symlink_metadata(lab.path("x.ova")).unwrap().is_file());
+    }
+}
