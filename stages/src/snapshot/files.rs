@@ -14,16 +14,17 @@ use std::path::{Path, PathBuf};
 use ibuild_cache::LayerId;
 use rayon::prelude::*;
 use rustix::fs::{major, minor};
+use serde::{Deserialize, Serialize};
 
 use super::capture::join;
 use super::tree::{Entry, Kind, Metadata};
-use super::{LayerStore, Snapshot, SnapshotError, TreeStore, device, holes, xattr};
+use super::{LayerStore, Snapshot, SnapshotError, TreeStore, device, held, holes, xattr};
 
 /// Paths relative to the root, each with what is there, a directory before what is in it.
 pub type Listed<T> = Vec<(Vec<u8>, T)>;
 
 /// One path of a layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LayerChange {
     /// The layer has this there.
     Set(LayerFile),
@@ -32,7 +33,7 @@ pub enum LayerChange {
 }
 
 /// A file of a layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerFile {
     /// Owner, mode, times, attributes.
     pub meta: Metadata,
@@ -41,7 +42,7 @@ pub struct LayerFile {
 }
 
 /// What a file of a layer is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LayerKind {
     /// A directory.
     Directory,
@@ -60,13 +61,14 @@ pub enum LayerKind {
 }
 
 /// The bytes of a file of a layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerContent {
     /// Their number.
     pub size: u64,
     /// Those that are in no hole.
     pub data: Vec<Range<u64>>,
     /// Where they can be read.
+    #[serde(skip)]
     pub place: PathBuf,
 }
 
@@ -88,11 +90,7 @@ pub fn read_layers(
     layers: &LayerStore<'_>,
     snapshot: &Snapshot,
 ) -> Result<Vec<Listed<LayerChange>>, SnapshotError> {
-    let read = |layer: &LayerId| {
-        let mut changes = list(&layers.unpacked(layer)?)?;
-        holes::find(layers.store(), layer, &mut changes)?;
-        Ok(changes)
-    };
+    let read = |layer: &LayerId| held::find(layers.store(), layer, &layers.unpacked(layer)?);
     snapshot.layers.par_iter().map(read).collect()
 }
 

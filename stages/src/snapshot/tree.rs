@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use ibuild_cache::{Batch, BlobId, DecodeError, Decoder, Encoder, Store, Table, TreeId};
+use serde::{Deserialize, Serialize};
 
 use super::SnapshotError;
 
@@ -16,7 +17,7 @@ const LISTING_DOMAIN: &str = "ibuild listing v1";
 const ROOT_DOMAIN: &str = "ibuild tree v1";
 
 /// What every kind of file has.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Metadata {
     /// Permissions with setuid, setgid and sticky: `mode & 07777`.
     pub mode: u32,
