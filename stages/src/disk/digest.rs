@@ -52,11 +52,12 @@ pub fn hex(bytes: &[u8]) -> String {
 /// Bytes on their way to threads that digest them.
 pub type Portion = Arc<Vec<u8>>;
 
-/// Digests bytes that come in portions, which threads of its own do. Nothing is copied.
+/// Digests bytes that come in portions, which threads of its own do, one for each digest. Nothing is copied.
 pub struct Digester {
     size: u64,
-    whole: Hashing<Digests>,
-    member: Option<Hashing<[u8; 32]>>,
+    blake3: Hashing,
+    sha256: Hashing,
+    member: Option<Hashing>,
 }
 
 /// Portions that wait for a thread at most.
@@ -65,7 +66,7 @@ const AHEAD: usize = 2;
 impl Digester {
     /// Starts with no bytes.
     pub fn new() -> Self {
-        Self { size: 0, whole: Hashing::start(digest_all), member: None }
+        Self { size: 0, blake3: Hashing::start(blake3_of), sha256: Hashing::start(sha256_of), member: None }
     }
 
     /// Number of bytes that have come.
@@ -76,15 +77,13 @@ impl Digester {
     /// Digests what comes next.
     pub fn update(&mut self, portion: &Portion) {
         self.size += portion.len() as u64;
-        self.whole.send(portion);
-        if let Some(member) = &self.member {
-            member.send(portion);
-        }
+        let all = [Some(&self.blake3), Some(&self.sha256), self.member.as_ref()];
+        all.into_iter().flatten().for_each(|hashing| hashing.send(portion));
     }
 
     /// From here on bytes have a SHA-256 of their own as well, until [`end_member`](Self::end_member).
     pub fn begin_member(&mut self) {
-        self.member = Some(Hashing::start(sha256_all));
+        self.member = Some(Hashing::start(sha256_of));
     }
 
     /// The SHA-256 of the bytes since the member began.
@@ -98,7 +97,7 @@ impl Digester {
 
     /// The digests of all that came.
     pub fn finish(self) -> Digests {
-        self.whole.finish()
+        Digests { size: self.size, blake3: self.blake3.finish(), sha256: self.sha256.finish() }
     }
 }
 
@@ -157,13 +156,13 @@ impl<W: Write> Write for DigestWriter<W> {
 }
 
 /// A thread that digests.
-struct Hashing<T> {
+struct Hashing {
     portions: SyncSender<Portion>,
-    thread: JoinHandle<T>,
+    thread: JoinHandle<[u8; 32]>,
 }
 
-impl<T: Send + 'static> Hashing<T> {
-    fn start(digest: fn(&Receiver<Portion>) -> T) -> Self {
+impl Hashing {
+    fn start(digest: fn(&Receiver<Portion>) -> [u8; 32]) -> Self {
         let (portions, received) = sync_channel(AHEAD);
         Self { portions, thread: std::thread::spawn(move || digest(&received)) }
     }
@@ -172,23 +171,21 @@ impl<T: Send + 'static> Hashing<T> {
         self.portions.send(portion.clone()).expect("the thread ends after the last portion");
     }
 
-    fn finish(self) -> T {
+    fn finish(self) -> [u8; 32] {
         drop(self.portions);
         self.thread.join().expect("digesting does not panic")
     }
 }
 
-fn digest_all(portions: &Receiver<Portion>) -> Digests {
-    let (mut size, mut blake3, mut sha256) = (0, blake3::Hasher::new(), Sha256::new());
+fn blake3_of(portions: &Receiver<Portion>) -> [u8; 32] {
+    let mut blake3 = blake3::Hasher::new();
     for portion in portions {
-        size += portion.len() as u64;
         blake3.update(&portion);
-        sha256.update(&*portion);
     }
-    Digests { size, blake3: *blake3.finalize().as_bytes(), sha256: sha256.finalize().into() }
+    *blake3.finalize().as_bytes()
 }
 
-fn sha256_all(portions: &Receiver<Portion>) -> [u8; 32] {
+fn sha256_of(portions: &Receiver<Portion>) -> [u8; 32] {
     let mut sha256 = Sha256::new();
     portions.iter().for_each(|portion| sha256.update(&*portion));
     sha256.finalize().into()
