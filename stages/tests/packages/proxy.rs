@@ -5,6 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use ibuild_stages::packages::{Proxy, ServeGuard, StageFetch, StageTls, Verdict};
+use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::archive::{BIG, Setup, big, file, noise, sha256, small};
 use crate::client::{get, request};
@@ -41,6 +42,16 @@ fn the_second_time_needs_no_mirror() {
         problem: None,
     };
     assert_eq!(fetches[..2], [fetch(Verdict::Miss), fetch(Verdict::Hit)]);
+}
+
+/// A stalled client was one that had no room for a whole segment of loopback.
+#[test]
+fn segments_on_loopback_are_no_larger_than_elsewhere() {
+    let setup = Setup::with_archive();
+    let (proxy, _guard) = serve(&setup);
+    let client = TcpStream::connect(proxy).unwrap();
+    let largest = getsockopt(&client, sockopt::TcpMaxSeg).unwrap();
+    assert!(largest <= 1460, "{largest}");
 }
 
 #[test]
