@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use apt::Apt;
 use running::Running;
@@ -67,6 +68,21 @@ fn real_apt_twice_the_second_time_without_a_mirror() {
     assert_eq!(verdicts(&log)[0], "stale");
     assert!(verdicts(&log)[1..].iter().all(|verdict| *verdict == "hit"), "{log:#?}");
     assert!(log.iter().all(|line| line["complete"] == true && line["v"] == 1), "{log:#?}");
+}
+
+/// Lines wait for others, but neither for long nor for ever.
+#[test]
+fn a_line_is_written_while_the_proxy_runs() {
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let proxy = Running::start(dir.path(), "log", &NOWHERE);
+    proxy.get("http://example.org/debian/x");
+    let since = Instant::now();
+    while fs::read(dir.path().join("log")).unwrap().is_empty() {
+        assert!(since.elapsed() < Duration::from_secs(10), "nothing is written down");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    proxy.get("http://example.org/debian/y");
+    assert_eq!(verdicts(&proxy.stop()), ["refused"; 2]);
 }
 
 #[test]
