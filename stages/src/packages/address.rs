@@ -67,7 +67,7 @@ impl Addresses {
     ) -> Option<(&Base, &'p str)> {
         let here = self.0.iter().filter_map(|(url, base)| {
             let is_host = url.host() == host && url.unusual_port() == unusual_port;
-            let directory = decode(url.path()).filter(|_| is_host)?;
+            let directory = is_host.then(|| decode(url.path()))??;
             let under = path.strip_prefix(directory.trim_end_matches('/'))?.strip_prefix('/')?;
             Some((base, under))
         });

@@ -32,11 +32,11 @@ pub(super) fn last_modified(digest: &Sha256) -> Timestamp {
 /// Decides. Several ranges at once, and ranges that are no ranges, are answered with the whole, as HTTP allows.
 pub(super) fn answer(headers: &HeaderMap, known: &Known) -> Answer {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let date = last_modified(&known.sha256).http_date();
-    if text(IF_MODIFIED_SINCE) == Some(&date) && !headers.contains_key(RANGE) {
+    let is_its_date = |validator: &str| validator == last_modified(&known.sha256).http_date();
+    if text(IF_MODIFIED_SINCE).is_some_and(is_its_date) && !headers.contains_key(RANGE) {
         return Answer::NotModified;
     }
-    let is_same = text(IF_RANGE).is_none_or(|validator| validator == date);
+    let is_same = text(IF_RANGE).is_none_or(is_its_date);
     let range = text(RANGE).filter(|_| is_same).and_then(|range| parse_range(range, known.size));
     match range {
         None => Answer::Whole,

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use rustix::buffer::spare_capacity;
+use rustix::io::{pread, retry_on_intr};
 use tokio::sync::{mpsc, watch};
 
 use super::download::Progress;
@@ -94,9 +95,17 @@ impl Body for ProxyBody {
     }
 }
 
+/// Memory that is about to be read into is not cleared first.
 fn read_chunk(file: &File, at: u64, end: u64) -> io::Result<Bytes> {
-    let mut chunk = vec![0; (end - at).min(CHUNK) as usize];
-    file.read_exact_at(&mut chunk, at)?;
+    let size = (end - at).min(CHUNK) as usize;
+    let mut chunk = Vec::with_capacity(size);
+    while chunk.len() < size {
+        let from = at + chunk.len() as u64;
+        if retry_on_intr(|| pread(file, spare_capacity(&mut chunk), from))? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    chunk.truncate(size);
     Ok(chunk.into())
 }
 
