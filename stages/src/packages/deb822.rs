@@ -1,9 +1,33 @@
 //! The format of Debian's control files: paragraphs of `Field: value`, a value going on in lines that start
 //! with a space. Borrows from the text, so that 60 MB of index cost one pass.
 
+use std::io::{self, BufRead};
+
 /// The paragraphs of a text.
 pub(super) fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
     text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty())
+}
+
+/// Hands on the paragraphs of a text while it is read, so that never more than one of them is in memory. Bytes that are not
+/// UTF-8 are replaced.
+pub(super) fn each_paragraph<E: From<io::Error>>(
+    mut text: impl BufRead,
+    mut take: impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut paragraph = Vec::new();
+    loop {
+        let start = paragraph.len();
+        let is_end = text.read_until(b'\n', &mut paragraph)? == 0;
+        if is_end || paragraph[start..] == *b"\n" {
+            if !paragraph.trim_ascii().is_empty() {
+                take(&String::from_utf8_lossy(&paragraph))?;
+            }
+            paragraph.clear();
+        }
+        if is_end {
+            return Ok(());
+        }
+    }
 }
 
 /// The fields of a paragraph, in order. A value keeps its line breaks; comments are left out, and so are lines
@@ -44,6 +68,8 @@ fn field_end(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufReader, Read};
+
     use super::*;
 
     #[test]
@@ -53,5 +79,48 @@ mod tests {
         assert_eq!(all, [vec![("A", "1"), ("C", "x\n y"), ("D", "4")], vec![("A", "2")]]);
         assert_eq!(field(text, "c"), Some("x\n y"));
         assert_eq!(field(text, "Z"), None);
+    }
+
+    #[test]
+    fn paragraphs_do_not_wait_for_the_end() {
+        let broken = BufReader::new(b"A: 1\n\nB: 2\n\nC: 3".chain(Broken));
+        let mut read = Vec::new();
+        let error = each_paragraph(broken, |paragraph| {
+            read.push(paragraph.to_owned());
+            io::Result::Ok(())
+        });
+        assert!(error.is_err() && read == ["A: 1\n\n", "B: 2\n\n"], "{read:?}");
+    }
+
+    /// A text that goes on, but cannot be read any further.
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+
+    #[test]
+    fn paragraphs_are_the_same_while_they_are_read() {
+        for text in [
+            "",
+            "\n",
+            "A: 1",
+            "\n\n\n\nA: 1\n x\n\n\nB: 2\n\n \n\n",
+            "A: 1\n \n\n x\nB: 2\n\n\n\n y: 3\nC: 4",
+        ] {
+            let named = |paragraph: &str| -> Vec<String> {
+                fields(paragraph).map(|(name, value)| format!("{name}={value}")).collect()
+            };
+            let mut read = Vec::new();
+            each_paragraph(text.as_bytes(), |paragraph| {
+                read.push(named(paragraph));
+                io::Result::Ok(())
+            })
+            .unwrap();
+            let whole: Vec<_> = paragraphs(text).map(named).collect();
+            assert_eq!(read, whole, "{text:?}");
+        }
     }
 }

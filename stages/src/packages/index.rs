@@ -1,7 +1,7 @@
 //! The indices of an archive, `Packages` and `Sources`: one paragraph per package.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{BufReader, Read};
 
 use ibuild_cache::Sha256;
 
@@ -108,38 +108,39 @@ pub struct PoolTable {
 }
 
 impl PoolTable {
-    /// Reads all packages of the index that has this path.
-    pub fn parse(path: &str, text: &str) -> Result<Self, IndexError> {
+    /// Reads all packages of the index that has this path, decompressed as that tells. Its text is several times as large as
+    /// what is looked at here, and is never in memory as a whole.
+    pub fn read(path: &str, compressed: impl Read + Send) -> Result<Self, IndexError> {
+        let text = BufReader::new(Compression::of(path).reader(compressed)?);
         let name = path.rsplit('/').next().unwrap_or(path);
-        let files = match name.starts_with("Sources") {
-            true => files_of_sources(text)?,
-            false => {
-                let entry = |stanza: Stanza<'_>| Ok((Box::from(stanza.filename), stanza.known()?));
-                stanzas(text).map(entry).collect::<Result<_, IndexError>>()?
-            }
-        };
-        Ok(Self { files })
+        let mut table = Self::default();
+        let add = if name.starts_with("Sources") { Self::add_source } else { Self::add_package };
+        deb822::each_paragraph(text, |paragraph| add(&mut table, paragraph))?;
+        Ok(table)
+    }
+
+    fn add_package(&mut self, paragraph: &str) -> Result<(), IndexError> {
+        let stanza = Stanza::parse(paragraph);
+        self.files.insert(stanza.filename.into(), stanza.known()?);
+        Ok(())
+    }
+
+    /// All files of a source package.
+    fn add_source(&mut self, paragraph: &str) -> Result<(), IndexError> {
+        let bad = || IndexError::Source(deb822::field(paragraph, "Package").unwrap_or_default().to_owned());
+        let directory = deb822::field(paragraph, "Directory").ok_or_else(bad)?;
+        let listed = deb822::field(paragraph, "Checksums-Sha256").ok_or_else(bad)?;
+        for line in listed.lines().filter(|line| !line.trim().is_empty()) {
+            let (name, known) = file_of_source(line).ok_or_else(bad)?;
+            self.files.insert(join(directory, name), known);
+        }
+        Ok(())
     }
 
     /// What the file at a path under the base has to be.
     pub fn get(&self, path: &str) -> Option<Known> {
         self.files.get(path).copied()
     }
-}
-
-/// The files of all source packages of an index.
-fn files_of_sources(text: &str) -> Result<HashMap<Box<str>, Known>, IndexError> {
-    let mut files = HashMap::new();
-    for paragraph in deb822::paragraphs(text) {
-        let bad = || IndexError::Source(deb822::field(paragraph, "Package").unwrap_or_default().to_owned());
-        let directory = deb822::field(paragraph, "Directory").ok_or_else(bad)?;
-        let listed = deb822::field(paragraph, "Checksums-Sha256").ok_or_else(bad)?;
-        for line in listed.lines().filter(|line| !line.trim().is_empty()) {
-            let (name, known) = file_of_source(line).ok_or_else(bad)?;
-            files.insert(join(directory, name), known);
-        }
-    }
-    Ok(files)
 }
 
 /// A line of `Checksums-Sha256`: a digest, a size and a name (dsc(5)).
@@ -164,25 +165,29 @@ mod tests {
 
     const SHA: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
+    fn read(path: &str, text: &str) -> Result<PoolTable, IndexError> {
+        PoolTable::read(path, text.as_bytes())
+    }
+
     #[test]
     fn packages_by_path() {
         let text = format!(
             "Package: a\nVersion: 1\nArchitecture: all\nDescription: x\n Filename: not this\nFilename: pool/a.deb\n\
              Size: 7\nSHA256: {SHA}\n\nPackage: b\nFilename: pool/b.deb\nSize: 8\nSHA256: {SHA}\n"
         );
-        let table = PoolTable::parse("Packages", &text).unwrap();
+        let table = read("Packages", &text).unwrap();
         assert_eq!(table.get("pool/a.deb"), Some(Known { sha256: SHA.parse().unwrap(), size: 7 }));
         assert_eq!(table.get("pool/b.deb").unwrap().size, 8);
         assert_eq!(table.get("not this"), None);
-        let flat = PoolTable::parse("Packages", &text.replace("pool/b", "./b")).unwrap();
+        let flat = read("Packages", &text.replace("pool/b", "./b")).unwrap();
         assert!(flat.get("b.deb").is_some() && flat.get("./b.deb").is_none());
-        assert!(PoolTable::parse("Packages", &text.replace("pool/b", "pool b")).is_err());
+        assert!(read("Packages", &text.replace("pool/b", "pool b")).is_err());
     }
 
     #[test]
     fn names_of_fields_have_no_case() {
         let text = format!("package: a\nFILENAME: pool/a.deb\nsize: 7\nsha256: {SHA}\n");
-        assert_eq!(PoolTable::parse("Packages", &text).unwrap().get("pool/a.deb").unwrap().size, 7);
+        assert_eq!(read("Packages", &text).unwrap().get("pool/a.deb").unwrap().size, 7);
     }
 
     #[test]
@@ -191,19 +196,19 @@ mod tests {
             "Package: a\nDirectory: pool/main/a/a\nChecksums-Sha256:\n {SHA} 7 a_1.dsc\n {SHA} 8 a_1.orig.tar.xz\n\n\
              Package: b\nDirectory: ./.\nChecksums-Sha256:\n {SHA} 9 b_1.dsc\n"
         );
-        let table = PoolTable::parse("dists/x/main/source/Sources.xz", &text).unwrap();
+        let table = read("dists/x/main/source/Sources", &text).unwrap();
         assert_eq!(table.get("pool/main/a/a/a_1.orig.tar.xz").unwrap().size, 8);
         assert_eq!(table.get("b_1.dsc").unwrap().size, 9);
         for bad in ["Sha256", "Directory"] {
-            let error = PoolTable::parse("Sources", &text.replacen(bad, "X", 1)).unwrap_err();
+            let error = read("Sources", &text.replacen(bad, "X", 1)).unwrap_err();
             assert!(error.to_string().starts_with("source package `a` has no usable"), "{error}");
         }
-        assert!(PoolTable::parse("Sources", &text.replace("a_1.dsc", "../a_1.dsc")).is_err());
+        assert!(read("Sources", &text.replace("a_1.dsc", "../a_1.dsc")).is_err());
     }
 
     #[test]
     fn a_package_without_a_digest_is_refused() {
-        let error = PoolTable::parse("Packages", "Package: a\nFilename: pool/a.deb\nSize: 7\n").unwrap_err();
+        let error = read("Packages", "Package: a\nFilename: pool/a.deb\nSize: 7\n").unwrap_err();
         assert!(error.to_string().contains("`a`"), "{error}");
     }
 

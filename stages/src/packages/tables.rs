@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ibuild_cache::{BlobStore, Sha256, Store};
 
 use super::PackageError;
-use super::index::{PoolTable, read_text};
+use super::index::{IndexError, PoolTable, read_text};
 use super::view::ArchiveFile;
 
 /// Where the bytes of an index are.
@@ -49,23 +49,25 @@ impl Tables {
         if let Some(table) = self.get(&digest) {
             return Ok(table);
         }
-        let text = match source {
-            IndexSource::Store => self.text(index)?,
-            IndexSource::Memory(bytes) => text_of(index, &bytes)?,
+        let compressed = match source {
+            IndexSource::Store => self.bytes(index)?,
+            IndexSource::Memory(bytes) => bytes,
         };
-        let table = PoolTable::parse(index.path(), &text)
-            .map_err(|source| PackageError::Index { path: index.path().to_owned(), source })?;
-        let table = Arc::new(table);
+        let table = Arc::new(PoolTable::read(index.path(), &*compressed).map_err(unusable(index))?);
         self.read.write().unwrap_or_else(PoisonError::into_inner).insert(digest, table.clone());
         Ok(table)
     }
 
     /// The text of an index that is in the store, checked again.
     pub(super) fn text(&self, index: &ArchiveFile) -> Result<String, PackageError> {
-        let bytes = self.store.read(&index.known.sha256)?;
-        let missing =
-            || PackageError::NotStored { path: index.path().to_owned(), sha256: index.known.sha256 };
-        text_of(index, &bytes.ok_or_else(missing)?)
+        read_text(index.path(), &*self.bytes(index)?).map_err(unusable(index))
+    }
+
+    fn bytes(&self, index: &ArchiveFile) -> Result<Bytes, PackageError> {
+        let sha256 = index.known.sha256;
+        let bytes = self.store.read(&sha256)?;
+        let bytes = bytes.ok_or_else(|| PackageError::NotStored { path: index.path().to_owned(), sha256 })?;
+        Ok(bytes.into())
     }
 
     /// Forgets the tables of all indices but these.
@@ -74,7 +76,7 @@ impl Tables {
     }
 }
 
-fn text_of(index: &ArchiveFile, bytes: &[u8]) -> Result<String, PackageError> {
+fn unusable(index: &ArchiveFile) -> impl FnOnce(IndexError) -> PackageError {
     let path = index.path().to_owned();
-    read_text(&path, bytes).map_err(|source| PackageError::Index { path, source })
+    |source| PackageError::Index { path, source }
 }
