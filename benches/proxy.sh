@@ -154,6 +154,7 @@ await "$cached"
 
 # What has come by way of Debian's address is found by way of the mirror's, because it is the same.
 resident() { awk '/^VmRSS/{ print $2 }' "/proc/$proxy_process/status"; }
+peak() { awk '/^VmHWM/{ print $2 }' "/proc/$proxy_process/status"; }
 threads() { awk '/^Threads/{ print $2 }' "/proc/$proxy_process/status"; }
 proxy cache --mirror "$fast/debian"
 ours=$proxy_address
@@ -164,7 +165,7 @@ for address in "$ours" "127.0.0.1:$cached"; do
     done | curl -sSf --proxy "http://$address" --config - >>log 2>&1
 done
 sleep 1
-idle=$(resident)
+idle=$(resident) peaked=$(peak)
 
 # --- wrk ----------------------------------------------------------------------------------------------------------------
 
@@ -231,7 +232,8 @@ for list in small.paths big.paths; do
 done
 printf '\n%-40s %9s   %s\n' 'memory' MB target
 mb() { awk -v kb="$1" 'BEGIN { printf "%.1f", kb / 1024 }'; }
-printf '%-40s %9s\n' 'started' "$(mb "$at_start")" 'idle, every file asked for once' "$(mb "$idle")"
+printf '%-40s %9s\n' 'started' "$(mb "$at_start")" 'idle, every file asked for once' "$(mb "$idle")" \
+    'most until then, reading the index' "$(mb "$peaked")"
 printf '%-40s %9s   %s\n' 'more with 64 connections, small and large' "$(mb $((most - idle)))" '<= 25' 'threads' "$running" ''
 
 # --- apt ----------------------------------------------------------------------------------------------------------------
@@ -250,10 +252,9 @@ Acquire::Languages "none";
 CONF
 apt() { APT_CONFIG=$work/apt/apt.conf apt-get -qq "$@" >>log 2>&1; }
 apt update
-# Milliseconds that apt takes for all small packages with an option and through a proxy, if one is named.
+# Milliseconds that apt takes for all small packages with a depth of its pipeline and through a proxy.
 download() {
-    local start options=(-o "Acquire::http::Pipeline-Depth=$1")
-    [ -z "${2:-}" ] || options+=(-o "Acquire::http::Proxy=http://$2")
+    local start options=(-o "Acquire::http::Pipeline-Depth=$1" -o "Acquire::http::Proxy=http://$2")
     rm -f apt/down/*
     start=$(date +%s%N)
     (cd apt/down && APT_CONFIG=$work/apt/apt.conf apt-get -qq "${options[@]}" download "${names[@]}" >>"$work/log" 2>&1)
@@ -264,7 +265,8 @@ smaller() { if (($1 == 0 || $2 < $1)); then echo "$2"; else echo "$1"; fi; }
 compare_apt() {
     local us=0 them=0 other round now
     for ((round = 0; round < rounds; round++)); do
-        now=$(download "$2")
+        # To nginx an address is the same with its host and without.
+        now=$(download "$2" "127.0.0.1:$origin")
         them=$(smaller "$them" "$now")
         now=$(download "$2" "$ours")
         us=$(smaller "$us" "$now")
