@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::download::Progress;
 
 /// The most that is read at once. A file of this size or less goes out in one piece, together with the head.
-const CHUNK: u64 = 128 << 10;
+pub(super) const CHUNK: u64 = 128 << 10;
 
 /// What is not sent of a file before all of it has been verified.
 pub(super) const TAIL: u64 = 64 << 10;
@@ -95,8 +95,8 @@ impl Body for ProxyBody {
     }
 }
 
-/// Memory that is about to be read into is not cleared first.
-fn read_chunk(file: &File, at: u64, end: u64) -> io::Result<Bytes> {
+/// A piece of a file, up to `end` or a chunk long. Memory that is about to be read into is not cleared first.
+pub(super) fn read_chunk(file: &File, at: u64, end: u64) -> io::Result<Bytes> {
     let size = (end - at).min(CHUNK) as usize;
     let mut chunk = Vec::with_capacity(size);
     while chunk.len() < size {

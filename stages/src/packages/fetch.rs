@@ -22,6 +22,7 @@ use super::elsewhere::{Courtesy, Elsewhere, Moments};
 use super::handed_out::HandedOut;
 use super::kept::Kept;
 use super::mirror::Mirrors;
+use super::response::Content;
 use super::tls::{Authorities, AuthorityError, CertificateFault, Tls};
 use super::view::ArchiveFile;
 use super::{Base, PackageError, Timestamp, Url};
@@ -333,6 +334,11 @@ impl Shared {
     /// The file, if the store has it and it still is what its name says.
     pub(super) async fn open(&self, file: &ArchiveFile) -> Result<Option<File>, CacheError> {
         self.kept.open(&file.known).await
+    }
+
+    /// What is sent of the file, if it is at hand. That it is does not mean that the store still has it.
+    pub(super) async fn content(&self, file: &ArchiveFile) -> Result<Option<Content>, CacheError> {
+        self.kept.content(&file.known).await
     }
 
     /// Sees to it that the store has the file.

@@ -3,22 +3,52 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use ibuild_cache::{BlobStore, CacheError, FileStamp, Sha256};
 use tokio::task::spawn_blocking;
 
+use super::body::{CHUNK, read_chunk};
+use super::recent::Recent;
 use super::release::Known;
+use super::response::Content;
+use super::view::sha256_of;
 
 /// The files of a store. Each is read once, and again only if it does not look the same any more.
 pub(super) struct Kept {
     store: BlobStore<Sha256>,
     checked: Mutex<HashMap<Sha256, FileStamp>>,
+    recent: Recent,
 }
 
 impl Kept {
     pub(super) fn new(store: BlobStore<Sha256>) -> Self {
-        Self { store, checked: Mutex::default() }
+        Self { store, checked: Mutex::default(), recent: Recent::default() }
+    }
+
+    /// What is sent of a file that is here and whole. One that is small and wanted again is held in memory from then on; a
+    /// stage wants nothing twice.
+    pub(super) async fn content(&self, known: &Known) -> Result<Option<Content>, CacheError> {
+        if let Some(bytes) = self.recent.get(&known.sha256) {
+            return Ok(Some(Content::Memory(bytes)));
+        }
+        let is_wanted_again = self.stamp(&known.sha256).is_some();
+        let Some(file) = self.open(known).await? else { return Ok(None) };
+        let now = Instant::now();
+        if !is_wanted_again || known.size > CHUNK || !self.recent.has_room(known.size, now) {
+            return Ok(Some(Content::File(file)));
+        }
+        let path = self.store.path(&known.sha256);
+        let bytes = read_chunk(&file, 0, known.size).map_err(|source| CacheError::Io {
+            act: "read",
+            path,
+            source,
+        })?;
+        if sha256_of(&bytes) != known.sha256 {
+            return self.store.remove(&known.sha256).map(|()| None);
+        }
+        self.recent.keep(known.sha256, bytes.clone(), now);
+        Ok(Some(Content::Memory(bytes)))
     }
 
     /// The file, if it is here and whole. One that has not the digest of its name is removed, so that it is fetched
@@ -31,7 +61,7 @@ impl Kept {
         if meta.len() != known.size {
             return Ok(None);
         }
-        if self.checked.lock().unwrap_or_else(PoisonError::into_inner).get(&known.sha256) == Some(&stamp) {
+        if self.stamp(&known.sha256).as_ref() == Some(&stamp) {
             return Ok(Some(file));
         }
         let (store, digest) = (self.store.clone(), known.sha256);
@@ -44,6 +74,11 @@ impl Kept {
             Some(false) => self.store.remove(&known.sha256).map(|()| None),
             None => Ok(None),
         }
+    }
+
+    /// How a file looked when it was read.
+    fn stamp(&self, digest: &Sha256) -> Option<FileStamp> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
 
     /// A file that was written a moment ago might be written again without looking any different.

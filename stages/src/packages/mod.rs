@@ -39,6 +39,7 @@ mod lock;
 mod mirror;
 mod name;
 mod proxy;
+mod recent;
 mod relay;
 mod release;
 mod response;

@@ -162,13 +162,13 @@ impl Server {
         file: &ArchiveFile,
     ) -> Result<Answered, Problem> {
         let answer = self.answer(client, request, &file.known);
-        let bytes = match self.shared.open(file).await {
-            Ok(bytes) => bytes,
+        let content = match self.shared.content(file).await {
+            Ok(content) => content,
             Err(e) => return self.unkept(file, FetchReason::explain(&e)).await,
         };
-        let response = match bytes {
+        let response = match content {
             _ if request.method() == Method::HEAD => response::whole(&file.known, ProxyBody::text("")),
-            Some(bytes) => response::at_hand(&file.known, Content::File(bytes), answer),
+            Some(content) => response::at_hand(&file.known, content, answer),
             None => return self.coming(file, answer).await,
         };
         Ok(Answered { verdict: Verdict::Hit, file: Some(file.clone()), problem: None, response })

@@ -288,6 +288,25 @@ fn damaged_files_are_fetched_again() {
     assert_eq!(served.verdicts(6)[4..], [Verdict::Miss; 2]);
 }
 
+/// A large one is not, nor is any that was written too short a time ago to tell whether it has been written again.
+#[test]
+fn small_files_that_are_wanted_again_are_in_memory() {
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    update_and_fetch(served.address);
+    std::thread::sleep(Duration::from_millis(2100));
+    for path in [SMALL, BIG, SMALL, BIG] {
+        get(served.address, path, &[]);
+    }
+    for bytes in [small(), big()] {
+        setup.store.packages().remove(&sha256(&bytes)).unwrap();
+    }
+    assert_eq!(get(served.address, SMALL, &[]).body, small());
+    assert_eq!(get(served.address, SMALL, &[("Range", "bytes=100-")]).body, small()[100..]);
+    assert_eq!(get(served.address, BIG, &[]).body, big());
+    assert_eq!(served.verdicts(11)[8..], [Verdict::Hit, Verdict::Hit, Verdict::Miss]);
+}
+
 /// The disk has room for the beginning of a file and not for the rest.
 #[test]
 fn a_disk_that_would_fill_halfway_is_no_broken_download() {
