@@ -13,9 +13,13 @@ use super::StageError;
 use crate::packages::{
     Acceptance, Archive, ArchiveView, Base, FetchObserver, Fetcher, Gpgv, Lock, LockedRelease,
     MirrorOverride, Mirrors, Name, Origin, PackageError, Patience, Pocket, Proxy, Staleness, Timestamp,
-    Upstream, glance, record,
+    Upstream, Verifier, glance, record,
 };
 use crate::recipe::{self, Architecture, ArchiveName, ArchiveNames};
+
+/// How the state of an archive on its mirror is found: [`record`] or [`glance`].
+type Look =
+    fn(&Store, &Archive, &Fetcher, &dyn Verifier, Acceptance<'_>) -> Result<Vec<LockedRelease>, PackageError>;
 
 /// How archives are reached. Never part of a key.
 #[derive(Debug, Clone, Default)]
@@ -246,11 +250,7 @@ impl<'s> Archives<'s> {
         name: &ArchiveName,
         tolerated: &[Staleness],
     ) -> Result<Vec<LockedRelease>, StageError> {
-        let (archive, fetcher, verifier) = (self.archive(name), self.fetcher()?, self.verifier(name)?);
-        self.with_lock(|lock| {
-            let acceptance = Acceptance { now: Timestamp::now(), lock, tolerated };
-            record(self.store, &archive, fetcher, &verifier, acceptance).map_err(self.about(name))
-        })
+        self.look(record, name, tolerated)
     }
 
     /// The state of an archive on the mirror, and nothing that belongs to it.
@@ -259,10 +259,19 @@ impl<'s> Archives<'s> {
         name: &ArchiveName,
         tolerated: &[Staleness],
     ) -> Result<Vec<LockedRelease>, StageError> {
+        self.look(glance, name, tolerated)
+    }
+
+    fn look(
+        &self,
+        look: Look,
+        name: &ArchiveName,
+        tolerated: &[Staleness],
+    ) -> Result<Vec<LockedRelease>, StageError> {
         let (archive, fetcher, verifier) = (self.archive(name), self.fetcher()?, self.verifier(name)?);
         self.with_lock(|lock| {
             let acceptance = Acceptance { now: Timestamp::now(), lock, tolerated };
-            glance(self.store, &archive, fetcher, &verifier, acceptance).map_err(self.about(name))
+            look(self.store, &archive, fetcher, &verifier, acceptance).map_err(self.about(name))
         })
     }
 
