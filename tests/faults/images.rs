@@ -97,6 +97,14 @@ fn build_ova(lab: &Lab) -> (String, Vec<String>) {
     (digest, finished(&events, "ran"))
 }
 
+/// What it is made of: a list, and packs.
+fn parts_of_ova(lab: &Lab) -> Vec<PathBuf> {
+    let shown = lab.run(&["cache", "show", "main.ova", "--json"]).succeeds();
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let blobs = shown["blobs"].as_array().unwrap().iter().map(|blob| blob.as_str().unwrap());
+    blobs.map(|blob| lab.store_dir().join("blobs").join(&blob[..2]).join(&blob[2..])).collect()
+}
+
 fn ova(lab: &Lab) -> PathBuf {
     lab.path("project/out/main.ova")
 }
@@ -114,13 +122,9 @@ fn damaged_parts_of_an_image_are_made_again() {
     let mut rng = chance::rng();
     let lab = lab_of_images(&mut rng);
     let clean = build_ova(&lab).0;
-    let shown = lab.run(&["cache", "show", "main.ova", "--json"]).succeeds();
-    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-    let blobs = shown["blobs"].as_array().unwrap().iter().map(|blob| blob.as_str().unwrap().to_owned());
-    let blobs: Vec<String> = blobs.collect();
-    assert_eq!(blobs.len(), 2, "a list and a pack");
-    for (blob, is_edited) in blobs.iter().flat_map(|blob| [(blob, false), (blob, true)]) {
-        let path = lab.store_dir().join("blobs").join(&blob[..2]).join(&blob[2..]);
+    assert_eq!(parts_of_ova(&lab).len(), 2, "a list and a pack");
+    for (part, is_edited) in [(0, false), (0, true), (1, false), (1, true)] {
+        let path = parts_of_ova(&lab).swap_remove(part);
         let mut bytes = fs::read(&path).unwrap();
         let at = rng.usize(..bytes.len());
         bytes[at] ^= 1 << rng.u8(..8);
@@ -136,9 +140,44 @@ fn damaged_parts_of_an_image_are_made_again() {
         let (digest, ran) = build_ova(&lab);
         assert_eq!(digest, clean);
         assert!(is_edited || ran == ["main.ova"], "{ran:?}");
-        lab.run(&["cache", "gc"]).succeeds();
+        // The edited one may have lost a part, too, and nobody has asked for it again.
+        lab.run(&["cache", "fsck"]);
         lab.assert_sound();
     }
+}
+
+/// What is unpacked is believed until it is read. A file that is not what it was is told then, and `cache fsck` mends it.
+#[test]
+fn an_unpacked_layer_that_was_changed_is_told_and_mended() {
+    let lab = lab_of_images(&mut chance::rng());
+    let clean = build_ova(&lab).0;
+    for damage in [b"other".as_slice(), b""] {
+        // Whenever nothing is known of the grains, every file is unpacked and read.
+        let forget = || parts_of_ova(&lab).iter().for_each(|path| fs::remove_file(path).unwrap());
+        forget();
+        lab.clean();
+        build_ova(&lab);
+        forget();
+        lab.clean();
+        let busybox = large_file(&lab.store_dir().join("layers")).expect("the bootstrap's own is unpacked");
+        let bytes = [damage, &fs::read(&busybox).unwrap()[damage.len()..]].concat();
+        fs::write(&busybox, &bytes[..bytes.len() - usize::from(damage.is_empty())]).unwrap();
+        let failed = lab.run(&["build", "--target", "main.ova"]);
+        assert!(failed.status != 0 && failed.stderr.contains("hint: "), "{}", failed.stderr);
+        assert!(failed.stderr.contains("ibuild cache fsck"), "{}", failed.stderr);
+        lab.run(&["cache", "fsck"]);
+        assert_eq!(build_ova(&lab).0, clean);
+        lab.assert_sound();
+    }
+}
+
+/// A file below a directory that is as large as busybox.
+fn large_file(dir: &Path) -> Option<PathBuf> {
+    let mut entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    entries.find_map(|entry| match entry.metadata().unwrap() {
+        meta if meta.is_dir() => large_file(&entry.path()),
+        meta => (meta.is_file() && meta.len() > 500_000).then(|| entry.path()),
+    })
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ibuild_cache::{ActionKey, Batch, BlobId, CacheError, LayerId, Layout, Record
 use ibuild_graph::ActionResult;
 
 use super::{StageError, StageOutput};
-use crate::snapshot::{Layer, LayerStore, Snapshot, TreeStore};
+use crate::snapshot::{Layer, LayerStore, Snapshot, TreeStore, held};
 
 /// Something that was not as it has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,7 @@ pub fn fsck(store: &Store) -> Result<Checked, StageError> {
     let trees = check.trees()?;
     let results = check.results(&layers, &trees)?;
     check.strays(&layers, &results)?;
+    held::forget_all(store, &mut check.batch)?;
     let Check { done, batch, .. } = check;
     store.index().commit(batch)?;
     Ok(done)
@@ -215,8 +216,9 @@ impl Check<'_> {
         for entry in fs::read_dir(&dir).map_err(StageError::io("read", &dir))? {
             let entry = entry.map_err(StageError::io("read", &dir))?;
             let name = entry.file_name().to_string_lossy().into_owned();
+            // Whether one is what it was could only be told by reading it, which is as much work as unpacking it anew.
+            self.store.discard(&entry.path())?;
             if !names.contains(&name) {
-                self.store.discard(&entry.path())?;
                 self.found(Finding::StrayDirectory(name));
             }
         }

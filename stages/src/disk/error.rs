@@ -106,7 +106,7 @@ impl DiskError {
             DiskError::Full { .. } => Some("give the image a larger `disk.size`".into()),
             DiskError::DamagedPack { .. } => Some("build again; `ibuild cache fsck` looks for damage".into()),
             DiskError::Disagree { .. } => Some(
-                "the unpacked layers were changed by something else: `ibuild cache fsck` tells, and mends it"
+                "the unpacked layers were changed by something else: after `ibuild cache fsck` they are unpacked anew"
                     .into(),
             ),
             _ => None,

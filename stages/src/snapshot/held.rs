@@ -40,6 +40,21 @@ pub(super) fn find(store: &Store, layer: &LayerId, dir: &Path) -> Result<Listed<
     Ok(held.within(dir))
 }
 
+/// Forgets what these layers hold, because they were not what they should be when it was found.
+pub fn forget(store: &Store, layers: &[LayerId]) -> Result<(), SnapshotError> {
+    let mut batch = Batch::default();
+    layers.iter().for_each(|layer| batch.delete(Table::Memo, &key(layer)));
+    Ok(store.index().commit(batch)?)
+}
+
+/// Forgets it of all layers.
+pub fn forget_all(store: &Store, batch: &mut Batch) -> Result<(), SnapshotError> {
+    for (key, _) in store.index().scan(Table::Memo, &rows().finish())? {
+        batch.delete(Table::Memo, &key);
+    }
+    Ok(())
+}
+
 impl Held {
     fn of(changes: Listed<LayerChange>) -> Self {
         Self(changes.into_iter().map(|(path, change)| Row { path, change }).collect())
@@ -77,8 +92,13 @@ fn remember(store: &Store, layer: &LayerId, held: &Held) -> Result<(), SnapshotE
     Ok(store.index().commit(batch)?)
 }
 
+/// The beginning of all keys.
+fn rows() -> Encoder {
+    Encoder::new("ibuild layer holds v1")
+}
+
 fn key(layer: &LayerId) -> Vec<u8> {
-    let mut key = Encoder::new("ibuild layer holds v1");
+    let mut key = rows();
     key.digest(layer.as_bytes());
     key.finish()
 }
@@ -130,6 +150,12 @@ mod tests {
         fs::write(lab.dir.path().join("moved/new"), "new").unwrap();
         assert_eq!(lab.find(1, "moved").len(), by_looking.len(), "it was looked for again");
         assert_eq!(lab.find(2, "moved").len(), by_looking.len() + 1);
+        forget(&lab.store, &[LayerId::from_bytes([1; 32])]).unwrap();
+        assert_eq!(lab.find(1, "moved").len(), by_looking.len() + 1);
+        let mut batch = Batch::default();
+        forget_all(&lab.store, &mut batch).unwrap();
+        lab.store.index().commit(batch).unwrap();
+        assert!([1, 2].iter().all(|layer| recall(&lab.store, &LayerId::from_bytes([*layer; 32])).is_none()));
     }
 
     #[test]

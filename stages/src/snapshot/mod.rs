@@ -16,7 +16,7 @@ pub mod flat;
 mod generated;
 #[cfg(test)]
 mod golden;
-mod held;
+pub(crate) mod held;
 mod holes;
 pub mod layers;
 mod merged;

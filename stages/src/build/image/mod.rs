@@ -22,7 +22,7 @@ use super::project::Target;
 use super::spare::Spare;
 use crate::disk::{DiskError, DiskSpec};
 use crate::recipe::Image;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, held};
 
 /// A machine of an image, with the root file system that its disk is made of.
 #[derive(Clone, Copy)]
@@ -76,6 +76,11 @@ pub(super) fn run(
         match make(builder, target, &machines) {
             Err(StageError::Disk(DiskError::DamagedPack { pack })) => {
                 builder.store().blobs().remove(&pack)?
+            }
+            Err(error @ StageError::Disk(DiskError::Disagree { .. })) => {
+                // Once they are mended, they have to be looked at again.
+                inputs.iter().try_for_each(|input| held::forget(builder.store(), &input.layers))?;
+                return Err(error);
             }
             made => return made,
         }

@@ -19,4 +19,5 @@ pub use plan::{Grain, GrainKey, plan};
 pub const GRAIN: u64 = 65536;
 
 /// What the compressed form of a grain depends on besides its content. It is part of every grain's name.
-pub const CODEC: &str = "zlib, libdeflater 1.26, level 6, or 0 if even; made up in steps of 4 KiB";
+pub const CODEC: &str =
+    "zlib, libdeflater 1.26, level 6, or 0 if even by a hundredth; made up in steps of 4 KiB";

@@ -7,8 +7,8 @@ use libdeflater::{CompressionLvl, Compressor};
 const LEVEL: i32 = 6;
 
 /// The level for bytes of which all values are as frequent as in noise, because they are compressed already: kernel modules,
-/// initial RAM disks, documentation. They are stored; all that the level above finds in them is 0.2 %, and hello, of
-/// which they are a fifth, takes a quarter more time with it.
+/// initial RAM disks, documentation. They are stored: hello, of which they are a fifth, takes a quarter more time with the level
+/// above. What is less even than by a hundredth is not noise: of 4 GB it saves 0.4 % to look into that.
 const LEVEL_OF_NOISE: i32 = 0;
 
 /// Compresses grain after grain.
@@ -48,7 +48,7 @@ fn is_even(bytes: &[u8]) -> bool {
     let count = |value: usize| counts.iter().map(|counts| counts[value]).sum::<u64>();
     let squares: u64 = (0..256).map(|value| count(value).pow(2)).sum();
     let length = bytes.len() as u64;
-    squares * 256 * 20 < length * length * 21
+    squares * 256 * 100 < length * length * 101
 }
 
 #[cfg(test)]
