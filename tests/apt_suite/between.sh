@@ -6,7 +6,8 @@ changetowebserver() {
 	IBUILD_CACHE_DIR="$HERE/cache" "$IBUILD" -C "$HERE" proxy --listen 127.0.0.1:0 --max-age 0 --keyring "$KEYRING" \
 		--mirror "http://localhost:$APTHTTPPORT" --security-mirror "http://localhost:$APTHTTPPORT" \
 		>"$HERE/log" 2>"$HERE/said" </dev/null &
-	addtrap "kill $!;"
+	# Its last lines are written when it stops.
+	addtrap "kill $!; wait $! 2>/dev/null || true;"
 	local TRIES=0
 	while ! grep -q '^listens at ' "$HERE/said"; do
 		TRIES=$((TRIES + 1))
