@@ -43,14 +43,13 @@ impl Spare {
 
     /// Gives `file` the name `place`. The file that had it before, if any, is the spare one now.
     pub(super) fn trade(&self, file: &Path, place: &Path) -> io::Result<()> {
-        match renameat_with(CWD, file, CWD, place, RenameFlags::EXCHANGE) {
+        // Of anything but a file the kernel is to say whether it may be replaced: a directory, for example, may not.
+        if is_plain(place) && renameat_with(CWD, file, CWD, place, RenameFlags::EXCHANGE).is_ok() {
             // It only saves time: without it, the next image is written as a whole.
-            Ok(()) if is_plain(file) => drop(fs::rename(file, &self.0)),
-            Ok(()) => fs::remove_file(file)?,
-            // There is none, or the file system cannot do it.
-            Err(_) => fs::rename(file, place)?,
+            let _ = fs::rename(file, &self.0);
+            return Ok(());
         }
-        Ok(())
+        fs::rename(file, place)
     }
 }
 
@@ -155,5 +154,15 @@ mod tests {
         assert_eq!(lab.taken(), None);
         assert_eq!(fs::read_to_string(lab.path("theirs")).unwrap(), "theirs");
         assert!(fs::symlink_metadata(lab.path("x.ova")).unwrap().is_file());
+    }
+
+    #[test]
+    fn a_directory_stays_where_it_is() {
+        let lab = Lab::new();
+        fs::create_dir(lab.path("x.ova")).unwrap();
+        fs::write(lab.path("x.ova/theirs"), "theirs").unwrap();
+        fs::write(lab.path("new"), "new").unwrap();
+        assert!(lab.spare.trade(&lab.path("new"), &lab.path("x.ova")).is_err());
+        assert_eq!(fs::read_to_string(lab.path("x.ova/theirs")).unwrap(), "theirs");
     }
 }
