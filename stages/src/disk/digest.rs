@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use sha2::{Digest, Sha256};
 
 use super::error::DiskError;
+use super::sha256::MemberSha256;
 
 /// What is known of bytes once all of them have passed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,12 +53,12 @@ pub fn hex(bytes: &[u8]) -> String {
 /// Bytes on their way to threads that digest them.
 pub type Portion = Arc<Vec<u8>>;
 
-/// Digests bytes that come in portions, which threads of its own do, one for each digest. Nothing is copied.
+/// Digests bytes that come in portions, which threads of its own do, one for each algorithm. Nothing is copied.
 pub struct Digester {
     size: u64,
-    blake3: Hashing,
-    sha256: Hashing,
-    member: Option<Hashing>,
+    blake3: Hashing<Portion>,
+    sha256: Hashing<Step>,
+    members: Receiver<[u8; 32]>,
 }
 
 /// Portions that wait for a thread at most.
@@ -66,7 +67,10 @@ const AHEAD: usize = 2;
 impl Digester {
     /// Starts with no bytes.
     pub fn new() -> Self {
-        Self { size: 0, blake3: Hashing::start(blake3_of), sha256: Hashing::start(sha256_of), member: None }
+        let (ended, members) = channel();
+        let blake3 = Hashing::start(|portions| blake3_of(&portions));
+        let sha256 = Hashing::start(move |steps| sha256_of(&steps, &ended));
+        Self { size: 0, blake3, sha256, members }
     }
 
     /// Number of bytes that have come.
@@ -77,13 +81,17 @@ impl Digester {
     /// Digests what comes next.
     pub fn update(&mut self, portion: &Portion) {
         self.size += portion.len() as u64;
-        let all = [Some(&self.blake3), Some(&self.sha256), self.member.as_ref()];
-        all.into_iter().flatten().for_each(|hashing| hashing.send(portion));
+        self.blake3.send(portion.clone());
+        self.sha256.send(Step::Bytes(portion.clone()));
     }
 
     /// From here on bytes have a SHA-256 of their own as well, until [`end_member`](Self::end_member).
+    ///
+    /// # Panics
+    ///
+    /// Here or later, if the bytes so far are not a multiple of 64, as they are in a tar.
     pub fn begin_member(&mut self) {
-        self.member = Some(Hashing::start(sha256_of));
+        self.sha256.send(Step::BeginMember);
     }
 
     /// The SHA-256 of the bytes since the member began.
@@ -92,7 +100,8 @@ impl Digester {
     ///
     /// If none did.
     pub fn end_member(&mut self) -> [u8; 32] {
-        self.member.take().expect("a member began").finish()
+        self.sha256.send(Step::EndMember);
+        self.members.recv().expect("a member began")
     }
 
     /// The digests of all that came.
@@ -155,24 +164,31 @@ impl<W: Write> Write for DigestWriter<W> {
     }
 }
 
-/// A thread that digests.
-struct Hashing {
-    portions: SyncSender<Portion>,
+/// What happens next to the stream whose SHA-256 is wanted.
+enum Step {
+    Bytes(Portion),
+    BeginMember,
+    EndMember,
+}
+
+/// A thread that digests what it is sent.
+struct Hashing<T> {
+    steps: SyncSender<T>,
     thread: JoinHandle<[u8; 32]>,
 }
 
-impl Hashing {
-    fn start(digest: fn(&Receiver<Portion>) -> [u8; 32]) -> Self {
-        let (portions, received) = sync_channel(AHEAD);
-        Self { portions, thread: std::thread::spawn(move || digest(&received)) }
+impl<T: Send + 'static> Hashing<T> {
+    fn start(digest: impl FnOnce(Receiver<T>) -> [u8; 32] + Send + 'static) -> Self {
+        let (steps, received) = sync_channel(AHEAD);
+        Self { steps, thread: std::thread::spawn(move || digest(received)) }
     }
 
-    fn send(&self, portion: &Portion) {
-        self.portions.send(portion.clone()).expect("the thread ends after the last portion");
+    fn send(&self, step: T) {
+        self.steps.send(step).expect("the thread ends after the last step");
     }
 
     fn finish(self) -> [u8; 32] {
-        drop(self.portions);
+        drop(self.steps);
         self.thread.join().expect("digesting does not panic")
     }
 }
@@ -185,10 +201,17 @@ fn blake3_of(portions: &Receiver<Portion>) -> [u8; 32] {
     *blake3.finalize().as_bytes()
 }
 
-fn sha256_of(portions: &Receiver<Portion>) -> [u8; 32] {
-    let mut sha256 = Sha256::new();
-    portions.iter().for_each(|portion| sha256.update(&*portion));
-    sha256.finalize().into()
+fn sha256_of(steps: &Receiver<Step>, ended: &Sender<[u8; 32]>) -> [u8; 32] {
+    let mut sha256 = MemberSha256::new();
+    for step in steps {
+        match step {
+            Step::Bytes(portion) => sha256.update(&portion),
+            Step::BeginMember => sha256.begin_member(),
+            // Nobody waits for it any more where writing has failed.
+            Step::EndMember => drop(ended.send(sha256.end_member())),
+        }
+    }
+    sha256.finish()
 }
 
 #[cfg(test)]
@@ -210,7 +233,7 @@ mod tests {
     #[test]
     fn a_member_has_a_digest_of_its_own() {
         let portions =
-            [b"before".to_vec(), b"mem".repeat(1000), b"ber".to_vec(), b"after".to_vec()].map(Arc::new);
+            [vec![b'-'; 512], b"mem".repeat(1000), b"ber".to_vec(), b"after".to_vec()].map(Arc::new);
         let mut digester = Digester::new();
         digester.update(&portions[0]);
         digester.begin_member();

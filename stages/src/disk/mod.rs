@@ -28,6 +28,7 @@ mod qcow2;
 mod raw;
 mod raw_zst;
 mod rope;
+mod sha256;
 #[cfg(test)]
 mod sparse;
 mod spec;
