@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 
+use crate::drop_behind::DropBehind;
+
 /// How many bytes may wait in memory before the disk is asked to write them.
 pub(crate) const LAZY: u64 = 8 << 20;
 
@@ -15,12 +17,13 @@ pub struct EagerFile {
     file: File,
     written: u64,
     on_its_way: u64,
+    behind: DropBehind,
 }
 
 impl EagerFile {
     /// A file that is empty.
     pub fn new(file: File) -> Self {
-        Self { file, written: 0, on_its_way: 0 }
+        Self { file, written: 0, on_its_way: 0, behind: DropBehind::default() }
     }
 }
 
@@ -30,6 +33,7 @@ impl Write for EagerFile {
         self.written += written as u64;
         if self.written - self.on_its_way >= LAZY {
             start_writing(&self.file, self.on_its_way..self.written);
+            self.behind.passed(&self.file, self.on_its_way..self.written);
             self.on_its_way = self.written;
         }
         Ok(written)

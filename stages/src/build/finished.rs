@@ -21,19 +21,22 @@ pub struct Finished {
     files: Mutex<BTreeMap<BlobId, Waiting>>,
 }
 
+/// A file that nobody has taken yet.
 #[derive(Debug)]
-struct Waiting {
-    path: PathBuf,
-    /// Gets the file that it replaces.
-    spare: Spare,
-    /// In which it lies.
-    _dir: RunDir,
+pub(super) struct Waiting {
+    /// Where it is.
+    pub path: PathBuf,
+    /// A second one with the same bytes, if it has one.
+    pub twin: Option<PathBuf>,
+    /// Gets the file that it replaces, or the twin.
+    pub spare: Spare,
+    /// In which they lie; it goes with this value.
+    pub _dir: RunDir,
 }
 
 impl Finished {
-    /// Takes charge of the file `path` in `dir`.
-    pub(super) fn add(&self, digest: BlobId, path: PathBuf, spare: Spare, dir: RunDir) {
-        let waiting = Waiting { path, spare, _dir: dir };
+    /// Takes charge of the file with this digest.
+    pub(super) fn add(&self, digest: BlobId, waiting: Waiting) {
         self.files.lock().expect("no panic while held").insert(digest, waiting);
     }
 
@@ -48,8 +51,12 @@ impl Finished {
             fs::set_permissions(&file.path, readable).and_then(|()| File::open(&file.path)?.sync_data());
         flushed.map_err(StageError::io("write", &file.path))?;
         match file.spare.trade(&file.path, place) {
-            Err(e) if e.kind() == ErrorKind::CrossesDevices => Ok(false),
-            moved => moved.map(|()| true).map_err(StageError::io("write", place)),
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => return Ok(false),
+            moved => moved.map_err(StageError::io("write", place))?,
         }
+        if let Some(twin) = &file.twin {
+            file.spare.keep(twin);
+        }
+        Ok(true)
     }
 }

@@ -45,6 +45,11 @@ impl<'s> GrainMemory<'s> {
         Ok(LastFiles { compositions })
     }
 
+    /// Whether a target was never made, as far as is known.
+    pub(super) fn is_new(&self, project: &str, target: &str) -> Result<bool, StageError> {
+        Ok(self.store.index().get(Table::Grains, &key(project, target))?.is_none())
+    }
+
     /// Remembers what a file is made of that has just been made.
     pub(super) fn remember(
         &self,
@@ -180,6 +185,8 @@ mod tests {
     fn a_damaged_row_is_a_missing_one() {
         let (_dir, store) = lab();
         remember(&store, "x.ova");
+        assert!(!GrainMemory::new(&store).is_new("p", "x.ova").unwrap());
+        assert!(GrainMemory::new(&store).is_new("p", "y.ova").unwrap());
         let (key, mut row) = store.index().scan(Table::Grains, &[]).unwrap().remove(0);
         *row.last_mut().unwrap() ^= 1;
         let mut batch = Batch::default();

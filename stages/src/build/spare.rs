@@ -45,11 +45,15 @@ impl Spare {
     pub(super) fn trade(&self, file: &Path, place: &Path) -> io::Result<()> {
         // Of anything but a file the kernel is to say whether it may be replaced: a directory, for example, may not.
         if is_plain(place) && renameat_with(CWD, file, CWD, place, RenameFlags::EXCHANGE).is_ok() {
-            // It only saves time: without it, the next image is written as a whole.
-            let _ = fs::rename(file, &self.0);
+            self.keep(file);
             return Ok(());
         }
         fs::rename(file, place)
+    }
+
+    /// Makes `file` the spare one. It only saves time: without it, the next image is written as a whole.
+    pub(super) fn keep(&self, file: &Path) {
+        let _ = fs::rename(file, &self.0);
     }
 }
 

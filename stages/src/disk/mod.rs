@@ -39,7 +39,7 @@ mod vdi;
 mod vmdk;
 
 pub use boot::{BiosBoot, BootFiles, GrubPlan};
-pub use compose::compose_file;
+pub use compose::{Destination, compose_file};
 pub use digest::Digests;
 pub use error::DiskError;
 pub use ext4::{EXT4_WRITER, FilesystemOptions, filesystem};

@@ -7,7 +7,7 @@ use std::path::Path;
 use ibuild_cache::EagerFile;
 
 use super::Progress;
-use super::compose::compose_file;
+use super::compose::{Destination, compose_file};
 use super::digest::{DigestWriter, Digests};
 use super::error::DiskError;
 use super::format::Format;
@@ -86,23 +86,25 @@ pub fn packer_identity(format: Format) -> String {
 
 /// Packs `source` as `format` into the file `out`. The caller publishes it.
 ///
-/// If there is a file already, it is written over: of formats that are made of grains only what differs.
+/// If there is a file already, it is written over: of formats that are made of grains only what differs. Only those have twins.
 ///
 /// The same source and [`packer_identity`] give the same bytes.
-pub fn pack(
+pub fn pack<'d>(
     format: Format,
     source: Source<'_>,
-    out: &Path,
+    destination: impl Into<Destination<'d>>,
     progress: Progress<'_>,
 ) -> Result<PackedArtifact, DiskError> {
+    let destination = destination.into();
+    let out = destination.file;
     match (format, source) {
         (Format::Ova, Source::Machines { name, epoch, machines, packs }) => {
-            write_ova(name, epoch, machines, packs, out, progress)
+            write_ova(name, epoch, machines, packs, destination, progress)
         }
         (Format::RootfsTarZst, Source::Rootfs { tar }) => Ok(compress_tar(tar, out, progress)?.into()),
         (Format::Oci, Source::Layers(image)) => Ok(write_oci(&image, out, progress)?.into()),
         (_, Source::Machines { machines: [machine], packs, .. }) => {
-            pack_disk(format, machine, packs, out, progress)
+            pack_disk(format, machine, packs, destination, progress)
         }
         (_, Source::Machines { .. }) => {
             Err(DiskError::Pack { format, reason: "it holds one machine; several go into an OVA" })
@@ -117,12 +119,12 @@ fn pack_disk(
     format: Format,
     machine: &MachineDisk<'_>,
     packs: &mut Packs,
-    out: &Path,
+    destination: Destination<'_>,
     progress: Progress<'_>,
 ) -> Result<PackedArtifact, DiskError> {
-    let disk = machine.disk;
+    let (disk, out) = (machine.disk, destination.file);
     let map = match (format, machine.content) {
-        (Format::Vmdk, DiskContent::Vmdk(found)) => return write(&found.rope, packs, out),
+        (Format::Vmdk, DiskContent::Vmdk(found)) => return write(&found.rope, packs, destination),
         (_, DiskContent::Vmdk(_)) => {
             return Err(DiskError::Pack {
                 format,
@@ -132,7 +134,7 @@ fn pack_disk(
         (_, DiskContent::Map(map)) => map,
     };
     match format {
-        Format::Vmdk | Format::Qcow2 => pack_grains(format, disk, map, packs, out, progress),
+        Format::Vmdk | Format::Qcow2 => pack_grains(format, disk, map, packs, destination, progress),
         Format::Vdi => Ok(write_vdi(disk, map, create(out)?, progress)?.into()),
         Format::RawZst => Ok(write_raw_zst(disk, map, create(out)?, progress)?.into()),
         Format::Raw => {
@@ -150,20 +152,20 @@ fn pack_grains(
     disk: &DiskSpec,
     map: &DiskMap,
     packs: &mut Packs,
-    out: &Path,
+    destination: Destination<'_>,
     progress: Progress<'_>,
 ) -> Result<PackedArtifact, DiskError> {
     let grains = collect(&[map], packs, progress)?.remove(0);
     let new_pack = packs.finish_new();
     let rope = if format == Format::Vmdk { vmdk(disk, &grains)? } else { qcow2(disk, &grains) };
-    let made = write(&rope, packs, out)?;
+    let made = write(&rope, packs, destination)?;
     let disks = if format == Format::Vmdk { made.disks } else { Vec::new() };
     Ok(PackedArtifact { compressed: grains.compressed, new_pack, disks, ..made })
 }
 
 /// A file that is a rope and nothing else.
-fn write(rope: &Rope, packs: &Packs, out: &Path) -> Result<PackedArtifact, DiskError> {
-    let digests = compose_file(rope, packs, out)?;
+fn write(rope: &Rope, packs: &Packs, destination: Destination<'_>) -> Result<PackedArtifact, DiskError> {
+    let digests = compose_file(rope, packs, destination)?;
     let whole = KeptVmdk { offset: 0, size: rope.size(), sha256: digests.sha256 };
     Ok(PackedArtifact { rope: Some(rope.clone()), disks: vec![whole], ..digests.into() })
 }

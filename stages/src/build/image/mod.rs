@@ -16,6 +16,7 @@ use self::packing::{Packed, Packing};
 use self::spec::disk_spec;
 use super::StageError;
 use super::builder::Builder;
+use super::finished::Waiting;
 use super::grains::GrainMemory;
 use super::output::{Artifact, Composed, StageOutput};
 use super::project::Target;
@@ -91,7 +92,7 @@ fn make(builder: &Builder<'_>, target: &Target, machines: &[Machine<'_>]) -> Res
     let scratch = builder.store().run_dir()?;
     let packing = Packing::new(builder, target, machines, scratch.path());
     let spare = Spare::of(builder.store(), builder.project_name(), &target.to_string());
-    let Packed { path, file, composition } = packing.pack(&spare)?;
+    let Packed { path, twin, file, composition } = packing.pack(&spare)?;
     let file = Artifact {
         blob: BlobId::from_bytes(file.blake3),
         sha256: Sha256::from_bytes(file.sha256),
@@ -113,7 +114,7 @@ fn make(builder: &Builder<'_>, target: &Target, machines: &[Machine<'_>]) -> Res
         packing.remember_boot_loaders(output.blobs()[0].blob)?;
     }
     if let StageOutput::Composed(made) = &output {
-        builder.finished().add(made.file.blob, path, spare, scratch);
+        builder.finished().add(made.file.blob, Waiting { path, twin, spare, _dir: scratch });
     }
     Ok(output)
 }

@@ -20,12 +20,15 @@ use crate::build::grains::{GrainMemory, Reusable};
 use crate::build::project::Target;
 use crate::build::spare::Spare;
 use crate::disk::{
-    Digests, DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource, MachineDisk,
-    OciImage, PackedArtifact, Packs, Source, VmSpec, disk_map, filesystem, pack,
+    Destination, Digests, DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource,
+    MachineDisk, OciImage, PackedArtifact, Packs, Piece, Source, VmSpec, disk_map, filesystem, pack,
 };
 use crate::snapshot::LayerStore;
 use crate::snapshot::files::{read_layers, read_tree};
 use crate::snapshot::flat::write_flat;
+
+/// There is a twin where the disk has room for so many of what is packed.
+const TWIN_ROOM: u64 = 4;
 
 /// One image on its way.
 pub struct Packing<'a, 'b> {
@@ -41,6 +44,8 @@ pub struct Packing<'a, 'b> {
 pub struct Packed {
     /// The file.
     pub path: PathBuf,
+    /// A second one, of a target that is made for the first time.
+    pub twin: Option<PathBuf>,
     /// Its size and digests.
     pub file: Digests,
     /// What it is made of, if that is grains. They are in the store.
@@ -51,6 +56,16 @@ pub struct Packed {
 enum Content {
     Map(DiskMap),
     Vmdk(FoundVmdk),
+}
+
+impl Content {
+    /// The bytes of a file with this content at most, and a little more.
+    fn most(&self) -> u64 {
+        match self {
+            Self::Map(map) => map.pieces.iter().map(Piece::length).sum(),
+            Self::Vmdk(found) => found.rope.size(),
+        }
+    }
 }
 
 /// A machine that is ready to be packed.
@@ -82,7 +97,7 @@ impl<'a, 'b> Packing<'a, 'b> {
                 return self.pack_machines(out);
             }
         };
-        Ok(Packed { path: out, file: packed.digests, composition: None })
+        Ok(Packed { path: out, twin: None, file: packed.digests, composition: None })
     }
 
     /// Remembers the boot loaders of the file that was made: those that were needed, and those that are on disks which were taken
@@ -101,7 +116,8 @@ impl<'a, 'b> Packing<'a, 'b> {
 
     fn pack_machines(&self, out: PathBuf) -> Result<Packed, StageError> {
         let targets = self.builder.project().with_disks_like(self.target, &self.images());
-        let files = GrainMemory::new(self.builder.store()).find(self.builder.project_name(), &targets)?;
+        let (memory, project) = (GrainMemory::new(self.builder.store()), self.builder.project_name());
+        let files = memory.find(project, &targets)?;
         let keys = vmdk_keys(self.builder, self.machines);
         let wanted = if self.target.format.keeps_vmdks() { &keys[..] } else { &[] };
         let Reusable { mut packs, vmdks } =
@@ -111,9 +127,20 @@ impl<'a, 'b> Packing<'a, 'b> {
         let epoch = self.builder.epoch().max(0) as u64;
         let name = self.target.image.as_str();
         let source = Source::Machines { name, epoch, machines: &machines, packs: &mut packs };
-        let packed = self.pack_into(source, &out)?;
+        let twin = self.scratch.join("twin");
+        let has_twin = memory.is_new(project, &self.target.to_string())? && self.has_room_for_twin(&ready);
+        let packed =
+            self.pack_into(source, Destination { file: &out, twin: has_twin.then_some(twin.as_path()) })?;
         let file = packed.digests;
-        Ok(Packed { path: out, file, composition: self.composition(packed, &packs, keys)? })
+        let twin = Some(twin).filter(|twin| twin.exists());
+        Ok(Packed { path: out, twin, file, composition: self.composition(packed, &packs, keys)? })
+    }
+
+    /// A disk that fills up is a higher price than a first edit that takes longer.
+    fn has_room_for_twin(&self, machines: &[Ready]) -> bool {
+        let most: u64 = machines.iter().map(|machine| machine.content.most()).sum();
+        let room = rustix::fs::statvfs(self.scratch).map_or(0, |disk| disk.f_bavail * disk.f_frsize);
+        room > most.saturating_mul(TWIN_ROOM)
     }
 
     /// What a file is made of, with the new pack in the store.
@@ -141,10 +168,14 @@ impl<'a, 'b> Packing<'a, 'b> {
         self.pack_into(Source::Layers(image), out)
     }
 
-    fn pack_into(&self, source: Source<'_>, out: &Path) -> Result<PackedArtifact, StageError> {
+    fn pack_into<'d>(
+        &self,
+        source: Source<'_>,
+        destination: impl Into<Destination<'d>>,
+    ) -> Result<PackedArtifact, StageError> {
         let stage = self.target.to_string();
         let progress = |done, total| self.builder.observer().progress(&stage, done, total);
-        Ok(pack(self.target.format, source, out, &progress)?)
+        Ok(pack(self.target.format, source, destination, &progress)?)
     }
 
     fn images(&self) -> Vec<&crate::recipe::Image> {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use ibuild_cache::{BlobId, EagerFile};
+use ibuild_cache::{BlobId, DropBehind, EagerFile, is_in_memory};
 use libdeflater::Decompressor;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,7 @@ struct Pack {
     id: BlobId,
     file: File,
     size: u64,
+    behind: Mutex<Option<DropBehind>>,
 }
 
 /// The pack of the grains that no other has, and its place among the packs once there is one.
@@ -77,7 +79,7 @@ impl Packs {
         if let Some(place) = self.files.iter().position(|pack| pack.id == id) {
             return place as u32;
         }
-        self.files.push(Pack { id, file, size });
+        self.files.push(Pack::new(id, file, size));
         self.files.len() as u32 - 1
     }
 
@@ -120,6 +122,16 @@ impl Packs {
         Err(id.map_or_else(|| lost(&self.new.path), |pack| DiskError::DamagedPack { pack }))
     }
 
+    /// These grains have been read, and are not wanted again soon.
+    pub fn passed<'g>(&self, grains: impl Iterator<Item = &'g PackedGrain>) {
+        for grain in grains {
+            let Some(pack) = self.files.get(grain.pack as usize) else { continue };
+            if let Some(behind) = &mut *pack.behind.lock().expect("no panic while held") {
+                behind.passed(&pack.file, grain.offset..grain.offset + u64::from(grain.length));
+            }
+        }
+    }
+
     /// The bytes of a grain as they are on the disk.
     pub fn content(&self, grain: &PackedGrain) -> Result<Vec<u8>, DiskError> {
         let (zlib, mut bytes) = (self.read(grain)?, vec![0; GRAIN as usize]);
@@ -157,8 +169,15 @@ impl Packs {
         let (place, file) = self.new.file.take()?;
         let (id, size) = (BlobId::from_bytes(*self.new.hasher.finalize().as_bytes()), self.new.size);
         assert_eq!(place as usize, self.files.len(), "the new pack is the last");
-        self.files.push(Pack { id, file, size });
+        self.files.push(Pack::new(id, file, size));
         Some(FinishedPack { path: self.new.path.clone(), id, size })
+    }
+}
+
+impl Pack {
+    fn new(id: BlobId, file: File, size: u64) -> Self {
+        let behind = (!is_in_memory(&file, size)).then(DropBehind::default);
+        Self { id, file, size, behind: Mutex::new(behind) }
     }
 }
 

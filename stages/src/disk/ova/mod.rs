@@ -9,7 +9,7 @@ mod xml;
 
 use std::path::Path;
 
-use super::compose::Output;
+use super::compose::{Destination, Output};
 use super::digest::hex;
 use super::error::DiskError;
 use super::grains::{Packs, collect};
@@ -46,16 +46,16 @@ pub enum DiskContent<'a> {
     Vmdk(&'a FoundVmdk),
 }
 
-/// Writes an OVA with these machines, in this order, to the file `out`.
+/// Writes an OVA with these machines, in this order, to a file.
 ///
 /// `name` names the OVF inside; `epoch` is the time of the members. Grains that no pack has are compressed into the new one
 /// first, because the OVF tells the sizes of the disks behind it.
-pub fn write_ova(
+pub fn write_ova<'d>(
     name: &str,
     epoch: u64,
     machines: &[MachineDisk<'_>],
     packs: &mut Packs,
-    out: &Path,
+    destination: impl Into<Destination<'d>>,
     progress: Progress<'_>,
 ) -> Result<PackedArtifact, DiskError> {
     check(name, machines)?;
@@ -67,7 +67,7 @@ pub fn write_ova(
         vmdk_size: disk.rope.size(),
     });
     let described: Vec<OvfMachine<'_>> = described.collect();
-    let mut archive = Archive::open(out, epoch, packs)?;
+    let mut archive = Archive::open(destination.into(), epoch, packs)?;
     archive.text(&format!("{name}.ovf"), &ovf_text(name, epoch, &described))?;
     for (machine, disk) in described.iter().zip(&disks) {
         archive.disk(machine, disk)?;
@@ -133,10 +133,10 @@ struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    fn open(path: &'a Path, epoch: u64, packs: &'a Packs) -> Result<Self, DiskError> {
-        let out = Output::open(path)?;
+    fn open(destination: Destination<'a>, epoch: u64, packs: &'a Packs) -> Result<Self, DiskError> {
+        let out = Output::open(destination)?;
         Ok(Self {
-            path,
+            path: destination.file,
             epoch,
             packs,
             out,

@@ -1,46 +1,70 @@
 //! Makes files of ropes. Grains are read from packs by several threads, ahead of what is written; and where the file is what
 //! it should be already, because it was another one that differs little, nothing is written.
 
+mod batch;
+mod twin;
+
 use std::collections::VecDeque;
 use std::fs::File;
-use std::ops::Range;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ibuild_cache::start_writing;
-use rayon::prelude::*;
-
 use super::digest::{Digester, Digests, Portion};
 use super::error::DiskError;
 use super::grains::Packs;
-use super::rope::{Part, Rope};
+use super::rope::Rope;
+use batch::{Old, Ready, batches, read};
+use ibuild_cache::{DropBehind, is_in_memory, start_writing};
+use twin::Twin;
 
 /// Bytes of a file that are looked at together.
-const AT_ONCE: u64 = 4 << 20;
+const AT_ONCE: u64 = 2 << 20;
 /// So many times [`AT_ONCE`] are in memory: what is read, what is written, and what is being digested.
 const BUFFERS: usize = 5;
+
+/// Where a file is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    /// The file. One that is there already is written over, so nobody else may use it.
+    pub file: &'a Path,
+    /// A new file that gets the same bytes, if the disk has room for both.
+    pub twin: Option<&'a Path>,
+}
+
+impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for Destination<'a> {
+    fn from(file: &'a P) -> Self {
+        Self { file: file.as_ref(), twin: None }
+    }
+}
 
 /// A file being made, from its beginning to its end.
 pub struct Output {
     path: PathBuf,
     file: File,
+    twin: Option<Twin>,
     /// What is behind this was not there before.
     old_end: u64,
     /// The place of the next byte.
     at: u64,
     digester: Digester,
     buffers: Buffers,
+    /// Of an old file that was not in memory: there is no room for it, or there was none.
+    behind: Option<DropBehind>,
 }
 
 impl Output {
-    /// Makes the file, or writes over the one that is there. Nobody else may use that one.
-    pub fn open(path: &Path) -> Result<Self, DiskError> {
+    /// Makes the file, or writes over the one that is there.
+    pub fn open(destination: Destination<'_>) -> Result<Self, DiskError> {
+        let path = destination.file;
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(DiskError::io("create", path))?;
         let old_end = file.metadata().map_err(DiskError::io("look at", path))?.len();
+        let twin = destination.twin.map(Twin::create).transpose()?;
         let (digester, buffers) = (Digester::new(), Buffers::default());
-        Ok(Self { path: path.to_owned(), file, old_end, at: 0, digester, buffers })
+        let behind = (old_end > 0 && !is_in_memory(&file, old_end)).then(DropBehind::default);
+        Ok(Self { path: path.to_owned(), file, twin, old_end, at: 0, digester, buffers, behind })
     }
 
     /// Appends bytes.
@@ -92,16 +116,29 @@ impl Output {
 
     fn put(&mut self, ready: &Ready) -> Result<(), DiskError> {
         self.digester.update(&ready.bytes);
-        for new in &ready.new {
-            let start = self.at + new.start as u64;
-            let written = self.file.write_all_at(&ready.bytes[new.clone()], start);
-            written.map_err(DiskError::io("write", &self.path))?;
-            start_writing(&self.file, start..start + new.len() as u64);
+        let (file, twin, at) = (&self.file, &mut self.twin, self.at);
+        let write_new = || {
+            ready.new.iter().try_for_each(|new| write(file, at + new.start as u64, &ready.bytes[new.clone()]))
+        };
+        let (mut written, ()) = rayon::join(write_new, || Twin::put(twin, at, &ready.bytes));
+        if written.is_err() && Twin::give_up(twin) {
+            written = write_new();
         }
-        self.at += ready.bytes.len() as u64;
+        written.map_err(DiskError::io("write", &self.path))?;
+        let end = at + ready.bytes.len() as u64;
+        if let Some(behind) = &mut self.behind {
+            behind.passed(&self.file, at..end);
+        }
+        self.at = end;
         self.buffers.used.push_back(ready.bytes.clone());
         Ok(())
     }
+}
+
+fn write(file: &File, start: u64, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(bytes, start)?;
+    start_writing(file, start..start + bytes.len() as u64);
+    Ok(())
 }
 
 /// Memory that was used and can be used again: to get new pages from the kernel takes longer than to fill them.
@@ -120,128 +157,13 @@ impl Buffers {
     }
 }
 
-/// What the file was before.
-struct Old<'o> {
-    file: &'o File,
-    end: u64,
-}
-
-/// Bytes of the file, and which of them are not there yet.
-struct Ready {
-    bytes: Portion,
-    new: Vec<Range<usize>>,
-}
-
-/// Parts that follow each other.
-fn batches(rope: &Rope) -> Vec<Vec<Part<'_>>> {
-    let (mut batches, mut left) = (Vec::<Vec<Part<'_>>>::new(), 0);
-    for part in rope.parts().flat_map(divided) {
-        let length = part.length();
-        match batches.last_mut() {
-            Some(parts) if length <= left => parts.push(part),
-            _ => {
-                batches.push(vec![part]);
-                left = AT_ONCE;
-            }
-        }
-        left = left.saturating_sub(length);
-    }
-    batches
-}
-
-/// Many zeros in portions, because they are looked at like everything else.
-fn divided(part: Part<'_>) -> impl Iterator<Item = Part<'_>> {
-    let (whole, zeros) = match part {
-        Part::Zeros(count) => (None, count),
-        other => (Some(other), 0),
-    };
-    let portions = (0..zeros.div_ceil(AT_ONCE)).map(move |n| Part::Zeros((zeros - n * AT_ONCE).min(AT_ONCE)));
-    whole.into_iter().chain(portions)
-}
-
-/// The bytes of parts that begin at `start`, in `buffer`: those of the file where they are right.
-fn read(
-    parts: &[Part<'_>],
-    start: u64,
-    old: &Old<'_>,
-    packs: &Packs,
-    mut buffer: Vec<u8>,
-) -> Result<Ready, DiskError> {
-    let length: u64 = parts.iter().map(Part::length).sum();
-    buffer.resize(length as usize, 0);
-    let mut there = old.end.saturating_sub(start).min(length) as usize;
-    if old.file.read_exact_at(&mut buffer[..there], start).is_err() {
-        there = 0;
-    }
-    let mut rest = &mut buffer[..];
-    let mut at = 0;
-    let mut places = Vec::with_capacity(parts.len());
-    for part in parts {
-        let (own, behind) = rest.split_at_mut(part.length() as usize);
-        at += own.len();
-        places.push((part, own, at <= there));
-        rest = behind;
-    }
-    let states = places.into_par_iter().map(|(part, own, is_there)| make(part, own, is_there, packs));
-    let states = states.collect::<Result<Vec<State>, DiskError>>()?;
-    let new = joined(parts.iter().map(Part::length).zip(states));
-    Ok(Ready { bytes: Arc::new(buffer), new })
-}
-
-/// Whether bytes were in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Old,
-    New,
-}
-
-/// Where the new bytes are, in as few ranges as they lie in.
-fn joined(parts: impl Iterator<Item = (u64, State)>) -> Vec<Range<usize>> {
-    let (mut new, mut at) = (Vec::<Range<usize>>::new(), 0);
-    for (length, state) in parts {
-        let end = at + length as usize;
-        match new.last_mut() {
-            _ if state == State::Old => {}
-            Some(last) if last.end == at => last.end = end,
-            _ => new.push(at..end),
-        }
-        at = end;
-    }
-    new
-}
-
-/// Puts the bytes of a part into `own`, unless they are there. A grain need not be read for that: it is known by its digest.
-fn make(part: &Part<'_>, own: &mut [u8], is_there: bool, packs: &Packs) -> Result<State, DiskError> {
-    let content;
-    let wanted = match part {
-        Part::Zeros(_) if is_there && own.iter().all(|byte| *byte == 0) => return Ok(State::Old),
-        Part::Zeros(_) => {
-            own.fill(0);
-            return Ok(State::New);
-        }
-        Part::Stream(grain) if is_there && blake3::hash(own).as_bytes() == &grain.digest => {
-            return Ok(State::Old);
-        }
-        Part::Bytes(bytes) => bytes,
-        Part::Stream(grain) => {
-            packs.read_into(grain, own)?;
-            return Ok(State::New);
-        }
-        Part::Content(grain) => {
-            content = packs.content(grain)?;
-            &content[..]
-        }
-    };
-    if is_there && own == wanted {
-        return Ok(State::Old);
-    }
-    own.copy_from_slice(wanted);
-    Ok(State::New)
-}
-
 /// Makes a file that is a rope and nothing else.
-pub fn compose_file(rope: &Rope, packs: &Packs, path: &Path) -> Result<Digests, DiskError> {
-    let mut out = Output::open(path)?;
+pub fn compose_file<'a>(
+    rope: &Rope,
+    packs: &Packs,
+    destination: impl Into<Destination<'a>>,
+) -> Result<Digests, DiskError> {
+    let mut out = Output::open(destination.into())?;
     out.rope(rope, packs)?;
     out.finish()
 }
@@ -326,10 +248,41 @@ mod tests {
         let (old, end) = (File::open(&path).unwrap(), rope.size());
         let mut changed = rope.cut(0..end - 3);
         changed.bytes(b"END");
-        let parts: Vec<Part<'_>> = changed.parts().collect();
+        let parts: Vec<_> = changed.parts().collect();
         let old = Old { file: &old, end };
         let ready = read(&parts, 0, &old, &none, Vec::new()).unwrap();
         assert!(ready.new.iter().eq([&(end as usize - 3..end as usize)]));
+    }
+
+    #[test]
+    fn a_twin_has_the_same_bytes() {
+        let (lab, mut random) = (Lab::new(), fastrand::Rng::with_seed(7));
+        let (file, twin) = (lab.bench.dir.path().join("file"), lab.bench.dir.path().join("twin"));
+        let rope = lab.rope(&mut random);
+        compose_file(&rope, &lab.packs, Destination { file: &file, twin: Some(&twin) }).unwrap();
+        assert!(std::fs::read(&file).unwrap() == bytes_of(&rope, &lab.packs));
+        assert!(std::fs::read(&twin).unwrap() == bytes_of(&rope, &lab.packs));
+    }
+
+    /// A file that may not be written stands for a full disk: where the twin has no room it goes, and where the file has none,
+    /// the twin goes first.
+    #[test]
+    fn a_twin_is_not_worth_a_failure() {
+        let (lab, mut random) = (Lab::new(), fastrand::Rng::with_seed(8));
+        let (file, twin) = (lab.bench.dir.path().join("file"), lab.bench.dir.path().join("twin"));
+        let rope = lab.rope(&mut random);
+        for full in [&twin, &file] {
+            let mut out = Output::open(Destination { file: &file, twin: Some(&twin) }).unwrap();
+            let read_only = File::open(full).unwrap();
+            if full == &twin {
+                out.twin.as_mut().unwrap().file = read_only;
+            } else {
+                out.file = read_only;
+            }
+            assert_eq!(out.rope(&rope, &lab.packs).is_ok(), full == &twin);
+            assert!(out.twin.is_none() && !twin.exists());
+            std::fs::remove_file(&file).unwrap();
+        }
     }
 
     #[test]
