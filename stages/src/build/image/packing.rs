@@ -211,7 +211,7 @@ impl<'a, 'b> Packing<'a, 'b> {
             rayon::join(|| read_layers(&store, machine.snapshot), || read_tree(&trees, machine.snapshot));
         let (layers, tree) = (layers?, tree?);
         let boot = self.boot_loader(machine, disk, &layers)?;
-        let root = filesystem(&layers, &tree, &FilesystemOptions::of(disk))?;
+        let root = filesystem(layers, tree, &FilesystemOptions::of(disk))?;
         Ok(disk_map(disk, &boot, root)?)
     }
 }

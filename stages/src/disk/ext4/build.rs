@@ -24,16 +24,20 @@ const INODES_PER_GROUP: [u32; 3] = [8192, 16_384, 32_768];
 /// which what that beginning brought has the same places. Only where the disk is too small for the holes that layers leave
 /// in each other, everything is placed as if it came in one layer.
 pub fn filesystem(
-    layers: &[Listed<LayerChange>],
-    tree: &Listed<Entry>,
+    layers: Vec<Listed<LayerChange>>,
+    tree: Listed<Entry>,
     options: &FilesystemOptions,
 ) -> Result<DiskMap, DiskError> {
     let mut missing = Full::Blocks;
     for plan in [Plan::ByLayer, Plan::AtOnce] {
         for inodes in INODES_PER_GROUP {
             let geometry = Geometry::new(options.size, inodes);
-            match plan.place(layers, options, &geometry) {
-                Ok(placed) => return placed.write(tree, options, &geometry),
+            match plan.place(&layers, options, &geometry) {
+                Ok(placed) => {
+                    // Each list takes as much memory as what is made of it.
+                    drop(layers);
+                    return placed.write(tree, options, &geometry);
+                }
                 Err(Failed::Disk(error)) => return Err(error),
                 Err(Failed::Full(full)) => missing = full,
             }
@@ -112,11 +116,12 @@ struct Placed {
 impl Placed {
     fn write(
         mut self,
-        tree: &Listed<Entry>,
+        tree: Listed<Entry>,
         options: &FilesystemOptions,
         geometry: &Geometry,
     ) -> Result<DiskMap, DiskError> {
-        self.tree.match_with(tree)?;
+        self.tree.match_with(&tree)?;
+        drop(tree);
         let usage = Usage::new(geometry, RESERVED_INODES);
         let empty = usage.clone();
         let mut writer = Writer::new(options, geometry, usage);

@@ -78,7 +78,7 @@ impl Lab {
 
     fn try_map(&self, size: u64) -> Result<DiskMap, DiskError> {
         let layers = read_layers(&LayerStore::new(&self.store), &self.snapshot()).unwrap();
-        filesystem(&layers, &self.tree(), &options(size))
+        filesystem(layers, self.tree(), &options(size))
     }
 
     fn map(&self, size: u64) -> DiskMap {
@@ -342,7 +342,7 @@ fn pipes(count: usize) -> (Listed<LayerChange>, Listed<Entry>) {
 fn a_hundred_thousand_names_in_one_directory() {
     let (layer, tree) = pipes(100_000);
     let image = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
-    write_raw(&filesystem(&[layer], &tree, &options(2048 * MIB)).unwrap(), image.path());
+    write_raw(&filesystem(vec![layer], tree, &options(2048 * MIB)).unwrap(), image.path());
     fsck(image.path());
 }
 
@@ -409,7 +409,7 @@ fn what_does_not_fit_by_layer_fits_at_once() {
 fn more_files_than_usual_get_more_inodes() {
     let (layer, tree) = pipes(17_000);
     let image = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
-    write_raw(&filesystem(&[layer], &tree, &options(200 * MIB)).unwrap(), image.path());
+    write_raw(&filesystem(vec![layer], tree, &options(200 * MIB)).unwrap(), image.path());
     fsck(image.path());
 }
 
@@ -418,7 +418,7 @@ fn layers_that_do_not_make_the_tree_are_refused() {
     let (layer, mut tree) = pipes(3);
     let check = |layer: &Listed<LayerChange>, tree: &Listed<Entry>, needle: &str| {
         let error =
-            filesystem(std::slice::from_ref(layer), tree, &options(64 * MIB)).unwrap_err().to_string();
+            filesystem(vec![layer.clone()], tree.clone(), &options(64 * MIB)).unwrap_err().to_string();
         assert!(error.contains(needle) && error.contains("disagree"), "{error}");
     };
     check(&layer, &tree[..4].to_vec(), "`/`");

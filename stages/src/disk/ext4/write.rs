@@ -89,9 +89,11 @@ impl<'a> Writer<'a> {
             }
         });
         // These are most of the work, and need nothing but the tree.
-        let directories = order.iter().copied().filter(|node| tree.is_directory(*node)).collect::<Vec<_>>();
-        let made = directories.par_iter().map(|node| (*node, self.directory_blocks(tree, *node)));
-        let mut made: HashMap<NodeId, DirectoryBlocks> = made.collect();
+        let directories = order.par_iter().filter(|node| tree.is_directory(**node));
+        let made = || directories.map(|node| (*node, self.directory_blocks(tree, *node))).collect();
+        let holes = || order.par_iter().try_for_each(|node| check_holes(&tree.nodes[*node]));
+        let (mut made, holes): (HashMap<NodeId, DirectoryBlocks>, _) = rayon::join(made, holes);
+        holes?;
         order.into_iter().try_for_each(|node| self.node(tree, node, made.remove(&node)))
     }
 
@@ -121,7 +123,7 @@ impl<'a> Writer<'a> {
             Body::Directory { .. } => {
                 self.directory(node, made.expect("made before for each directory"), &mut inode);
             }
-            Body::Regular { .. } => self.regular(node, &mut inode)?,
+            Body::Regular { .. } => self.regular(node, &mut inode),
             Body::Symlink(target) => self.symlink(node, target, &mut inode),
             Body::Char(major, minor) | Body::Block(major, minor) => inode.payload = device(*major, *minor),
             Body::Fifo => {}
@@ -169,27 +171,20 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn regular(&mut self, node: &Node, inode: &mut Inode) -> Result<(), DiskError> {
-        let Body::Regular { content, digest } = &node.body else { unreachable!("the caller looked") };
-        let digest = digest.expect("what is there in the end has a digest");
-        inode.size = content.size;
+    fn regular(&mut self, node: &Node, inode: &mut Inode) {
+        let Some(found) = content_file(node) else { unreachable!("the caller looked") };
+        inode.size = found.size;
         inode.flags = EXTENTS;
         inode.blocks = blocks_of(&node.extents) + node.index.len() as u64;
         inode.payload = self.extents(node.inode, &node.extents, &node.index);
-        let found = ContentFile { content: digest, size: content.size, place: content.place.clone() };
-        // What is in a hole is never read, so it has to be known now that it belongs there.
-        if blocks_of(&node.extents) < content.size.div_ceil(BLOCK as u64) && !found.is_whole()? {
-            return Err(DiskError::Disagree { file: found.place.display().to_string() });
-        }
-        let file = self.files.len();
+        let (file, size) = (self.files.len(), found.size);
         self.files.push(found);
         for extent in &node.extents {
             let offset = u64::from(extent.logical) * BLOCK as u64;
-            let length = (u64::from(extent.length) * BLOCK as u64).min(content.size - offset);
+            let length = (u64::from(extent.length) * BLOCK as u64).min(size - offset);
             let at = self.options.start + extent.physical * BLOCK as u64;
             self.pieces.push(Piece { at, origin: Origin::File { file, offset, length } });
         }
-        Ok(())
     }
 
     fn symlink(&mut self, node: &Node, target: &[u8], inode: &mut Inode) {
@@ -218,6 +213,27 @@ struct DirectoryBlocks {
     blocks: Vec<Vec<u8>>,
     /// How many of its names are directories.
     below: u32,
+}
+
+/// What is in a regular file.
+fn content_file(node: &Node) -> Option<ContentFile> {
+    let Body::Regular { content, digest } = &node.body else { return None };
+    let digest = digest.expect("what is there in the end has a digest");
+    Some(ContentFile { content: digest, size: content.size, place: content.place.clone() })
+}
+
+/// What is in a hole is never read, so it has to be known now that it belongs there.
+fn check_holes(node: &Node) -> Result<(), DiskError> {
+    let Body::Regular { content, .. } = &node.body else { return Ok(()) };
+    if blocks_of(&node.extents) >= content.size.div_ceil(BLOCK as u64) {
+        return Ok(());
+    }
+    match content_file(node) {
+        Some(file) if !file.is_whole()? => {
+            Err(DiskError::Disagree { file: file.place.display().to_string() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The first blocks of these extents.
