@@ -24,7 +24,7 @@ pub use ovf::{OvfMachine, ovf_text};
 
 /// Changes when the same disks and specs give another OVA. Belongs into its key, beside
 /// [`VMDK_WRITER`](super::VMDK_WRITER).
-pub const OVA_WRITER: &str = "ibuild-ova 3";
+pub const OVA_WRITER: &str = "ibuild-ova 4";
 
 /// A machine and its disk.
 #[derive(Debug, Clone, Copy)]
@@ -68,12 +68,26 @@ pub fn write_ova<'d>(
     });
     let described: Vec<OvfMachine<'_>> = described.collect();
     let mut archive = Archive::open(destination.into(), epoch, packs)?;
-    archive.text(&format!("{name}.ovf"), &ovf_text(name, epoch, &described))?;
+    archive.text(&format!("{name}.ovf"), &in_steps(ovf_text(name, epoch, &described)))?;
     for (machine, disk) in described.iter().zip(&disks) {
         archive.disk(machine, disk)?;
     }
     archive.text(&format!("{name}.mf"), &archive.manifest.clone())?;
     Ok(PackedArtifact { compressed, new_pack, ..archive.finish()? })
+}
+
+/// Bytes by which an OVF gets longer.
+const OVF_STEP: usize = 4096;
+
+/// The text with blanks behind it, which mean nothing in XML. If a machine that is told in more words had its disk elsewhere in
+/// the file, all of the file would be written again.
+fn in_steps(mut text: String) -> String {
+    let room = text.len().next_multiple_of(OVF_STEP) - text.len();
+    if room > 0 {
+        text.extend(std::iter::repeat_n(' ', room - 1));
+        text.push('\n');
+    }
+    text
 }
 
 /// A disk as VMDK.

@@ -317,7 +317,7 @@ fn disks_of_an_earlier_ova_are_taken_over_whole() {
         "it is made of what it was written from"
     );
     let found: Vec<FoundVmdk> = packed.disks.iter().map(|kept| FoundVmdk::within(&rope, kept)).collect();
-    lab.disks[0].1.memory_mib = 4096;
+    (lab.disks[0].1.memory_mib, lab.disks[0].1.texts.vendor) = (4096, Some("the same people ".repeat(40)));
     let clean = lab.ova("clean", &lab.machines());
     let mut machines = lab.machines();
     for (machine, vmdk) in machines.iter_mut().zip(&found) {
@@ -327,5 +327,6 @@ fn disks_of_an_earlier_ova_are_taken_over_whole() {
     let warm_packed = write_ova("veil", EPOCH, &machines, &mut packs, &warm, &|_, _| {}).unwrap();
     assert_eq!((warm_packed.compressed, warm_packed.new_pack), (0, None));
     assert_eq!(warm_packed.digests, clean.1);
+    assert_eq!(warm_packed.disks, packed.disks, "more words do not move them");
     assert!(std::fs::read(&warm).unwrap() == std::fs::read(&clean.0).unwrap());
 }
