@@ -11,7 +11,7 @@ use crate::drop_behind::DropBehind;
 /// How many bytes may wait in memory before the disk is asked to write them.
 pub(crate) const LAZY: u64 = 8 << 20;
 
-/// A file that is written from its beginning to its end.
+/// A file that is written from its beginning to its end, and of which only the end [stays in memory](DropBehind).
 #[derive(Debug)]
 pub struct EagerFile {
     file: File,

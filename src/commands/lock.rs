@@ -17,17 +17,29 @@ use crate::ui::{Mode, Ui};
 
 pub fn run(global: &Global, args: &LockArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
+    let (report, status) = with_archives(global, &session, |project, builder, ui| match args.check {
+        true => check(&session, builder),
+        false => write(&session, project, builder, ui),
+    })?;
+    print(&report)?;
+    Ok(status)
+}
+
+/// Has something to do with the archives of a project, and shows what they fetch meanwhile.
+pub fn with_archives<T>(
+    global: &Global,
+    session: &Session,
+    work: impl FnOnce(&Project<'_>, &Builder<'_>, &Ui) -> Result<T>,
+) -> Result<T> {
     let _shared = session.share_store()?;
     let project = Project::new(&session.recipe);
     let ui = Ui::new(if global.quiet { Mode::Quiet } else { Mode::Normal }, &project.graph);
     let observer = Arc::new(ui.clone());
     let cancel = interrupt::cancel_on_signals()?;
     let builder = session.builder(&project, How::default(), cancel, observer.clone(), observer)?;
-    let done = if args.check { check(&session, &builder) } else { write(&session, &project, &builder, &ui) };
+    let done = work(&project, &builder, &ui);
     ui.end();
-    let (report, status) = done?;
-    print(&report)?;
-    Ok(status)
+    done
 }
 
 /// Locks what is not locked yet, and takes down the packages of every stage that is fresh.

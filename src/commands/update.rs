@@ -1,44 +1,36 @@
 //! `ibuild update`: moves the lock to what the mirrors have now.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Result;
-use ibuild::stages::build::{PackageChange, Project, StageError};
+use ibuild::stages::build::PackageChange;
 use ibuild::stages::packages::{Lock, LockedRelease};
 use ibuild::stages::recipe::{ArchiveName, Recipe, suggest};
 
-use super::lock::package_line;
+use super::lock::{package_line, with_archives};
 use crate::cli::{Global, UpdateArgs};
 use crate::failure::UsageError;
-use crate::interrupt;
-use crate::session::{How, Session};
+use crate::session::Session;
 use crate::terminal::print;
-use crate::ui::{Mode, Ui};
 
 pub fn run(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
-    let _shared = session.share_store()?;
-    let project = Project::new(&session.recipe);
-    let ui = Ui::new(if global.quiet { Mode::Quiet } else { Mode::Normal }, &project.graph);
-    let observer = Arc::new(ui.clone());
-    let cancel = interrupt::cancel_on_signals()?;
-    let builder = session.builder(&project, How::default(), cancel, observer.clone(), observer)?;
-    let before = builder.archives().lock()?;
-    let wanted = Wanted::of(&session.recipe, &before, &args.names)?;
     let mut text = String::new();
-    let updated = wanted.archives.iter().try_for_each(|name| {
-        let outlook = builder.archives().outlook(name, &args.tolerated())?;
-        if wanted.packages.is_empty() || outlook.packages.iter().any(|c| wanted.wants(c)) {
-            builder.archives().adopt(name, &outlook)?;
-            text += &report(&[name], &before, &builder.archives().lock()?);
-            text.extend(outlook.packages.iter().map(package_line));
-        } else {
-            text += &format!("{name}  stays: {} would be the same\n", list(&wanted.packages));
+    let updated = with_archives(global, &session, |_, builder, _| {
+        let before = builder.archives().lock()?;
+        let wanted = Wanted::of(&session.recipe, &before, &args.names)?;
+        for name in &wanted.archives {
+            let outlook = builder.archives().outlook(name, &args.tolerated())?;
+            if wanted.packages.is_empty() || outlook.packages.iter().any(|c| wanted.wants(c)) {
+                builder.archives().adopt(name, &outlook)?;
+                text += &report(&[name], &before, &builder.archives().lock()?);
+                text.extend(outlook.packages.iter().map(package_line));
+            } else {
+                text += &format!("{name}  stays: {} would be the same\n", list(&wanted.packages));
+            }
         }
-        Ok::<(), StageError>(())
+        Ok(())
     });
-    ui.end();
     // What was updated before something failed is in the lock, and is told.
     print(&text)?;
     updated?;

@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
+use ibuild_cache::{DropBehind, is_in_memory};
 use sha2::{Digest, Sha256};
 
 use super::error::DiskError;
@@ -36,12 +38,22 @@ impl Digests {
         Digests { size: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes(), sha256 }
     }
 
-    /// Reads the file and digests it.
+    /// Reads the file and digests it. Even its holes would take up memory, if they stayed there.
     pub fn of_file(path: &Path) -> Result<Digests, DiskError> {
-        let mut file = File::open(path).map_err(DiskError::io("open", path))?;
-        let mut writer = DigestWriter::new(io::sink());
-        let read = io::copy(&mut file, &mut writer).and_then(|_| writer.finish());
-        Ok(read.map_err(DiskError::io("read", path))?.1)
+        let file = File::open(path).map_err(DiskError::io("open", path))?;
+        let size = file.metadata().map_err(DiskError::io("look at", path))?.len();
+        let mut behind = (!is_in_memory(&file, size)).then(DropBehind::default);
+        let mut digester = Digester::new();
+        for start in (0..size).step_by(PORTION) {
+            let end = size.min(start + PORTION as u64);
+            let mut portion = vec![0; (end - start) as usize];
+            file.read_exact_at(&mut portion, start).map_err(DiskError::io("read", path))?;
+            digester.update(&Arc::new(portion));
+            if let Some(behind) = &mut behind {
+                behind.passed(&file, start..end);
+            }
+        }
+        Ok(digester.finish())
     }
 }
 

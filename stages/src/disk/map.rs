@@ -1,5 +1,6 @@
 //! A disk as a description: which of its bytes come from where. Nothing is read before somebody wants the bytes.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use ibuild_cache::BlobId;
@@ -8,7 +9,7 @@ use super::error::DiskError;
 use crate::snapshot::hash_file;
 
 /// Where some bytes of a disk come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Origin {
     /// They are these.
     Bytes(Vec<u8>),
@@ -21,6 +22,18 @@ pub enum Origin {
         /// Their number.
         length: u64,
     },
+}
+
+impl fmt::Debug for Origin {
+    /// Tells how many bytes there are and not which: a disk has megabytes of them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::File { file, offset, length } => {
+                write!(f, "{length} bytes from {offset} on of file {file}")
+            }
+        }
+    }
 }
 
 /// Some bytes of a disk.

@@ -13,6 +13,8 @@ mod live;
 mod proxy;
 mod secure;
 mod signed;
+#[path = "../../../tests/harness/signer.rs"]
+mod signer;
 mod tls;
 mod tunnel;
 mod upstream;

@@ -1,65 +1,22 @@
 //! Roots with real signatures, by keys made for the test, judged by the real gpgv.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use ibuild_stages::packages::{Acceptance, Gpgv, Lock, PackageError, record};
 
 use crate::archive::{Setup, archive};
+use crate::signer::Signer;
 use crate::upstream::Reply;
 
 const ROOT: &str = "/debian/dists/trixie/InRelease";
 
-/// Somebody with a key.
-struct Signer {
-    home: tempfile::TempDir,
-}
-
-impl Signer {
-    /// `None`, and said so, without gpg.
-    fn new(name: &str) -> Option<Self> {
-        if !Path::new("/usr/bin/gpg").exists() || !Path::new("/usr/bin/gpgv").exists() {
-            eprintln!("SKIPPED: gpg and gpgv are needed");
-            return None;
-        }
-        let signer = Self { home: tempfile::tempdir().unwrap() };
-        signer.gpg(&["--quick-generate-key", name, "ed25519", "sign", "never"], b"");
-        std::fs::write(signer.keyring(), signer.gpg(&["--export"], b"")).unwrap();
-        Some(signer)
+/// Says so where they are not.
+fn gpg_and_gpgv_are_here() -> bool {
+    let here = Path::new("/usr/bin/gpg").exists() && Path::new("/usr/bin/gpgv").exists();
+    if !here {
+        eprintln!("SKIPPED: gpg and gpgv are needed");
     }
-
-    fn keyring(&self) -> std::path::PathBuf {
-        self.home.path().join("ring.gpg")
-    }
-
-    fn sign(&self, text: &[u8]) -> Vec<u8> {
-        self.gpg(&["--clearsign"], text)
-    }
-
-    fn gpg(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-        let mut child = Command::new("gpg")
-            .args(["--batch", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback"])
-            .args(arguments)
-            .env("GNUPGHOME", self.home.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "gpg {arguments:?}");
-        output.stdout
-    }
-}
-
-impl Drop for Signer {
-    fn drop(&mut self) {
-        // The agent that gpg started for this home ends with it.
-        let kill =
-            Command::new("gpgconf").args(["--kill", "all"]).env("GNUPGHOME", self.home.path()).status();
-        assert!(kill.is_ok_and(|status| status.success()), "gpg's agent is left");
-    }
+    here
 }
 
 fn adopt(setup: &Setup, keyring: &Path) -> Result<Lock, PackageError> {
@@ -73,7 +30,12 @@ fn adopt(setup: &Setup, keyring: &Path) -> Result<Lock, PackageError> {
 
 #[test]
 fn real_signatures_decide() {
-    let (Some(debian), Some(mallory)) = (Signer::new("Debian"), Signer::new("Mallory")) else { return };
+    if !gpg_and_gpgv_are_here() {
+        return;
+    }
+    let (debian, mallory) = (Signer::new("Debian"), Signer::new("Mallory"));
+    let keyring = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&keyring, debian.binary_key()).unwrap();
     let setup = Setup::with_archive();
     let release =
         setup.fetcher.fetch_root(&ibuild_stages::packages::Base::Main, "dists/trixie/InRelease").unwrap();
@@ -91,7 +53,7 @@ fn real_signatures_decide() {
         (Vec::new(), "it is not a signed Release"),
     ] {
         setup.upstream.reply(ROOT, [Reply::File(bytes)]);
-        let error = adopt(&setup, &debian.keyring()).expect_err("it was believed");
+        let error = adopt(&setup, keyring.path()).expect_err("it was believed");
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         assert_eq!(error.to_string(), "cannot trust the InRelease of `trixie`");
         assert!(source.starts_with(why), "{source}");
@@ -99,6 +61,6 @@ fn real_signatures_decide() {
         assert_eq!(setup.store.packages().list().unwrap(), [], "{source}");
     }
     setup.upstream.reply(ROOT, [Reply::File(signed)]);
-    let lock = adopt(&setup, &debian.keyring()).unwrap();
+    let lock = adopt(&setup, keyring.path()).unwrap();
     assert_eq!(lock.releases().len(), 1);
 }

@@ -11,12 +11,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ibuild_cache::{DropBehind, is_in_memory, start_writing};
+
 use super::digest::{Digester, Digests, Portion};
 use super::error::DiskError;
 use super::grains::Packs;
 use super::rope::Rope;
 use batch::{Old, Ready, batches, read};
-use ibuild_cache::{DropBehind, is_in_memory, start_writing};
 use twin::Twin;
 
 /// Bytes of a file that are looked at together.
@@ -50,7 +51,7 @@ pub struct Output {
     at: u64,
     digester: Digester,
     buffers: Buffers,
-    /// Of an old file that was not in memory: there is no room for it, or there was none.
+    /// What of an old file has passed does not stay in memory, unless it was there before.
     behind: Option<DropBehind>,
 }
 
