@@ -40,6 +40,7 @@ mod vmdk;
 
 pub use boot::{BiosBoot, BootFiles, GrubPlan};
 pub use compose::{Destination, compose_file};
+pub use contents::Contents;
 pub use digest::Digests;
 pub use error::DiskError;
 pub use ext4::{EXT4_WRITER, FilesystemOptions, filesystem};

@@ -1,6 +1,7 @@
 //! The raw disk: partition table, boot loader and root file system in their places, as a description and as a sparse file.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,12 +81,25 @@ fn small_parts(spec: &DiskSpec, boot: &BootFiles) -> Result<Vec<(u64, Vec<u8>)>,
 
 /// Blocks of zeros are left out: the file is new, so they are there already, as holes.
 fn write_sparsely(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-    for (index, block) in bytes.chunks(BLOCK).enumerate() {
-        if block.iter().any(|&byte| byte != 0) {
-            file.write_all_at(block, offset + (index * BLOCK) as u64)?;
-        }
+    for run in full_blocks(bytes) {
+        let at = offset + run.start as u64;
+        file.write_all_at(&bytes[run], at)?;
     }
     Ok(())
+}
+
+/// The blocks that are not zero, in as few ranges as they lie in.
+fn full_blocks(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut runs = Vec::<Range<usize>>::new();
+    for (block, start) in bytes.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
+        let end = start + block.len();
+        match runs.last_mut() {
+            _ if block.iter().all(|byte| *byte == 0) => {}
+            Some(run) if run.end == start => run.end = end,
+            _ => runs.push(start..end),
+        }
+    }
+    runs
 }
 
 /// The directory of a file that may be given by its bare name.
@@ -145,6 +159,16 @@ mod tests {
         assert_eq!(meta.len(), 256 * MIB);
         assert!(meta.blocks() * 512 < 2 * MIB);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn blocks_of_zeros_are_left_out() {
+        let mut bytes = vec![0; 5 * BLOCK + 10];
+        assert!(full_blocks(&bytes).is_empty());
+        for at in [BLOCK, 2 * BLOCK + 7, 5 * BLOCK + 9] {
+            bytes[at] = 1;
+        }
+        assert_eq!(full_blocks(&bytes), [BLOCK..3 * BLOCK, 5 * BLOCK..5 * BLOCK + 10]);
     }
 
     #[test]
