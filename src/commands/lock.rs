@@ -17,9 +17,8 @@ use crate::ui::{Mode, Ui};
 
 pub fn run(global: &Global, args: &LockArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
-    let (report, status) = with_archives(global, &session, |project, builder, ui| match args.check {
-        true => check(&session, builder),
-        false => write(&session, project, builder, ui),
+    let (report, status) = with_archives(global, &session, |project, builder, ui| {
+        if args.check { check(&session, builder) } else { write(&session, project, builder, ui) }
     })?;
     print(&report)?;
     Ok(status)

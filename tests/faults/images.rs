@@ -208,6 +208,30 @@ fn nobody_loses_an_image_that_was_replaced() {
     assert!(read == bytes_of(reader) && kept == fs::read(lab.path("kept.ova")).unwrap());
 }
 
+/// The first edit has something to write over, and it does not matter what became of that.
+#[test]
+fn an_image_that_is_made_for_the_first_time_has_a_spare_file() {
+    for damage in [b"".as_slice(), b"damage"] {
+        let lab = lab_of_images(&mut chance::rng());
+        build_ova(&lab);
+        let spares = fs::read_dir(lab.store_dir().join("spares")).unwrap();
+        let spares: Vec<PathBuf> = spares.map(|entry| entry.unwrap().path()).collect();
+        let [spare] = &spares[..] else { panic!("{spares:?}") };
+        let mut bytes = fs::read(spare).unwrap();
+        assert!(bytes == fs::read(ova(&lab)).unwrap());
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + damage.len()].copy_from_slice(damage);
+        fs::write(spare, bytes).unwrap();
+        let inode = fs::metadata(spare).unwrap().ino();
+        lab.write("files/etc/round", "1\n");
+        let edited = build_ova(&lab).0;
+        assert_eq!(fs::metadata(ova(&lab)).unwrap().ino(), inode, "it was not written over");
+        parts_of_ova(&lab).iter().for_each(|path| fs::remove_file(path).unwrap());
+        lab.clean();
+        assert_eq!(build_ova(&lab).0, edited, "made from nothing");
+    }
+}
+
 fn bytes_of(mut file: fs::File) -> Vec<u8> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).unwrap();

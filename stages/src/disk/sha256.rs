@@ -117,6 +117,10 @@ fn compress_both(states: [&mut State; 2], blocks: &[[u8; BLOCK]]) {
         // SAFETY: the processor has the instructions.
         return unsafe { x86::compress_both(states, blocks) };
     }
+    compress_in_turn(states, blocks);
+}
+
+fn compress_in_turn(states: [&mut State; 2], blocks: &[[u8; BLOCK]]) {
     states.into_iter().for_each(|state| compress256(state, blocks));
 }
 
@@ -271,6 +275,19 @@ mod tests {
             digest.update(&bytes[end..]);
             assert_eq!(digest.finish(), sha256(&bytes));
         }
+    }
+
+    /// What other processors do comes to the same.
+    #[test]
+    fn both_at_once_and_in_turn_agree() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut state = || std::array::from_fn(|_| random.u32(..));
+        let mut at_once: [State; 2] = [state(), state()];
+        let mut in_turn = at_once;
+        let blocks: Vec<[u8; BLOCK]> = (0..100).map(|n| [n; BLOCK]).collect();
+        compress_both(at_once.each_mut(), &blocks);
+        compress_in_turn(in_turn.each_mut(), &blocks);
+        assert_eq!(at_once, in_turn);
     }
 
     #[test]

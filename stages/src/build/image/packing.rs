@@ -128,7 +128,8 @@ impl<'a, 'b> Packing<'a, 'b> {
         let name = self.target.image.as_str();
         let source = Source::Machines { name, epoch, machines: &machines, packs: &mut packs };
         let twin = self.scratch.join("twin");
-        let has_twin = memory.is_new(project, &self.target.to_string())? && self.has_room_for_twin(&ready);
+        let is_first = !out.exists() && memory.is_new(project, &self.target.to_string())?;
+        let has_twin = is_first && self.has_room_for_twin(&ready);
         let packed =
             self.pack_into(source, Destination { file: &out, twin: has_twin.then_some(twin.as_path()) })?;
         let file = packed.digests;
