@@ -77,7 +77,7 @@ fn pause(left: u64) -> Duration {
 }
 
 /// The bytes that are left; none if there are no inodes. A file system that does not say has plenty.
-fn left(dir: &Path) -> u64 {
+pub(super) fn left(dir: &Path) -> u64 {
     let Ok(stat) = rustix::fs::statvfs(dir) else { return u64::MAX };
     // A file system that makes inodes as it goes counts none.
     if stat.f_files > 0 && stat.f_favail < FEW {

@@ -18,6 +18,7 @@ use crate::build::builder::Builder;
 use crate::build::composition::Composition;
 use crate::build::grains::{GrainMemory, Reusable};
 use crate::build::project::Target;
+use crate::build::space::left;
 use crate::build::spare::Spare;
 use crate::disk::{
     Destination, Digests, DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource,
@@ -27,7 +28,7 @@ use crate::snapshot::LayerStore;
 use crate::snapshot::files::{read_layers, read_tree};
 use crate::snapshot::flat::write_flat;
 
-/// There is a twin where the disk has room for so many of what is packed.
+/// There is a twin where the disk has room for so many of what is packed: a pack, the image and its twin, and one more.
 const TWIN_ROOM: u64 = 4;
 
 /// One image on its way.
@@ -59,7 +60,7 @@ enum Content {
 }
 
 impl Content {
-    /// The bytes of a file with this content at most, and a little more.
+    /// How many bytes there are to pack. A packed file has hardly more, whatever they are.
     fn most(&self) -> u64 {
         match self {
             Self::Map(map) => map.pieces.iter().map(Piece::length).sum(),
@@ -140,8 +141,7 @@ impl<'a, 'b> Packing<'a, 'b> {
     /// A disk that fills up is a higher price than a first edit that takes longer.
     fn has_room_for_twin(&self, machines: &[Ready]) -> bool {
         let most: u64 = machines.iter().map(|machine| machine.content.most()).sum();
-        let room = rustix::fs::statvfs(self.scratch).map_or(0, |disk| disk.f_bavail * disk.f_frsize);
-        room > most.saturating_mul(TWIN_ROOM)
+        left(self.scratch) > most.saturating_mul(TWIN_ROOM)
     }
 
     /// What a file is made of, with the new pack in the store.
