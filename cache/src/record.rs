@@ -27,10 +27,18 @@ pub trait Record: Serialize + DeserializeOwned {
         bytes
     }
 
-    /// The value, if these bytes are one of this version.
+    /// The value, if these bytes are one of this version, or of an earlier one that is still understood.
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let rest = bytes.strip_prefix(&[MAGIC])?.strip_prefix(&Self::SCHEMA.to_le_bytes())?;
-        options().deserialize(rest).ok()
+        let record = bytes.strip_prefix(&[MAGIC])?;
+        match record.strip_prefix(&Self::SCHEMA.to_le_bytes()) {
+            Some(fields) => options().deserialize(fields).ok(),
+            None => Self::from_earlier(bytes),
+        }
+    }
+
+    /// The value, if these bytes are one of an earlier version that says the same.
+    fn from_earlier(_bytes: &[u8]) -> Option<Self> {
+        None
     }
 }
 
@@ -90,6 +98,30 @@ mod tests {
 
     impl Record for New {
         const SCHEMA: u16 = 2;
+    }
+
+    #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+    struct Newer {
+        name: String,
+        size: u64,
+    }
+
+    impl Record for Newer {
+        const SCHEMA: u16 = 3;
+
+        fn from_earlier(bytes: &[u8]) -> Option<Self> {
+            let Old { name } = Old::from_bytes(bytes)?;
+            Some(Self { name, size: 0 })
+        }
+    }
+
+    #[test]
+    fn an_earlier_version_may_be_understood() {
+        let old = Old { name: "x".to_owned() }.to_bytes();
+        let newer = Newer { name: "x".to_owned(), size: 0 };
+        assert_eq!(Newer::from_bytes(&old).as_ref(), Some(&newer));
+        assert_eq!(Newer::from_bytes(&newer.to_bytes()).as_ref(), Some(&newer));
+        assert_eq!(Newer::from_bytes(&New { name: "x".to_owned() }.to_bytes()), None);
     }
 
     #[test]

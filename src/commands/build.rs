@@ -273,7 +273,6 @@ impl Shown<'_> {
                 "target": target.to_string(),
                 "path": path,
                 "blake3": artifact.blob.hex(),
-                "sha256": artifact.sha256.hex(),
                 "size": artifact.size,
                 "run": ran,
                 "cached": cached,

@@ -175,9 +175,11 @@ impl Shown {
             Value::Object(description.fields().iter().map(field).collect())
         });
         let snapshot = self.output.as_ref().and_then(StageOutput::snapshot);
-        let artifact = self.output.as_ref().and_then(StageOutput::artifact).map(|artifact| {
-            json!({ "blake3": artifact.blob.hex(), "sha256": artifact.sha256.hex(), "size": artifact.size })
-        });
+        let artifact = self
+            .output
+            .as_ref()
+            .and_then(StageOutput::artifact)
+            .map(|artifact| json!({ "blake3": artifact.blob.hex(), "size": artifact.size }));
         let blobs = self.output.as_ref().map(StageOutput::blobs).unwrap_or_default();
         json!({
             "key": self.key.hex(),
@@ -193,7 +195,7 @@ impl Shown {
 }
 
 fn artifact_line(artifact: &Artifact) -> String {
-    format!("artifact: {}  {}  {}", artifact.blob, artifact.sha256, bytes(artifact.size))
+    format!("artifact: {}  {}", artifact.blob, bytes(artifact.size))
 }
 
 impl ShownLayer {

@@ -20,7 +20,7 @@ pub(super) struct Composition {
 }
 
 impl Record for Composition {
-    const SCHEMA: u16 = 1;
+    const SCHEMA: u16 = 2;
 }
 
 impl Composition {

@@ -1,6 +1,6 @@
 //! What stages make.
 
-use ibuild_cache::{BlobId, CacheError, Record, Sha256, Store};
+use ibuild_cache::{BlobId, CacheError, Record, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::Snapshot;
@@ -21,8 +21,6 @@ pub enum StageOutput {
 pub struct Artifact {
     /// The digest of its bytes.
     pub blob: BlobId,
-    /// The same as check sum files speak it.
-    pub sha256: Sha256,
     /// Their number.
     pub size: u64,
 }
@@ -49,6 +47,21 @@ pub struct StoredBlob {
 
 /// Kinds of outputs are only added at the end, so those that are stored stay readable.
 impl Record for StageOutput {
+    const SCHEMA: u16 = 2;
+
+    fn from_earlier(bytes: &[u8]) -> Option<Self> {
+        let FirstSchema::Snapshot(snapshot) = FirstSchema::from_bytes(bytes)?;
+        Some(Self::Snapshot(snapshot))
+    }
+}
+
+/// What the first schema said in the same way. Of files it told a SHA-256 as well: they are made anew.
+#[derive(Serialize, Deserialize)]
+enum FirstSchema {
+    Snapshot(Snapshot),
+}
+
+impl Record for FirstSchema {
     const SCHEMA: u16 = 1;
 }
 
@@ -86,5 +99,28 @@ impl StageOutput {
             }
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ibuild_cache::{LayerId, TreeId};
+
+    use super::*;
+
+    /// The stages of a store outlive the change; its images have to be packed once more.
+    #[test]
+    fn of_the_first_schema_root_file_systems_are_read_and_files_are_not() {
+        let snapshot = Snapshot {
+            tree: TreeId::from_bytes([1; 32]),
+            layers: vec![LayerId::from_bytes([2; 32]), LayerId::from_bytes([3; 32])],
+        };
+        let first = FirstSchema::Snapshot(snapshot.clone()).to_bytes();
+        assert_eq!(StageOutput::from_bytes(&first), Some(StageOutput::Snapshot(snapshot)));
+        let file = StageOutput::Artifact(Artifact { blob: BlobId::from_bytes([4; 32]), size: 5 });
+        let mut bytes = file.to_bytes();
+        assert_eq!(StageOutput::from_bytes(&bytes), Some(file));
+        bytes[1] = 1;
+        assert_eq!(StageOutput::from_bytes(&bytes), None);
     }
 }

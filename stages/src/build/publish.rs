@@ -30,7 +30,6 @@ struct Manifest<'a> {
     target: &'a str,
     size: u64,
     blake3: String,
-    sha256: String,
     /// The stages that made the root file system that it is of, that one last.
     stages: Vec<ManifestStage<'a>>,
     /// By which layers the root file system is made, lowest first: a disk is laid out by them.
@@ -102,7 +101,6 @@ fn manifest_of(target: &str, artifact: &Artifact, stages: &[(&str, &Snapshot)]) 
         target,
         size: artifact.size,
         blake3: artifact.blob.hex(),
-        sha256: artifact.sha256.hex(),
         stages: stages.collect(),
         layers: layers.iter().map(ToString::to_string).collect(),
     };
@@ -149,7 +147,7 @@ fn compose_into(store: &Store, temp: &NamedTempFile, made: &Composed) -> Result<
             store.blobs().remove(&pack)?;
             Ok(false)
         }
-        Ok(digests) if digests.blake3 != *made.file.blob.as_bytes() => {
+        Ok(digested) if digested.digest != made.file.blob => {
             store.blobs().remove(&made.composition.blob)?;
             Ok(false)
         }

@@ -6,40 +6,34 @@ use std::mem;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use ibuild_cache::{DropBehind, is_in_memory};
-use sha2::{Digest, Sha256};
+use ibuild_cache::{BlobId, Digest, DropBehind, is_in_memory};
 
 use super::error::DiskError;
-use super::sha256::MemberSha256;
 
 /// What is known of bytes once all of them have passed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Digests {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digested<D> {
     /// Their number.
     pub size: u64,
-    /// Their BLAKE3 digest, which names them in the store.
-    pub blake3: [u8; 32],
-    /// Their SHA-256 digest, which manifests and check sum files speak.
-    pub sha256: [u8; 32],
+    /// Their digest.
+    pub digest: D,
 }
 
-impl Digests {
-    /// The SHA-256 digest in lower-case hex.
-    pub fn sha256_hex(&self) -> String {
-        hex(&self.sha256)
-    }
-
+impl<D: Digest> Digested<D> {
     /// Digests bytes that are in memory.
-    pub fn of_bytes(bytes: &[u8]) -> Digests {
-        let sha256 = Sha256::digest(bytes).into();
-        Digests { size: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes(), sha256 }
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        let mut hasher = D::Hasher::default();
+        D::update(&mut hasher, bytes);
+        Self { size: bytes.len() as u64, digest: D::finish(hasher) }
     }
+}
 
+impl Digested<BlobId> {
     /// Reads the file and digests it. Even its holes would take up memory, if they stayed there.
-    pub fn of_file(path: &Path) -> Result<Digests, DiskError> {
+    pub fn of_file(path: &Path) -> Result<Self, DiskError> {
         let file = File::open(path).map_err(DiskError::io("open", path))?;
         let size = file.metadata().map_err(DiskError::io("look at", path))?.len();
         let mut behind = (!is_in_memory(&file, size)).then(DropBehind::default);
@@ -57,32 +51,24 @@ impl Digests {
     }
 }
 
-/// Bytes in lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Bytes on their way to threads that digest them.
 pub type Portion = Arc<Vec<u8>>;
 
-/// Digests bytes that come in portions, which threads of its own do, one for each algorithm. Nothing is copied.
-pub struct Digester {
+/// Digests bytes that come in portions, which a thread of its own does. Nothing is copied.
+pub struct Digester<D> {
     size: u64,
-    blake3: Hashing<Portion>,
-    sha256: Hashing<Step>,
-    members: Receiver<[u8; 32]>,
+    portions: SyncSender<Portion>,
+    thread: JoinHandle<D>,
 }
 
 /// Portions that wait for a thread at most.
 const AHEAD: usize = 2;
 
-impl Digester {
+impl<D: Digest> Digester<D> {
     /// Starts with no bytes.
     pub fn new() -> Self {
-        let (ended, members) = channel();
-        let blake3 = Hashing::start(|portions| blake3_of(&portions));
-        let sha256 = Hashing::start(move |steps| sha256_of(&steps, &ended));
-        Self { size: 0, blake3, sha256, members }
+        let (portions, received) = sync_channel(AHEAD);
+        Self { size: 0, portions, thread: std::thread::spawn(move || digest_of(&received)) }
     }
 
     /// Number of bytes that have come.
@@ -93,47 +79,36 @@ impl Digester {
     /// Digests what comes next.
     pub fn update(&mut self, portion: &Portion) {
         self.size += portion.len() as u64;
-        self.blake3.send(portion.clone());
-        self.sha256.send(Step::Bytes(portion.clone()));
+        self.portions.send(portion.clone()).expect("the thread ends after the last portion");
     }
 
-    /// From here on bytes have a SHA-256 of their own as well, until [`end_member`](Self::end_member).
-    ///
-    /// # Panics
-    ///
-    /// Here or later, if the bytes so far are not a multiple of 64, as they are in a tar.
-    pub fn begin_member(&mut self) {
-        self.sha256.send(Step::BeginMember);
-    }
-
-    /// The SHA-256 of the bytes since the member began.
-    ///
-    /// # Panics
-    ///
-    /// If none did.
-    pub fn end_member(&mut self) -> [u8; 32] {
-        self.sha256.send(Step::EndMember);
-        self.members.recv().expect("a member began")
-    }
-
-    /// The digests of all that came.
-    pub fn finish(self) -> Digests {
-        Digests { size: self.size, blake3: self.blake3.finish(), sha256: self.sha256.finish() }
+    /// The digest of all that came.
+    pub fn finish(self) -> Digested<D> {
+        drop(self.portions);
+        Digested { size: self.size, digest: self.thread.join().expect("digesting does not panic") }
     }
 }
 
+fn digest_of<D: Digest>(portions: &Receiver<Portion>) -> D {
+    let mut hasher = D::Hasher::default();
+    for portion in portions {
+        D::update(&mut hasher, &portion);
+    }
+    D::finish(hasher)
+}
+
 /// Passes bytes on in portions and digests them on the way.
-pub struct DigestWriter<W> {
+pub struct DigestWriter<W, D> {
     inner: W,
     /// Bytes that go on with the next portion.
     waiting: Vec<u8>,
-    digester: Digester,
+    digester: Digester<D>,
 }
 
 /// Bytes that go on at once.
 const PORTION: usize = 1 << 20;
 
-impl<W: Write> DigestWriter<W> {
+impl<W: Write, D: Digest> DigestWriter<W, D> {
     /// Starts with no bytes.
     pub fn new(inner: W) -> Self {
         DigestWriter { inner, waiting: Vec::with_capacity(PORTION), digester: Digester::new() }
@@ -144,8 +119,8 @@ impl<W: Write> DigestWriter<W> {
         self.digester.position() + self.waiting.len() as u64
     }
 
-    /// Passes everything on; gives back the writer behind this one, and the digests of what passed.
-    pub fn finish(mut self) -> io::Result<(W, Digests)> {
+    /// Passes everything on; gives back the writer behind this one, and the digest of what passed.
+    pub fn finish(mut self) -> io::Result<(W, Digested<D>)> {
         self.flush()?;
         Ok((self.inner, self.digester.finish()))
     }
@@ -160,7 +135,7 @@ impl<W: Write> DigestWriter<W> {
     }
 }
 
-impl<W: Write> Write for DigestWriter<W> {
+impl<W: Write, D: Digest> Write for DigestWriter<W, D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = bytes.len().min(PORTION - self.waiting.len());
         self.waiting.extend_from_slice(&bytes[..taken]);
@@ -176,84 +151,30 @@ impl<W: Write> Write for DigestWriter<W> {
     }
 }
 
-/// What happens next to the stream whose SHA-256 is wanted.
-enum Step {
-    Bytes(Portion),
-    BeginMember,
-    EndMember,
-}
-
-/// A thread that digests what it is sent.
-struct Hashing<T> {
-    steps: SyncSender<T>,
-    thread: JoinHandle<[u8; 32]>,
-}
-
-impl<T: Send + 'static> Hashing<T> {
-    fn start(digest: impl FnOnce(Receiver<T>) -> [u8; 32] + Send + 'static) -> Self {
-        let (steps, received) = sync_channel(AHEAD);
-        Self { steps, thread: std::thread::spawn(move || digest(received)) }
-    }
-
-    fn send(&self, step: T) {
-        self.steps.send(step).expect("the thread ends after the last step");
-    }
-
-    fn finish(self) -> [u8; 32] {
-        drop(self.steps);
-        self.thread.join().expect("digesting does not panic")
-    }
-}
-
-fn blake3_of(portions: &Receiver<Portion>) -> [u8; 32] {
-    let mut blake3 = blake3::Hasher::new();
-    for portion in portions {
-        blake3.update(&portion);
-    }
-    *blake3.finalize().as_bytes()
-}
-
-fn sha256_of(steps: &Receiver<Step>, ended: &Sender<[u8; 32]>) -> [u8; 32] {
-    let mut sha256 = MemberSha256::new();
-    for step in steps {
-        match step {
-            Step::Bytes(portion) => sha256.update(&portion),
-            Step::BeginMember => sha256.begin_member(),
-            // Nobody waits for it any more where writing has failed.
-            Step::EndMember => drop(ended.send(sha256.end_member())),
-        }
-    }
-    sha256.finish()
-}
-
 #[cfg(test)]
 mod tests {
+    use ibuild_cache::Sha256;
+
     use super::*;
 
     #[test]
     fn a_stream_and_a_file_agree_with_the_known_digest() {
-        let mut writer = DigestWriter::new(tempfile::NamedTempFile::new().unwrap());
+        let mut writer = DigestWriter::<_, BlobId>::new(tempfile::NamedTempFile::new().unwrap());
         writer.write_all(b"ab").unwrap();
         writer.write_all(b"c").unwrap();
         assert_eq!(writer.position(), 3);
-        let (file, digests) = writer.finish().unwrap();
-        assert_eq!(digests.sha256_hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(digests.blake3, *blake3::hash(b"abc").as_bytes());
-        assert_eq!(Digests::of_file(file.path()).unwrap(), digests);
+        let (file, digested) = writer.finish().unwrap();
+        assert_eq!(digested.digest.as_bytes(), blake3::hash(b"abc").as_bytes());
+        assert_eq!(Digested::of_file(file.path()).unwrap(), digested);
     }
 
     #[test]
-    fn a_member_has_a_digest_of_its_own() {
-        let portions =
-            [vec![b'-'; 512], b"mem".repeat(1000), b"ber".to_vec(), b"after".to_vec()].map(Arc::new);
-        let mut digester = Digester::new();
-        digester.update(&portions[0]);
-        digester.begin_member();
-        portions[1..3].iter().for_each(|portion| digester.update(portion));
-        let member = digester.end_member();
-        digester.update(&portions[3]);
-        let all = |portions: &[Portion]| portions.iter().flat_map(|it| it.to_vec()).collect::<Vec<u8>>();
-        assert_eq!(member, Digests::of_bytes(&all(&portions[1..3])).sha256);
-        assert_eq!(digester.finish(), Digests::of_bytes(&all(&portions)));
+    fn portions_are_digested_in_their_order() {
+        let mut digester = Digester::<Sha256>::new();
+        [vec![b'a'], b"bc".to_vec()].map(Arc::new).iter().for_each(|portion| digester.update(portion));
+        let digested = digester.finish();
+        let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!((digested.size, digested.digest.hex().as_str()), (3, known));
+        assert_eq!(digested, Digested::of_bytes(b"abc"));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use ibuild_cache::BlobId;
 
 use super::compose::compose_file;
-use super::digest::Digests;
+use super::digest::Digested;
 use super::grains::{DiskGrains, PackedGrain, Packs, collect};
 use super::map::{ContentFile, DiskMap, Origin, Piece};
 use super::qcow2::qcow2;
@@ -96,8 +96,8 @@ impl Bench {
 /// The bytes of a rope.
 pub fn bytes_of(rope: &Rope, packs: &Packs) -> Vec<u8> {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let digests = compose_file(rope, packs, file.path()).unwrap();
+    let digested = compose_file(rope, packs, file.path()).unwrap();
     let bytes = std::fs::read(file.path()).unwrap();
-    assert_eq!((digests.size, digests), (rope.size(), Digests::of_bytes(&bytes)));
+    assert_eq!((digested.size, digested), (rope.size(), Digested::of_bytes(&bytes)));
     bytes
 }

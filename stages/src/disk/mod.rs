@@ -28,7 +28,6 @@ mod qcow2;
 mod raw;
 mod raw_zst;
 mod rope;
-mod sha256;
 #[cfg(test)]
 mod sparse;
 mod spec;
@@ -41,7 +40,7 @@ mod vmdk;
 pub use boot::{BiosBoot, BootFiles, GrubPlan};
 pub use compose::{Destination, compose_file};
 pub use contents::Contents;
-pub use digest::Digests;
+pub use digest::Digested;
 pub use error::DiskError;
 pub use ext4::{EXT4_WRITER, FilesystemOptions, filesystem};
 pub use format::{Format, UnknownFormat};

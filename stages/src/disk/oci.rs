@@ -15,10 +15,11 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ibuild_cache::{BlobId, Sha256};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::digest::{DigestWriter, Digests};
+use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
 use super::pack::create;
 use super::{Progress, raw, time, ustar};
@@ -56,7 +57,11 @@ pub struct OciImage<'a> {
 /// Writes the archive to the new file `out`. The bytes are a function of what the image is made of.
 ///
 /// Layers are compressed at the same time, into nameless files beside `out`, because their digests come before them.
-pub fn write_oci(image: &OciImage<'_>, out: &Path, progress: Progress<'_>) -> Result<Digests, DiskError> {
+pub fn write_oci(
+    image: &OciImage<'_>,
+    out: &Path,
+    progress: Progress<'_>,
+) -> Result<Digested<BlobId>, DiskError> {
     let total: u64 = image.layers.iter().map(|layer| layer.size()).sum();
     let done = AtomicU64::new(0);
     let layers = image.layers.par_iter().map(|layer| {
@@ -80,7 +85,7 @@ pub fn write_oci(image: &OciImage<'_>, out: &Path, progress: Progress<'_>) -> Re
 
 /// What to run, for those who start a container of it, is a shell: the recipe says nothing about containers.
 fn configuration(image: &OciImage<'_>, layers: &[Layer], created: &str) -> Value {
-    let diff_ids: Vec<_> = layers.iter().map(|layer| digest(&layer.uncompressed)).collect();
+    let diff_ids: Vec<_> = layers.iter().map(|layer| layer.uncompressed.digest.to_string()).collect();
     let history = layers.iter().map(|_| json!({ "created": created, "created_by": "ibuild" }));
     json!({
         "created": created,
@@ -106,37 +111,33 @@ fn architecture(debian: &str) -> &str {
     }
 }
 
-fn digest(digests: &Digests) -> String {
-    format!("sha256:{}", digests.sha256_hex())
-}
-
-fn descriptor(kind: &str, digests: &Digests) -> Value {
-    json!({ "mediaType": kind, "digest": digest(digests), "size": digests.size })
+fn descriptor(kind: &str, blob: &Digested<Sha256>) -> Value {
+    json!({ "mediaType": kind, "digest": blob.digest.to_string(), "size": blob.size })
 }
 
 /// A small blob.
 struct Blob {
     bytes: Vec<u8>,
-    digests: Digests,
+    digested: Digested<Sha256>,
 }
 
 impl Blob {
     fn of(value: &Value) -> Self {
         let bytes = value.to_string().into_bytes();
-        let digests = Digests::of_bytes(&bytes);
-        Self { bytes, digests }
+        let digested = Digested::of_bytes(&bytes);
+        Self { bytes, digested }
     }
 
     fn descriptor(&self, kind: &str) -> Value {
-        descriptor(kind, &self.digests)
+        descriptor(kind, &self.digested)
     }
 }
 
 /// A compressed layer.
 struct Layer {
     file: File,
-    uncompressed: Digests,
-    compressed: Digests,
+    uncompressed: Digested<Sha256>,
+    compressed: Digested<Sha256>,
 }
 
 impl Layer {
@@ -174,7 +175,7 @@ struct Archive<W> {
     out: W,
     epoch: u64,
     /// Blobs that are there: an image may have the same layer twice.
-    written: Vec<Digests>,
+    written: Vec<Sha256>,
 }
 
 impl<W: Write> Archive<W> {
@@ -192,7 +193,7 @@ impl<W: Write> Archive<W> {
         self.text("oci-layout", &json!({ "imageLayoutVersion": "1.0.0" }))?;
         self.text("index.json", &index)?;
         for blob in [manifest, config] {
-            self.blob(&blob.digests, &mut &blob.bytes[..])?;
+            self.blob(&blob.digested, &mut &blob.bytes[..])?;
         }
         for layer in layers {
             layer.file.rewind()?;
@@ -206,12 +207,12 @@ impl<W: Write> Archive<W> {
         self.member(name, text.len() as u64, &mut text.as_bytes())
     }
 
-    fn blob(&mut self, digests: &Digests, bytes: &mut dyn Read) -> io::Result<()> {
-        if self.written.contains(digests) {
+    fn blob(&mut self, blob: &Digested<Sha256>, bytes: &mut dyn Read) -> io::Result<()> {
+        if self.written.contains(&blob.digest) {
             return Ok(());
         }
-        self.written.push(*digests);
-        self.member(&format!("blobs/sha256/{}", digests.sha256_hex()), digests.size, bytes)
+        self.written.push(blob.digest);
+        self.member(&format!("blobs/sha256/{}", blob.digest.hex()), blob.size, bytes)
     }
 
     fn member(&mut self, name: &str, size: u64, bytes: &mut dyn Read) -> io::Result<()> {
@@ -240,11 +241,15 @@ mod tests {
         }
     }
 
-    fn archive(dir: &Path, layers: &[&dyn LayerSource]) -> (std::path::PathBuf, Digests) {
+    fn archive(dir: &Path, layers: &[&dyn LayerSource]) -> (std::path::PathBuf, Digested<BlobId>) {
         let out = dir.join("image.oci");
         let image = OciImage { name: "hello", architecture: "amd64", epoch: 86_400, layers };
-        let digests = write_oci(&image, &out, &|_, _| {}).unwrap();
-        (out, digests)
+        let digested = write_oci(&image, &out, &|_, _| {}).unwrap();
+        (out, digested)
+    }
+
+    fn sha256(bytes: &[u8]) -> Sha256 {
+        Digested::of_bytes(bytes).digest
     }
 
     fn members(path: &Path) -> Vec<(String, Vec<u8>)> {
@@ -263,12 +268,12 @@ mod tests {
     fn blobs_name_each_other_by_their_digests() {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (Bytes(b"one ".repeat(100_000)), Bytes(b"two".to_vec()));
-        let (path, digests) = archive(dir.path(), &[&one, &two, &one]);
-        assert_eq!(digests, Digests::of_file(&path).unwrap());
+        let (path, digested) = archive(dir.path(), &[&one, &two, &one]);
+        assert_eq!(digested, Digested::of_file(&path).unwrap());
         let members = members(&path);
         assert_eq!(members.len(), 2 + 2 + 2, "a layer that is there twice is written once");
         for (name, bytes) in &members[2..] {
-            assert_eq!(*name, format!("blobs/sha256/{}", Digests::of_bytes(bytes).sha256_hex()));
+            assert_eq!(*name, format!("blobs/sha256/{}", sha256(bytes).hex()));
         }
         let parse = |at: usize| serde_json::from_slice::<Value>(&members[at].1).unwrap();
         let (index, manifest, config) = (parse(1), parse(2), parse(3));
@@ -278,8 +283,7 @@ mod tests {
         assert_eq!(name(&manifest["layers"][1]), members[5].0);
         assert_eq!(manifest["layers"][0], manifest["layers"][2]);
         assert_eq!(zstd::decode_all(&members[5].1[..]).unwrap(), two.0);
-        let diff = format!("sha256:{}", Digests::of_bytes(&two.0).sha256_hex());
-        assert_eq!(config["rootfs"]["diff_ids"][1], diff.as_str());
+        assert_eq!(config["rootfs"]["diff_ids"][1], sha256(&two.0).to_string());
         assert_eq!(config["history"].as_array().unwrap().len(), 3);
         assert_eq!(
             (&config["created"], &config["architecture"]),

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use ibuild_cache::EagerFile;
+use ibuild_cache::{BlobId, EagerFile};
 
 use super::Progress;
 use super::compose::{Destination, compose_file};
-use super::digest::{DigestWriter, Digests};
+use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
 use super::format::Format;
 use super::grains::{CODEC, FinishedPack, Packs, collect};
@@ -27,10 +27,10 @@ use super::vmdk::{KeptVmdk, VMDK_WRITER, vmdk};
 const ZSTD_LEVEL: i32 = 3;
 
 /// A file that has been packed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedArtifact {
-    /// Its size and digests.
-    pub digests: Digests,
+    /// Its size and digest.
+    pub file: Digested<BlobId>,
     /// What it is made of, if that is grains.
     pub rope: Option<Rope>,
     /// How many of them had to be compressed, because no pack had them.
@@ -41,9 +41,9 @@ pub struct PackedArtifact {
     pub new_pack: Option<FinishedPack>,
 }
 
-impl From<Digests> for PackedArtifact {
-    fn from(digests: Digests) -> Self {
-        Self { digests, ..Self::default() }
+impl From<Digested<BlobId>> for PackedArtifact {
+    fn from(file: Digested<BlobId>) -> Self {
+        Self { file, rope: None, compressed: 0, disks: Vec::new(), new_pack: None }
     }
 }
 
@@ -139,7 +139,7 @@ fn pack_disk(
         Format::RawZst => Ok(write_raw_zst(disk, map, create(out)?, progress)?.into()),
         Format::Raw => {
             write_raw(map, out, progress)?;
-            Ok(Digests::of_file(out)?.into())
+            Ok(Digested::of_file(out)?.into())
         }
         Format::Ova | Format::RootfsTarZst | Format::Oci => {
             Err(DiskError::Pack { format, reason: "it is not made of a disk alone" })
@@ -165,9 +165,9 @@ fn pack_grains(
 
 /// A file that is a rope and nothing else.
 fn write(rope: &Rope, packs: &Packs, destination: Destination<'_>) -> Result<PackedArtifact, DiskError> {
-    let digests = compose_file(rope, packs, destination)?;
-    let whole = KeptVmdk { offset: 0, size: rope.size(), sha256: digests.sha256 };
-    Ok(PackedArtifact { rope: Some(rope.clone()), disks: vec![whole], ..digests.into() })
+    let file = compose_file(rope, packs, destination)?;
+    let whole = KeptVmdk { offset: 0, size: rope.size(), sha256: None };
+    Ok(PackedArtifact { rope: Some(rope.clone()), disks: vec![whole], ..file.into() })
 }
 
 pub(super) fn create(out: &Path) -> Result<EagerFile, DiskError> {
@@ -175,7 +175,7 @@ pub(super) fn create(out: &Path) -> Result<EagerFile, DiskError> {
 }
 
 /// Always with one worker: zstd's output with workers differs from that without, but not with their number.
-fn compress_tar(tar: &Path, out: &Path, progress: Progress<'_>) -> Result<Digests, DiskError> {
+fn compress_tar(tar: &Path, out: &Path, progress: Progress<'_>) -> Result<Digested<BlobId>, DiskError> {
     let mut source = File::open(tar).map_err(DiskError::io("open the root file system", tar))?;
     let total = source.metadata().map_err(DiskError::io("read", tar))?.len();
     let file = File::create(out).map_err(DiskError::io("create", out))?;
@@ -192,8 +192,8 @@ fn compress_tar(tar: &Path, out: &Path, progress: Progress<'_>) -> Result<Digest
         done += read as u64;
         progress(done, total);
     }
-    let (_, digests) = encoder.finish().and_then(DigestWriter::finish).map_err(write)?;
-    Ok(digests)
+    let (_, digested) = encoder.finish().and_then(DigestWriter::finish).map_err(write)?;
+    Ok(digested)
 }
 
 fn encoder<W: Write>(out: W, size: u64) -> io::Result<zstd::Encoder<'static, W>> {
@@ -269,11 +269,11 @@ mod tests {
         let lab = Lab::new();
         for format in Format::ALL.into_iter().filter(|format| format.needs_disk()) {
             let (out, packed) = lab.pack(format, 1).unwrap();
-            assert_eq!(packed.digests, Digests::of_file(&out).unwrap(), "{format}");
+            assert_eq!(packed.file, Digested::of_file(&out).unwrap(), "{format}");
             assert_eq!(packed.rope.is_some(), format.keeps_grains(), "{format}");
             assert_eq!(packed.disks.is_empty(), !format.keeps_vmdks(), "{format}");
             let again = lab.pack(format, 1).unwrap().1;
-            assert_eq!(again.digests, packed.digests, "{format}");
+            assert_eq!(again.file, packed.file, "{format}");
         }
         let packs = 2 * Format::ALL.into_iter().filter(|format| format.keeps_grains()).count();
         let files = std::fs::read_dir(lab.bench.dir.path()).unwrap().count();
@@ -287,9 +287,9 @@ mod tests {
         let content = b"a file system ".repeat(500_000);
         std::fs::write(&tar, &content).unwrap();
         let packed = pack(Format::RootfsTarZst, Source::Rootfs { tar: &tar }, &out, &|_, _| {}).unwrap();
-        assert_eq!(packed.digests, Digests::of_file(&out).unwrap());
+        assert_eq!(packed.file, Digested::of_file(&out).unwrap());
         assert!(zstd::decode_all(File::open(&out).unwrap()).unwrap() == content);
-        assert!(packed.digests.size < 100_000);
+        assert!(packed.file.size < 100_000);
     }
 
     #[test]
@@ -350,15 +350,15 @@ mod tests {
                 let clean = lab.pack_content(format, map, &mut lab.bench.packs(&[]), "clean").unwrap().1;
                 let mut packs = lab.bench.packs(&old);
                 let warm = lab.pack_content(format, map, &mut packs, &format!("{round}")).unwrap().1;
-                assert_eq!(clean.digests, warm.digests, "{format} in round {round}");
+                assert_eq!(clean.file, warm.file, "{format} in round {round}");
                 assert!(!format.keeps_grains() || round == 0 || warm.compressed < clean.compressed);
                 new.extend(as_old(&warm, &packs));
                 if format == Format::Vmdk {
                     let rope = warm.rope.clone().unwrap();
-                    let found = FoundVmdk { rope, sha256: warm.digests.sha256 };
+                    let found = FoundVmdk { rope, sha256: None };
                     let content = DiskContent::Vmdk(&found);
                     let copied = lab.pack_content(format, content, &mut packs, "copied").unwrap().1;
-                    assert_eq!((copied.digests, copied.compressed), (warm.digests, 0), "round {round}");
+                    assert_eq!((copied.file, copied.compressed), (warm.file, 0), "round {round}");
                 }
             }
             old.extend(new);

@@ -4,9 +4,11 @@
 
 use std::io::Write;
 
+use ibuild_cache::BlobId;
+
 use super::Progress;
 use super::chunks::{cut, stream};
-use super::digest::{DigestWriter, Digests};
+use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
 use super::map::DiskMap;
 use super::spec::{DiskSpec, MIB};
@@ -25,7 +27,7 @@ pub fn write_raw_zst(
     map: &DiskMap,
     out: impl Write + Send,
     progress: Progress<'_>,
-) -> Result<Digests, DiskError> {
+) -> Result<Digested<BlobId>, DiskError> {
     let write = |source| DiskError::Write { what: format!("the disk of `{}`", spec.name), source };
     let mut out = DigestWriter::new(out);
     // Most of a disk is nothing, and all of that looks the same.
@@ -69,8 +71,8 @@ mod tests {
     fn comes_back(map: &DiskMap) -> usize {
         let spec = DiskSpec::new("veil", map.size, 0);
         let mut bytes = Vec::new();
-        let digests = write_raw_zst(&spec, map, &mut bytes, &|_, _| {}).unwrap();
-        assert_eq!(digests.blake3, *blake3::hash(&bytes).as_bytes());
+        let digested = write_raw_zst(&spec, map, &mut bytes, &|_, _| {}).unwrap();
+        assert_eq!(digested, Digested::of_bytes(&bytes));
         assert!(zstd::decode_all(&bytes[..]).unwrap() == map.bytes());
         bytes.len()
     }

@@ -10,11 +10,12 @@
 
 use std::io::Write;
 
+use ibuild_cache::BlobId;
 use uuid::Uuid;
 
 use super::Progress;
 use super::chunks::{cut, stream};
-use super::digest::{DigestWriter, Digests};
+use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
 use super::map::DiskMap;
 use super::spec::{DiskSpec, MIB};
@@ -40,7 +41,7 @@ pub fn write_vdi(
     map: &DiskMap,
     out: impl Write + Send,
     progress: Progress<'_>,
-) -> Result<Digests, DiskError> {
+) -> Result<Digested<BlobId>, DiskError> {
     let write = |source| DiskError::Write { what: format!("the VDI of `{}`", spec.name), source };
     let mut out = DigestWriter::new(out);
     let mut places = vec![NOWHERE; spec.size.div_ceil(BLOCK) as usize];
@@ -100,10 +101,10 @@ mod tests {
     use super::*;
     use crate::disk::write_raw;
 
-    fn vdi(spec: &DiskSpec, map: &DiskMap) -> (Vec<u8>, Digests) {
+    fn vdi(spec: &DiskSpec, map: &DiskMap) -> (Vec<u8>, Digested<BlobId>) {
         let mut bytes = Vec::new();
-        let digests = write_vdi(spec, map, &mut bytes, &|_, _| {}).unwrap();
-        (bytes, digests)
+        let digested = write_vdi(spec, map, &mut bytes, &|_, _| {}).unwrap();
+        (bytes, digested)
     }
 
     #[test]
@@ -115,9 +116,9 @@ mod tests {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let (raw, out) = (dir.path().join("disk.raw"), dir.path().join("disk.vdi"));
         write_raw(&map, &raw, &|_, _| {}).unwrap();
-        let (bytes, digests) = vdi(&spec, &map);
+        let (bytes, digested) = vdi(&spec, &map);
         assert_eq!(bytes.len() as u64, 2 * MIB + 6 * MIB);
-        assert_eq!((digests.size, digests.blake3), (bytes.len() as u64, *blake3::hash(&bytes).as_bytes()));
+        assert_eq!(digested, Digested::of_bytes(&bytes));
         std::fs::write(&out, &bytes).unwrap();
         let run = |arguments: &[&str], files: &[&std::path::Path]| {
             let output = Command::new("qemu-img").args(arguments).args(files).output();

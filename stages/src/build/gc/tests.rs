@@ -404,7 +404,7 @@ fn a_plan_is_applied() {
     let (low, layers) = snapshot(&store, "x/low", &[], 1);
     let (high, _) = snapshot(&store, "x/high", &layers, 2);
     let stored = store.blobs().put(b"image").unwrap();
-    let artifact = Artifact { blob: stored.digest, sha256: Sha256::from_bytes([1; 32]), size: stored.size };
+    let artifact = Artifact { blob: stored.digest, size: stored.size };
     remember(&store, "x.ova", &StageOutput::Artifact(artifact), Batch::default());
     std::fs::create_dir(store.layout().layers().join("nobody-knows")).unwrap();
     let policy = |budget| Policy { keep: 3, budget, packages: Packages::Keep };

@@ -6,7 +6,7 @@ mod layers;
 mod packing;
 mod spec;
 
-use ibuild_cache::{ActionKey, BlobId, Sha256};
+use ibuild_cache::ActionKey;
 use ibuild_graph::Description;
 
 pub(super) use self::boot::BootLoaders;
@@ -93,11 +93,7 @@ fn make(builder: &Builder<'_>, target: &Target, machines: &[Machine<'_>]) -> Res
     let packing = Packing::new(builder, target, machines, scratch.path());
     let spare = Spare::of(builder.store(), builder.project_name(), &target.to_string());
     let Packed { path, twin, file, composition } = packing.pack(&spare)?;
-    let file = Artifact {
-        blob: BlobId::from_bytes(file.blake3),
-        sha256: Sha256::from_bytes(file.sha256),
-        size: file.size,
-    };
+    let file = Artifact { blob: file.digest, size: file.size };
     let listed = composition.as_ref().map(|made| made.put(builder.store())).transpose()?.flatten();
     let output = match composition.zip(listed) {
         Some((made, composition)) => {

@@ -21,7 +21,7 @@ use crate::build::project::Target;
 use crate::build::space::left;
 use crate::build::spare::Spare;
 use crate::disk::{
-    Destination, Digests, DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource,
+    Destination, Digested, DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource,
     MachineDisk, OciImage, PackedArtifact, Packs, Piece, Source, VmSpec, disk_map, filesystem, pack,
 };
 use crate::snapshot::LayerStore;
@@ -47,8 +47,8 @@ pub struct Packed {
     pub path: PathBuf,
     /// A second one, of a target that is made for the first time.
     pub twin: Option<PathBuf>,
-    /// Its size and digests.
-    pub file: Digests,
+    /// Its size and digest.
+    pub file: Digested<BlobId>,
     /// What it is made of, if that is grains. They are in the store.
     pub composition: Option<Composition>,
 }
@@ -98,7 +98,7 @@ impl<'a, 'b> Packing<'a, 'b> {
                 return self.pack_machines(out);
             }
         };
-        Ok(Packed { path: out, twin: None, file: packed.digests, composition: None })
+        Ok(Packed { path: out, twin: None, file: packed.file, composition: None })
     }
 
     /// Remembers the boot loaders of the file that was made: those that were needed, and those that are on disks which were taken
@@ -133,7 +133,7 @@ impl<'a, 'b> Packing<'a, 'b> {
         let has_twin = is_first && self.has_room_for_twin(&ready);
         let packed =
             self.pack_into(source, Destination { file: &out, twin: has_twin.then_some(twin.as_path()) })?;
-        let file = packed.digests;
+        let file = packed.file;
         let twin = Some(twin).filter(|twin| twin.exists());
         Ok(Packed { path: out, twin, file, composition: self.composition(packed, &packs, keys)? })
     }

@@ -11,9 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ibuild_cache::{DropBehind, is_in_memory, start_writing};
+use ibuild_cache::{BlobId, DropBehind, Sha256, is_in_memory, start_writing};
 
-use super::digest::{Digester, Digests, Portion};
+use super::digest::{Digested, Digester, Portion};
 use super::error::DiskError;
 use super::grains::Packs;
 use super::rope::Rope;
@@ -49,7 +49,9 @@ pub struct Output {
     old_end: u64,
     /// The place of the next byte.
     at: u64,
-    digester: Digester,
+    digester: Digester<BlobId>,
+    /// Of the member that began and has not ended.
+    member: Option<Digester<Sha256>>,
     buffers: Buffers,
     /// What of an old file has passed does not stay in memory, unless it was there before.
     behind: Option<DropBehind>,
@@ -65,7 +67,17 @@ impl Output {
         let twin = destination.twin.map(Twin::create).transpose()?;
         let (digester, buffers) = (Digester::new(), Buffers::default());
         let behind = (old_end > 0 && !is_in_memory(&file, old_end)).then(DropBehind::default);
-        Ok(Self { path: path.to_owned(), file, twin, old_end, at: 0, digester, buffers, behind })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            twin,
+            old_end,
+            at: 0,
+            digester,
+            member: None,
+            buffers,
+            behind,
+        })
     }
 
     /// Appends bytes.
@@ -97,18 +109,22 @@ impl Output {
         Ok(())
     }
 
-    /// From here on bytes have a SHA-256 of their own as well, until [`end_member`](Self::end_member).
+    /// From here on bytes have a SHA-256 as well, until [`end_member`](Self::end_member).
     pub fn begin_member(&mut self) {
-        self.digester.begin_member();
+        self.member = Some(Digester::new());
     }
 
     /// The SHA-256 of the bytes since the member began.
-    pub fn end_member(&mut self) -> [u8; 32] {
-        self.digester.end_member()
+    ///
+    /// # Panics
+    ///
+    /// If none did.
+    pub fn end_member(&mut self) -> Sha256 {
+        self.member.take().expect("a member began").finish().digest
     }
 
     /// Ends the file here, and digests it.
-    pub fn finish(self) -> Result<Digests, DiskError> {
+    pub fn finish(self) -> Result<Digested<BlobId>, DiskError> {
         if self.old_end > self.at {
             self.file.set_len(self.at).map_err(DiskError::io("write", &self.path))?;
         }
@@ -117,6 +133,9 @@ impl Output {
 
     fn put(&mut self, ready: &Ready) -> Result<(), DiskError> {
         self.digester.update(&ready.bytes);
+        if let Some(member) = &mut self.member {
+            member.update(&ready.bytes);
+        }
         let (file, twin, at) = (&self.file, &mut self.twin, self.at);
         let write_new = || {
             ready.new.iter().try_for_each(|new| write(file, at + new.start as u64, &ready.bytes[new.clone()]))
@@ -163,7 +182,7 @@ pub fn compose_file<'a>(
     rope: &Rope,
     packs: &Packs,
     destination: impl Into<Destination<'a>>,
-) -> Result<Digests, DiskError> {
+) -> Result<Digested<BlobId>, DiskError> {
     let mut out = Output::open(destination.into())?;
     out.rope(rope, packs)?;
     out.finish()
@@ -229,10 +248,10 @@ mod tests {
                 bytes.truncate(random.usize(at..bytes.len()));
                 std::fs::write(&path, bytes).unwrap();
             }
-            let digests = compose_file(&rope, &lab.packs, &path).unwrap();
+            let digested = compose_file(&rope, &lab.packs, &path).unwrap();
             let bytes = std::fs::read(&path).unwrap();
             assert!(bytes == bytes_of(&rope, &lab.packs));
-            assert_eq!(digests, Digests::of_bytes(&bytes));
+            assert_eq!(digested, Digested::of_bytes(&bytes));
         }
     }
 

@@ -9,8 +9,10 @@ mod xml;
 
 use std::path::Path;
 
+use ibuild_cache::Sha256;
+
 use super::compose::{Destination, Output};
-use super::digest::hex;
+use super::digest::Digested;
 use super::error::DiskError;
 use super::grains::{Packs, collect};
 use super::map::DiskMap;
@@ -94,7 +96,7 @@ fn in_steps(mut text: String) -> String {
 struct Disk {
     rope: Rope,
     /// Of one that was taken over it is known.
-    sha256: Option<[u8; 32]>,
+    sha256: Option<Sha256>,
 }
 
 /// The machines' disks, and how many grains had to be compressed for them.
@@ -115,7 +117,7 @@ fn disks(
             let rope = vmdk(machine.disk, grains.next().expect("one for each map"))?;
             Ok(Disk { rope, sha256: None })
         }
-        DiskContent::Vmdk(found) => Ok(Disk { rope: found.rope.clone(), sha256: Some(found.sha256) }),
+        DiskContent::Vmdk(found) => Ok(Disk { rope: found.rope.clone(), sha256: found.sha256 }),
     });
     Ok((disks.collect::<Result<_, DiskError>>()?, compressed))
 }
@@ -166,11 +168,10 @@ impl<'a> Archive<'a> {
     }
 
     fn text(&mut self, name: &str, text: &str) -> Result<(), DiskError> {
-        self.head(name, text.len() as u64)?;
-        self.out.begin_member();
+        let Digested { size, digest } = Digested::of_bytes(text.as_bytes());
+        self.head(name, size)?;
         self.bytes(text.as_bytes())?;
-        let sha256 = self.out.end_member();
-        self.end_member(name, text.len() as u64, &sha256)
+        self.end_member(name, size, &digest)
     }
 
     fn disk(&mut self, machine: &OvfMachine<'_>, disk: &Disk) -> Result<(), DiskError> {
@@ -183,13 +184,13 @@ impl<'a> Archive<'a> {
         self.out.rope(&disk.rope, self.packs)?;
         let sha256 = disk.sha256.unwrap_or_else(|| self.out.end_member());
         disk.rope.parts().for_each(|part| self.rope.push(part));
-        self.disks.push(KeptVmdk { offset, size, sha256 });
+        self.disks.push(KeptVmdk { offset, size, sha256: Some(sha256) });
         self.end_member(&name, size, &sha256)
     }
 
     /// One line a file, without a blank before the parenthesis: ESXi takes that for another algorithm's name.
-    fn end_member(&mut self, name: &str, size: u64, sha256: &[u8]) -> Result<(), DiskError> {
-        self.manifest.push_str(&format!("SHA256({name})= {}\n", hex(sha256)));
+    fn end_member(&mut self, name: &str, size: u64, sha256: &Sha256) -> Result<(), DiskError> {
+        self.manifest.push_str(&format!("SHA256({name})= {}\n", sha256.hex()));
         self.bytes(ustar::padding(size))
     }
 
@@ -201,8 +202,8 @@ impl<'a> Archive<'a> {
 
     fn finish(mut self) -> Result<PackedArtifact, DiskError> {
         self.bytes(&ustar::END)?;
-        let digests = self.out.finish()?;
-        Ok(PackedArtifact { digests, rope: Some(self.rope), disks: self.disks, ..PackedArtifact::default() })
+        let file = self.out.finish()?;
+        Ok(PackedArtifact { rope: Some(self.rope), disks: self.disks, ..file.into() })
     }
 }
 

@@ -5,8 +5,10 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::Command;
 
+use ibuild_cache::BlobId;
+
 use super::*;
-use crate::disk::Digests;
+use crate::disk::Digested;
 use crate::disk::check::check_ova;
 use crate::disk::lab::{Bench, bytes_of};
 use crate::disk::spec::{MIB, Nic};
@@ -46,11 +48,11 @@ impl Lab {
             .collect()
     }
 
-    fn ova(&self, name: &str, machines: &[MachineDisk<'_>]) -> (PathBuf, Digests) {
+    fn ova(&self, name: &str, machines: &[MachineDisk<'_>]) -> (PathBuf, Digested<BlobId>) {
         let out = self.dir.path().join(format!("{name}.ova"));
         let packs = &mut self.bench.packs(&[]);
-        let digests = write_ova("veil", EPOCH, machines, packs, &out, &|_, _| {}).unwrap().digests;
-        (out, digests)
+        let file = write_ova("veil", EPOCH, machines, packs, &out, &|_, _| {}).unwrap().file;
+        (out, file)
     }
 }
 
@@ -79,7 +81,7 @@ fn text_of(machines: &[MachineDisk<'_>]) -> String {
 #[test]
 fn members_come_in_order_and_the_manifest_tells_their_digests() {
     let lab = Lab::new();
-    let (ova, digests) = lab.ova("pair", &lab.machines());
+    let (ova, digested) = lab.ova("pair", &lab.machines());
     let members = members(&ova);
     let names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["veil.ovf", "gateway-disk001.vmdk", "workstation-disk001.vmdk", "veil.mf"]);
@@ -87,13 +89,11 @@ fn members_come_in_order_and_the_manifest_tells_their_digests() {
     let expected: String = [0, 1, 2]
         .map(|index| {
             let (name, content) = &members[index];
-            let file = lab.dir.path().join("member");
-            std::fs::write(&file, content).unwrap();
-            format!("SHA256({name})= {}\n", Digests::of_file(&file).unwrap().sha256_hex())
+            format!("SHA256({name})= {}\n", Digested::<Sha256>::of_bytes(content).digest.hex())
         })
         .concat();
     assert_eq!(manifest, expected);
-    assert_eq!(digests, Digests::of_file(&ova).unwrap());
+    assert_eq!(digested, Digested::of_file(&ova).unwrap());
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn disks_of_an_earlier_ova_are_taken_over_whole() {
     let warm = lab.dir.path().join("warm.ova");
     let warm_packed = write_ova("veil", EPOCH, &machines, &mut packs, &warm, &|_, _| {}).unwrap();
     assert_eq!((warm_packed.compressed, warm_packed.new_pack), (0, None));
-    assert_eq!(warm_packed.digests, clean.1);
+    assert_eq!(warm_packed.file, clean.1);
     assert_eq!(warm_packed.disks, packed.disks, "more words do not move them");
     assert!(std::fs::read(&warm).unwrap() == std::fs::read(&clean.0).unwrap());
 }

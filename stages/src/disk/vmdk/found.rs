@@ -1,5 +1,6 @@
 //! A finished VMDK that is part of an earlier file, to be taken over as it is.
 
+use ibuild_cache::Sha256;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::rope::Rope;
@@ -11,8 +12,8 @@ pub struct KeptVmdk {
     pub offset: u64,
     /// Their number.
     pub size: u64,
-    /// Their digest for manifests.
-    pub sha256: [u8; 32],
+    /// Their digest for manifests, if there was one that told it.
+    pub sha256: Option<Sha256>,
 }
 
 /// A VMDK whose parts are known.
@@ -20,8 +21,8 @@ pub struct KeptVmdk {
 pub struct FoundVmdk {
     /// Its parts.
     pub rope: Rope,
-    /// The SHA-256 of its bytes.
-    pub sha256: [u8; 32],
+    /// The SHA-256 of its bytes, if it is known.
+    pub sha256: Option<Sha256>,
 }
 
 impl FoundVmdk {
