@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use super::StageError;
 use super::output::StoredBlob;
-use crate::disk::{FoundVmdk, KeptVmdk, PackedGrain, Packs, Rope};
+use crate::disk::{FoundVmdk, KeptVmdk, Made, PackedGrain, Packs};
 
 /// What a file is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Composition {
     /// The packs, in the places by which the rope names them.
     packs: Vec<StoredBlob>,
-    rope: Rope,
+    made: Made,
     /// The VMDKs in it, by the keys of what makes them.
     disks: Vec<(ActionKey, KeptVmdk)>,
 }
 
 impl Record for Composition {
-    const SCHEMA: u16 = 2;
+    const SCHEMA: u16 = 3;
 }
 
 impl Composition {
-    /// Of a file that is this rope, with its grains in `packs`.
-    pub(super) fn of(rope: Rope, packs: &Packs, disks: Vec<(ActionKey, KeptVmdk)>) -> Self {
+    /// Of a file that was made so, with its grains in `packs`.
+    pub(super) fn of(made: Made, packs: &Packs, disks: Vec<(ActionKey, KeptVmdk)>) -> Self {
         let mut places = BTreeMap::new();
-        for grain in rope.grains() {
+        for grain in made.rope.grains() {
             let next = places.len() as u32;
             places.entry(grain.pack).or_insert(next);
         }
@@ -38,7 +38,7 @@ impl Composition {
         }
         used.sort_by_key(|(place, _)| *place);
         let packs = used.into_iter().map(|(_, pack)| pack).collect();
-        Self { packs, rope: rope.with_packs(|pack| places[&pack]), disks }
+        Self { packs, made: made.with_packs(|pack| places[&pack]), disks }
     }
 
     /// Puts it into the store. `None` if it could not be read back, because it has too many parts.
@@ -62,13 +62,13 @@ impl Composition {
     }
 
     /// Adds its packs to others, and what is known of them. Tells what its rope is there; `None` if a pack of it is gone.
-    pub(super) fn open(&self, store: &Store, packs: &mut Packs) -> Result<Option<Opened<'_>>, StageError> {
+    pub(super) fn open(self, store: &Store, packs: &mut Packs) -> Result<Option<Opened>, StageError> {
         let mut places = Vec::new();
         for pack in &self.packs {
             let file = store.blobs().open(&pack.blob)?;
             places.push(file.map(|file| packs.add(pack.blob, file, pack.size)));
         }
-        for grain in self.rope.grains() {
+        for grain in self.made.rope.grains() {
             if let Some(pack) = places[grain.pack as usize] {
                 packs.know(PackedGrain { pack, ..*grain });
             }
@@ -79,21 +79,22 @@ impl Composition {
 }
 
 /// A composition of which all packs are open.
-pub(super) struct Opened<'c> {
-    composition: &'c Composition,
+pub(super) struct Opened {
+    composition: Composition,
     /// Where they are among the packs.
     places: Vec<u32>,
 }
 
-impl Opened<'_> {
+impl Opened {
     /// The whole file.
-    pub(super) fn rope(&self) -> Rope {
-        self.composition.rope.clone().with_packs(|pack| self.places[pack as usize])
+    pub(super) fn into_made(self) -> Made {
+        self.composition.made.with_packs(|pack| self.places[pack as usize])
     }
 
     /// The VMDK in it that something with this key makes.
     pub(super) fn vmdk(&self, key: &ActionKey) -> Option<FoundVmdk> {
         let (_, kept) = self.composition.disks.iter().find(|(made_by, _)| made_by == key)?;
-        Some(FoundVmdk::within(&self.rope(), kept))
+        let FoundVmdk { rope, sha256 } = FoundVmdk::within(&self.composition.made.rope, kept);
+        Some(FoundVmdk { rope: rope.with_packs(|pack| self.places[pack as usize]), sha256 })
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StageError;
 use super::composition::Composition;
-use crate::disk::{FoundVmdk, Packs};
+use crate::disk::{FoundVmdk, Made, Packs};
 
 /// What a target was made of when it was last made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,13 +34,14 @@ impl<'s> GrainMemory<'s> {
         Self { store }
     }
 
-    /// What these targets of a project were last made of, as far as it is there.
+    /// What these targets of a project were last made of, as far as it is there. The first of them is the one that is to be made.
     pub(super) fn find<T: ToString>(&self, project: &str, targets: &[T]) -> Result<LastFiles, StageError> {
         let mut compositions = Vec::new();
         for target in targets {
             let row = self.store.index().get(Table::Grains, &key(project, &target.to_string()))?;
-            let Some(last) = row.as_deref().and_then(parse) else { continue };
-            compositions.extend(Composition::find(self.store, &last.composition)?);
+            let last = row.as_deref().and_then(parse);
+            let last = last.map(|last| Composition::find(self.store, &last.composition)).transpose()?;
+            compositions.push(last.flatten());
         }
         Ok(LastFiles { compositions })
     }
@@ -73,9 +74,9 @@ impl<'s> GrainMemory<'s> {
     }
 }
 
-/// What files are made of that were made before.
+/// What files are made of that were made before, as far as it is known.
 pub(super) struct LastFiles {
-    compositions: Vec<Composition>,
+    compositions: Vec<Option<Composition>>,
 }
 
 /// What of them can be taken over.
@@ -84,25 +85,32 @@ pub(super) struct Reusable {
     pub packs: Packs,
     /// Their whole VMDKs, one for each key that was asked for.
     pub vmdks: Vec<Option<FoundVmdk>>,
+    /// What the first of them is made of.
+    pub first: Option<Made>,
 }
 
 impl LastFiles {
     /// Opens the packs. New grains will be in the file `new`; `wanted` are the keys of what makes VMDKs.
     pub(super) fn open(
-        &self,
+        self,
         store: &Store,
         new: &Path,
         wanted: &[ActionKey],
     ) -> Result<Reusable, StageError> {
         let mut packs = Packs::none(new);
         let mut vmdks = vec![None; wanted.len()];
-        for composition in &self.compositions {
-            let Some(opened) = composition.open(store, &mut packs)? else { continue };
+        let mut first = None;
+        for (place, composition) in self.compositions.into_iter().enumerate() {
+            let opened = composition.map(|composition| composition.open(store, &mut packs)).transpose()?;
+            let Some(opened) = opened.flatten() else { continue };
             for (found, key) in vmdks.iter_mut().zip(wanted) {
                 *found = found.take().or_else(|| opened.vmdk(key));
             }
+            if place == 0 {
+                first = Some(opened.into_made());
+            }
         }
-        Ok(Reusable { packs, vmdks })
+        Ok(Reusable { packs, vmdks, first })
     }
 }
 
@@ -165,7 +173,8 @@ mod tests {
         store.blobs().adopt(&pack.path, &pack.id).unwrap();
         let mut rope = Rope::default();
         rope.stream(&packed);
-        let composition = Composition::of(rope, &packs, Vec::new()).put(store).unwrap().unwrap().blob;
+        let made = Made { rope, subtrees: Vec::new() };
+        let composition = Composition::of(made, &packs, Vec::new()).put(store).unwrap().unwrap().blob;
         GrainMemory::new(store).remember("p", target, composition).unwrap();
         [composition, pack.id]
     }

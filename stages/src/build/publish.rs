@@ -134,8 +134,8 @@ fn copy(store: &Store, path: &Path, output: &StageOutput) -> Result<NamedTempFil
 fn compose_into(store: &Store, temp: &NamedTempFile, made: &Composed) -> Result<bool, StageError> {
     let mut packs = Packs::none(Path::new(""));
     let composition = Composition::find(store, &made.composition.blob)?;
-    let rope = match &composition {
-        Some(composition) => composition.open(store, &mut packs)?.map(|opened| opened.rope()),
+    let rope = match composition {
+        Some(composition) => composition.open(store, &mut packs)?.map(|opened| opened.into_made().rope),
         None => None,
     };
     let Some(rope) = rope else {
@@ -147,7 +147,7 @@ fn compose_into(store: &Store, temp: &NamedTempFile, made: &Composed) -> Result<
             store.blobs().remove(&pack)?;
             Ok(false)
         }
-        Ok(digested) if digested.digest != made.file.blob => {
+        Ok((digested, _)) if digested.digest != made.file.blob => {
             store.blobs().remove(&made.composition.blob)?;
             Ok(false)
         }

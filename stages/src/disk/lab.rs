@@ -96,7 +96,7 @@ impl Bench {
 /// The bytes of a rope.
 pub fn bytes_of(rope: &Rope, packs: &Packs) -> Vec<u8> {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let digested = compose_file(rope, packs, file.path()).unwrap();
+    let (digested, _) = compose_file(rope, packs, file.path()).unwrap();
     let bytes = std::fs::read(file.path()).unwrap();
     assert_eq!((digested.size, digested), (rope.size(), Digested::of_bytes(&bytes)));
     bytes

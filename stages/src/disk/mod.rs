@@ -31,6 +31,7 @@ mod rope;
 #[cfg(test)]
 mod sparse;
 mod spec;
+mod subtrees;
 mod time;
 pub mod tool;
 mod ustar;
@@ -38,7 +39,7 @@ mod vdi;
 mod vmdk;
 
 pub use boot::{BiosBoot, BootFiles, GrubPlan};
-pub use compose::{Destination, compose_file};
+pub use compose::{Destination, Made, compose_file};
 pub use contents::Contents;
 pub use digest::Digested;
 pub use error::DiskError;

@@ -7,7 +7,7 @@ use std::path::Path;
 use ibuild_cache::{BlobId, EagerFile};
 
 use super::Progress;
-use super::compose::{Destination, compose_file};
+use super::compose::{Destination, Made, compose_file};
 use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
 use super::format::Format;
@@ -32,7 +32,7 @@ pub struct PackedArtifact {
     /// Its size and digest.
     pub file: Digested<BlobId>,
     /// What it is made of, if that is grains.
-    pub rope: Option<Rope>,
+    pub made: Option<Made>,
     /// How many of them had to be compressed, because no pack had them.
     pub compressed: u64,
     /// The VMDKs in it, one for each machine.
@@ -43,7 +43,7 @@ pub struct PackedArtifact {
 
 impl From<Digested<BlobId>> for PackedArtifact {
     fn from(file: Digested<BlobId>) -> Self {
-        Self { file, rope: None, compressed: 0, disks: Vec::new(), new_pack: None }
+        Self { file, made: None, compressed: 0, disks: Vec::new(), new_pack: None }
     }
 }
 
@@ -165,9 +165,10 @@ fn pack_grains(
 
 /// A file that is a rope and nothing else.
 fn write(rope: &Rope, packs: &Packs, destination: Destination<'_>) -> Result<PackedArtifact, DiskError> {
-    let file = compose_file(rope, packs, destination)?;
+    let (file, subtrees) = compose_file(rope, packs, destination)?;
     let whole = KeptVmdk { offset: 0, size: rope.size(), sha256: None };
-    Ok(PackedArtifact { rope: Some(rope.clone()), disks: vec![whole], ..file.into() })
+    let made = Made { rope: rope.clone(), subtrees };
+    Ok(PackedArtifact { made: Some(made), disks: vec![whole], ..file.into() })
 }
 
 pub(super) fn create(out: &Path) -> Result<EagerFile, DiskError> {
@@ -270,7 +271,7 @@ mod tests {
         for format in Format::ALL.into_iter().filter(|format| format.needs_disk()) {
             let (out, packed) = lab.pack(format, 1).unwrap();
             assert_eq!(packed.file, Digested::of_file(&out).unwrap(), "{format}");
-            assert_eq!(packed.rope.is_some(), format.keeps_grains(), "{format}");
+            assert_eq!(packed.made.is_some(), format.keeps_grains(), "{format}");
             assert_eq!(packed.disks.is_empty(), !format.keeps_vmdks(), "{format}");
             let again = lab.pack(format, 1).unwrap().1;
             assert_eq!(again.file, packed.file, "{format}");
@@ -330,7 +331,7 @@ mod tests {
     /// What a new pack has, once it is not new any more.
     fn as_old(packed: &PackedArtifact, packs: &Packs) -> Option<OldPack> {
         let FinishedPack { path, id, size } = packed.new_pack.clone()?;
-        let grains = packed.rope.as_ref()?.grains().iter();
+        let grains = packed.made.as_ref()?.rope.grains().iter();
         let grains = grains.filter(|grain| packs.pack(grain.pack).0 == id).copied().collect();
         Some(OldPack { path, id, size, grains })
     }
@@ -354,7 +355,7 @@ mod tests {
                 assert!(!format.keeps_grains() || round == 0 || warm.compressed < clean.compressed);
                 new.extend(as_old(&warm, &packs));
                 if format == Format::Vmdk {
-                    let rope = warm.rope.clone().unwrap();
+                    let rope = warm.made.clone().unwrap().rope;
                     let found = FoundVmdk { rope, sha256: None };
                     let content = DiskContent::Vmdk(&found);
                     let copied = lab.pack_content(format, content, &mut packs, "copied").unwrap().1;

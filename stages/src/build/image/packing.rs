@@ -121,7 +121,7 @@ impl<'a, 'b> Packing<'a, 'b> {
         let files = memory.find(project, &targets)?;
         let keys = vmdk_keys(self.builder, self.machines);
         let wanted = if self.target.format.keeps_vmdks() { &keys[..] } else { &[] };
-        let Reusable { mut packs, vmdks } =
+        let Reusable { mut packs, vmdks, first: before } =
             files.open(self.builder.store(), &self.scratch.join("grains"), wanted)?;
         let ready = self.ready(vmdks)?;
         let machines: Vec<_> = ready.iter().map(Ready::as_disk).collect();
@@ -131,8 +131,9 @@ impl<'a, 'b> Packing<'a, 'b> {
         let twin = self.scratch.join("twin");
         let is_first = !out.exists() && memory.is_new(project, &self.target.to_string())?;
         let has_twin = is_first && self.has_room_for_twin(&ready);
-        let packed =
-            self.pack_into(source, Destination { file: &out, twin: has_twin.then_some(twin.as_path()) })?;
+        let destination =
+            Destination { file: &out, twin: has_twin.then_some(twin.as_path()), before: before.as_ref() };
+        let packed = self.pack_into(source, destination)?;
         let file = packed.file;
         let twin = Some(twin).filter(|twin| twin.exists());
         Ok(Packed { path: out, twin, file, composition: self.composition(packed, &packs, keys)? })
@@ -151,13 +152,13 @@ impl<'a, 'b> Packing<'a, 'b> {
         packs: &Packs,
         keys: Vec<ActionKey>,
     ) -> Result<Option<Composition>, StageError> {
-        let Some(rope) = packed.rope else { return Ok(None) };
-        let grains = rope.grains().len() as u64;
+        let Some(made) = packed.made else { return Ok(None) };
+        let grains = made.rope.grains().len() as u64;
         self.builder.observer().packed(&self.target.to_string(), grains, packed.compressed);
         if let Some(new) = packed.new_pack {
             self.builder.store().blobs().adopt(&new.path, &new.id)?;
         }
-        Ok(Some(Composition::of(rope, packs, keys.into_iter().zip(packed.disks).collect())))
+        Ok(Some(Composition::of(made, packs, keys.into_iter().zip(packed.disks).collect())))
     }
 
     fn pack_layers(&self, out: &Path) -> Result<PackedArtifact, StageError> {

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::AT_ONCE;
+use super::before::Before;
 use crate::disk::digest::Portion;
 use crate::disk::error::DiskError;
 use crate::disk::grains::{PackedGrain, Packs};
 use crate::disk::rope::{Part, Rope};
+use crate::disk::subtrees::{ChainingValue, SUBTREE, chaining_value, touched_by, whole_within};
 
 /// What the file was before.
 pub struct Old<'o> {
@@ -20,14 +22,36 @@ pub struct Old<'o> {
     pub end: u64,
 }
 
+/// Parts that follow each other.
+pub struct Batch<'r> {
+    pub parts: Vec<Part<'r>>,
+    /// Which bytes of the file they are.
+    pub place: Range<u64>,
+    /// What the subtrees in them will come to, as far as that is known.
+    pub subtrees: Vec<Option<ChainingValue>>,
+}
+
 /// Bytes of the file, and which of them are not there yet.
 pub struct Ready {
     pub bytes: Portion,
     pub new: Vec<Range<usize>>,
+    /// What the subtrees come to that lie in the bytes as a whole.
+    pub subtrees: Vec<ChainingValue>,
 }
 
-/// Parts that follow each other.
-pub fn batches(rope: &Rope) -> Vec<Vec<Part<'_>>> {
+/// All parts of a rope that begins at `start`.
+pub fn batches<'r>(rope: &'r Rope, mut start: u64, before: Option<&mut Before<'_>>) -> Vec<Batch<'r>> {
+    let mut before = before;
+    let batches = together(rope).into_iter().map(|parts| {
+        let place = start..start + parts.iter().map(Part::length).sum::<u64>();
+        start = place.end;
+        let subtrees = before.as_mut().map_or_else(Vec::new, |before| before.subtrees(&place, &parts));
+        Batch { parts, place, subtrees }
+    });
+    batches.collect()
+}
+
+fn together(rope: &Rope) -> Vec<Vec<Part<'_>>> {
     let (mut batches, mut left) = (Vec::<Vec<Part<'_>>>::new(), 0);
     for part in rope.parts().flat_map(divided) {
         let length = part.length();
@@ -53,34 +77,71 @@ fn divided(part: Part<'_>) -> impl Iterator<Item = Part<'_>> {
     whole.into_iter().chain(portions)
 }
 
-/// The bytes of parts that begin at `start`, in `buffer`: those of the file where they are right.
-pub fn read(
-    parts: &[Part<'_>],
-    start: u64,
-    old: &Old<'_>,
-    packs: &Packs,
-    mut buffer: Vec<u8>,
-) -> Result<Ready, DiskError> {
-    let length: u64 = parts.iter().map(Part::length).sum();
-    buffer.resize(length as usize, 0);
-    let mut there = old.end.saturating_sub(start).min(length) as usize;
-    if old.file.read_exact_at(&mut buffer[..there], start).is_err() {
-        there = 0;
+impl Batch<'_> {
+    /// Their bytes, in `buffer`: those of the file where they are right.
+    pub fn read(&self, old: &Old<'_>, packs: &Packs, mut buffer: Vec<u8>) -> Result<Ready, DiskError> {
+        let there = self.read_old(old, &mut buffer);
+        let found = self.right_subtrees(&buffer[..there]);
+        let mut rest = &mut buffer[..];
+        let mut at = self.place.start;
+        let mut places = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let (own, behind) = rest.split_at_mut(part.length() as usize);
+            let place = at..at + part.length();
+            at = place.end;
+            places.push((part, own, place));
+            rest = behind;
+        }
+        let states = places.into_par_iter().map(|(part, own, place)| match () {
+            () if self.lies_in(&found, &place) => Ok(State::Old),
+            () => make(part, own, place.end <= self.place.start + there as u64, packs),
+        });
+        let states = states.collect::<Result<Vec<State>, DiskError>>()?;
+        packs.passed(read_grains(&self.parts, &states));
+        let new = joined(self.parts.iter().map(Part::length).zip(states));
+        let subtrees = self.all_subtrees(&found, &buffer);
+        Ok(Ready { bytes: Arc::new(buffer), new, subtrees })
     }
-    let mut rest = &mut buffer[..];
-    let mut at = 0;
-    let mut places = Vec::with_capacity(parts.len());
-    for part in parts {
-        let (own, behind) = rest.split_at_mut(part.length() as usize);
-        at += own.len();
-        places.push((part, own, at <= there));
-        rest = behind;
+
+    /// Fills the buffer from the file, and tells how much of it there was.
+    fn read_old(&self, old: &Old<'_>, buffer: &mut Vec<u8>) -> usize {
+        buffer.resize((self.place.end - self.place.start) as usize, 0);
+        let there = old.end.saturating_sub(self.place.start).min(buffer.len() as u64) as usize;
+        let read = old.file.read_exact_at(&mut buffer[..there], self.place.start);
+        read.map_or(0, |()| there)
     }
-    let states = places.into_par_iter().map(|(part, own, is_there)| make(part, own, is_there, packs));
-    let states = states.collect::<Result<Vec<State>, DiskError>>()?;
-    packs.passed(read_grains(parts, &states));
-    let new = joined(parts.iter().map(Part::length).zip(states));
-    Ok(Ready { bytes: Arc::new(buffer), new })
+
+    /// The values of the subtrees that are there as they are to be.
+    fn right_subtrees(&self, bytes: &[u8]) -> Vec<Option<ChainingValue>> {
+        let there = whole_within(&(self.place.start..self.place.start + bytes.len() as u64));
+        let known: Vec<_> = there.zip(&self.subtrees).collect();
+        let right = known
+            .into_par_iter()
+            .map(|(n, known)| known.filter(|value| chaining_value(n, self.subtree(n, bytes)) == *value));
+        right.collect()
+    }
+
+    /// Whether all of these bytes of the file are in subtrees that were found.
+    fn lies_in(&self, found: &[Option<ChainingValue>], bytes: &Range<u64>) -> bool {
+        let first = whole_within(&self.place).start;
+        let is_found = |n: u64| n.checked_sub(first).and_then(|n| found.get(n as usize)?.as_ref()).is_some();
+        touched_by(bytes).all(is_found)
+    }
+
+    /// The values of all subtrees, now that all bytes are what they are to be. Those that were found are still.
+    fn all_subtrees(&self, found: &[Option<ChainingValue>], bytes: &[u8]) -> Vec<ChainingValue> {
+        let whole = whole_within(&self.place);
+        let first = whole.start;
+        let value = |n: u64| match found.get((n - first) as usize) {
+            Some(Some(value)) => *value,
+            _ => chaining_value(n, self.subtree(n, bytes)),
+        };
+        whole.into_par_iter().map(value).collect()
+    }
+
+    fn subtree<'b>(&self, number: u64, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[(number * SUBTREE - self.place.start) as usize..][..SUBTREE as usize]
+    }
 }
 
 /// Whether bytes were in the file.

@@ -2,6 +2,7 @@
 //! it should be already, because it was another one that differs little, nothing is written.
 
 mod batch;
+mod before;
 mod twin;
 
 use std::collections::VecDeque;
@@ -17,8 +18,12 @@ use super::digest::{Digested, Digester, Portion};
 use super::error::DiskError;
 use super::grains::Packs;
 use super::rope::Rope;
-use batch::{Old, Ready, batches, read};
+use super::subtrees::{ChainingValue, TreeDigester};
+use batch::{Old, Ready, batches};
+use before::Before;
 use twin::Twin;
+
+pub use before::Made;
 
 /// Bytes of a file that are looked at together.
 const AT_ONCE: u64 = 2 << 20;
@@ -32,16 +37,18 @@ pub struct Destination<'a> {
     pub file: &'a Path,
     /// A new file that gets the same bytes, if the disk has room for both.
     pub twin: Option<&'a Path>,
+    /// What such a file was made of when it was last made. What is the same need not be looked at part by part in `file`.
+    pub before: Option<&'a Made>,
 }
 
 impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for Destination<'a> {
     fn from(file: &'a P) -> Self {
-        Self { file: file.as_ref(), twin: None }
+        Self { file: file.as_ref(), twin: None, before: None }
     }
 }
 
 /// A file being made, from its beginning to its end.
-pub struct Output {
+pub struct Output<'m> {
     path: PathBuf,
     file: File,
     twin: Option<Twin>,
@@ -49,7 +56,8 @@ pub struct Output {
     old_end: u64,
     /// The place of the next byte.
     at: u64,
-    digester: Digester<BlobId>,
+    digester: TreeDigester,
+    before: Option<Before<'m>>,
     /// Of the member that began and has not ended.
     member: Option<Digester<Sha256>>,
     buffers: Buffers,
@@ -57,42 +65,33 @@ pub struct Output {
     behind: Option<DropBehind>,
 }
 
-impl Output {
+impl<'m> Output<'m> {
     /// Makes the file, or writes over the one that is there.
-    pub fn open(destination: Destination<'_>) -> Result<Self, DiskError> {
+    pub fn open(destination: Destination<'m>) -> Result<Self, DiskError> {
         let path = destination.file;
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(DiskError::io("create", path))?;
         let old_end = file.metadata().map_err(DiskError::io("look at", path))?.len();
         let twin = destination.twin.map(Twin::create).transpose()?;
-        let (digester, buffers) = (Digester::new(), Buffers::default());
+        let before = destination.before.map(Before::new);
+        let (digester, buffers) = (TreeDigester::new(), Buffers::default());
         let behind = (old_end > 0 && !is_in_memory(&file, old_end)).then(DropBehind::default);
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            twin,
-            old_end,
-            at: 0,
-            digester,
-            member: None,
-            buffers,
-            behind,
-        })
+        let path = path.to_owned();
+        Ok(Self { path, file, twin, old_end, at: 0, digester, before, member: None, buffers, behind })
     }
 
     /// Appends bytes.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
         let all = 0..bytes.len();
         let new = if all.is_empty() { Vec::new() } else { vec![all] };
-        self.put(&Ready { bytes: Arc::new(bytes.to_vec()), new })
+        self.put(&Ready { bytes: Arc::new(bytes.to_vec()), new, subtrees: Vec::new() })
     }
 
     /// Appends a rope. Every grain is what it was when it was packed, or this fails.
     pub fn rope(&mut self, rope: &Rope, packs: &Packs) -> Result<(), DiskError> {
         let mut ready: Option<Ready> = None;
-        let batches = batches(rope).into_iter().map(Some).chain([None]);
-        let mut start = self.at;
-        for wanted in batches {
+        let batches = batches(rope, self.at, self.before.as_mut());
+        for batch in batches.into_iter().map(Some).chain([None]) {
             let old = Old {
                 file: &self.file.try_clone().map_err(DiskError::io("open", &self.path))?,
                 end: self.old_end,
@@ -100,11 +99,10 @@ impl Output {
             let buffer = self.buffers.take();
             let (written, next) = rayon::join(
                 || ready.take().map_or(Ok(()), |ready| self.put(&ready)),
-                || wanted.map(|parts| read(&parts, start, &old, packs, buffer)).transpose(),
+                || batch.map(|batch| batch.read(&old, packs, buffer)).transpose(),
             );
             written?;
             ready = next?;
-            start += ready.as_ref().map_or(0, |ready| ready.bytes.len() as u64);
         }
         Ok(())
     }
@@ -123,8 +121,8 @@ impl Output {
         self.member.take().expect("a member began").finish().digest
     }
 
-    /// Ends the file here, and digests it.
-    pub fn finish(self) -> Result<Digested<BlobId>, DiskError> {
+    /// Ends the file here. Tells its digest, and what its subtrees come to.
+    pub fn finish(self) -> Result<(Digested<BlobId>, Vec<ChainingValue>), DiskError> {
         if self.old_end > self.at {
             self.file.set_len(self.at).map_err(DiskError::io("write", &self.path))?;
         }
@@ -132,7 +130,7 @@ impl Output {
     }
 
     fn put(&mut self, ready: &Ready) -> Result<(), DiskError> {
-        self.digester.update(&ready.bytes);
+        self.digester.update(&ready.bytes, &ready.subtrees);
         if let Some(member) = &mut self.member {
             member.update(&ready.bytes);
         }
@@ -177,12 +175,12 @@ impl Buffers {
     }
 }
 
-/// Makes a file that is a rope and nothing else.
+/// Makes a file that is a rope and nothing else. Tells its digest, and what its subtrees come to.
 pub fn compose_file<'a>(
     rope: &Rope,
     packs: &Packs,
     destination: impl Into<Destination<'a>>,
-) -> Result<Digested<BlobId>, DiskError> {
+) -> Result<(Digested<BlobId>, Vec<ChainingValue>), DiskError> {
     let mut out = Output::open(destination.into())?;
     out.rope(rope, packs)?;
     out.finish()
@@ -190,10 +188,13 @@ pub fn compose_file<'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::batch::Batch;
     use super::*;
     use crate::disk::grains::{DiskGrains, PackedGrain};
     use crate::disk::lab::{Bench, bytes_of};
     use crate::disk::map::DiskMap;
+    use crate::disk::rope::Part;
+    use crate::disk::subtrees::SUBTREE;
 
     const MIB: u64 = 1 << 20;
 
@@ -216,6 +217,19 @@ mod tests {
             Self { bench, packs, grains: list.iter().map(|grain| grain.packed).collect() }
         }
 
+        /// The same file but for a few parts.
+        fn edited(&self, random: &mut fastrand::Rng, rope: &Rope) -> Rope {
+            let mut made = Rope::default();
+            for part in rope.parts() {
+                match (random.u8(..100), part) {
+                    (0, _) => made.stream(random.choice(&self.grains).unwrap()),
+                    (1, Part::Bytes(bytes)) => made.bytes(&vec![random.u8(..); bytes.len()]),
+                    _ => made.push(part),
+                }
+            }
+            made
+        }
+
         /// A file of parts of all kinds.
         fn rope(&self, random: &mut fastrand::Rng) -> Rope {
             let mut rope = Rope::default();
@@ -235,12 +249,17 @@ mod tests {
         }
     }
 
+    /// Neither in the file nor of what is known of it, whether that is of this file, of an earlier one, or of one that was damaged.
     #[test]
     fn what_was_there_before_does_not_show() {
         let (lab, mut random) = (Lab::new(), fastrand::Rng::with_seed(6));
         let path = lab.bench.dir.path().join("file");
-        for _ in 0..20 {
-            let rope = lab.rope(&mut random);
+        let mut made: Vec<Made> = Vec::new();
+        for _ in 0..40 {
+            let rope = match random.choice(&made) {
+                Some(made) if random.u8(..4) > 0 => lab.edited(&mut random, &made.rope),
+                _ => lab.rope(&mut random),
+            };
             if random.bool() && path.exists() {
                 let mut bytes = std::fs::read(&path).unwrap();
                 let at = random.usize(..bytes.len());
@@ -248,11 +267,40 @@ mod tests {
                 bytes.truncate(random.usize(at..bytes.len()));
                 std::fs::write(&path, bytes).unwrap();
             }
-            let digested = compose_file(&rope, &lab.packs, &path).unwrap();
+            let before = random.choice(&made);
+            let (digested, subtrees) =
+                compose_file(&rope, &lab.packs, Destination { before, ..(&path).into() }).unwrap();
             let bytes = std::fs::read(&path).unwrap();
             assert!(bytes == bytes_of(&rope, &lab.packs));
             assert_eq!(digested, Digested::of_bytes(&bytes));
+            made.push(Made { rope, subtrees });
         }
+    }
+
+    /// What is known by its subtree is not digested part by part: here the parts' own digests are wrong.
+    #[test]
+    fn what_is_the_same_as_before_is_digested_once() {
+        let lab = Lab::new();
+        let path = lab.bench.dir.path().join("file");
+        let rope = |grains: &mut dyn Iterator<Item = PackedGrain>| {
+            let mut rope = Rope::default();
+            grains.for_each(|grain| rope.stream(&grain));
+            rope.pad_to(rope.size().next_multiple_of(SUBTREE));
+            rope
+        };
+        let some = lab.grains[..40].iter();
+        let right = rope(&mut some.clone().copied());
+        let wrong = rope(&mut some.map(|grain| PackedGrain { digest: [0; 32], ..*grain }));
+        let (digested, subtrees) = compose_file(&right, &lab.packs, &path).unwrap();
+        let before = Made { rope: wrong.clone(), subtrees };
+        let old = Old { file: &File::open(&path).unwrap(), end: digested.size };
+        let read = |before: Option<&mut Before<'_>>| {
+            let batches = batches(&wrong, 0, before);
+            assert_eq!(batches.len(), 1);
+            batches[0].read(&old, &lab.packs, Vec::new())
+        };
+        assert!(read(Some(&mut Before::new(&before))).unwrap().new.is_empty());
+        assert!(read(None).is_err());
     }
 
     /// Of a file that is what it should be but for one part, that part is written and nothing is read from a pack.
@@ -268,9 +316,9 @@ mod tests {
         let (old, end) = (File::open(&path).unwrap(), rope.size());
         let mut changed = rope.cut(0..end - 3);
         changed.bytes(b"END");
-        let parts: Vec<_> = changed.parts().collect();
         let old = Old { file: &old, end };
-        let ready = read(&parts, 0, &old, &none, Vec::new()).unwrap();
+        let batch = Batch { parts: changed.parts().collect(), place: 0..end, subtrees: Vec::new() };
+        let ready = batch.read(&old, &none, Vec::new()).unwrap();
         assert!(ready.new.iter().eq([&(end as usize - 3..end as usize)]));
     }
 
@@ -279,7 +327,8 @@ mod tests {
         let (lab, mut random) = (Lab::new(), fastrand::Rng::with_seed(7));
         let (file, twin) = (lab.bench.dir.path().join("file"), lab.bench.dir.path().join("twin"));
         let rope = lab.rope(&mut random);
-        compose_file(&rope, &lab.packs, Destination { file: &file, twin: Some(&twin) }).unwrap();
+        compose_file(&rope, &lab.packs, Destination { file: &file, twin: Some(&twin), before: None })
+            .unwrap();
         assert!(std::fs::read(&file).unwrap() == bytes_of(&rope, &lab.packs));
         assert!(std::fs::read(&twin).unwrap() == bytes_of(&rope, &lab.packs));
     }
@@ -292,7 +341,7 @@ mod tests {
         let (file, twin) = (lab.bench.dir.path().join("file"), lab.bench.dir.path().join("twin"));
         let rope = lab.rope(&mut random);
         for full in [&twin, &file] {
-            let mut out = Output::open(Destination { file: &file, twin: Some(&twin) }).unwrap();
+            let mut out = Output::open(Destination { file: &file, twin: Some(&twin), before: None }).unwrap();
             let read_only = File::open(full).unwrap();
             if full == &twin {
                 out.twin.as_mut().unwrap().file = read_only;

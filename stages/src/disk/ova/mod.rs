@@ -11,7 +11,7 @@ use std::path::Path;
 
 use ibuild_cache::Sha256;
 
-use super::compose::{Destination, Output};
+use super::compose::{Destination, Made, Output};
 use super::digest::Digested;
 use super::error::DiskError;
 use super::grains::{Packs, collect};
@@ -142,7 +142,7 @@ struct Archive<'a> {
     path: &'a Path,
     epoch: u64,
     packs: &'a Packs,
-    out: Output,
+    out: Output<'a>,
     rope: Rope,
     manifest: String,
     disks: Vec<KeptVmdk>,
@@ -202,8 +202,9 @@ impl<'a> Archive<'a> {
 
     fn finish(mut self) -> Result<PackedArtifact, DiskError> {
         self.bytes(&ustar::END)?;
-        let file = self.out.finish()?;
-        Ok(PackedArtifact { rope: Some(self.rope), disks: self.disks, ..file.into() })
+        let (file, subtrees) = self.out.finish()?;
+        let made = Made { rope: self.rope, subtrees };
+        Ok(PackedArtifact { made: Some(made), disks: self.disks, ..file.into() })
     }
 }
 

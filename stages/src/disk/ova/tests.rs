@@ -311,7 +311,7 @@ fn disks_of_an_earlier_ova_are_taken_over_whole() {
     let (mut packs, out) = (lab.bench.packs(&[]), lab.dir.path().join("first.ova"));
     let packed = write_ova("veil", EPOCH, &lab.machines(), &mut packs, &out, &|_, _| {}).unwrap();
     assert_eq!((packed.disks.len(), packed.compressed), (2, 2));
-    let rope = packed.rope.unwrap();
+    let rope = packed.made.unwrap().rope;
     assert!(
         bytes_of(&rope, &packs) == std::fs::read(&out).unwrap(),
         "it is made of what it was written from"
