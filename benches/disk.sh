@@ -136,6 +136,8 @@ for edit in first second third; do
     echo "echo $RANDOM > /opt/late/small" >>late/10-late
     row "a small file in the last layer, $edit edit" "$(packing ova)"
 done
+sed -i '$d' late/10-late
+row 'the third edit taken back' "$(packing ova)"
 echo "for n in \$(seq 20); do base64 /dev/urandom | head -c 250000 > /opt/late/new\$n; done" >>late/10-late
 row '5 MB more in the last layer' "$(packing ova)"
 sed -i 's/memory = "1 GiB" }$/memory = "2 GiB" }/' ibuild.toml

@@ -234,7 +234,8 @@ impl Shown<'_> {
             let Some(artifact) = output.artifact() else { continue };
             let stages = self.snapshots(stage, report);
             let dir = self.session.output_dir(self.args.output.as_deref());
-            let wanted = Wanted { target: &target.to_string(), output, stages: &stages };
+            let project = self.session.recipe.project.name.as_str();
+            let wanted = Wanted { project, target: &target.to_string(), output, stages: &stages };
             let place = publish(&self.session.store, self.finished, &dir, wanted)?;
             published.push(InPlace { target, stage, artifact: artifact.clone(), path: place.path });
         }

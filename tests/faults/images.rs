@@ -232,6 +232,28 @@ fn an_image_that_is_made_for_the_first_time_has_a_spare_file() {
     }
 }
 
+/// What an edit had made is wanted again: the two files go on taking turns, and it does not matter what became of the other one.
+#[test]
+fn an_earlier_image_comes_back_over_the_spare_file() {
+    for damage in [b"".as_slice(), b"damage"] {
+        let lab = lab_of_images(&mut chance::rng());
+        let edit = |round: u32| {
+            lab.write("files/etc/round", &format!("{round}\n"));
+            let (digest, ran) = build_ova(&lab);
+            (digest, ran, fs::metadata(ova(&lab)).unwrap().ino())
+        };
+        let ((first, _, first_file), (_, _, second_file)) = (edit(1), edit(2));
+        let spares = fs::read_dir(lab.store_dir().join("spares")).unwrap();
+        let spare = spares.last().unwrap().unwrap().path();
+        let mut bytes = fs::read(&spare).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + damage.len()].copy_from_slice(damage);
+        fs::write(&spare, bytes).unwrap();
+        assert_eq!(edit(1), (first, Vec::new(), first_file));
+        assert_eq!(edit(3).2, second_file);
+    }
+}
+
 fn bytes_of(mut file: fs::File) -> Vec<u8> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).unwrap();

@@ -40,22 +40,29 @@ impl Finished {
         self.files.lock().expect("no panic while held").insert(digest, waiting);
     }
 
-    /// Moves the file with this digest to `place`, durably, and tells whether it was here. Until it is whole there is nothing
-    /// new in `place`.
+    /// Moves the file with this digest to `place`, and tells whether it was here.
     pub(super) fn take(&self, digest: &BlobId, place: &Path) -> Result<bool, StageError> {
         let Some(file) = self.files.lock().expect("no panic while held").remove(digest) else {
             return Ok(false);
         };
+        file.move_to(place)
+    }
+}
+
+impl Waiting {
+    /// Moves the file to `place`, durably, and tells whether it is there: it may be on another file system. Until it is whole
+    /// there is nothing new in `place`.
+    pub(super) fn move_to(self, place: &Path) -> Result<bool, StageError> {
         let readable = Permissions::from_mode(0o644);
         let flushed =
-            fs::set_permissions(&file.path, readable).and_then(|()| File::open(&file.path)?.sync_data());
-        flushed.map_err(StageError::io("write", &file.path))?;
-        match file.spare.trade(&file.path, place) {
+            fs::set_permissions(&self.path, readable).and_then(|()| File::open(&self.path)?.sync_data());
+        flushed.map_err(StageError::io("write", &self.path))?;
+        match self.spare.trade(&self.path, place) {
             Err(e) if e.kind() == ErrorKind::CrossesDevices => return Ok(false),
             moved => moved.map_err(StageError::io("write", place))?,
         }
-        if let Some(twin) = &file.twin {
-            file.spare.keep(twin);
+        if let Some(twin) = &self.twin {
+            self.spare.keep(twin);
         }
         Ok(true)
     }

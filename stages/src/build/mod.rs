@@ -28,6 +28,7 @@ mod output;
 mod past;
 mod project;
 mod publish;
+mod restore;
 mod shell;
 mod space;
 mod spare;

@@ -8,10 +8,9 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::StageError;
-use super::composition::Composition;
 use super::finished::Finished;
-use super::output::{Artifact, Composed, StageOutput};
-use crate::disk::{DiskError, Packs, compose_file};
+use super::output::{Artifact, StageOutput};
+use super::restore::{compose_into, restore};
 use crate::snapshot::Snapshot;
 
 /// An image in its place.
@@ -46,6 +45,8 @@ struct ManifestStage<'a> {
 /// A finished file that is wanted somewhere.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
+    /// The project's name.
+    pub project: &'a str,
     /// Its target.
     pub target: &'a str,
     /// What the target's stage made.
@@ -55,7 +56,7 @@ pub struct Wanted<'a> {
 }
 
 /// Puts a file into `dir` under its target's name. One that this build has `finished` is moved there, others are made of what
-/// the store has.
+/// the store has, over the target's spare file if it has one.
 ///
 /// Both files are written whole and made durable before either gets its name: when there is no room for them, those of
 /// an earlier build stay as they are. What is put there has been compared with its digest.
@@ -81,7 +82,7 @@ pub fn publish(
         return Ok(Published { path, manifest });
     }
     if !is_there {
-        if !finished.take(&artifact.blob, &path)? {
+        if !finished.take(&artifact.blob, &path)? && !restore(store, &path, wanted)? {
             give_name(copy(store, &path, wanted.output)?, &path)?;
         }
         remember(store, &path, artifact)?;
@@ -119,39 +120,13 @@ fn is_in_place(store: &Store, path: &Path, artifact: &Artifact) -> Result<bool, 
 fn copy(store: &Store, path: &Path, output: &StageOutput) -> Result<NamedTempFile, StageError> {
     let temp = temp_beside(path)?;
     let is_whole = match output {
-        StageOutput::Composed(made) => compose_into(store, &temp, made)?,
+        StageOutput::Composed(made) => compose_into(store, temp.path(), made)?,
         StageOutput::Artifact(file) => store.blobs().copy(&file.blob, temp.path())?,
         StageOutput::Snapshot(_) => unreachable!("a root file system is no file"),
     };
     match output.artifact() {
         Some(file) if !is_whole => Err(StageError::DamagedArtifact(file.blob)),
         _ => flush(temp, path),
-    }
-}
-
-/// Makes a file of its parts, and tells whether it came out as it should. What is to blame otherwise is removed from the
-/// store, so that the image is made again.
-fn compose_into(store: &Store, temp: &NamedTempFile, made: &Composed) -> Result<bool, StageError> {
-    let mut packs = Packs::none(Path::new(""));
-    let composition = Composition::find(store, &made.composition.blob)?;
-    let rope = match composition {
-        Some(composition) => composition.open(store, &mut packs)?.map(|opened| opened.into_made().rope),
-        None => None,
-    };
-    let Some(rope) = rope else {
-        store.blobs().remove(&made.composition.blob)?;
-        return Ok(false);
-    };
-    match compose_file(&rope, &packs, temp.path()) {
-        Err(DiskError::DamagedPack { pack }) => {
-            store.blobs().remove(&pack)?;
-            Ok(false)
-        }
-        Ok((digested, _)) if digested.digest != made.file.blob => {
-            store.blobs().remove(&made.composition.blob)?;
-            Ok(false)
-        }
-        composed => Ok(composed.map(|_| true)?),
     }
 }
 

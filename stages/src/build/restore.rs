@@ -1,0 +1,65 @@
+//! Finished files of which the store has the parts are made again: an earlier state of a project is wanted once more.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use ibuild_cache::Store;
+
+use super::StageError;
+use super::composition::Composition;
+use super::finished::Waiting;
+use super::output::{Composed, StageOutput};
+use super::publish::Wanted;
+use super::spare::Spare;
+use crate::disk::{Destination, DiskError, Packs, compose_file};
+
+/// Makes a file over the spare one of its target, lets it take turns with the one in `place`, and tells whether it is there. It is
+/// not if these two are not on one file system: then nothing is saved by that, now or with the next edit.
+pub(super) fn restore(store: &Store, place: &Path, wanted: Wanted<'_>) -> Result<bool, StageError> {
+    let StageOutput::Composed(made) = wanted.output else { return Ok(false) };
+    // A store that cannot be written can be read.
+    let Ok(scratch) = store.run_dir() else { return Ok(false) };
+    let path = scratch.path().join("image");
+    let spare = Spare::of(store, wanted.project, wanted.target);
+    spare.take(&path)?;
+    if !is_on_one_file_system(&path, place) {
+        spare.keep(&path);
+        return Ok(false);
+    }
+    if !compose_into(store, &path, made)? {
+        return Err(StageError::DamagedArtifact(made.file.blob));
+    }
+    Waiting { path, twin: None, spare, _dir: scratch }.move_to(place)
+}
+
+fn is_on_one_file_system(file: &Path, place: &Path) -> bool {
+    let device = |path: &Path| fs::symlink_metadata(path).ok().map(|meta| meta.dev());
+    device(file).is_some_and(|of_file| device(place) == Some(of_file))
+}
+
+/// Makes a file of its parts, and tells whether it came out as it should. What is to blame otherwise is removed from the
+/// store, so that the image is made again.
+pub(super) fn compose_into(store: &Store, path: &Path, made: &Composed) -> Result<bool, StageError> {
+    let mut packs = Packs::none(Path::new(""));
+    let parts = match Composition::find(store, &made.composition.blob)? {
+        Some(composition) => composition.open(store, &mut packs)?.map(|opened| opened.into_made()),
+        None => None,
+    };
+    let Some(parts) = parts else {
+        store.blobs().remove(&made.composition.blob)?;
+        return Ok(false);
+    };
+    let over = Destination { before: Some(&parts), ..path.into() };
+    match compose_file(&parts.rope, &packs, over) {
+        Err(DiskError::DamagedPack { pack }) => {
+            store.blobs().remove(&pack)?;
+            Ok(false)
+        }
+        Ok((digested, _)) if digested.digest != made.file.blob => {
+            store.blobs().remove(&made.composition.blob)?;
+            Ok(false)
+        }
+        composed => Ok(composed.map(|_| true)?),
+    }
+}
