@@ -20,6 +20,9 @@ use crate::{Batch, CacheError, FileLock, Index, Layout, LockMode, Table};
 /// How often a reader tries again when a writer replaced files under it.
 const READ_TRIES: u32 = 5;
 
+/// Bytes from which on a row lies in a file of its own kind, which tables point into.
+const LONG_ROW: u64 = 4 << 10;
+
 /// Facts in a RocksDB directory.
 pub struct RocksIndex {
     path: PathBuf,
@@ -136,7 +139,11 @@ impl Index for RocksIndex {
             return Ok(());
         }
         let _lock = FileLock::take(&self.lock, LockMode::Wait)?;
-        let db = DB::open(&options(), &self.path).map_err(self.error("open"))?;
+        let mut options = options();
+        // All that nobody can read any more goes, wherever it lies.
+        options.set_enable_blob_gc(true);
+        options.set_blob_gc_age_cutoff(1.0);
+        let db = DB::open(&options, &self.path).map_err(self.error("open"))?;
         let mut all = CompactOptions::default();
         // A file that nothing was removed from since it was written would else be left as it is.
         all.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
@@ -183,6 +190,9 @@ fn options() -> Options {
     options.set_manifest_preallocation_size(64 << 10);
     // A handful of files does not need the sixteen threads that would open them.
     options.set_max_file_opening_threads(1);
+    // Each opening leaves a table, and every fourth merges them all. Long rows stay where they are meanwhile.
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(LONG_ROW);
     options
 }
 
@@ -265,6 +275,25 @@ mod tests {
         index.compact().unwrap();
         assert!(size() < full / 4, "{full} became {}", size());
         assert_eq!(index.scan(Table::Trees, &[]).unwrap(), []);
+    }
+
+    /// Tables are merged now and then while a build waits. Long rows must not be in them.
+    #[test]
+    fn long_rows_are_not_in_tables() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let index = RocksIndex::new(&layout);
+        let long = vec![7; 1 << 20];
+        for n in 0..10_u8 {
+            let mut batch = Batch::default();
+            batch.put(Table::Actions, &[n], long.clone());
+            index.commit(batch).unwrap();
+        }
+        let files = fs::read_dir(layout.index()).unwrap().map(|entry| entry.unwrap());
+        let tables = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "sst"));
+        let size: u64 = tables.map(|table| table.metadata().unwrap().len()).sum();
+        assert!(size < 200 << 10, "{size}");
+        assert_eq!(index.get(Table::Actions, &[0]).unwrap(), Some(long));
     }
 
     #[test]

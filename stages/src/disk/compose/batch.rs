@@ -40,8 +40,7 @@ pub struct Ready {
 }
 
 /// All parts of a rope that begins at `start`.
-pub fn batches<'r>(rope: &'r Rope, mut start: u64, before: Option<&mut Before<'_>>) -> Vec<Batch<'r>> {
-    let mut before = before;
+pub fn batches<'r>(rope: &'r Rope, mut start: u64, mut before: Option<&mut Before<'_>>) -> Vec<Batch<'r>> {
     let batches = together(rope).into_iter().map(|parts| {
         let place = start..start + parts.iter().map(Part::length).sum::<u64>();
         start = place.end;
@@ -82,19 +81,10 @@ impl Batch<'_> {
     pub fn read(&self, old: &Old<'_>, packs: &Packs, mut buffer: Vec<u8>) -> Result<Ready, DiskError> {
         let there = self.read_old(old, &mut buffer);
         let found = self.right_subtrees(&buffer[..there]);
-        let mut rest = &mut buffer[..];
-        let mut at = self.place.start;
-        let mut places = Vec::with_capacity(self.parts.len());
-        for part in &self.parts {
-            let (own, behind) = rest.split_at_mut(part.length() as usize);
-            let place = at..at + part.length();
-            at = place.end;
-            places.push((part, own, place));
-            rest = behind;
-        }
-        let states = places.into_par_iter().map(|(part, own, place)| match () {
+        let there = self.place.start + there as u64;
+        let states = self.places(&mut buffer).into_par_iter().map(|(part, place, own)| match () {
             () if self.lies_in(&found, &place) => Ok(State::Old),
-            () => make(part, own, place.end <= self.place.start + there as u64, packs),
+            () => make(part, own, place.end <= there, packs),
         });
         let states = states.collect::<Result<Vec<State>, DiskError>>()?;
         packs.passed(read_grains(&self.parts, &states));
@@ -109,6 +99,17 @@ impl Batch<'_> {
         let there = old.end.saturating_sub(self.place.start).min(buffer.len() as u64) as usize;
         let read = old.file.read_exact_at(&mut buffer[..there], self.place.start);
         read.map_or(0, |()| there)
+    }
+
+    /// The parts with their places in the file and their bytes.
+    fn places<'b>(&self, mut buffer: &'b mut [u8]) -> Vec<(&Part<'_>, Range<u64>, &'b mut [u8])> {
+        let mut start = self.place.start;
+        let places = self.parts.iter().map(|part| {
+            let place = start..start + part.length();
+            start = place.end;
+            (part, place, buffer.split_off_mut(..part.length() as usize).expect("as many as there are"))
+        });
+        places.collect()
     }
 
     /// The values of the subtrees that are there as they are to be.
