@@ -11,6 +11,7 @@ use super::StageError;
 use super::finished::Finished;
 use super::output::{Artifact, StageOutput};
 use super::restore::{compose_into, restore};
+use super::spare::Spare;
 use crate::snapshot::Snapshot;
 
 /// An image in its place.
@@ -82,8 +83,8 @@ pub fn publish(
         return Ok(Published { path, manifest });
     }
     if !is_there {
-        if !finished.take(&artifact.blob, &path)? && !restore(store, &path, wanted)? {
-            give_name(copy(store, &path, wanted.output)?, &path)?;
+        if !finished.take(&artifact.blob, &path)? {
+            put(store, &path, wanted)?;
         }
         remember(store, &path, artifact)?;
     }
@@ -114,6 +115,16 @@ fn is_in_place(store: &Store, path: &Path, artifact: &Artifact) -> Result<bool, 
     let stamp = FileStamp::of(&meta);
     let known: Option<MemoEntry> = store.index().record(Table::Memo, &stamp.key())?;
     Ok(known.is_some_and(|known| known.stamp == stamp && known.digest == artifact.blob))
+}
+
+/// Makes a file of what the store has.
+fn put(store: &Store, path: &Path, wanted: Wanted<'_>) -> Result<(), StageError> {
+    if let StageOutput::Composed(made) = wanted.output
+        && restore(store, made, Spare::of(store, wanted.project, wanted.target), path)?
+    {
+        return Ok(());
+    }
+    give_name(copy(store, path, wanted.output)?, path)
 }
 
 /// A copy of a file beside its place.

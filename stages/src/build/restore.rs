@@ -9,19 +9,21 @@ use ibuild_cache::Store;
 use super::StageError;
 use super::composition::Composition;
 use super::finished::Waiting;
-use super::output::{Composed, StageOutput};
-use super::publish::Wanted;
+use super::output::Composed;
 use super::spare::Spare;
 use crate::disk::{Destination, DiskError, Packs, compose_file};
 
 /// Makes a file over the spare one of its target, lets it take turns with the one in `place`, and tells whether it is there. It is
 /// not if these two are not on one file system: then nothing is saved by that, now or with the next edit.
-pub(super) fn restore(store: &Store, place: &Path, wanted: Wanted<'_>) -> Result<bool, StageError> {
-    let StageOutput::Composed(made) = wanted.output else { return Ok(false) };
+pub(super) fn restore(
+    store: &Store,
+    made: &Composed,
+    spare: Spare,
+    place: &Path,
+) -> Result<bool, StageError> {
     // A store that cannot be written can be read.
     let Ok(scratch) = store.run_dir() else { return Ok(false) };
     let path = scratch.path().join("image");
-    let spare = Spare::of(store, wanted.project, wanted.target);
     spare.take(&path)?;
     if !is_on_one_file_system(&path, place) {
         spare.keep(&path);

@@ -5,6 +5,7 @@
 //! root, a loop device or a mount, and the same input gives the same bytes. What can change bytes has a version, for keys:
 //! [`EXT4_WRITER`], [`packer_identity`], [`GrubPlan::VERSION`].
 
+mod artifact;
 mod boot;
 #[cfg(test)]
 mod check;
@@ -38,6 +39,7 @@ mod ustar;
 mod vdi;
 mod vmdk;
 
+pub use artifact::PackedArtifact;
 pub use boot::{BiosBoot, BootFiles, GrubPlan};
 pub use compose::{Destination, Made, compose_file};
 pub use contents::Contents;
@@ -53,7 +55,7 @@ pub use identity::{Identity, Mac};
 pub use map::{ContentFile, DiskMap, Origin, Piece};
 pub use oci::{LayerSource, OciImage};
 pub use ova::{DiskContent, MachineDisk, OVA_WRITER, OvfMachine, ovf_text, write_ova};
-pub use pack::{PackedArtifact, Source, pack, packer_identity};
+pub use pack::{Source, pack, packer_identity};
 pub use qcow2::qcow2;
 pub use raw::{disk_map, write_raw};
 pub use rope::{Part, Rope};

@@ -19,9 +19,9 @@ use ibuild_cache::{BlobId, Sha256};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use super::artifact::create;
 use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
-use super::pack::create;
 use super::{Progress, raw, time, ustar};
 
 /// Changes when the same layers give another archive. Belongs into its key, beside the version of zstd.

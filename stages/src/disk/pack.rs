@@ -7,11 +7,12 @@ use std::path::Path;
 use ibuild_cache::{BlobId, EagerFile};
 
 use super::Progress;
+use super::artifact::{PackedArtifact, create};
 use super::compose::{Destination, Made, compose_file};
 use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
 use super::format::Format;
-use super::grains::{CODEC, FinishedPack, Packs, collect};
+use super::grains::{CODEC, Packs, collect};
 use super::map::DiskMap;
 use super::oci::{OCI_WRITER, OciImage, write_oci};
 use super::ova::{DiskContent, MachineDisk, OVA_WRITER, write_ova};
@@ -25,27 +26,6 @@ use super::vmdk::{KeptVmdk, VMDK_WRITER, vmdk};
 
 /// Level of zstd for root file systems: the best that still keeps up with a disk.
 const ZSTD_LEVEL: i32 = 3;
-
-/// A file that has been packed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PackedArtifact {
-    /// Its size and digest.
-    pub file: Digested<BlobId>,
-    /// What it is made of, if that is grains.
-    pub made: Option<Made>,
-    /// How many of them had to be compressed, because no pack had them.
-    pub compressed: u64,
-    /// The VMDKs in it, one for each machine.
-    pub disks: Vec<KeptVmdk>,
-    /// The pack with those of its grains that no other pack had.
-    pub new_pack: Option<FinishedPack>,
-}
-
-impl From<Digested<BlobId>> for PackedArtifact {
-    fn from(file: Digested<BlobId>) -> Self {
-        Self { file, made: None, compressed: 0, disks: Vec::new(), new_pack: None }
-    }
-}
 
 /// What is packed.
 pub enum Source<'a> {
@@ -171,10 +151,6 @@ fn write(rope: &Rope, packs: &Packs, destination: Destination<'_>) -> Result<Pac
     Ok(PackedArtifact { made: Some(made), disks: vec![whole], ..file.into() })
 }
 
-pub(super) fn create(out: &Path) -> Result<EagerFile, DiskError> {
-    Ok(EagerFile::new(File::create(out).map_err(DiskError::io("create", out))?))
-}
-
 /// Always with one worker: zstd's output with workers differs from that without, but not with their number.
 fn compress_tar(tar: &Path, out: &Path, progress: Progress<'_>) -> Result<Digested<BlobId>, DiskError> {
     let mut source = File::open(tar).map_err(DiskError::io("open the root file system", tar))?;
@@ -211,6 +187,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::disk::grains::FinishedPack;
     use crate::disk::lab::{Bench, OldPack};
     use crate::disk::spec::{MIB, VmSpec};
     use crate::disk::vmdk::FoundVmdk;

@@ -11,12 +11,12 @@ use std::path::Path;
 
 use ibuild_cache::Sha256;
 
+use super::artifact::PackedArtifact;
 use super::compose::{Destination, Made, Output};
 use super::digest::Digested;
 use super::error::DiskError;
 use super::grains::{Packs, collect};
 use super::map::DiskMap;
-use super::pack::PackedArtifact;
 use super::rope::Rope;
 use super::spec::{DiskSpec, VmSpec};
 use super::vmdk::{FoundVmdk, KeptVmdk, vmdk};
