@@ -3,16 +3,14 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use crate::copying::{Fault, copy};
 use crate::eager::{LAZY, start_writing};
+use crate::extents::{Extent, PIECE, extents, pieces, zeros};
 use crate::{CacheError, Digest, temp};
 
 /// One directory of content, named by one kind of digest: `ab/cdef...` for the digest `abcdef...`.
@@ -212,53 +210,6 @@ fn hash<D: Digest>(file: &File) -> io::Result<D> {
         }
     }
     Ok(D::finish(hasher))
-}
-
-/// Part of a file.
-pub(crate) enum Extent {
-    /// Nothing but zeros, which need not be read.
-    Hole(Range<u64>),
-    /// Anything.
-    Data(Range<u64>),
-}
-
-/// All of a file of this length, in order. Its cursor moves.
-pub(crate) fn extents(file: &File, length: u64) -> impl Iterator<Item = Extent> {
-    let (mut at, mut in_data) = (0, false);
-    std::iter::from_fn(move || {
-        if at >= length {
-            return None;
-        }
-        let start = at;
-        at = next(file, if in_data { SeekFrom::Hole(at) } else { SeekFrom::Data(at) }, length);
-        in_data = !in_data;
-        Some(if in_data { Extent::Hole(start..at) } else { Extent::Data(start..at) })
-    })
-}
-
-/// Digests as many zeros.
-pub(crate) fn zeros<D: Digest>(hasher: &mut D::Hasher, range: Range<u64>) {
-    const ZEROS: &[u8; PIECE] = &[0; PIECE];
-    pieces(range).for_each(|(_, size)| D::update(hasher, &ZEROS[..size]));
-}
-
-/// Where the next data or hole is. A file system that does not know says that all is data.
-fn next(file: &File, from: SeekFrom, length: u64) -> u64 {
-    let (SeekFrom::Data(at) | SeekFrom::Hole(at)) = from else { return length };
-    match rustix::fs::seek(file, from) {
-        Ok(found) => found.clamp(at, length),
-        Err(Errno::NXIO) => length,
-        Err(_) if matches!(from, SeekFrom::Data(_)) => at,
-        Err(_) => length,
-    }
-}
-
-const PIECE: usize = 1 << 20;
-
-/// The starts and the lengths of the pieces of a range.
-pub(crate) fn pieces(range: Range<u64>) -> impl Iterator<Item = (u64, usize)> {
-    let end = range.end;
-    range.step_by(PIECE).map(move |start| (start, (end - start).min(PIECE as u64) as usize))
 }
 
 fn read_dir(dir: &Path) -> Result<Vec<fs::DirEntry>, CacheError> {

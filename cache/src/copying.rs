@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use crate::Digest;
-use crate::blobs::{Extent, extents, pieces, zeros};
 use crate::eager::start_writing;
+use crate::extents::{Extent, extents, pieces, zeros};
 
 /// Pieces that are read ahead at most.
 const AHEAD: usize = 4;

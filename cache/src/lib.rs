@@ -12,6 +12,7 @@ mod digest;
 mod drop_behind;
 mod eager;
 mod error;
+mod extents;
 mod index;
 mod layout;
 mod lock;

@@ -3,6 +3,7 @@
 //! The container is plain ustar with the OVF first (VMware insists) and no PAX header (VirtualBox cannot read one). The
 //! manifest comes last, as in what VirtualBox writes itself, so that it can tell digests of what has just been written.
 
+mod machine;
 mod ovf;
 mod vbox;
 mod xml;
@@ -22,7 +23,8 @@ use super::spec::{DiskSpec, VmSpec};
 use super::vmdk::{FoundVmdk, KeptVmdk, vmdk};
 use super::{Progress, ustar};
 
-pub use ovf::{OvfMachine, ovf_text};
+pub use machine::OvfMachine;
+pub use ovf::ovf_text;
 
 /// Changes when the same disks and specs give another OVA. Belongs into its key, beside
 /// [`VMDK_WRITER`](super::VMDK_WRITER).

@@ -6,6 +6,7 @@
 use crate::disk::spec::{DiskSpec, MIB, Nic, VmSpec};
 use crate::hardware::{Audio, DiskBus, Firmware, VmTexts};
 
+use super::machine::OvfMachine;
 use super::vbox;
 use super::xml::{Attributes, Xml};
 
@@ -37,17 +38,6 @@ const SOUND_CARD: &str = "35";
 /// Instance ids; adapters follow.
 const CONTROLLER_ID: &str = "3";
 const FIRST_NIC_ID: usize = 5;
-
-/// A machine to be described.
-#[derive(Debug, Clone, Copy)]
-pub struct OvfMachine<'a> {
-    /// Its disk.
-    pub disk: &'a DiskSpec,
-    /// Its hardware.
-    pub vm: &'a VmSpec,
-    /// Size of its VMDK in bytes.
-    pub vmdk_size: u64,
-}
 
 /// File name of a machine's disk inside an OVA.
 pub fn vmdk_name(disk: &DiskSpec) -> String {

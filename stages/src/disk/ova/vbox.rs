@@ -8,7 +8,7 @@ use crate::disk::spec::{Nic, VmSpec};
 use crate::disk::time;
 use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 
-use super::ovf::OvfMachine;
+use super::machine::OvfMachine;
 use super::xml::{Attributes, Xml};
 
 /// The settings version that VirtualBox 7 writes; older releases of it read it too.
