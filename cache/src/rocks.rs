@@ -21,7 +21,7 @@ use crate::{Batch, CacheError, FileLock, Index, Layout, LockMode, Table};
 const READ_TRIES: u32 = 5;
 
 /// Bytes from which on a row lies in a file of its own kind, which tables point into.
-const LONG_ROW: u64 = 4 << 10;
+const LONG_ROW: u64 = 512 << 10;
 
 /// Facts in a RocksDB directory.
 pub struct RocksIndex {
