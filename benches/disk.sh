@@ -131,7 +131,7 @@ plain
 row 'OVA from nothing' "$(packing ova)"
 row '' "$(size out/bench.ova) bytes"
 row 'nothing changed' "$(packing ova)"
-# The first edit has no spare file to write over; those after it have.
+# The first edit writes over the twin of the file in out/; those after it over the file that they replaced.
 for edit in first second third; do
     echo "echo $RANDOM > /opt/late/small" >>late/10-late
     row "a small file in the last layer, $edit edit" "$(packing ova)"

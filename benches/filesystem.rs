@@ -4,8 +4,8 @@
 //! cargo bench --bench filesystem
 //! ```
 //!
-//! What is ours has all processors, `cat` and mke2fs have one each. Needs 6 GB below `/var/tmp`, and mke2fs. The files are 1.2 GB of this machine's `/usr`, and in the page cache. The machine is
-//! shared, so only ratios mean something.
+//! What is ours has all processors, `cat` and mke2fs have one each. Needs 6 GB below `/var/tmp`, and mke2fs. The files are 1.2 GB
+//! of this machine's `/usr`, and in the page cache. The machine is shared, so only ratios mean something.
 #![allow(clippy::print_stdout, reason = "a bench tells what it measured")]
 
 use std::fs;

@@ -297,6 +297,28 @@ mod tests {
     }
 
     #[test]
+    fn forgotten_long_rows_take_no_space_beside_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let index = RocksIndex::new(&layout);
+        let size = || crate::Usage::of(&layout.index()).unwrap().bytes;
+        let (mut puts, mut deletes) = (Batch::default(), Batch::default());
+        let long = vec![7; LONG_ROW as usize];
+        for n in 0..8_u8 {
+            puts.put(Table::Trees, &[n], long.clone());
+            if n > 0 {
+                deletes.delete(Table::Trees, &[n]);
+            }
+        }
+        index.commit(puts).unwrap();
+        let full = size();
+        index.commit(deletes).unwrap();
+        index.compact().unwrap();
+        assert!(size() < full / 4, "{full} became {}", size());
+        assert_eq!(index.scan(Table::Trees, &[]).unwrap(), [(vec![0], long)]);
+    }
+
+    #[test]
     fn log_files_do_not_pile_up() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
