@@ -28,6 +28,9 @@ const FILES: [&str; 3] = ["hello.ova", "hello.qcow2", "hello.raw"];
 /// How many machines run at the same time. Each of them keeps about one processor busy.
 const AT_ONCE: usize = 2;
 
+/// How many lines are told of a console that came to no prompt: enough for what came before a kernel's last complaints.
+const TOLD: usize = 200;
+
 /// A machine that has to start.
 struct Boot {
     file: &'static str,
@@ -70,10 +73,10 @@ impl Boot {
         let mut command = world.ibuild("one/hello", "cache");
         command.args(["boot", file, "--firmware", firmware, "--disk-bus", bus]);
         command.args(["--until", "hello login:", "--timeout", "600"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let console = BufReader::new(child.stdout.take().unwrap());
         let lines: Vec<_> = console.split(b'\n').map_while(Result::ok).collect();
-        let tail = lines.iter().rev().take(20).rev().map(|line| String::from_utf8_lossy(line).into_owned());
+        let tail = lines.iter().rev().take(TOLD).rev().map(|line| String::from_utf8_lossy(line).into_owned());
         let tail: Vec<_> = tail.collect();
         assert!(
             child.wait().unwrap().success(),

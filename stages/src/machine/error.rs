@@ -76,6 +76,12 @@ pub enum MachineError {
         /// The end of its complaints, if it had any.
         stderr: String,
     },
+    /// A processor of the guest has lost its timer, which no processor does: QEMU lost an interrupt.
+    #[error("QEMU itself failed: a processor has lost its timer ({said})")]
+    LostTimer {
+        /// What the guest said of it.
+        said: String,
+    },
     /// The machine did not end in time.
     #[error("the machine still ran after {} s", limit.as_secs())]
     StillRunning {
@@ -106,7 +112,7 @@ impl MachineError {
 
     /// Whether it was QEMU that failed. Emulators of more than one processor do now and then, so another try is worthwhile.
     pub fn is_emulator(&self) -> bool {
-        matches!(self, Self::Emulator { .. })
+        matches!(self, Self::Emulator { .. } | Self::LostTimer { .. })
     }
 
     /// Whether the user gave up.
@@ -119,7 +125,7 @@ impl MachineError {
         match self {
             MachineError::Tool(error) => error.hint(),
             MachineError::NoBios => Some("install the package `seabios`".into()),
-            MachineError::Emulator { .. } => {
+            MachineError::Emulator { .. } | MachineError::LostTimer { .. } => {
                 Some("try once more; a machine with `cpus = 1` avoids most such faults".into())
             }
             MachineError::NoOvmf => Some("install the package `ovmf`, or boot with `--firmware bios`".into()),

@@ -11,6 +11,7 @@ mod options;
 mod qemu;
 mod qmp;
 mod run;
+mod timers;
 pub mod trial;
 
 pub use console::ConsoleSink;

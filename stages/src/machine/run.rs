@@ -21,9 +21,10 @@ use crate::hardware::Firmware;
 use super::command::{MONITOR, VARS, arguments};
 use super::console::{ConsoleSink, Lines};
 use super::error::MachineError;
-use super::options::MachineOptions;
+use super::options::{Accelerator, MachineOptions};
 use super::qemu::{Ovmf, Qemu};
 use super::qmp::Monitor;
+use super::timers::TimerWatch;
 
 /// How often a wait looks up from the console.
 const TICK: Duration = Duration::from_millis(200);
@@ -42,6 +43,8 @@ pub struct Machine {
     stdin: ChildStdin,
     console: Receiver<Vec<u8>>,
     lines: Lines,
+    /// Only of an emulated machine: what a processor of the host's loses is a verdict.
+    timers: Option<TimerWatch>,
     scratch: TempDir,
 }
 
@@ -60,7 +63,8 @@ impl Machine {
         let mut stdout = child.stdout.take().expect("standard output was piped");
         let (sender, console) = sync_channel(CHUNKS);
         thread::spawn(move || forward(&mut stdout, &sender));
-        Ok(Machine { child, stdin, console, lines: Lines::default(), scratch })
+        let timers = (options.accelerator == Accelerator::Tcg).then(TimerWatch::default);
+        Ok(Machine { child, stdin, console, lines: Lines::default(), timers, scratch })
     }
 
     /// Waits until a line of the console matches, even one that has not ended, such as a prompt. Lines up to
@@ -76,6 +80,7 @@ impl Machine {
             if let Some(line) = self.lines.find(pattern) {
                 return Ok(line);
             }
+            self.check_timers()?;
             let left = limit.saturating_sub(start.elapsed());
             if left.is_zero() {
                 let last = self.lines.last();
@@ -131,12 +136,21 @@ impl Machine {
         }
     }
 
-    /// Errors if QEMU has ended by a fault of its own. A machine that has been switched off is no error.
+    /// Errors if QEMU has failed: has ended by a fault of its own, or has lost a timer. A machine that has been switched off is
+    /// no error.
     pub fn check_emulator(&mut self) -> Result<(), MachineError> {
+        self.check_timers()?;
         let ended = self.child.try_wait();
         let ended = ended.map_err(MachineError::io("look after the machine in", self.scratch.path()))?;
         match ended.filter(|status| is_fault(*status)) {
             Some(status) => Err(self.fault(status)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_timers(&self) -> Result<(), MachineError> {
+        match self.timers.as_ref().and_then(TimerWatch::lost) {
+            Some(said) => Err(MachineError::LostTimer { said: said.to_owned() }),
             None => Ok(()),
         }
     }
@@ -207,7 +221,11 @@ impl Machine {
 
     fn hear(&mut self, bytes: &[u8], sink: &mut dyn ConsoleSink) {
         sink.raw(bytes);
-        self.lines.feed(bytes, |line| sink.line(line));
+        let timers = &mut self.timers;
+        self.lines.feed(bytes, |line| {
+            timers.iter_mut().for_each(|watch| watch.hear(line));
+            sink.line(line);
+        });
     }
 
     fn ended(&mut self, pattern: &Regex) -> MachineError {

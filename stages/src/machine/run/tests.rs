@@ -28,6 +28,8 @@ const CODE: [u8; 33] = [
     0xeb, 0xf1, // jmp echo
 ];
 
+const GREETING: &str = "hello\r\nname: ";
+
 #[derive(Default)]
 struct Recorder {
     bytes: Vec<u8>,
@@ -61,8 +63,12 @@ impl Lab {
     }
 
     fn raw(&self) -> PathBuf {
+        self.raw_that_says(GREETING)
+    }
+
+    fn raw_that_says(&self, text: &str) -> PathBuf {
         let path = self.dir.path().join("disk.raw");
-        fs::write(&path, sector()).unwrap();
+        fs::write(&path, sector(text)).unwrap();
         File::options().write(true).open(&path).unwrap().set_len(97 * MIB).unwrap();
         path
     }
@@ -70,7 +76,7 @@ impl Lab {
     fn packed(&self, format: Format) -> PathBuf {
         let disk = DiskSpec::new("lab", 97 * MIB, 0);
         let vm = VmSpec::new(1, 64);
-        let map = DiskMap::of_bytes(97 * MIB, [(0, sector().as_slice())]);
+        let map = DiskMap::of_bytes(97 * MIB, [(0, sector(GREETING).as_slice())]);
         let machines = [MachineDisk { disk: &disk, vm: &vm, content: DiskContent::Map(&map) }];
         let out = self.dir.path().join(format!("lab.{format}"));
         let mut packs = Packs::none(&self.dir.path().join(format!("{format}.grains")));
@@ -87,10 +93,10 @@ impl Lab {
     }
 }
 
-/// A boot sector that says hello.
-fn sector() -> Vec<u8> {
+/// A boot sector that says something.
+fn sector(text: &str) -> Vec<u8> {
     let mut sector = CODE.to_vec();
-    sector.extend(b"hello\r\nname: \0");
+    sector.extend(text.bytes().chain([0]));
     sector.resize(510, 0);
     sector.extend([0x55, 0xaa]);
     sector
@@ -195,6 +201,22 @@ fn a_fault_of_qemu_is_no_verdict_and_a_kill_is_none_of_its_faults() {
     }
     let (waited, checked, exit) = end_by(Signal::SIGKILL);
     assert!(checked.is_ok() && waited.is_verdict() && exit.is_verdict(), "{waited} {exit}");
+}
+
+#[test]
+fn an_emulated_machine_that_lost_its_timer_is_no_verdict() {
+    const STALL: &str = "rcu: \tPossible timer handling issue on cpu=1 timer-softirq=3\r\n";
+    let lab = Lab::new();
+    let boot = |text: &str| {
+        let mut options = lab.options(&lab.raw_that_says(text), Format::Raw);
+        options.accelerator = Accelerator::Tcg;
+        boot_until(&lab.qemu, &options, &regex("name: $"), LIMIT, None, &mut Recorder::default())
+    };
+    let late = boot(&format!("{STALL}name: "));
+    assert_eq!(late.unwrap().line, "name: ");
+    let error = boot(&format!("{STALL}{STALL}...\r\n")).unwrap_err();
+    assert!(error.is_emulator() && !error.is_verdict(), "{error}");
+    assert!(error.to_string().contains("lost its timer") && error.to_string().contains("cpu=1"), "{error}");
 }
 
 #[test]
