@@ -19,19 +19,22 @@ pub trait Record: Serialize + DeserializeOwned {
     /// Raised whenever the fields change in any way, because bincode does not describe itself.
     const SCHEMA: u16;
 
-    /// The bytes to keep.
+    /// The bytes to keep. A value of more than [`MOST_RECORD`] of them can be written, and will not be read back.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![MAGIC];
         bytes.extend_from_slice(&Self::SCHEMA.to_le_bytes());
-        options().serialize_into(&mut bytes, self).expect("a record can be written to memory");
+        encoding().serialize_into(&mut bytes, self).expect("a record can be written to memory");
         bytes
     }
 
     /// The value, if these bytes are one of this version, or of an earlier one that is still understood.
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() as u64 > MOST_RECORD {
+            return None;
+        }
         let record = bytes.strip_prefix(&[MAGIC])?;
         match record.strip_prefix(&Self::SCHEMA.to_le_bytes()) {
-            Some(fields) => options().deserialize(fields).ok(),
+            Some(fields) => encoding().with_limit(MOST_RECORD).deserialize(fields).ok(),
             None => Self::from_earlier(bytes),
         }
     }
@@ -74,8 +77,9 @@ pub mod whole_bytes {
     }
 }
 
-fn options() -> impl Options {
-    bincode::DefaultOptions::new().with_fixint_encoding().reject_trailing_bytes().with_limit(MOST_RECORD)
+/// Writing has no limit: to know whether it is kept, everything would be gone through twice.
+fn encoding() -> impl Options {
+    bincode::DefaultOptions::new().with_fixint_encoding().reject_trailing_bytes()
 }
 
 #[cfg(test)]
@@ -113,6 +117,22 @@ mod tests {
             let Old { name } = Old::from_bytes(bytes)?;
             Some(Self { name, size: 0 })
         }
+    }
+
+    #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+    struct Long(#[serde(with = "whole_bytes")] Vec<u8>);
+
+    impl Record for Long {
+        const SCHEMA: u16 = 1;
+    }
+
+    #[test]
+    fn what_is_too_long_is_written_and_not_read() {
+        let long = Long(vec![7; MOST_RECORD as usize]).to_bytes();
+        assert!(long.len() as u64 > MOST_RECORD);
+        assert!(Long::from_bytes(&long).is_none());
+        let short = Long(vec![7; 1000]);
+        assert_eq!(Long::from_bytes(&short.to_bytes()), Some(short));
     }
 
     #[test]
