@@ -94,8 +94,17 @@ pub trait Index: Send + Sync {
     /// All facts of a table whose key starts with `prefix`, in the order of their keys.
     fn scan(&self, table: Table, prefix: &[u8]) -> Result<Rows, CacheError>;
 
-    /// Makes a batch durable, then visible.
+    /// Makes a batch durable, then visible; and with it all hints that were given. An empty batch is nothing to wait for.
     fn commit(&self, batch: Batch) -> Result<(), CacheError>;
+
+    /// Takes a fact that only saves time. It is visible to this process at once, and durable with the next commit or never: nobody
+    /// waits for the disk.
+    fn hint(&self, table: Table, key: &[u8], value: Vec<u8>);
+
+    /// Makes the hints durable that no commit has taken along.
+    fn commit_hints(&self) -> Result<(), CacheError> {
+        Ok(())
+    }
 
     /// Makes facts visible that other processes wrote in the meantime.
     fn refresh(&self) {}
@@ -143,6 +152,10 @@ impl Index for MemoryIndex {
         }
         Ok(())
     }
+
+    fn hint(&self, table: Table, key: &[u8], value: Vec<u8>) {
+        self.facts.lock().expect("no panic while held").insert((table, key.to_vec()), value);
+    }
 }
 
 /// The same cases for every implementation, so that the one in memory may stand in for the one on disk.
@@ -168,6 +181,36 @@ pub(crate) mod suite {
         index.commit(batch).unwrap();
         assert_eq!(index.get(Table::Actions, b"a").unwrap(), None);
         assert_eq!(index.scan(Table::Actions, b"").unwrap().len(), 2);
+        hints(index);
+    }
+
+    /// Rows are as they were given last, whether as facts or as hints.
+    fn hints(index: &dyn Index) {
+        let row = |key: &[u8]| index.get(Table::Memo, key).unwrap();
+        let rows = || index.scan(Table::Memo, b"h").unwrap();
+        let commit = |key: &[u8], value: Option<&[u8]>| {
+            let mut batch = Batch::default();
+            match value {
+                Some(value) => batch.put(Table::Memo, key, value.to_vec()),
+                None => batch.delete(Table::Memo, key),
+            }
+            index.commit(batch).unwrap();
+        };
+        commit(b"h2", Some(b"fact"));
+        index.hint(Table::Memo, b"h2", b"hint".to_vec());
+        index.hint(Table::Memo, b"h1", b"hint".to_vec());
+        index.hint(Table::Memo, b"other", b"hint".to_vec());
+        index.refresh();
+        assert_eq!(row(b"h2").as_deref(), Some(&b"hint"[..]));
+        let both = [(b"h1".to_vec(), b"hint".to_vec()), (b"h2".to_vec(), b"hint".to_vec())];
+        assert_eq!(rows(), both);
+        commit(b"h3", Some(b"fact"));
+        assert_eq!(rows()[..2], both);
+        index.hint(Table::Memo, b"h1", b"again".to_vec());
+        commit(b"h1", Some(b"fact"));
+        index.hint(Table::Memo, b"h2", b"again".to_vec());
+        commit(b"h2", None);
+        assert_eq!((row(b"h1").as_deref(), row(b"h2")), (Some(&b"fact"[..]), None));
     }
 
     #[test]

@@ -13,6 +13,8 @@ mod drop_behind;
 mod eager;
 mod error;
 mod extents;
+#[cfg(feature = "rocksdb")]
+mod hints;
 mod index;
 mod layout;
 mod lock;

@@ -4,16 +4,18 @@
 //! that moment and waits for nobody; a writer takes `index.lock`, opens, writes one synced batch, flushes and
 //! closes, so that it holds the lock for milliseconds and never over a stage.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rocksdb::{
     BottommostLevelCompaction, CompactOptions, DB, Direction, IteratorMode, LogLevel, Options, WriteBatch,
     WriteOptions,
 };
 
+use crate::hints::Hints;
 use crate::index::Rows;
 use crate::{Batch, CacheError, FileLock, Index, Layout, LockMode, Table};
 
@@ -28,12 +30,18 @@ pub struct RocksIndex {
     path: PathBuf,
     lock: PathBuf,
     reader: Mutex<Option<Arc<DB>>>,
+    hints: Mutex<Hints>,
 }
 
 impl RocksIndex {
     /// The index of a store. Nothing is opened before the first use.
     pub fn new(layout: &Layout) -> Self {
-        Self { path: layout.index(), lock: layout.index_lock(), reader: Mutex::new(None) }
+        Self {
+            path: layout.index(),
+            lock: layout.index_lock(),
+            reader: Mutex::default(),
+            hints: Mutex::default(),
+        }
     }
 
     fn error(&self, act: &'static str) -> impl Fn(rocksdb::Error) -> CacheError {
@@ -72,6 +80,45 @@ impl RocksIndex {
         Ok(reader.clone())
     }
 
+    fn hints(&self) -> MutexGuard<'_, Hints> {
+        self.hints.lock().expect("no panic while held")
+    }
+
+    /// What a commit writes, and the number of the last hint in it.
+    fn writes(&self, batch: Batch) -> (WriteBatch, u64) {
+        let mut hints = self.hints();
+        let mut writes = WriteBatch::default();
+        let changes: Vec<_> =
+            batch.changes.into_iter().map(|(table, key, value)| (row(table, &key), value)).collect();
+        changes.iter().for_each(|(row, _)| hints.remove(row));
+        hints.beginning_with(b"").for_each(|(row, value)| writes.put(row, value));
+        for (row, value) in changes {
+            match value {
+                Some(value) => writes.put(row, value),
+                None => writes.delete(row),
+            }
+        }
+        (writes, hints.last())
+    }
+
+    /// Writes the batch and all hints, at once.
+    fn write(&self, batch: Batch) -> Result<(), CacheError> {
+        let _lock = FileLock::take(&self.lock, LockMode::Wait)?;
+        fs::create_dir_all(&self.path).map_err(CacheError::io("create", &self.path))?;
+        self.is_begun()?;
+        let db = DB::open(&options(), &self.path).map_err(self.error("open"))?;
+        let (writes, last_hint) = self.writes(batch);
+        let mut synced = WriteOptions::default();
+        synced.set_sync(true);
+        db.write_opt(writes, &synced).map_err(self.error("write"))?;
+        // Without this every later reader would replay the write-ahead log.
+        db.flush().map_err(self.error("flush"))?;
+        drop(db);
+        self.refresh();
+        self.hints().written(last_hint);
+        Ok(())
+    }
+
     /// A writer in another process may delete a file between a reader's list of files and its opening them:
     /// opening anew then sees the new list.
     fn read<T>(&self, read: impl Fn(&DB) -> Result<T, rocksdb::Error>) -> Result<Option<T>, CacheError> {
@@ -96,6 +143,9 @@ impl RocksIndex {
 impl Index for RocksIndex {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, CacheError> {
         let row = row(table, key);
+        if let Some(hint) = self.hints().get(&row) {
+            return Ok(Some(hint.to_vec()));
+        }
         Ok(self.read(|db| db.get(&row))?.flatten())
     }
 
@@ -106,32 +156,30 @@ impl Index for RocksIndex {
             let within = rows.take_while(|row| row.as_ref().map_or(true, |(key, _)| key.starts_with(&first)));
             within.map(|row| row.map(|(key, value)| (key[1..].to_vec(), value.to_vec()))).collect()
         })?;
-        Ok(rows.unwrap_or_default())
+        let mut rows: BTreeMap<_, _> = rows.unwrap_or_default();
+        rows.extend(
+            self.hints().beginning_with(&first).map(|(row, value)| (row[1..].to_vec(), value.to_vec())),
+        );
+        Ok(rows.into_iter().collect())
     }
 
     fn commit(&self, batch: Batch) -> Result<(), CacheError> {
-        if batch.is_empty() {
-            return Ok(());
+        match batch.is_empty() {
+            true => Ok(()),
+            false => self.write(batch),
         }
-        let _lock = FileLock::take(&self.lock, LockMode::Wait)?;
-        fs::create_dir_all(&self.path).map_err(CacheError::io("create", &self.path))?;
-        self.is_begun()?;
-        let db = DB::open(&options(), &self.path).map_err(self.error("open"))?;
-        let mut writes = WriteBatch::default();
-        for (table, key, value) in batch.changes {
-            match value {
-                Some(value) => writes.put(row(table, &key), value),
-                None => writes.delete(row(table, &key)),
-            }
+    }
+
+    fn hint(&self, table: Table, key: &[u8], value: Vec<u8>) {
+        self.hints().put(row(table, key), value);
+    }
+
+    fn commit_hints(&self) -> Result<(), CacheError> {
+        let is_empty = self.hints().is_empty();
+        match is_empty {
+            true => Ok(()),
+            false => self.write(Batch::default()),
         }
-        let mut synced = WriteOptions::default();
-        synced.set_sync(true);
-        db.write_opt(writes, &synced).map_err(self.error("write"))?;
-        // Without this every later reader would replay the write-ahead log.
-        db.flush().map_err(self.error("flush"))?;
-        drop(db);
-        self.refresh();
-        Ok(())
     }
 
     fn compact(&self) -> Result<(), CacheError> {
@@ -219,6 +267,29 @@ mod tests {
             reader.refresh();
             assert_eq!(reader.get(Table::Actions, b"k").unwrap(), Some(vec![n]));
         }
+    }
+
+    #[test]
+    fn hints_become_durable_with_the_next_commit_or_when_asked_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let (writer, reader) = (RocksIndex::new(&layout), RocksIndex::new(&layout));
+        let seen = |key: &[u8]| {
+            reader.refresh();
+            reader.get(Table::Memo, key).unwrap()
+        };
+        writer.hint(Table::Memo, b"a", vec![1]);
+        writer.commit(Batch::default()).unwrap();
+        assert_eq!(seen(b"a"), None);
+        let mut batch = Batch::default();
+        batch.put(Table::Actions, b"k", vec![2]);
+        writer.commit(batch).unwrap();
+        assert_eq!(seen(b"a"), Some(vec![1]));
+        writer.hint(Table::Memo, b"b", vec![3]);
+        assert_eq!(seen(b"b"), None);
+        writer.commit_hints().unwrap();
+        assert_eq!(seen(b"b"), Some(vec![3]));
+        assert!(writer.hints().is_empty());
     }
 
     #[test]

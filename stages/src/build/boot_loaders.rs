@@ -50,15 +50,8 @@ impl<'s> BootMemory<'s> {
     }
 
     /// Remembers that an image has this boot loader, which is in a file that has just been made.
-    pub(super) fn remember(
-        &self,
-        image: &str,
-        loader: BootLoader,
-        used_by: BlobId,
-    ) -> Result<(), StageError> {
-        let mut batch = Batch::default();
-        batch.put(Table::Grains, &self.key(image), sealed(&BootRecord { loader, used_by }));
-        Ok(self.store.index().commit(batch)?)
+    pub(super) fn remember(&self, image: &str, loader: BootLoader, used_by: BlobId) {
+        self.store.index().hint(Table::Grains, &self.key(image), sealed(&BootRecord { loader, used_by }));
     }
 
     fn key(&self, image: &str) -> Vec<u8> {
@@ -105,9 +98,9 @@ mod tests {
         let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
         let memory = BootMemory::new(&store, "p");
         let files = [1, 2].map(|byte| BlobId::from_bytes([byte; 32]));
-        memory.remember("x", loader(1), files[0]).unwrap();
-        memory.remember("x", loader(2), files[1]).unwrap();
-        memory.remember("y", loader(3), files[0]).unwrap();
+        memory.remember("x", loader(1), files[0]);
+        memory.remember("x", loader(2), files[1]);
+        memory.remember("y", loader(3), files[0]);
         assert_eq!(memory.find("x").unwrap(), Some(loader(2)));
         assert_eq!(BootMemory::new(&store, "q").find("x").unwrap(), None);
         let mut batch = Batch::default();
@@ -121,7 +114,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
         let memory = BootMemory::new(&store, "p");
-        memory.remember("x", loader(1), BlobId::from_bytes([1; 32])).unwrap();
+        memory.remember("x", loader(1), BlobId::from_bytes([1; 32]));
         let (key, mut row) = store.index().scan(Table::Grains, &[]).unwrap().remove(0);
         row[60] ^= 1;
         let mut batch = Batch::default();

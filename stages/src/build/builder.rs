@@ -295,7 +295,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Writes down what was learnt on the way.
+    /// Writes down what was learnt on the way. To be called when the files are in their places: that is learnt as well.
     pub fn finish(&self) -> Result<(), StageError> {
         self.inputs.flush()
     }

@@ -52,15 +52,12 @@ impl<'s> GrainMemory<'s> {
     }
 
     /// Remembers what a file is made of that has just been made.
-    pub(super) fn remember(
-        &self,
-        project: &str,
-        target: &str,
-        composition: BlobId,
-    ) -> Result<(), StageError> {
-        let mut batch = Batch::default();
-        batch.put(Table::Grains, &key(project, target), sealed(&LastComposition { composition }));
-        Ok(self.store.index().commit(batch)?)
+    pub(super) fn remember(&self, project: &str, target: &str, composition: BlobId) {
+        self.store.index().hint(
+            Table::Grains,
+            &key(project, target),
+            sealed(&LastComposition { composition }),
+        );
     }
 
     /// Forgets the compositions that go.
@@ -175,7 +172,7 @@ mod tests {
         rope.stream(&packed);
         let made = Made { rope, subtrees: Vec::new() };
         let composition = Composition::of(made, &packs, Vec::new()).put(store).unwrap().unwrap().blob;
-        GrainMemory::new(store).remember("p", target, composition).unwrap();
+        GrainMemory::new(store).remember("p", target, composition);
         [composition, pack.id]
     }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{Batch, FileStamp, MemoEntry, Store, Table};
+use ibuild_cache::{FileStamp, MemoEntry, Record, Store, Table};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
@@ -169,9 +169,7 @@ fn give_name(temp: NamedTempFile, path: &Path) -> Result<(), StageError> {
 /// Nobody else writes to a file that has just got its name, so its stamp is good although it is young.
 fn remember(store: &Store, path: &Path, artifact: &Artifact) -> Result<(), StageError> {
     let stamp = FileStamp::of(&fs::metadata(path).map_err(StageError::io("look at", path))?);
-    let mut batch = Batch::default();
-    batch.put_record(Table::Memo, &stamp.key(), &MemoEntry { stamp: stamp.clone(), digest: artifact.blob });
-    // It only saves time: an image that is in its place is there, whether or not the store can be written.
-    let _ = store.index().commit(batch);
+    let entry = MemoEntry { stamp: stamp.clone(), digest: artifact.blob };
+    store.index().hint(Table::Memo, &stamp.key(), entry.to_bytes());
     Ok(())
 }

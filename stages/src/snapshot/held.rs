@@ -35,8 +35,7 @@ pub(super) fn find(store: &Store, layer: &LayerId, dir: &Path) -> Result<Listed<
         return Ok(held.within(dir));
     }
     let held = Held::of(read_layer(dir)?);
-    // It only saves time: a store that cannot be written can still be read.
-    let _ = remember(store, layer, &held);
+    remember(store, layer, &held);
     Ok(held.within(dir))
 }
 
@@ -82,14 +81,12 @@ fn recall(store: &Store, layer: &LayerId) -> Option<Held> {
     Held::from_bytes(bytes)
 }
 
-fn remember(store: &Store, layer: &LayerId, held: &Held) -> Result<(), SnapshotError> {
+fn remember(store: &Store, layer: &LayerId, held: &Held) {
     let bytes = held.to_bytes();
-    if bytes.len() as u64 > MOST_RECORD {
-        return Ok(());
+    if bytes.len() as u64 <= MOST_RECORD {
+        let row = [&blake3::hash(&bytes).as_bytes()[..], &bytes].concat();
+        store.index().hint(Table::Memo, &key(layer), row);
     }
-    let mut batch = Batch::default();
-    batch.put(Table::Memo, &key(layer), [&blake3::hash(&bytes).as_bytes()[..], &bytes].concat());
-    Ok(store.index().commit(batch)?)
 }
 
 /// The beginning of all keys.

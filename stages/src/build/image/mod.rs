@@ -98,7 +98,7 @@ fn make(builder: &Builder<'_>, target: &Target, machines: &[Machine<'_>]) -> Res
     let output = match composition.zip(listed) {
         Some((made, composition)) => {
             let memory = GrainMemory::new(builder.store());
-            memory.remember(builder.project_name(), &target.to_string(), composition.blob)?;
+            memory.remember(builder.project_name(), &target.to_string(), composition.blob);
             StageOutput::Composed(Composed { file, composition, packs: made.packs().to_vec() })
         }
         None => {

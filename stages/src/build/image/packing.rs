@@ -109,7 +109,7 @@ impl<'a, 'b> Packing<'a, 'b> {
             let image = image.name.as_str();
             let needed = self.boot_loaders.borrow().get(image).cloned();
             if let Some(loader) = needed.map_or_else(|| memory.find(image), |needed| Ok(Some(needed)))? {
-                memory.remember(image, loader, file)?;
+                memory.remember(image, loader, file);
             }
         }
         Ok(())

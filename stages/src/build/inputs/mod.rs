@@ -114,7 +114,7 @@ impl<'s> Inputs<'s> {
         listed::changes(&self.trees, old, new)
     }
 
-    /// Writes down what was learnt.
+    /// Writes down what was learnt, and what others left as a hint.
     pub(super) fn flush(&self) -> Result<(), StageError> {
         let mut batch = Batch::default();
         for (key, entry) in std::mem::take(&mut *self.learnt.lock().expect("no panic while held")) {
@@ -125,7 +125,8 @@ impl<'s> Inputs<'s> {
             batch.put_record(Table::Memo, &key, &entry);
         }
         self.trees.flush(&mut batch);
-        Ok(self.store.index().commit(batch)?)
+        self.store.index().commit(batch)?;
+        Ok(self.store.index().commit_hints()?)
     }
 
     /// Writes down the listings that are new, so that nothing remembered points at a listing that nobody knows.
