@@ -61,40 +61,47 @@ impl Composition {
         &self.packs
     }
 
-    /// Adds its packs to others, and what is known of them. Tells what its rope is there; `None` if a pack of it is gone.
-    pub(super) fn open(self, store: &Store, packs: &mut Packs) -> Result<Option<Opened>, StageError> {
+    /// Adds its packs to others.
+    pub(super) fn open(self, store: &Store, packs: &mut Packs) -> Result<Opened, StageError> {
         let mut places = Vec::new();
         for pack in &self.packs {
             let file = store.blobs().open(&pack.blob)?;
             places.push(file.map(|file| packs.add(pack.blob, file, pack.size)));
         }
-        for grain in self.made.rope.grains() {
-            if let Some(pack) = places[grain.pack as usize] {
-                packs.know(PackedGrain { pack, ..*grain });
-            }
-        }
-        let places: Option<Vec<u32>> = places.into_iter().collect();
-        Ok(places.map(|places| Opened { composition: self, places }))
+        Ok(Opened { composition: self, places })
     }
 }
 
-/// A composition of which all packs are open.
+/// A composition of which the packs are open.
 pub(super) struct Opened {
     composition: Composition,
-    /// Where they are among the packs.
-    places: Vec<u32>,
+    /// Where they are among the packs. One that is gone has no place.
+    places: Vec<Option<u32>>,
 }
 
 impl Opened {
-    /// The whole file.
-    pub(super) fn into_made(self) -> Made {
-        self.composition.made.with_packs(|pack| self.places[pack as usize])
+    /// Tells `packs` of all grains in it.
+    pub(super) fn tell(&self, packs: &mut Packs) {
+        let placed =
+            |grain: &PackedGrain| Some(PackedGrain { pack: self.places[grain.pack as usize]?, ..*grain });
+        packs.know(self.composition.made.rope.grains().iter().filter_map(placed));
     }
 
-    /// The VMDK in it that something with this key makes.
+    /// The whole file, unless a pack of it is gone.
+    pub(super) fn into_made(self) -> Option<Made> {
+        let places = self.all_places()?;
+        Some(self.composition.made.with_packs(|pack| places[pack as usize]))
+    }
+
+    /// The VMDK in it that something with this key makes, unless a pack is gone.
     pub(super) fn vmdk(&self, key: &ActionKey) -> Option<FoundVmdk> {
+        let places = self.all_places()?;
         let (_, kept) = self.composition.disks.iter().find(|(made_by, _)| made_by == key)?;
         let FoundVmdk { rope, sha256 } = FoundVmdk::within(&self.composition.made.rope, kept);
-        Some(FoundVmdk { rope: rope.with_packs(|pack| self.places[pack as usize]), sha256 })
+        Some(FoundVmdk { rope: rope.with_packs(|pack| places[pack as usize]), sha256 })
+    }
+
+    fn all_places(&self) -> Option<Vec<u32>> {
+        self.places.iter().copied().collect()
     }
 }

@@ -10,7 +10,7 @@ use ibuild_cache::{ActionKey, Batch, BlobId, Encoder, Record, Store, Table};
 use serde::{Deserialize, Serialize};
 
 use super::StageError;
-use super::composition::Composition;
+use super::composition::{Composition, Opened};
 use crate::disk::{FoundVmdk, Made, Packs};
 
 /// What a target was made of when it was last made.
@@ -95,18 +95,17 @@ impl LastFiles {
         wanted: &[ActionKey],
     ) -> Result<Reusable, StageError> {
         let mut packs = Packs::none(new);
-        let mut vmdks = vec![None; wanted.len()];
-        let mut first = None;
-        for (place, composition) in self.compositions.into_iter().enumerate() {
-            let opened = composition.map(|composition| composition.open(store, &mut packs)).transpose()?;
-            let Some(opened) = opened.flatten() else { continue };
-            for (found, key) in vmdks.iter_mut().zip(wanted) {
-                *found = found.take().or_else(|| opened.vmdk(key));
-            }
-            if place == 0 {
-                first = Some(opened.into_made());
-            }
+        let mut opened = Vec::new();
+        for composition in self.compositions {
+            opened.push(composition.map(|composition| composition.open(store, &mut packs)).transpose()?);
         }
+        let found = |key| opened.iter().flatten().find_map(|file| file.vmdk(key));
+        let vmdks: Vec<_> = wanted.iter().map(found).collect();
+        // Where all disks are found whole, nothing will look for a grain.
+        if wanted.is_empty() || vmdks.iter().any(Option::is_none) {
+            opened.iter().flatten().for_each(|file| file.tell(&mut packs));
+        }
+        let first = opened.into_iter().next().flatten().and_then(Opened::into_made);
         Ok(Reusable { packs, vmdks, first })
     }
 }

@@ -45,7 +45,7 @@ fn is_on_one_file_system(file: &Path, place: &Path) -> bool {
 pub(super) fn compose_into(store: &Store, path: &Path, made: &Composed) -> Result<bool, StageError> {
     let mut packs = Packs::none(Path::new(""));
     let parts = match Composition::find(store, &made.composition.blob)? {
-        Some(composition) => composition.open(store, &mut packs)?.map(|opened| opened.into_made()),
+        Some(composition) => composition.open(store, &mut packs)?.into_made(),
         None => None,
     };
     let Some(parts) = parts else {

@@ -57,7 +57,7 @@ impl Bench {
         let mut packs = Packs::none(&self.dir.path().join(format!("pack-{number}")));
         for pack in old {
             let place = packs.add(pack.id, File::open(&pack.path).unwrap(), pack.size);
-            pack.grains.iter().for_each(|grain| packs.know(PackedGrain { pack: place, ..*grain }));
+            packs.know(pack.grains.iter().map(|grain| PackedGrain { pack: place, ..*grain }));
         }
         packs
     }

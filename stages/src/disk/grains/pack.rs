@@ -83,9 +83,12 @@ impl Packs {
         self.files.len() as u32 - 1
     }
 
-    /// Notes that a grain is in one of the packs. The first place of each is the one that counts.
-    pub fn know(&mut self, grain: PackedGrain) {
-        self.grains.entry(grain.key).or_insert(grain);
+    /// Notes that grains are in these packs. The first place of each is the one that counts.
+    pub fn know(&mut self, grains: impl Iterator<Item = PackedGrain>) {
+        self.grains.reserve(grains.size_hint().1.unwrap_or(0));
+        for grain in grains {
+            self.grains.entry(grain.key).or_insert(grain);
+        }
     }
 
     /// Where a grain is, if it is known.
