@@ -1,12 +1,12 @@
 //! A guest whose processor has lost its timer.
 //!
-//! Software emulation of several processors loses a timer interrupt now and then, most often while Linux takes a second
-//! processor into use. The guest then neither goes on nor ends; all that it still does is to say so, about once a minute.
+//! Seen with software emulation of two processors, rarely: the timer of the second fires a few times and never again. The guest
+//! then neither goes on nor ends; all that it still does is to say so, about once a minute.
 
 /// What Linux says of a thread that sleeps although its timer is over for seconds (`kernel/rcu/tree_stall.h`).
 const OVERDUE: &str = "Possible timer handling issue on cpu=";
 
-/// How often it must be said. A host that is short of time may have delayed a timer once; a minute later there is no doubt.
+/// How often it must be said: a host that is short of time may delay a timer, too. It costs no more than another try.
 const CERTAIN: u32 = 2;
 
 /// Counts the timers that a guest misses.
