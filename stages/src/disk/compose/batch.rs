@@ -1,6 +1,7 @@
 //! Parts of a file that are looked at together: what is there already, and what has to be written.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -79,9 +80,12 @@ fn divided(part: Part<'_>) -> impl Iterator<Item = Part<'_>> {
 impl Batch<'_> {
     /// Their bytes, in `buffer`: those of the file where they are right.
     pub fn read(&self, old: &Old<'_>, packs: &Packs, mut buffer: Vec<u8>) -> Result<Ready, DiskError> {
-        let there = self.read_old(old, &mut buffer);
-        let found = self.right_subtrees(&buffer[..there]);
-        let there = self.place.start + there as u64;
+        buffer.resize((self.place.end - self.place.start) as usize, 0);
+        let there = self.place.start..old.end.clamp(self.place.start, self.place.end);
+        // A file that cannot be read is one that is not there.
+        let found = self.read_old(old.file, &there, &mut buffer);
+        let (found, there) =
+            found.map_or_else(|_| (Vec::new(), self.place.start), |found| (found, there.end));
         let states = self.places(&mut buffer).into_par_iter().map(|(part, place, own)| match () {
             () if self.lies_in(&found, &place) => Ok(State::Old),
             () => make(part, own, place.end <= there, packs),
@@ -93,12 +97,27 @@ impl Batch<'_> {
         Ok(Ready { bytes: Arc::new(buffer), new, subtrees })
     }
 
-    /// Fills the buffer from the file, and tells how much of it there was.
-    fn read_old(&self, old: &Old<'_>, buffer: &mut Vec<u8>) -> usize {
-        buffer.resize((self.place.end - self.place.start) as usize, 0);
-        let there = old.end.saturating_sub(self.place.start).min(buffer.len() as u64) as usize;
-        let read = old.file.read_exact_at(&mut buffer[..there], self.place.start);
-        read.map_or(0, |()| there)
+    /// Reads what is `there` into the buffer. Tells the values of its subtrees that are there as they are to be: each is digested
+    /// while the processor that read it still has it at hand.
+    fn read_old(
+        &self,
+        file: &File,
+        there: &Range<u64>,
+        buffer: &mut [u8],
+    ) -> io::Result<Vec<Option<ChainingValue>>> {
+        let whole = whole_within(there);
+        let head = (whole.start * SUBTREE).min(there.end) - there.start;
+        let (head, rest) = buffer[..(there.end - there.start) as usize].split_at_mut(head as usize);
+        let (middle, tail) = rest.split_at_mut(((whole.end - whole.start) * SUBTREE) as usize);
+        file.read_exact_at(head, there.start)?;
+        file.read_exact_at(tail, there.end - tail.len() as u64)?;
+        let subtrees = middle.par_chunks_exact_mut(SUBTREE as usize).enumerate().map(|(at, bytes)| {
+            let number = whole.start + at as u64;
+            file.read_exact_at(bytes, number * SUBTREE)?;
+            let known = self.subtrees.get(at).copied().flatten();
+            Ok(known.filter(|value| chaining_value(number, bytes) == *value))
+        });
+        subtrees.collect()
     }
 
     /// The parts with their places in the file and their bytes.
@@ -110,16 +129,6 @@ impl Batch<'_> {
             (part, place, buffer.split_off_mut(..part.length() as usize).expect("as many as there are"))
         });
         places.collect()
-    }
-
-    /// The values of the subtrees that are there as they are to be.
-    fn right_subtrees(&self, bytes: &[u8]) -> Vec<Option<ChainingValue>> {
-        let there = whole_within(&(self.place.start..self.place.start + bytes.len() as u64));
-        let known: Vec<_> = there.zip(&self.subtrees).collect();
-        let right = known
-            .into_par_iter()
-            .map(|(n, known)| known.filter(|value| chaining_value(n, self.subtree(n, bytes)) == *value));
-        right.collect()
     }
 
     /// Whether all of these bytes of the file are in subtrees that were found.
