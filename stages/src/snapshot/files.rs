@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::LayerId;
+use ibuild_cache::{LayerId, TreeId};
 use rayon::prelude::*;
 use rustix::fs::{major, minor};
 use serde::{Deserialize, Serialize};
@@ -96,28 +96,34 @@ pub fn read_layers(
 
 /// Every file of the snapshot as its tree has it.
 pub fn read_tree(trees: &TreeStore<'_>, snapshot: &Snapshot) -> Result<Listed<Entry>, SnapshotError> {
-    let mut found = Vec::new();
-    add_entry(trees, Vec::new(), trees.root(snapshot.tree)?, &mut found)?;
+    let root = trees.root(snapshot.tree)?;
+    let below = listing_of(&root).map_or_else(|| Ok(Vec::new()), |listing| below(trees, b"", listing))?;
+    Ok(std::iter::once((Vec::new(), root)).chain(below).collect())
+}
+
+/// All that is in a directory, by several threads.
+fn below(trees: &TreeStore<'_>, path: &[u8], listing: TreeId) -> Result<Listed<Entry>, SnapshotError> {
+    let entries = trees.listing(listing)?.entries;
+    let directories = entries.iter().filter_map(|(name, child)| Some((name, listing_of(child)?)));
+    let directories: Vec<_> = directories.collect();
+    let read = |(name, listing): (&Vec<u8>, TreeId)| below(trees, &join(path, name), listing);
+    let mut inner = directories.into_par_iter().map(read).collect::<Result<Vec<_>, _>>()?.into_iter();
+    let mut found = Vec::with_capacity(entries.len() + inner.as_slice().iter().map(Vec::len).sum::<usize>());
+    for (name, child) in entries {
+        let is_directory = listing_of(&child).is_some();
+        found.push((join(path, &name), child));
+        found.extend(
+            is_directory.then(|| inner.next().expect("one for each directory")).into_iter().flatten(),
+        );
+    }
     Ok(found)
 }
 
-fn add_entry(
-    trees: &TreeStore<'_>,
-    path: Vec<u8>,
-    entry: Entry,
-    found: &mut Listed<Entry>,
-) -> Result<(), SnapshotError> {
-    let listing = match entry.kind {
+fn listing_of(entry: &Entry) -> Option<TreeId> {
+    match entry.kind {
         Kind::Directory(listing) => Some(listing),
         _ => None,
-    };
-    found.push((path.clone(), entry));
-    if let Some(listing) = listing {
-        for (name, child) in trees.listing(listing)?.entries {
-            add_entry(trees, join(&path, &name), child, found)?;
-        }
     }
-    Ok(())
 }
 
 /// A path of a layer as the disk has it.

@@ -117,11 +117,12 @@ impl Tree {
 
     /// Puts a layer on top.
     pub fn add(&mut self, layer: &Listed<LayerChange>) -> Result<Fresh, DiskError> {
-        let mut fresh = Fresh::default();
+        let (mut fresh, mut cursor) = (Fresh::default(), Cursor::default());
         for (path, change) in layer {
+            let place = cursor.place(self, path);
             match change {
-                LayerChange::Removed => self.remove(path, &mut fresh),
-                LayerChange::Set(file) => self.set(path, file, &mut fresh)?,
+                LayerChange::Removed => self.remove(place, &mut fresh),
+                LayerChange::Set(file) => self.set(path, place, file, &mut fresh)?,
             }
         }
         let mut seen = vec![false; self.nodes.len()];
@@ -164,46 +165,48 @@ impl Tree {
     }
 
     fn find(&self, path: &[u8]) -> Option<NodeId> {
-        path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).try_fold(ROOT, |node, name| {
-            match &self.nodes[node].body {
-                Body::Directory { children, .. } => children.get(name).copied(),
-                _ => None,
-            }
-        })
+        Cursor::default().place(self, path).and_then(|place| self.at(place))
     }
 
-    /// The directory that a path is in, and the name there.
-    fn place<'p>(&self, path: &'p [u8]) -> (Option<NodeId>, &'p [u8]) {
-        let slash = path.iter().rposition(|byte| *byte == b'/');
-        let (above, name) = slash.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
-        (self.find(above).filter(|node| self.is_directory(*node)), name)
+    /// What is in a place.
+    fn at(&self, Place { above, name }: Place<'_>) -> Option<NodeId> {
+        match &self.nodes[above].body {
+            _ if name.is_empty() => Some(ROOT),
+            Body::Directory { children, .. } => children.get(name).copied(),
+            _ => None,
+        }
     }
 
-    fn remove(&mut self, path: &[u8], fresh: &mut Fresh) {
-        if let (Some(above), name) = self.place(path) {
+    fn remove(&mut self, place: Option<Place<'_>>, fresh: &mut Fresh) {
+        if let Some(Place { above, name }) = place {
             self.children(above).remove(name);
             fresh.directories.push(above);
         }
     }
 
-    fn set(&mut self, path: &[u8], file: &LayerFile, fresh: &mut Fresh) -> Result<(), DiskError> {
+    fn set(
+        &mut self,
+        path: &[u8],
+        place: Option<Place<'_>>,
+        file: &LayerFile,
+        fresh: &mut Fresh,
+    ) -> Result<(), DiskError> {
         let attrs = Attrs::of(&file.meta.xattrs).map_err(|refused| refuse(path, refused))?;
-        let there = self.find(path).filter(|node| self.is_directory(*node));
+        let place = place.ok_or_else(|| disagree(path))?;
+        let there = self.at(place).filter(|node| self.is_directory(*node));
         if let (LayerKind::Directory, Some(node)) = (&file.kind, there) {
             let node_there = &mut self.nodes[node];
             (node_there.meta, node_there.attrs) = (file.meta.clone(), attrs);
             fresh.directories.push(node);
             return Ok(());
         }
-        let (above, name) = self.place(path);
-        let above = above.ok_or_else(|| disagree(path))?;
         let node = match &file.kind {
             // It came before in this layer, and nothing of a layer takes its place.
             LayerKind::Link(first) => self.find(first).ok_or_else(|| disagree(path))?,
-            _ => self.make(path, file, attrs, above, fresh),
+            _ => self.make(path, file, attrs, place.above, fresh),
         };
-        self.children(above).insert(name.to_vec(), node);
-        fresh.directories.push(above);
+        self.children(place.above).insert(place.name.to_vec(), node);
+        fresh.directories.push(place.above);
         Ok(())
     }
 
@@ -235,8 +238,10 @@ impl Tree {
 
     /// Makes sure that the layers make the tree that they are said to make, and takes the digests of files from it.
     pub fn match_with(&mut self, tree: &Listed<Entry>) -> Result<(), DiskError> {
+        let mut cursor = Cursor::default();
         for (path, entry) in tree {
-            let node = self.find(path).ok_or_else(|| disagree(path))?;
+            let place = cursor.place(self, path);
+            let node = place.and_then(|place| self.at(place)).ok_or_else(|| disagree(path))?;
             self.nodes[node].names += 1;
             if !self.nodes[node].agrees(entry) {
                 return Err(disagree(path));
@@ -246,6 +251,35 @@ impl Tree {
         self.walk(ROOT, &mut |_| names += 1);
         let own = self.find(LOST_AND_FOUND).is_some() && tree.iter().all(|(path, _)| path != LOST_AND_FOUND);
         if names == tree.len() + usize::from(own) { Ok(()) } else { Err(disagree(b"")) }
+    }
+}
+
+/// Where a file is: its name in a directory. The root has no name, and is in itself.
+#[derive(Debug, Clone, Copy)]
+struct Place<'p> {
+    above: NodeId,
+    name: &'p [u8],
+}
+
+/// Finds the places of paths, of which those in one directory come one after the other. Where that directory is does not change
+/// meanwhile, because it comes before what is in it.
+#[derive(Debug, Default)]
+struct Cursor<'p> {
+    last: Option<(&'p [u8], NodeId)>,
+}
+
+impl<'p> Cursor<'p> {
+    /// `None` if there is no such directory.
+    fn place(&mut self, tree: &Tree, path: &'p [u8]) -> Option<Place<'p>> {
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        let (directory, name) = slash.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
+        let above = match self.last {
+            Some((last, node)) if last == directory => node,
+            _ if directory.is_empty() => ROOT,
+            _ => tree.find(directory)?,
+        };
+        self.last = Some((directory, above));
+        tree.is_directory(above).then_some(Place { above, name })
     }
 }
 
