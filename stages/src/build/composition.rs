@@ -20,7 +20,7 @@ pub(super) struct Composition {
 }
 
 impl Record for Composition {
-    const SCHEMA: u16 = 3;
+    const SCHEMA: u16 = 4;
 }
 
 impl Composition {

@@ -29,6 +29,7 @@ mod qcow2;
 mod raw;
 mod raw_zst;
 mod rope;
+mod rows;
 #[cfg(test)]
 mod sparse;
 mod spec;

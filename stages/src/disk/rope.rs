@@ -6,26 +6,56 @@ use ibuild_cache::whole_bytes;
 use serde::{Deserialize, Serialize};
 
 use super::grains::{GRAIN, PackedGrain};
+use super::rows::{self, Row};
 
 /// A file as a sequence of parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rope {
     size: u64,
+    #[serde(with = "rows")]
     strands: Vec<Strand>,
     /// The bytes of all [`Strand::Bytes`], one behind the other.
     #[serde(with = "whole_bytes")]
     bytes: Vec<u8>,
     /// The grains of [`Strand::Stream`] and [`Strand::Content`], in their order.
+    #[serde(with = "rows")]
     grains: Vec<PackedGrain>,
 }
 
 /// The kind of a part. There are several for each grain, so what they are of is kept apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Strand {
     Bytes(u32),
     Zeros(u64),
     Stream,
     Content,
+}
+
+impl Row for Strand {
+    const LENGTH: usize = 9;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let (kind, length) = match self {
+            Self::Bytes(length) => (0, u64::from(*length)),
+            Self::Zeros(count) => (1, *count),
+            Self::Stream => (2, 0),
+            Self::Content => (3, 0),
+        };
+        out.push(kind);
+        out.extend_from_slice(&length.to_le_bytes());
+    }
+
+    fn read(row: &[u8]) -> Option<Self> {
+        let (kind, length) = row.split_first()?;
+        let length = u64::from_le_bytes(length.try_into().ok()?);
+        match (kind, length) {
+            (0, length) => Some(Self::Bytes(length.try_into().ok()?)),
+            (1, count) => Some(Self::Zeros(count)),
+            (2, 0) => Some(Self::Stream),
+            (3, 0) => Some(Self::Content),
+            _ => None,
+        }
+    }
 }
 
 /// A part of a file.
@@ -161,6 +191,8 @@ impl Rope {
 
 #[cfg(test)]
 mod tests {
+    use ibuild_cache::Record;
+
     use super::*;
     use crate::disk::grains::plan;
     use crate::disk::map::DiskMap;
@@ -215,6 +247,28 @@ mod tests {
     #[should_panic(expected = "a grain is not divided")]
     fn a_grain_is_not_cut() {
         let _ = rope().cut(0..50);
+    }
+
+    /// As a record has it.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Kept(Rope);
+
+    impl Record for Kept {
+        const SCHEMA: u16 = 1;
+    }
+
+    #[test]
+    fn a_rope_comes_back_from_a_record() {
+        let kept = Kept(rope());
+        let bytes = kept.to_bytes();
+        assert_eq!(Kept::from_bytes(&bytes), Some(kept));
+        // The kinds of strands are behind the size and the length of their rows.
+        assert_eq!(bytes[19], 0, "bytes come first");
+        for kind in 1..=4 {
+            let mut bytes = bytes.clone();
+            bytes[19] = kind;
+            assert_eq!(Kept::from_bytes(&bytes).is_some(), kind == 1, "{kind}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::rope::{Part, Rope};
+use crate::disk::rows;
 use crate::disk::subtrees::{ChainingValue, touched_by, whole_within};
 
 /// What a file is made of, and what its digest is made of.
@@ -13,6 +14,7 @@ pub struct Made {
     /// Its parts.
     pub rope: Rope,
     /// What its subtrees come to.
+    #[serde(with = "rows")]
     pub subtrees: Vec<ChainingValue>,
 }
 

@@ -8,14 +8,14 @@ use std::sync::Mutex;
 
 use ibuild_cache::{BlobId, DropBehind, EagerFile, is_in_memory};
 use libdeflater::Decompressor;
-use serde::{Deserialize, Serialize};
 
 use super::GRAIN;
 use super::plan::GrainKey;
 use crate::disk::error::DiskError;
+use crate::disk::rows::Row;
 
 /// A compressed grain in one of several packs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackedGrain {
     /// Its name.
     pub key: GrainKey,
@@ -27,6 +27,32 @@ pub struct PackedGrain {
     pub length: u32,
     /// Their digest, which is looked at whenever they are read.
     pub digest: [u8; 32],
+}
+
+impl Row for PackedGrain {
+    const LENGTH: usize = 80;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.key.write(out);
+        self.digest.write(out);
+        out.extend_from_slice(&self.offset.to_le_bytes());
+        out.extend_from_slice(&self.length.to_le_bytes());
+        out.extend_from_slice(&self.pack.to_le_bytes());
+    }
+
+    fn read(row: &[u8]) -> Option<Self> {
+        let (key, row) = row.split_at_checked(32)?;
+        let (digest, row) = row.split_first_chunk()?;
+        let (offset, row) = row.split_first_chunk()?;
+        let (length, pack) = row.split_first_chunk()?;
+        Some(Self {
+            key: GrainKey::read(key)?,
+            digest: *digest,
+            offset: u64::from_le_bytes(*offset),
+            length: u32::from_le_bytes(*length),
+            pack: u32::from_le_bytes(pack.try_into().ok()?),
+        })
+    }
 }
 
 /// Packs, and what is known to be in them. Grains that are in none are added to a new one.

@@ -2,20 +2,32 @@
 
 use ibuild_cache::Encoder;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::{CODEC, GRAIN};
 use crate::disk::chunks::{Chunk, Part, cut, read_parts};
 use crate::disk::contents::Contents;
 use crate::disk::error::DiskError;
 use crate::disk::map::{DiskMap, Origin};
+use crate::disk::rows::Row;
 
 /// Changes whenever descriptions are written in another way.
 const DOMAIN: &str = "ibuild grain v1";
 
 /// Names a grain: the digest of its description, and of how it is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrainKey([u8; 32]);
+
+impl Row for GrainKey {
+    const LENGTH: usize = 32;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+
+    fn read(row: &[u8]) -> Option<Self> {
+        Row::read(row).map(Self)
+    }
+}
 
 /// A grain that is not empty.
 #[derive(Debug, Clone)]
