@@ -390,13 +390,29 @@ fn own_mounts() {
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).unwrap();
 }
 
+/// A disk of 64 MB. While it is mounted, the directory that it is in cannot be removed.
+struct SmallDisk<'p>(&'p Path);
+
+impl<'p> SmallDisk<'p> {
+    fn mount(place: &'p Path) -> Self {
+        fs::create_dir(place).unwrap();
+        mount(Some("none"), place, Some("tmpfs"), MsFlags::empty(), Some("size=64m")).unwrap();
+        Self(place)
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.0, MntFlags::MNT_DETACH);
+    }
+}
+
 #[test]
 fn the_disk_of_the_store_is_never_filled() {
     own_mounts();
     let mut lab = Lab::new();
     let small = lab.root.path().join("small");
-    fs::create_dir(&small).unwrap();
-    mount(Some("none"), &small, Some("tmpfs"), MsFlags::empty(), Some("size=64m")).unwrap();
+    let _disk = SmallDisk::mount(&small);
     fs::create_dir_all(small.join("run/upper")).unwrap();
     lab.spec.run_dir = small.join("run");
     lab.script("dd if=/dev/zero of=/x bs=1M count=30 2> /dev/null; sleep 0.3; echo fine");
