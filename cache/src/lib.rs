@@ -19,6 +19,7 @@ mod index;
 mod layout;
 mod lock;
 mod memo;
+mod read_ahead;
 mod record;
 mod results;
 #[cfg(feature = "rocksdb")]
@@ -37,6 +38,7 @@ pub use index::{Batch, Index, MemoryIndex, Rows, Table};
 pub use layout::Layout;
 pub use lock::{FileLock, LockMode};
 pub use memo::{DirectoryMemo, FileStamp, MemoEntry};
+pub use read_ahead::{ReadAhead, fits_in_memory};
 pub use record::{MOST_RECORD, Record, whole_bytes};
 pub use results::ResultFiles;
 #[cfg(feature = "rocksdb")]

@@ -7,7 +7,7 @@ use std::io::BufWriter;
 use std::iter;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{ActionKey, BlobId};
+use ibuild_cache::{ActionKey, BlobId, ReadAhead};
 
 use super::layers::StoredLayer;
 use super::spec::vm_spec;
@@ -116,6 +116,8 @@ impl<'a, 'b> Packing<'a, 'b> {
     }
 
     fn pack_machines(&self, out: PathBuf) -> Result<Packed, StageError> {
+        // It is looked at when the disk is laid out, which takes the processor and not the disk.
+        let _spare = ReadAhead::begin(&out);
         let targets = self.builder.project().with_disks_like(self.target, &self.images());
         let (memory, project) = (GrainMemory::new(self.builder.store()), self.builder.project_name());
         let files = memory.find(project, &targets)?;

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ibuild_cache::{BlobId, DropBehind, Sha256, is_in_memory, start_writing};
+use ibuild_cache::{BlobId, DropBehind, Sha256, fits_in_memory, is_in_memory, start_writing};
 
 use super::digest::{Digested, Digester, Portion};
 use super::error::DiskError;
@@ -61,7 +61,7 @@ pub struct Output<'m> {
     /// Of the member that began and has not ended.
     member: Option<Digester<Sha256>>,
     buffers: Buffers,
-    /// What of an old file has passed does not stay in memory, unless it was there before.
+    /// What of an old file has passed does not stay in memory, unless it was there before or fits in.
     behind: Option<DropBehind>,
 }
 
@@ -75,7 +75,8 @@ impl<'m> Output<'m> {
         let twin = destination.twin.map(Twin::create).transpose()?;
         let before = destination.before.map(Before::new);
         let (digester, buffers) = (TreeDigester::new(), Buffers::default());
-        let behind = (old_end > 0 && !is_in_memory(&file, old_end)).then(DropBehind::default);
+        let passes = old_end > 0 && !is_in_memory(&file, old_end) && !fits_in_memory(old_end);
+        let behind = passes.then(DropBehind::default);
         let path = path.to_owned();
         Ok(Self { path, file, twin, old_end, at: 0, digester, before, member: None, buffers, behind })
     }
