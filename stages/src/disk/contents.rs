@@ -88,7 +88,7 @@ mod tests {
         let bytes = b"abc".repeat(1000);
         let place = dir.path().join("file");
         std::fs::write(&place, &bytes).unwrap();
-        let file = ContentFile { content: digest(&bytes), size: 3000, place };
+        let file = ContentFile { content: digest(&bytes), size: 3000, place: place.into() };
         let piece = Piece { at: 4096, origin: Origin::File { file: 0, offset: 0, length: 3000 } };
         DiskMap::new(1 << 20, vec![piece], vec![file])
     }

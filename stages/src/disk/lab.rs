@@ -41,7 +41,7 @@ impl Bench {
             let place = self.dir.path().join(format!("file-{number}"));
             std::fs::write(&place, bytes).unwrap();
             let content = BlobId::from_bytes(*blake3::hash(bytes).as_bytes());
-            ContentFile { content, size: bytes.len() as u64, place }
+            ContentFile { content, size: bytes.len() as u64, place: place.into() }
         };
         let piece = |(file, (at, bytes)): (usize, &(u64, &[u8]))| {
             let origin = Origin::File { file, offset: 0, length: bytes.len() as u64 };

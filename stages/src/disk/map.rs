@@ -1,7 +1,8 @@
 //! A disk as a description: which of its bytes come from where. Nothing is read before somebody wants the bytes.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use ibuild_cache::BlobId;
 
@@ -68,7 +69,7 @@ pub struct ContentFile {
     /// How much of it.
     pub size: u64,
     /// Where it can be read. Not part of what the disk is.
-    pub place: PathBuf,
+    pub place: Arc<Path>,
 }
 
 impl ContentFile {

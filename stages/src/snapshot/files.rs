@@ -10,8 +10,9 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ibuild_cache::{LayerId, TreeId};
+use ibuild_cache::LayerId;
 use rayon::prelude::*;
 use rustix::fs::{major, minor};
 use serde::{Deserialize, Serialize};
@@ -68,8 +69,12 @@ pub struct LayerContent {
     /// Those that are in no hole.
     pub data: Vec<Range<u64>>,
     /// Where they can be read.
-    #[serde(skip)]
-    pub place: PathBuf,
+    #[serde(skip, default = "nowhere")]
+    pub place: Arc<Path>,
+}
+
+fn nowhere() -> Arc<Path> {
+    Path::new("").into()
 }
 
 /// What a layer holds that is unpacked in `dir`.
@@ -96,34 +101,32 @@ pub fn read_layers(
 
 /// Every file of the snapshot as its tree has it.
 pub fn read_tree(trees: &TreeStore<'_>, snapshot: &Snapshot) -> Result<Listed<Entry>, SnapshotError> {
-    let root = trees.root(snapshot.tree)?;
-    let below = listing_of(&root).map_or_else(|| Ok(Vec::new()), |listing| below(trees, b"", listing))?;
-    Ok(std::iter::once((Vec::new(), root)).chain(below).collect())
+    with_all_below(trees, Vec::new(), trees.root(snapshot.tree)?)
 }
 
-/// All that is in a directory, by several threads.
-fn below(trees: &TreeStore<'_>, path: &[u8], listing: TreeId) -> Result<Listed<Entry>, SnapshotError> {
+/// An entry and all that is below it, by several threads.
+fn with_all_below(
+    trees: &TreeStore<'_>,
+    path: Vec<u8>,
+    entry: Entry,
+) -> Result<Listed<Entry>, SnapshotError> {
+    let Kind::Directory(listing) = entry.kind else { return Ok(vec![(path, entry)]) };
     let entries = trees.listing(listing)?.entries;
-    let directories = entries.iter().filter_map(|(name, child)| Some((name, listing_of(child)?)));
-    let directories: Vec<_> = directories.collect();
-    let read = |(name, listing): (&Vec<u8>, TreeId)| below(trees, &join(path, name), listing);
-    let mut inner = directories.into_par_iter().map(read).collect::<Result<Vec<_>, _>>()?.into_iter();
-    let mut found = Vec::with_capacity(entries.len() + inner.as_slice().iter().map(Vec::len).sum::<usize>());
+    let is_directory = |entry: &Entry| matches!(entry.kind, Kind::Directory(_));
+    let directories: Vec<_> = entries.iter().filter(|(_, child)| is_directory(child)).collect();
+    let read = |(name, child): (&Vec<u8>, &Entry)| with_all_below(trees, join(&path, name), child.clone());
+    let mut below = directories.into_par_iter().map(read).collect::<Result<Vec<_>, _>>()?.into_iter();
+    let mut found =
+        Vec::with_capacity(1 + entries.len() + below.as_slice().iter().map(Vec::len).sum::<usize>());
+    found.push((path.clone(), entry));
     for (name, child) in entries {
-        let is_directory = listing_of(&child).is_some();
-        found.push((join(path, &name), child));
-        found.extend(
-            is_directory.then(|| inner.next().expect("one for each directory")).into_iter().flatten(),
-        );
+        if is_directory(&child) {
+            found.extend(below.next().expect("one for each directory"));
+        } else {
+            found.push((join(&path, &name), child));
+        }
     }
     Ok(found)
-}
-
-fn listing_of(entry: &Entry) -> Option<TreeId> {
-    match entry.kind {
-        Kind::Directory(listing) => Some(listing),
-        _ => None,
-    }
 }
 
 /// A path of a layer as the disk has it.
@@ -204,7 +207,7 @@ fn kind_of(disk: PathBuf, meta: &fs::Metadata) -> Result<LayerKind, SnapshotErro
     } else if kind.is_fifo() {
         LayerKind::Fifo
     } else {
-        LayerKind::Regular(LayerContent { size: meta.len(), data: Vec::new(), place: disk })
+        LayerKind::Regular(LayerContent { size: meta.len(), data: Vec::new(), place: disk.into() })
     })
 }
 

@@ -63,7 +63,7 @@ impl Held {
     fn within(self, dir: &Path) -> Listed<LayerChange> {
         let placed = |Row { path, mut change }: Row| {
             if let LayerChange::Set(LayerFile { kind: LayerKind::Regular(content), .. }) = &mut change {
-                content.place = dir.join(OsStr::from_bytes(&path));
+                content.place = dir.join(OsStr::from_bytes(&path)).into();
             }
             (path, change)
         };

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use ibuild_cache::{Batch, MemoryIndex, Store, TreeId};
 
@@ -611,8 +612,8 @@ fn random_layers(seed: u64) {
     grow(&mut lab, &mut random);
     lab.check(200 * MIB);
     let after = lab.map(200 * MIB);
-    let places = |map: &DiskMap| -> BTreeMap<PathBuf, Vec<u64>> {
-        let mut places = BTreeMap::<PathBuf, Vec<u64>>::new();
+    let places = |map: &DiskMap| -> BTreeMap<Arc<Path>, Vec<u64>> {
+        let mut places = BTreeMap::<Arc<Path>, Vec<u64>>::new();
         for piece in &map.pieces {
             if let crate::disk::Origin::File { file, .. } = piece.origin {
                 places.entry(map.files[file].place.clone()).or_default().push(piece.at);

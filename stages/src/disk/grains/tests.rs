@@ -20,7 +20,7 @@ fn disk(dir: &Path, text: &str) -> DiskMap {
     let place = dir.join("file");
     std::fs::write(&place, &bytes).unwrap();
     let content = BlobId::from_bytes(*blake3::hash(&bytes).as_bytes());
-    let file = ContentFile { content, size: bytes.len() as u64, place };
+    let file = ContentFile { content, size: bytes.len() as u64, place: place.into() };
     let pieces = vec![
         Piece { at: 5 * MIB + 100, origin: Origin::Bytes(text.as_bytes().to_vec()) },
         Piece { at: 8 * MIB, origin: Origin::File { file: 0, offset: 0, length: 300_000 } },
@@ -151,7 +151,7 @@ fn names_cover_what_a_grain_holds_and_where() {
     // Moved by whole grains, they are the same.
     let mut moved = map.clone();
     moved.pieces[1].at += 3 * GRAIN;
-    moved.files[0].place = "/elsewhere".into();
+    moved.files[0].place = Path::new("/elsewhere").into();
     assert_eq!(keys(&moved), before);
 }
 
