@@ -232,7 +232,9 @@ fn options() -> Options {
     options.set_skip_stats_update_on_db_open(true);
     options.set_max_background_jobs(1);
     options.set_write_buffer_size(4 << 20);
-    options.set_max_open_files(64);
+    // In one shard: of many, each has room for one table, and two that meet there are opened anew for every row.
+    options.set_table_cache_num_shard_bits(0);
+    options.set_max_open_files(256);
     // What it would take of a disk in advance, at each opening, is many times what a commit writes.
     options.set_max_total_wal_size(256 << 10);
     options.set_manifest_preallocation_size(64 << 10);
@@ -246,6 +248,8 @@ fn options() -> Options {
 
 #[cfg(test)]
 mod tests {
+    use rocksdb::statistics::Ticker;
+
     use super::*;
 
     #[test]
@@ -387,6 +391,30 @@ mod tests {
         }
         takes_little_after(&index, puts, deletes);
         assert_eq!(index.scan(Table::Trees, &[]).unwrap(), [(vec![0], long)]);
+    }
+
+    #[test]
+    fn a_table_is_opened_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writing = options();
+        writing.set_disable_auto_compactions(true);
+        let db = DB::open(&writing, dir.path()).unwrap();
+        let tables = 40;
+        for n in 0..tables {
+            // Each table may have any key between the first and the last.
+            for key in [[0, n], [9, n]] {
+                db.put(key, b"row").unwrap();
+            }
+            db.flush().unwrap();
+        }
+        drop(db);
+        let mut reading = options();
+        reading.enable_statistics();
+        let db = DB::open_for_read_only(&reading, dir.path(), false).unwrap();
+        for key in 1..9 {
+            assert_eq!(db.get([key]).unwrap(), None);
+        }
+        assert_eq!(reading.get_ticker_count(Ticker::NoFileOpens), tables.into());
     }
 
     #[test]
