@@ -46,7 +46,7 @@ impl Drop for ReadAhead {
     }
 }
 
-/// To copy the bytes as well would take as long as the kernel takes to find pages for them.
+/// Only asks: to read them would take a processor as well, which has other work.
 fn read(file: &File, size: u64, is_ended: &AtomicBool) {
     let portions = (0..size).step_by(PORTION as usize);
     for start in portions.take_while(|_| !is_ended.load(Ordering::Relaxed)) {

@@ -101,30 +101,13 @@ pub fn read_layers(
 
 /// Every file of the snapshot as its tree has it.
 pub fn read_tree(trees: &TreeStore<'_>, snapshot: &Snapshot) -> Result<Listed<Entry>, SnapshotError> {
-    with_all_below(trees, Vec::new(), trees.root(snapshot.tree)?)
-}
-
-/// An entry and all that is below it, by several threads.
-fn with_all_below(
-    trees: &TreeStore<'_>,
-    path: Vec<u8>,
-    entry: Entry,
-) -> Result<Listed<Entry>, SnapshotError> {
-    let Kind::Directory(listing) = entry.kind else { return Ok(vec![(path, entry)]) };
-    let entries = trees.listing(listing)?.entries;
-    let is_directory = |entry: &Entry| matches!(entry.kind, Kind::Directory(_));
-    let directories: Vec<_> = entries.iter().filter(|(_, child)| is_directory(child)).collect();
-    let read = |(name, child): (&Vec<u8>, &Entry)| with_all_below(trees, join(&path, name), child.clone());
-    let mut below = directories.into_par_iter().map(read).collect::<Result<Vec<_>, _>>()?.into_iter();
-    let mut found =
-        Vec::with_capacity(1 + entries.len() + below.as_slice().iter().map(Vec::len).sum::<usize>());
-    found.push((path.clone(), entry));
-    for (name, child) in entries {
-        if is_directory(&child) {
-            found.extend(below.next().expect("one for each directory"));
-        } else {
-            found.push((join(&path, &name), child));
+    let (mut found, mut waiting) = (Vec::new(), vec![(Vec::new(), trees.root(snapshot.tree)?)]);
+    while let Some((path, entry)) = waiting.pop() {
+        if let Kind::Directory(listing) = entry.kind {
+            let below = trees.listing(listing)?.entries.into_iter().rev();
+            waiting.extend(below.map(|(name, child)| (join(&path, &name), child)));
         }
+        found.push((path, entry));
     }
     Ok(found)
 }
@@ -214,4 +197,32 @@ fn kind_of(disk: PathBuf, meta: &fs::Metadata) -> Result<LayerKind, SnapshotErro
 fn metadata(disk: &Path, meta: &fs::Metadata) -> Result<Metadata, SnapshotError> {
     let xattrs = if meta.is_symlink() { BTreeMap::new() } else { xattr::read(disk, xattr::Side::Layer)? };
     Ok(Metadata { mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), mtime: meta.mtime(), xattrs })
+}
+
+#[cfg(test)]
+mod tests {
+    use ibuild_cache::{MemoryIndex, Store};
+
+    use super::*;
+    use crate::snapshot::Listing;
+
+    /// As deep as a path can be: whoever goes down with the stack of a thread does not come up again.
+    #[test]
+    fn a_deep_tree_is_read_in_the_order_of_its_paths() {
+        const LEVELS: usize = 2000;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let trees = TreeStore::new(&store);
+        let entry = |kind| Entry { meta: Metadata::default(), kind };
+        let mut below = entry(Kind::Fifo);
+        for _ in 0..LEVELS {
+            let names = [("a", entry(Kind::Fifo)), ("d", below), ("z", entry(Kind::Fifo))];
+            let entries = names.map(|(name, entry)| (name.as_bytes().to_vec(), entry)).into();
+            below = entry(Kind::Directory(trees.add_listing(&Listing { entries })));
+        }
+        let snapshot = Snapshot { tree: trees.add_root(&below), layers: Vec::new() };
+        let found = read_tree(&trees, &snapshot).unwrap();
+        assert_eq!(found.len(), 3 * LEVELS + 1);
+        assert!(found.is_sorted_by(|(one, _), (next, _)| one < next));
+    }
 }

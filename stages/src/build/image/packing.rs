@@ -116,7 +116,7 @@ impl<'a, 'b> Packing<'a, 'b> {
     }
 
     fn pack_machines(&self, out: PathBuf) -> Result<Packed, StageError> {
-        // It is looked at when the disk is laid out, which takes the processor and not the disk.
+        // It is looked at after the disk is laid out, which takes the processor and leaves the machine's own disk alone.
         let _spare = ReadAhead::begin(&out);
         let targets = self.builder.project().with_disks_like(self.target, &self.images());
         let (memory, project) = (GrainMemory::new(self.builder.store()), self.builder.project_name());

@@ -304,6 +304,25 @@ mod tests {
         assert!(read(None).is_err());
     }
 
+    /// Not a part of it is believed, and what was read of it does not show.
+    #[test]
+    fn a_file_that_ends_too_early_is_one_that_is_not_there() {
+        let lab = Lab::new();
+        let path = lab.bench.dir.path().join("file");
+        let mut rope = Rope::default();
+        lab.grains.iter().for_each(|grain| rope.stream(grain));
+        let (_, subtrees) = compose_file(&rope, &lab.packs, &path).unwrap();
+        let made = Made { rope: rope.clone(), subtrees };
+        let whole = std::fs::read(&path).unwrap();
+        let batch = &batches(&rope, 0, Some(&mut Before::new(&made)))[0];
+        let length = batch.place.end as usize;
+        File::options().write(true).open(&path).unwrap().set_len(batch.place.end - 1).unwrap();
+        let old = Old { file: &File::open(&path).unwrap(), end: rope.size() };
+        let ready = batch.read(&old, &lab.packs, Vec::new()).unwrap();
+        assert!(*ready.bytes == whole[..length]);
+        assert!(ready.new.iter().eq([&(0..length)]));
+    }
+
     /// Of a file that is what it should be but for one part, that part is written and nothing is read from a pack.
     #[test]
     fn only_what_differs_is_written() {
