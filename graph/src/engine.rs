@@ -304,7 +304,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         let start = Instant::now();
         let Made { output, keep } = self
             .executor
-            .run(stage, &inputs.iter().collect::<Vec<_>>())
+            .run_described(stage, &description, &inputs.iter().collect::<Vec<_>>())
             .map_err(|source| self.stage_error(stage, source))?;
         let millis = start.elapsed().as_millis() as u64;
         let same_output = before.is_some_and(|before| self.executor.is_same(&before, &output));
@@ -382,6 +382,12 @@ impl<'a, E: Executor> Engine<'a, E> {
                 if progress.repairs < MOST_REPAIRS && self.executor.lacks_input(&source) =>
             {
                 return self.reconsider(stage, progress);
+            }
+            Err(BuildError::Stage { source, .. })
+                if progress.repairs < MOST_REPAIRS && self.executor.is_outdated(stage, &source) =>
+            {
+                progress.repairs += 1;
+                return progress.waiting.push(stage);
             }
             Err(error) => {
                 progress.report.failures.push((stage, error));

@@ -119,6 +119,23 @@ pub trait Executor: Sync {
     /// Makes the stage. What inputs made may not be kept yet.
     fn run(&self, stage: StageId, inputs: &[&Self::Output]) -> MadeResult<Self::Output, Self::Error>;
 
+    /// Makes the action of `description`, which [`Executor::describe`] gave for this stage and these inputs. Overridden where
+    /// something else than the inputs can have changed since: what is made is remembered under this description.
+    fn run_described(
+        &self,
+        stage: StageId,
+        _description: &Description,
+        inputs: &[&Self::Output],
+    ) -> MadeResult<Self::Output, Self::Error> {
+        self.run(stage, inputs)
+    }
+
+    /// Whether a stage could not be made only because something that its description covers is another by now. It is
+    /// described and decided about once more.
+    fn is_outdated(&self, _stage: StageId, _error: &Self::Error) -> bool {
+        false
+    }
+
     /// Whether a stage could not be made only because what one of its inputs made turned out to be damaged or gone. By
     /// then [`Executor::is_available`] has to say so of that output: the input is made again, then the stage.
     fn lacks_input(&self, _error: &Self::Error) -> bool {

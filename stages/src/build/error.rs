@@ -60,8 +60,8 @@ pub enum StageError {
         #[source]
         source: io::Error,
     },
-    /// Something that a stage reads changed while it ran, so its result is not what its key says.
-    #[error("what the stage reads changed while it ran: {0}")]
+    /// A file of the project was another when the stage was to have it than when it was looked at.
+    #[error("`{0}` changes again and again while it is read")]
     InputsChanged(String),
     /// A path that is to be taken from another root file system is not there.
     #[error("there is no `{path}` in `{rootfs}`")]

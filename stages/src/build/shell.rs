@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::StageError;
 use super::builder::Builder;
-use super::changeroot::{lower_names, machine_limits};
 use super::environment::environment;
+use super::stage_run::{lower_names, machine_limits};
 use crate::recipe::Step;
 use crate::sandbox::lower_name;
-use crate::sandbox::{Ended, NetworkSpec, Payload, SandboxError, Spec, Stdio};
+use crate::sandbox::{
+    Ended, NetworkSpec, Payload, Place, RunPolicy, SandboxError, SandboxView, Spec, Stdio, Tracing,
+};
 use crate::snapshot::{LayerStore, Snapshot};
 
 /// What a failed stage had made.
@@ -123,20 +125,24 @@ impl Builder<'_> {
         fs::create_dir(&upper).map_err(StageError::io("create", &upper))?;
         let mut env = environment(self.epoch(), &step.map(|step| step.env.clone()).unwrap_or_default());
         env.extend(terminal.map(|terminal| ("TERM".to_owned(), terminal)));
-        let spec = Spec {
-            layers_dir: self.store().layout().layers(),
-            lowers,
-            run_dir: run.path().to_owned(),
-            binds: Vec::new(),
-            from: Vec::new(),
+        let view = SandboxView {
+            shown: Vec::new(),
             inject: Vec::new(),
             network: NetworkSpec::Isolated,
             env,
             payload: Payload::Exec { argv },
-            stdio: Stdio::Terminal,
-            timeout: None,
-            limits: machine_limits(&step.map(|step| step.limits).unwrap_or_default()),
         };
+        let place = Place {
+            layers_dir: self.store().layout().layers(),
+            lowers,
+            run_dir: run.path().to_owned(),
+            from: Vec::new(),
+            sources: Vec::new(),
+            authority: None,
+        };
+        let limits = machine_limits(&step.map(|step| step.limits).unwrap_or_default());
+        let policy = RunPolicy { timeout: None, limits, tracing: Tracing::Off, stdio: Stdio::Terminal };
+        let spec = Spec::new(&view, place, policy);
         Ok(self.supervisor().run(&spec, None, |_| Ok(()))?)
     }
 }

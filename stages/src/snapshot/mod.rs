@@ -7,6 +7,7 @@ mod ahead;
 pub mod capture;
 mod chain;
 mod contents;
+mod copying;
 pub(crate) mod device;
 pub mod diff;
 mod error;
@@ -31,6 +32,7 @@ mod xattr;
 
 pub use chain::Snapshot;
 pub(crate) use contents::hash_file;
+pub(crate) use copying::{Copying, SourceRoot, copy_verified, copy_with_holes};
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore};
 pub use room::Trimmed;

@@ -1,12 +1,11 @@
 //! One walk over a directory of the project, by several threads: what a copy of it would be, and what is left out.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
@@ -21,7 +20,7 @@ use crate::snapshot::{Entry, Kind, Listing, Metadata, PackedListing, TreeStore, 
 const FEW: usize = 64;
 
 /// A directory as a copy of it would be: files of root, modes by the executable bit, no times.
-pub(in crate::build) struct Scanned {
+pub(super) struct Scanned {
     listing: PackedListing,
     below: BTreeMap<Vec<u8>, Scanned>,
 }
@@ -46,23 +45,6 @@ impl Scanned {
         self.below.values().for_each(|scanned| scanned.remember(trees));
         trees.add_packed(&self.listing);
         trees.add_root(&self.root());
-    }
-
-    /// Everything in it by its path, each directory before what is in it.
-    pub(in crate::build) fn paths(&self) -> Vec<PathBuf> {
-        let mut paths = Vec::new();
-        self.collect_paths(Path::new(""), &mut paths);
-        paths
-    }
-
-    fn collect_paths(&self, prefix: &Path, paths: &mut Vec<PathBuf>) {
-        for name in self.listing.unpacked().entries.keys() {
-            let path = prefix.join(OsStr::from_bytes(name));
-            paths.push(path.clone());
-            if let Some(scanned) = self.below.get(name) {
-                scanned.collect_paths(&path, paths);
-            }
-        }
     }
 }
 
