@@ -140,7 +140,8 @@ fn make_base(base: &Path) {
 }
 
 fn collect(root: &Path, path: &Path, list: &mut CopyList) {
-    let (place, kind) = (root.join(path), fs::symlink_metadata(root.join(path)).unwrap());
+    let place = if path == Path::new("") { root.to_owned() } else { root.join(path) };
+    let kind = fs::symlink_metadata(&place).unwrap();
     let mut add = |kind| {
         list.files.push(ListedFile { path: path.as_os_str().as_bytes().to_vec(), kind });
     };

@@ -95,7 +95,7 @@ impl<'s> Inputs<'s> {
             Ignore::for_tree(&self.project, dir).map_err(StageError::io("read the rules of", dir))?;
         let scan =
             Scan { store: self.store, ignore, ignored: Mutex::default(), learnt: &self.learnt_directories };
-        let scanned = scan.directory(dir, &FileStamp::of(&meta), b"")?;
+        let scanned = scan.tree(dir, FileStamp::of(&meta))?;
         let mut left_out = scan.ignored.into_inner().expect("no panic while held");
         left_out.sort();
         Ok(Tree { scanned, left_out })
@@ -376,5 +376,21 @@ mod tests {
         fs::write(lab.path("etc/a"), "b").unwrap();
         let error = inputs.lay_out(&content, &lab.root.path().join("copy"), 0).unwrap_err();
         assert!(matches!(&error, StageError::InputsChanged(path) if path.ends_with("tree/etc/a")), "{error}");
+    }
+
+    #[test]
+    fn a_tree_may_be_as_deep_as_a_path_can_be_long() {
+        let lab = Lab::new();
+        let mut deep = lab.path("deep");
+        while deep.as_os_str().len() < 4000 {
+            fs::create_dir(&deep).unwrap();
+            deep.push("d");
+        }
+        fs::write(&deep, "deep").unwrap();
+        let inputs = lab.inputs();
+        let content = inputs.resolve(Path::new("tree")).unwrap().content;
+        let list = inputs.list(&content).unwrap();
+        assert!(list.files.len() > 1_900, "{}", list.files.len());
+        inputs.lay_out(&content, &lab.root.path().join("c"), 0).unwrap();
     }
 }
