@@ -165,6 +165,11 @@ impl<'a> Builder<'a> {
         &self.inputs
     }
 
+    /// The layers of the store, until the user gives up.
+    pub(super) fn layers(&self) -> LayerStore<'a> {
+        LayerStore::new(self.store).until(self.supervisor.cancel())
+    }
+
     pub(super) fn supervisor(&self) -> &Supervisor {
         &self.supervisor
     }

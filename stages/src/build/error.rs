@@ -197,7 +197,12 @@ impl StageError {
 
     /// Whether the user gave up.
     pub fn is_interrupt(&self) -> bool {
-        matches!(self, Self::Sandbox { source: SandboxError::Interrupted, .. })
+        match self {
+            Self::Sandbox { source: SandboxError::Interrupted, .. }
+            | Self::Snapshot(SnapshotError::Interrupted) => true,
+            Self::Disk(error) => error.is_interrupt(),
+            _ => false,
+        }
     }
 
     /// Whether something outside the recipe is at fault: mirror, disk, permission, tool.

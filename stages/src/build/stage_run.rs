@@ -22,7 +22,7 @@ use crate::sandbox::{
     self, CopySource, Ended, Payload, Place, RunPolicy, SandboxError, SandboxView, SourcePlace, Spec, Stdio,
     Tracing,
 };
-use crate::snapshot::capture::{CaptureContext, capture};
+use crate::snapshot::capture::{CaptureContext, capture_until};
 use crate::snapshot::volatile::VolatileList;
 use crate::snapshot::{LayerStore, Side, Snapshot, copy_xattrs};
 
@@ -216,19 +216,21 @@ impl StageRun {
         let volatile = VolatileList::with(&output.volatile);
         let context = CaptureContext { trees: &trees, epoch: output.epoch, volatile };
         let upper = self.upper();
-        let captured = capture(&context, &upper, self.parent.as_ref().map(|parent| parent.tree))?;
+        let cancel = builder.supervisor().cancel().clone();
+        let parent = self.parent.as_ref().map(|parent| parent.tree);
+        let captured = capture_until(&cancel, &context, &upper, parent)?;
         let mut facts = Batch::default();
         trees.flush(&mut facts);
         let changes = captured.changes;
         let layer = match changes.is_empty() {
             true => None,
-            false => Some(LayerStore::new(builder.store()).adopt(&upper, &changes)?),
+            false => Some(builder.layers().adopt(&upper, &changes)?),
         };
         let output = Snapshot::upon(self.parent.as_ref(), captured.tree, layer);
         let store = builder.store().clone();
         let keep = move || {
             if let Some(layer) = layer {
-                LayerStore::new(&store).pack(&layer, &changes, &mut facts)?;
+                LayerStore::new(&store).until(&cancel).pack(&layer, &changes, &mut facts)?;
             }
             Ok(facts)
         };
@@ -243,7 +245,7 @@ impl StageRun {
 
 /// The directories of a snapshot's layers, topmost first, all of them unpacked.
 pub(super) fn lower_names(builder: &Builder<'_>, snapshot: &Snapshot) -> Result<Vec<String>, StageError> {
-    Ok(LayerStore::new(builder.store()).lowers(&snapshot.layers)?)
+    Ok(builder.layers().lowers(&snapshot.layers)?)
 }
 
 /// An overlay's root looks like its upper directory: that has to look like the root below.

@@ -33,6 +33,7 @@ mod supervise;
 mod transcript;
 mod view;
 
+pub use crate::cancel::Cancel;
 pub use copy_list::{CopyList, ListedFile, ListedKind};
 pub use error::SandboxError;
 pub use init::init_main;
@@ -41,7 +42,7 @@ pub(crate) use mounts::OVERLAY_OPTIONS;
 pub use mounts::lower_name;
 pub use spec::{OUTPUT_DIR, Place, RunPolicy, SHOWN_DIR, SourcePlace, Spec, Stdio, Tracing};
 pub use starter::InitProgram;
-pub use supervise::{Cancel, Ended, Supervisor};
+pub use supervise::{Ended, Supervisor};
 pub use view::{
     CopyItem, CopySource, Executable, Inject, InjectedContent, Look, NetworkSpec, Payload, ProjectContent,
     SandboxView, Shown, ShownContent,

@@ -6,7 +6,6 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,22 +17,7 @@ use super::protocol::{Given, Order, Report, receive, send_with_fds};
 use super::spec::{Spec, Stdio};
 use super::starter::{InitProgram, Running, Starter};
 use super::transcript::Transcript;
-
-/// A wish to stop, seen by all sandboxes within a tenth of a second.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Stops every sandbox that was given this value.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it is time to stop.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::cancel::Cancel;
 
 /// A payload that came to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +41,11 @@ impl Supervisor {
     /// Starts inits by `init`; gives up when `cancel` says so.
     pub fn new(init: InitProgram, cancel: Cancel) -> Self {
         Self { starter: Arc::new(Starter::new(init)), cancel }
+    }
+
+    /// The wish to stop that its sandboxes obey.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
     }
 
     /// Says that there is going to be something to run, so that it begins at once when its time has come.

@@ -7,10 +7,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ibuild_cache::{BlobId, Digest};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, SeekFrom};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
-/// Read and written at once.
-const BUFFER: u64 = 256 << 10;
+use super::allocated::parts;
+
+/// Size and alignment of holes that are made of zeros.
+const BLOCK: u64 = 64 << 10;
+
+/// Bytes that are read at once.
+const PIECE: u64 = 4 * BLOCK;
 
 /// A file or directory whose files are to be copied, held open: what takes its path afterwards is not read.
 pub(crate) struct SourceRoot(OwnedFd);
@@ -42,60 +47,61 @@ pub(crate) enum Copying {
     Changed,
 }
 
-/// Copies a file of the project, whose `size` bytes are to have the digest `content`. The copy has no holes: those of a
-/// checkout are an accident.
+/// Copies a file of the project, whose `size` bytes are to have the digest `content`, to a new file. A file of the project is
+/// its bytes: where it has holes is up to the file system that the project lies on, so the copy has one for each block of
+/// zeros.
 pub(crate) fn copy_verified(from: &File, to: &File, size: u64, content: &BlobId) -> io::Result<Copying> {
     let meta = from.metadata()?;
     if !meta.is_file() || meta.len() != size {
         return Ok(Copying::Changed);
     }
+    if size >= BLOCK {
+        to.set_len(size)?;
+    }
     let mut hasher = <BlobId as Digest>::Hasher::default();
-    let mut buffer = vec![0; size.clamp(1, BUFFER) as usize];
-    let mut offset = 0;
-    while offset < size {
-        let length = (size - offset).min(BUFFER) as usize;
-        match from.read_exact_at(&mut buffer[..length], offset) {
+    let mut buffer = Vec::new();
+    for start in (0..size).step_by(PIECE as usize) {
+        buffer.resize((size - start).min(PIECE) as usize, 0);
+        match from.read_exact_at(&mut buffer, start) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(Copying::Changed),
             read => read?,
         }
-        BlobId::update(&mut hasher, &buffer[..length]);
-        to.write_all_at(&buffer[..length], offset)?;
-        offset += length as u64;
+        BlobId::update(&mut hasher, &buffer);
+        write_without_zeros(to, start, &buffer)?;
     }
     Ok(if BlobId::finish(hasher) == *content { Copying::Verified } else { Copying::Changed })
 }
 
-/// Copies a file of a snapshot, its holes as holes, on every file system alike.
-pub(crate) fn copy_with_holes(from: &File, to: &File) -> io::Result<()> {
-    let size = from.metadata()?.len();
-    to.set_len(size)?;
-    let mut buffer = vec![0; size.clamp(1, BUFFER) as usize];
-    let mut offset = 0;
-    while let Some(start) = seek(from, SeekFrom::Data(offset))? {
-        let end = seek(from, SeekFrom::Hole(start))?.unwrap_or(size);
-        offset = start;
-        while offset < end {
-            let length = (end - offset).min(BUFFER) as usize;
-            from.read_exact_at(&mut buffer[..length], offset)?;
-            to.write_all_at(&buffer[..length], offset)?;
-            offset += length as u64;
+fn write_without_zeros(to: &File, start: u64, bytes: &[u8]) -> io::Result<()> {
+    let places = (start..).step_by(BLOCK as usize);
+    for (at, block) in places.zip(bytes.chunks(BLOCK as usize)) {
+        let is_hole = block.len() as u64 == BLOCK && block.iter().all(|byte| *byte == 0);
+        if !is_hole {
+            to.write_all_at(block, at)?;
         }
     }
     Ok(())
 }
 
-/// Where the next data or hole is; none behind the last data.
-fn seek(file: &File, to: SeekFrom) -> io::Result<Option<u64>> {
-    match rustix::fs::seek(file, to) {
-        Ok(offset) => Ok(Some(offset)),
-        Err(rustix::io::Errno::NXIO) => Ok(None),
-        Err(e) => Err(e.into()),
+/// Copies a file of a snapshot to a new file, its holes as holes, on every file system alike.
+pub(crate) fn copy_with_holes(from: &File, to: &File) -> io::Result<()> {
+    let size = from.metadata()?.len();
+    // First, because a file system may fill what lies between two writes that make a file longer.
+    to.set_len(size)?;
+    let mut buffer = Vec::new();
+    for part in parts(from, size)? {
+        for start in part.clone().step_by(PIECE as usize) {
+            buffer.resize((part.end - start).min(PIECE) as usize, 0);
+            from.read_exact_at(&mut buffer, start)?;
+            to.write_all_at(&buffer, start)?;
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -134,15 +140,58 @@ mod tests {
         }
     }
 
+    const KIB: u64 = 1 << 10;
+
+    fn sparse(size: u64, writes: &[(u64, &[u8])]) -> File {
+        let file = tempfile::tempfile_in("/var/tmp").unwrap();
+        file.set_len(size).unwrap();
+        writes.iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).unwrap());
+        file
+    }
+
+    fn bytes(file: &File) -> Vec<u8> {
+        let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    fn data(file: &File) -> Vec<std::ops::Range<u64>> {
+        parts(file, file.metadata().unwrap().len()).unwrap()
+    }
+
     #[test]
-    fn holes_stay_holes() {
-        let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-        from.set_len(64 << 20).unwrap();
-        from.write_all_at(b"data", 32 << 20).unwrap();
-        copy_with_holes(&from, &to).unwrap();
-        let mut bytes = [0; 4];
-        to.read_exact_at(&mut bytes, 32 << 20).unwrap();
-        assert_eq!((&bytes, to.metadata().unwrap().len()), (b"data", 64 << 20));
-        assert!(to.metadata().unwrap().blocks() * 512 < 1 << 20);
+    fn a_copy_of_another_root_file_system_has_the_same_holes() {
+        let zeros = vec![0; 200 << 10];
+        for (size, writes) in [
+            (0, &[][..]),
+            (5, &[(0, &b"small"[..])][..]),
+            (200 * KIB, &[(0, &zeros[..])]),
+            (900 * KIB, &[]),
+            (900 * KIB, &[(100 * KIB, b"x"), (300 * KIB, &zeros[..])]),
+        ] {
+            let (from, to) = (sparse(size, writes), sparse(0, &[]));
+            copy_with_holes(&from, &to).unwrap();
+            assert_eq!((data(&to), bytes(&to) == bytes(&from)), (data(&from), true), "{size}");
+        }
+    }
+
+    /// Bytes alone count.
+    #[test]
+    fn a_copy_from_the_project_does_not_show_where_that_lies() {
+        let copied = |from: &File| {
+            let (to, bytes_of_it) = (sparse(0, &[]), bytes(from));
+            let size = bytes_of_it.len() as u64;
+            let copying = copy_verified(from, &to, size, &digest(&bytes_of_it)).unwrap();
+            assert_eq!((copying, bytes(&to) == bytes_of_it), (Copying::Verified, true));
+            data(&to)
+        };
+        for (size, written) in [(0, vec![]), (KIB, vec![7]), (700 * KIB + 3, vec![200 * KIB, 699 * KIB])] {
+            let writes: Vec<(u64, &[u8])> = written.iter().map(|at| (*at, &b"x"[..])).collect();
+            let holes = sparse(size, &writes);
+            let full = sparse(0, &[(0, &bytes(&holes))]);
+            assert_eq!(copied(&holes), copied(&full), "{size}");
+        }
+        let holes = sparse(700 * KIB + 3, &[(200 * KIB, b"x"), (699 * KIB, b"x")]);
+        assert_eq!(copied(&holes), [192 * KIB..256 * KIB, 640 * KIB..700 * KIB + 3]);
     }
 }
