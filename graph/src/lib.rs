@@ -10,6 +10,7 @@ mod engine;
 mod explain;
 mod history;
 mod memory;
+mod panics;
 mod pins;
 mod plan;
 mod recall;
