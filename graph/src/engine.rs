@@ -31,18 +31,24 @@ pub struct Engine<'a, E: Executor> {
 }
 
 /// Why the action of `description` is not the stage's last one. Asked only when there is no result to be had.
+/// Changes of the stage itself come before those that follow from what its inputs made: they are what somebody edited.
 pub(crate) fn reason_for<E: Executor>(
     executor: &E,
+    stage: StageId,
     description: &Description,
     last: Option<&LastRun>,
 ) -> DirtyReason {
-    match last {
+    if last.is_some_and(|last| last.key == description.key()) {
+        return DirtyReason::OutputMissing;
+    }
+    match last.and_then(LastRun::description) {
+        Some(before) => {
+            let mut changes = executor.changes(&before, description);
+            changes.sort_by_key(|change| executor.is_inherited(change));
+            DirtyReason::Changed(changes)
+        }
+        None if executor.has_failed(stage) => DirtyReason::Failed,
         None => DirtyReason::NeverBuilt,
-        Some(last) if last.key == description.key() => DirtyReason::OutputMissing,
-        Some(last) => match last.description() {
-            Some(before) => DirtyReason::Changed(executor.changes(&before, description)),
-            None => DirtyReason::NeverBuilt,
-        },
     }
 }
 
@@ -275,7 +281,7 @@ impl<'a, E: Executor> Engine<'a, E> {
                 Judged::Found { output, millis, is_last: last.is_some_and(|last| last.key == key) }
             }
             None if forced => Judged::Missing(DirtyReason::Forced),
-            None => Judged::Missing(reason_for(self.executor, &description, last.as_ref())),
+            None => Judged::Missing(reason_for(self.executor, stage, &description, last.as_ref())),
         };
         Ok((description, judged))
     }
@@ -405,8 +411,7 @@ impl<'a, E: Executor> Engine<'a, E> {
     }
 
     fn last_output(&self, stage: StageId) -> BuildResult<Option<E::Output>, E> {
-        let Some(last) = self.memory.last_run(self.graph.name(stage))? else { return Ok(None) };
-        Ok(self.memory.result(&last.key)?.and_then(|result| result.output()))
+        Ok(self.memory.last_output(self.graph.name(stage))?)
     }
 
     fn settle(

@@ -84,6 +84,17 @@ pub trait Executor: Sync {
         changes(old, new)
     }
 
+    /// Whether a change of a description says no more than that an input made something else, while everything of the
+    /// stage's own is what it was. In doubt it does.
+    fn is_inherited(&self, _change: &Change) -> bool {
+        true
+    }
+
+    /// Whether a stage failed the last time that it ran.
+    fn has_failed(&self, _stage: StageId) -> bool {
+        false
+    }
+
     /// Names what differs between two things that one action made, for people. Nothing, if they are equal.
     fn differences(&self, old: &Self::Output, new: &Self::Output) -> Vec<String> {
         if old == new { Vec::new() } else { vec!["what it makes".to_owned()] }
