@@ -33,6 +33,8 @@ pub struct PlannedStage {
     /// Whether it is to be expected to run: not if all stages that it waits for made the same as before the last time
     /// that they changed.
     pub likely: bool,
+    /// Whether it failed the last time that it ran.
+    pub failed: bool,
 }
 
 /// What would happen to all stages that the targets need, in build order.
@@ -115,7 +117,8 @@ pub fn plan<E: Executor>(
         }
         let millis = runs.first().map(|last| last.millis);
         outputs.extend(output.map(|output| (stage, output)));
-        stages.push(PlannedStage { stage, verdict, millis, likely });
+        let failed = executor.has_failed(stage);
+        stages.push(PlannedStage { stage, verdict, millis, likely, failed });
     }
     Ok(Plan { stages })
 }

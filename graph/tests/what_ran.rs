@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use ibuild_cache::{ActionKey, MemoryIndex, Record, Store};
 use ibuild_graph::{
-    Build, Change, Description, DirtyReason, Engine, EngineOptions, Event, Executor, GraphBuilder, Made, Observer,
-    OnFailure, Outcome, PlannedStage, RunMemory, StageGraph, StageId, StageName, Value, Verdict, plan,
+    Build, Change, Description, DirtyReason, Engine, EngineOptions, Event, Executor, GraphBuilder, Made,
+    Observer, OnFailure, Outcome, PlannedStage, RunMemory, StageGraph, StageId, StageName, Value, Verdict,
+    plan,
 };
 use serde::{Deserialize, Serialize};
 

@@ -17,7 +17,7 @@ use super::project::{Job, Project};
 use super::resolved::ResolvedStep;
 use super::stage_run::policy;
 use super::steps::StepMade;
-use super::{StageError, image, steps, unmoved};
+use super::{StageError, image, past, steps, unmoved};
 use crate::packages::{FetchObserver, StageFetch};
 use crate::recipe::{ArchiveNames, RootfsName, StepKind};
 use crate::sandbox::{Supervisor, Tracing};
@@ -377,6 +377,14 @@ impl Executor for Builder<'_> {
 
     fn changes(&self, old: &Description, new: &Description) -> Vec<Change> {
         self.inputs.changes(old, new)
+    }
+
+    fn is_inherited(&self, change: &Change) -> bool {
+        past::is_made_by_inputs(change)
+    }
+
+    fn has_failed(&self, stage: StageId) -> bool {
+        self.failed_state(self.project.graph.name(stage).as_str()).is_some()
     }
 
     fn differences(&self, old: &StageOutput, new: &StageOutput) -> Vec<String> {

@@ -30,7 +30,9 @@ pub enum StageError {
     Sandbox {
         /// What was to run, as the recipe calls it.
         program: String,
-        /// Where its output is.
+        /// The last lines that it said.
+        tail: Vec<String>,
+        /// Where all of them are.
         log: PathBuf,
         /// Why.
         #[source]
@@ -148,6 +150,21 @@ impl StageError {
         move |source| Self::Io { act, path, source }
     }
 
+    /// What the stage said before it failed or was stopped: the last lines, and the file with all of them. What it had made
+    /// is kept then, too.
+    pub fn transcript(&self) -> Option<(&[String], &Path)> {
+        match self {
+            Self::Failed { tail, log, .. } => Some((tail, log)),
+            Self::Sandbox {
+                tail,
+                log,
+                source: SandboxError::TimedOut(_) | SandboxError::Exceeded(_) | SandboxError::DiskFull(_),
+                ..
+            } => Some((tail, log)),
+            _ => None,
+        }
+    }
+
     /// What the user can do about it, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -229,7 +246,8 @@ mod tests {
     use crate::sandbox::Exceeded;
 
     fn stopped(source: SandboxError) -> StageError {
-        StageError::Sandbox { program: "`scripts/hog`".to_owned(), log: PathBuf::new(), source }
+        let (program, tail) = ("`scripts/hog`".to_owned(), vec!["its last words".to_owned()]);
+        StageError::Sandbox { program, tail, log: "/the/log".into(), source }
     }
 
     #[track_caller]
@@ -238,6 +256,8 @@ mod tests {
         assert_eq!(error.to_string(), "`scripts/hog` was stopped");
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
         assert_eq!(error.hint().unwrap(), hint);
+        let (tail, log) = error.transcript().unwrap();
+        assert_eq!((tail, log), (&["its last words".to_owned()][..], Path::new("/the/log")));
     }
 
     #[test]
@@ -259,6 +279,11 @@ mod tests {
             "less than 1 GiB is left on the disk of the store",
             "make room: `ibuild cache gc` removes what no build needs any more",
         );
+    }
+
+    #[test]
+    fn what_never_ran_said_nothing() {
+        assert!(stopped(SandboxError::Setup("no".to_owned())).transcript().is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use ibuild_cache::{LayerId, Store};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ pub struct FailedState {
     layers: Vec<LayerId>,
     #[serde(skip)]
     dir: PathBuf,
+    #[serde(skip)]
+    time: u64,
 }
 
 /// Why there is no look inside.
@@ -57,9 +60,15 @@ impl FailedState {
         fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
         let place = dir.join("upper");
         fs::rename(upper, &place).map_err(StageError::io("keep", &place))?;
-        let state = serde_json::to_vec(&Self { layers, dir: PathBuf::new() }).expect("plain data");
+        let state = Self { layers, dir: PathBuf::new(), time: 0 };
+        let state = serde_json::to_vec(&state).expect("plain data");
         let file = dir.join("state.json");
         fs::write(&file, state).map_err(StageError::io("write", &file))
+    }
+
+    /// When it failed, seconds since 1970.
+    pub fn time(&self) -> u64 {
+        self.time
     }
 
     /// The layers that the stage stood on.
@@ -75,8 +84,11 @@ impl FailedState {
     /// What the stage had made when it failed.
     pub fn find(store: &Store, project: &str, stage: &str) -> Option<Self> {
         let dir = Self::dir(store, project, stage);
-        let state: Self = serde_json::from_slice(&fs::read(dir.join("state.json")).ok()?).ok()?;
-        Some(Self { dir, ..state })
+        let file = dir.join("state.json");
+        let state: Self = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+        let written = fs::metadata(&file).and_then(|meta| meta.modified()).ok()?;
+        let time = written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Some(Self { dir, time, ..state })
     }
 }
 
@@ -97,6 +109,16 @@ impl Builder<'_> {
     /// What a stage of the project had made when it failed, if it failed the last time it ran.
     pub fn failed_state(&self, stage: &str) -> Option<FailedState> {
         FailedState::find(self.store(), self.project_name(), stage)
+    }
+
+    /// Forgets the failures of stages that were found in the store: what they are now did not fail.
+    pub fn forget_failures<'n>(&self, found: impl IntoIterator<Item = &'n str>) -> Result<(), StageError> {
+        // Most builds have none to forget, and each look costs less than asking for every stage.
+        let dir = self.store().layout().failed().join(self.project_name());
+        if !dir.exists() {
+            return Ok(());
+        }
+        found.into_iter().try_for_each(|stage| FailedState::forget(self.store(), self.project_name(), stage))
     }
 
     /// The same over what the stage had made when it failed.

@@ -162,10 +162,11 @@ impl StageRun {
             }
             Err(SandboxError::SourceChanged(path)) => Err(StageError::InputsChanged(path)),
             Err(source) => {
+                let tail = logs::tail(&log_path, TAIL);
                 if !interrupted {
                     self.keep_failed(builder, command.stage)?;
                 }
-                Err(StageError::Sandbox { program, log: log_path, source })
+                Err(StageError::Sandbox { program, tail, log: log_path, source })
             }
         }
     }
