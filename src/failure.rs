@@ -110,7 +110,7 @@ fn without_number(text: &str) -> String {
 fn find_store_error(error: &anyhow::Error) -> Option<&CacheError> {
     let in_build = find(error).and_then(|error: &BuildError<StageError>| match error {
         BuildError::Store(error) => Some(error),
-        BuildError::Stage { .. } => None,
+        BuildError::Stage { .. } | BuildError::Panicked { .. } => None,
     });
     in_build.or_else(|| find(error))
 }

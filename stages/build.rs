@@ -26,6 +26,6 @@ fn release_of<'l>(package: &str, lock: &'l str) -> &'l str {
     let name = format!("name = \"{package}\"");
     let packages = lock.split("[[package]]").filter(|entry| entry.lines().any(|line| line == name));
     let [entry] = packages.collect::<Vec<_>>()[..] else { panic!("`{package}` is not in the lock once") };
-    let releases = entry.lines().filter_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
-    releases.last().expect("a package in a lock has a release")
+    let mut releases = entry.lines().filter_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
+    releases.next_back().expect("a package in a lock has a release")
 }

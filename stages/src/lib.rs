@@ -4,6 +4,8 @@
 pub mod build;
 mod cancel;
 pub mod disk;
+#[cfg(test)]
+mod golden;
 pub mod hardware;
 mod ignore;
 pub mod machine;

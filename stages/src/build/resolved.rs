@@ -9,9 +9,9 @@ use ibuild_graph::{Description, Value};
 
 use super::base::Base;
 use crate::recipe::{ArchiveName, ArchiveNames};
-use crate::sandbox::{Payload, SandboxView, ShownContent};
-use crate::snapshot::Snapshot;
+use crate::sandbox::{MACHINE_ID_WRITER, Payload, SandboxView, ShownContent};
 use crate::snapshot::volatile::VOLATILE;
+use crate::snapshot::{Snapshot, TARBALL_WRITER};
 
 /// Raised when a change to the sandbox itself, or to what is done with a tree when it is captured, makes the same step give
 /// another tree, or the same by another layer. What a step is *given* is in its key byte by byte and needs no version.
@@ -97,6 +97,7 @@ impl ResolvedStep {
     /// | sandbox | the version of what every stage sees and of what is scrubbed and clamped afterwards |
     /// | contents | all that its sandbox holds and does, and what becomes of it, by bytes and digests |
     /// | epoch, volatile | the output rules, as the recipe says them |
+    /// | machine id, layer | the versions of those who write these |
     /// | parent tree | the tree that it stands on |
     /// | env, inputs | parts of the contents, in the words of the recipe |
     /// | archive | addresses, keys, suites, components and locked states, for steps that may install |
@@ -112,6 +113,8 @@ impl ResolvedStep {
             description.set(name, value.clone());
         }
         description.set("sandbox", SANDBOX);
+        description.set("machine id", MACHINE_ID_WRITER);
+        description.set("layer", TARBALL_WRITER);
         description.set("epoch", *epoch);
         description.set("volatile", Value::texts(volatile));
         description.set("parent tree", start.tree());

@@ -8,22 +8,29 @@ use ibuild_cache::{BlobId, EagerFile};
 
 use super::Progress;
 use super::artifact::{PackedArtifact, create};
+use super::boot::{BIOS_WRITER, ESP_WRITER, GRUB_WRITER};
 use super::compose::{Destination, Made, compose_file};
 use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
+use super::ext4::EXT4_WRITER;
 use super::format::Format;
+use super::gpt::GPT_WRITER;
 use super::grains::{CODEC, Packs, collect};
 use super::map::DiskMap;
 use super::oci::{OCI_WRITER, OciImage, write_oci};
 use super::ova::{DiskContent, MachineDisk, OVA_WRITER, write_ova};
 use super::qcow2::{QCOW2_WRITER, qcow2};
-use super::raw::write_raw;
+use super::raw::{RAW_WRITER, write_raw};
 use super::raw_zst::{RAW_ZST_WRITER, write_raw_zst};
 use super::rope::Rope;
 use super::spec::DiskSpec;
 use super::vdi::{VDI_WRITER, write_vdi};
 use super::vmdk::{KeptVmdk, VMDK_WRITER, vmdk};
 use crate::cancel::{Cancel, Stoppable};
+use crate::snapshot::TARBALL_WRITER;
+
+/// Changes when the same tarball is compressed in another way. Belongs into the key, beside the version of zstd.
+pub const ROOTFS_WRITER: &str = "ibuild-rootfs.zst 1";
 
 /// Level of zstd for root file systems: the best that still keeps up with a disk.
 const ZSTD_LEVEL: i32 = 3;
@@ -52,7 +59,12 @@ pub enum Source<'a> {
     Layers(OciImage<'a>),
 }
 
-/// Names the writer of a format and its version, for keys.
+/// Names the writers of a disk and their versions, for keys: of the file system, and of all that is around it.
+pub fn disk_identity() -> String {
+    [EXT4_WRITER, GPT_WRITER, ESP_WRITER, BIOS_WRITER, GRUB_WRITER, RAW_WRITER].join(", ")
+}
+
+/// Names the writer of a format and its version, for keys. What a disk is made by is no part of it.
 pub fn packer_identity(format: Format) -> String {
     let zstd = zstd::zstd_safe::version_string();
     match format {
@@ -60,9 +72,9 @@ pub fn packer_identity(format: Format) -> String {
         Format::Vmdk => format!("{VMDK_WRITER}, {CODEC}"),
         Format::Qcow2 => format!("{QCOW2_WRITER}, {CODEC}"),
         Format::Vdi => VDI_WRITER.into(),
-        Format::Raw => "raw 1".into(),
+        Format::Raw => RAW_WRITER.into(),
         Format::RawZst => format!("{RAW_ZST_WRITER}, zstd {zstd}"),
-        Format::RootfsTarZst => format!("tar 2, zstd {zstd}, level {ZSTD_LEVEL}"),
+        Format::RootfsTarZst => format!("{ROOTFS_WRITER}, {TARBALL_WRITER}, zstd {zstd}"),
         Format::Oci => format!("{OCI_WRITER}, zstd {zstd}"),
     }
 }

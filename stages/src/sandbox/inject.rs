@@ -15,6 +15,9 @@ use super::view::{Inject, InjectedContent};
 const MACHINE_ID: &str = "/etc/machine-id";
 const DBUS_MACHINE_ID: &str = "/var/lib/dbus/machine-id";
 
+/// Changes when a stage finds another machine id, or leaves another one behind. Belongs into the key of every stage.
+pub const MACHINE_ID_WRITER: &str = "ibuild-machine-id 1";
+
 /// What was put into the sandbox. [`Injected::withdraw`] has to follow.
 #[must_use = "what was injected has to be withdrawn"]
 pub(super) struct Injected {
@@ -83,5 +86,19 @@ impl Injected {
             fs::set_permissions(MACHINE_ID, mode).map_err(failed("set the mode of `/etc/machine-id`"))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::pin;
+
+    #[test]
+    fn the_machine_id_has_a_version() {
+        let seen = [MACHINE_ID, DBUS_MACHINE_ID, &machine_id()].join("\n");
+        let pinned =
+            ("ibuild-machine-id 1", "60887dbbe69b2503ce8b692cfcd0ed264f8c257c1545fb5d7330335c35a1d854");
+        pin("MACHINE_ID_WRITER in sandbox/inject.rs", MACHINE_ID_WRITER, pinned, seen);
     }
 }

@@ -37,6 +37,7 @@ pub use crate::cancel::Cancel;
 pub use copy_list::{CopyList, ListedFile, ListedKind};
 pub use error::SandboxError;
 pub use init::init_main;
+pub use inject::MACHINE_ID_WRITER;
 pub use limits::{Exceeded, Limits};
 pub(crate) use mounts::OVERLAY_OPTIONS;
 pub use mounts::lower_name;

@@ -41,6 +41,7 @@ pub(crate) use digest::{content_of, hash_file, open_file};
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore};
 pub use room::Trimmed;
+pub use tarball::TARBALL_WRITER;
 pub use tree::{Entry, Kind, Listing, Metadata, PackedListing, RecentTrees, TreeStore};
 #[cfg(test)]
 pub(crate) use xattr::read as read_xattrs;

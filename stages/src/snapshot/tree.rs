@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SnapshotError;
 
-const LISTING_DOMAIN: &str = "ibuild listing v1";
-const ROOT_DOMAIN: &str = "ibuild tree v1";
+pub(super) const LISTING_DOMAIN: &str = "ibuild listing v1";
+pub(super) const ROOT_DOMAIN: &str = "ibuild tree v1";
 
 /// What every kind of file has.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

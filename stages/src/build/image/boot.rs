@@ -27,7 +27,8 @@ use crate::snapshot::files::{LayerChange, Listed};
 /// Longer than any `grub-mkimage` takes.
 const GRUB_TIMEOUT: Duration = Duration::from_secs(300);
 
-const IMPLEMENTATION: i64 = 2;
+/// Raised when GRUB's images are made in another way. In the key of a disk as well, which is looked up before the layers are read.
+pub(super) const IMPLEMENTATION: i64 = 2;
 
 /// Where the images are written, below `/run/ibuild`.
 const OUT: &str = "out";

@@ -1,5 +1,7 @@
 //! The file system is what the layers make, for `e2fsck`, for the kernel and beside `mke2fs -d`; and it stays where it is.
 
+mod golden;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;

@@ -14,6 +14,10 @@ mod tests;
 pub use collect::{DiskGrain, DiskGrains, collect};
 pub use pack::{FinishedPack, PackedGrain, Packs};
 pub use plan::{Grain, GrainKey, plan};
+#[cfg(test)]
+pub use squeeze::Squeezer;
+#[cfg(test)]
+pub use stretch::stretched;
 
 /// Bytes in a grain, the unit of compression and of change.
 pub const GRAIN: u64 = 65536;
