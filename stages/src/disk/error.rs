@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::bounds::Unfit;
 use super::tool::ToolError;
 use crate::cancel::is_stop;
 use crate::snapshot::SnapshotError;
@@ -43,6 +44,14 @@ pub enum DiskError {
         image: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A value that no image can have.
+    #[error("image `{image}`: {unfit}")]
+    Unfit {
+        /// The image's name in the recipe.
+        image: String,
+        /// What is wrong with the value.
+        unfit: Unfit,
     },
     /// A snapshot cannot be read.
     #[error(transparent)]
@@ -105,6 +114,7 @@ impl DiskError {
     pub fn hint(&self) -> Option<String> {
         match self {
             DiskError::Tool(error) => error.hint(),
+            DiskError::Unfit { unfit, .. } => Some(unfit.advice().to_owned()),
             DiskError::Full { .. } => Some("give the image a larger `disk.size`".into()),
             DiskError::DamagedPack { .. } => Some("build again; `ibuild cache fsck` looks for damage".into()),
             DiskError::Disagree { .. } => Some(

@@ -7,6 +7,7 @@
 
 mod artifact;
 mod boot;
+pub mod bounds;
 #[cfg(test)]
 mod check;
 mod chunks;
@@ -63,7 +64,7 @@ pub use pack::{Source, disk_identity, pack, packer_identity};
 pub use qcow2::qcow2;
 pub use raw::{disk_map, write_raw};
 pub use rope::{Part, Rope};
-pub use spec::{DiskSpec, FirmwareSet, MIB, Nic, SMALLEST_DISK, VmSpec};
+pub use spec::{DiskSpec, FirmwareSet, LARGEST_DISK, MIB, Nic, SMALLEST_DISK, VmSpec};
 pub use time::utc;
 pub use vmdk::{FoundVmdk, KeptVmdk, VMDK_WRITER, vmdk};
 

@@ -8,10 +8,12 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 use ibuild_cache::{ActionKey, BlobId, ReadAhead};
+use tracing::{debug, info};
 
 use super::layers::StoredLayer;
 use super::spec::vm_spec;
 use super::{Machine, vmdk_keys};
+
 use crate::build::StageError;
 use crate::build::boot_loaders::{BootLoader, BootMemory};
 use crate::build::builder::Builder;
@@ -160,6 +162,7 @@ impl<'a, 'b> Packing<'a, 'b> {
         let Some(made) = packed.made else { return Ok(None) };
         let grains = made.rope.grains().len() as u64;
         self.builder.observer().packed(&self.target.to_string(), grains, packed.compressed);
+        debug!(target_file = %self.target, grains, compressed = packed.compressed, "packed; the other grains were there");
         if let Some(new) = packed.new_pack {
             self.builder.store().blobs().adopt(&new.path, &new.id)?;
         }
@@ -181,6 +184,7 @@ impl<'a, 'b> Packing<'a, 'b> {
         destination: impl Into<Destination<'d>>,
     ) -> Result<PackedArtifact, StageError> {
         let stage = self.target.to_string();
+        info!(target_file = %stage, machines = self.machines.len(), "packs");
         let progress = |done, total| self.builder.observer().progress(&stage, done, total);
         Ok(pack(self.target.format, source, destination, &progress)?)
     }
@@ -197,12 +201,14 @@ impl<'a, 'b> Packing<'a, 'b> {
     fn ready(&self, found: Vec<Option<FoundVmdk>>) -> Result<Vec<Ready>, StageError> {
         let found = found.into_iter().chain(iter::repeat(None));
         let ready = self.machines.iter().zip(found).map(|(machine, found)| {
-            let disk = machine.disk(self.builder.epoch());
+            let (disk, vm) = (machine.disk(self.builder.epoch()), vm_spec(machine.image));
+            disk.check()?;
+            vm.check(&disk.name)?;
             let content = match found {
                 Some(vmdk) => Content::Vmdk(vmdk),
                 None => Content::Map(self.disk_map(machine, &disk)?),
             };
-            Ok(Ready { disk, vm: vm_spec(machine.image), content })
+            Ok(Ready { disk, vm, content })
         });
         ready.collect()
     }
