@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ibuild_cache::{ActionKey, Record};
+use tracing::{debug, info};
 
 use crate::panics::contained;
 use crate::recall::{Found, recall};
@@ -50,6 +51,10 @@ pub(crate) fn reason_for<E: Executor>(
         None if executor.has_failed(stage) => DirtyReason::Failed,
         None => DirtyReason::NeverBuilt,
     }
+}
+
+fn has_panicked<O, E: std::error::Error + 'static>(report: &Report<O, BuildError<E>>) -> bool {
+    report.failures.iter().any(|(_, error)| error.is_panic())
 }
 
 /// A stage that has to run.
@@ -178,6 +183,10 @@ impl<'a, E: Executor> Engine<'a, E> {
             }
             BuildResult::<_, E>::Ok(())
         })?;
+        if has_panicked(&progress.report) {
+            // What it left half done may be what would be written.
+            return Ok(progress.report);
+        }
         let succeeded = progress.report.failures.is_empty();
         let build = succeeded.then(|| self.record(targets, &progress, start.elapsed()));
         self.memory.remember_end(&progress.hits, build)?;
@@ -283,7 +292,16 @@ impl<'a, E: Executor> Engine<'a, E> {
             None if forced => Judged::Missing(DirtyReason::Forced),
             None => Judged::Missing(reason_for(self.executor, stage, &description, last.as_ref())),
         };
+        self.trace(stage, &key, &judged);
         Ok((description, judged))
+    }
+
+    fn trace(&self, stage: StageId, key: &ActionKey, judged: &Judged<E::Output>) {
+        let stage = self.graph.name(stage);
+        match judged {
+            Judged::Found { millis, .. } => info!(%stage, key = %key.short(), saved_ms = millis, "hit"),
+            Judged::Missing(reason) => info!(%stage, key = %key.short(), %reason, "miss"),
+        }
     }
 
     /// Works on a stage; a panic is an error like any other.
@@ -325,10 +343,9 @@ impl<'a, E: Executor> Engine<'a, E> {
 
     /// After a panic nothing is started, because what it left half done may be what the next stage would look at.
     fn is_stopped(&self, progress: &Progress<E::Output, E::Error>) -> bool {
-        let failures = &progress.report.failures;
         match self.options.on_failure {
-            OnFailure::Stop => !failures.is_empty(),
-            OnFailure::KeepGoing => failures.iter().any(|(_, error)| error.is_panic()),
+            OnFailure::Stop => !progress.report.failures.is_empty(),
+            OnFailure::KeepGoing => has_panicked(&progress.report),
         }
     }
 
@@ -363,6 +380,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         let same_output = before.is_some_and(|before| self.executor.is_same(&before, &output));
         let nondeterministic =
             made_before.map_or_else(Vec::new, |old| self.executor.differences(&old, &output));
+        debug!(stage = %self.graph.name(stage), millis, same_output, "ran");
         let made = Unkept { stage, description, output, keep, reason, millis, _lock: lock };
         Ok(Worked::Ran { same_output, nondeterministic, made })
     }
@@ -382,6 +400,7 @@ impl<'a, E: Executor> Engine<'a, E> {
             return Ok(None);
         };
         let Some((output, millis)) = self.look_up(stage, &key, inputs)? else { return Ok(None) };
+        info!(stage = %name, key = %key.short(), why, "an earlier run made the same");
         self.memory.remember_run(name, description, &output, facts, format!("{reason}; {why}"), millis)?;
         Ok(Some(output))
     }
@@ -407,6 +426,7 @@ impl<'a, E: Executor> Engine<'a, E> {
     fn keep(&self, made: Unkept<E::Output, E::Error>) -> BuildResult<(), E> {
         let facts = (made.keep)().map_err(|source| self.stage_error(made.stage, source))?;
         let (name, reason) = (self.graph.name(made.stage), made.reason.to_string());
+        debug!(stage = %name, key = %made.description.key().short(), "is durable, and remembered from here on");
         Ok(self.memory.remember_run(name, &made.description, &made.output, facts, reason, made.millis)?)
     }
 

@@ -12,6 +12,7 @@ use super::recipe::counted;
 use crate::cli::{Global, PlanArgs};
 use crate::failure::UsageError;
 use crate::session::Session;
+use crate::terminal::print;
 use crate::ui::seconds;
 
 pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
@@ -26,9 +27,9 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
     }
     let plan = make(&session, &project, &stages)?;
     if args.json {
-        println!("{}", as_json(&project, &plan, &args.targets.targets));
+        print(&format!("{}\n", as_json(&project, &plan, &args.targets.targets)))?;
     } else {
-        print(&project, &plan);
+        print(&as_text(&project, &plan))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -51,17 +52,19 @@ pub fn with(
     Ok(made)
 }
 
-fn print(project: &Project<'_>, plan: &Plan) {
+fn as_text(project: &Project<'_>, plan: &Plan) -> String {
     let name = |stage: StageId| project.graph.name(stage).to_string();
     let width = plan.stages.iter().map(|planned| name(planned.stage).len()).max().unwrap_or(0);
+    let mut text = String::new();
     // Causes before consequences, each in build order.
     for which in [PlannedStage::is_fresh, PlannedStage::is_cause, PlannedStage::is_consequence] {
         for planned in plan.stages.iter().filter(|planned| which(planned)) {
             let (word, why) = sentence(project, planned);
-            println!("{word:<7} {:<width$}  {why}", name(planned.stage));
+            text += &format!("{word:<7} {:<width$}  {why}\n", name(planned.stage));
         }
     }
-    summary(plan).iter().for_each(|line| println!("{line}"));
+    summary(plan).iter().for_each(|line| text += &format!("{line}\n"));
+    text
 }
 
 /// How much there is to do, and how long it takes.

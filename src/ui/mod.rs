@@ -6,13 +6,14 @@ mod plain;
 
 pub use events::emit;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ibuild::graph::{DirtyReason, Event, Observer, Outcome, StageGraph, StageId, StageReport};
 use ibuild::stages::build::{BootOutcome, StageObserver};
 use ibuild::stages::packages::{ArchiveFile, FetchError, FetchObserver};
 
+use crate::cli::Global;
 use crate::terminal;
 
 /// A way of saying things.
@@ -74,12 +75,14 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// The voice for a mode and for what standard error is.
-    pub fn new(mode: Mode, graph: &StageGraph) -> Self {
+    /// The voice for a mode, for what was asked for, and for what standard error is.
+    pub fn new(mode: Mode, global: &Global, graph: &StageGraph) -> Self {
         let voice: Box<dyn Voice> = match mode {
             Mode::Json => Box::new(events::Events),
             Mode::Quiet => Box::new(plain::Plain::quiet()),
-            Mode::Normal if terminal::is_interactive() => Box::new(fancy::Fancy::new()),
+            Mode::Normal if terminal::moves_cursor(global) => {
+                Box::new(fancy::Fancy::new(terminal::style(global.color)))
+            }
             Mode::Normal => Box::new(plain::Plain::new()),
         };
         let names = graph.in_build_order().map(|stage| (stage, graph.name(stage).to_string()));
@@ -91,7 +94,7 @@ impl Ui {
     }
 
     fn say(&self, say: impl FnOnce(&mut dyn Voice)) {
-        say(&mut **self.voice.lock().expect("no panic while held"));
+        say(&mut **self.voice.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn name(&self, stage: StageId) -> &str {
@@ -107,7 +110,7 @@ impl Ui {
     }
 
     pub fn end(&self) {
-        let fetched = self.downloads.lock().expect("no panic while held").1;
+        let fetched = self.downloads.lock().unwrap_or_else(PoisonError::into_inner).1;
         self.say(|voice| voice.end(fetched));
     }
 }
@@ -178,7 +181,7 @@ impl FetchObserver for Ui {
 impl Ui {
     fn count(&self, started: isize, bytes: u64) {
         let (running, total) = {
-            let mut downloads = self.downloads.lock().expect("no panic while held");
+            let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
             downloads.0 = downloads.0.saturating_add_signed(started);
             downloads.1 += bytes;
             *downloads
@@ -260,5 +263,6 @@ mod tests {
         assert_eq!(seconds(Duration::from_millis(7234)), "7.2 s");
         assert_eq!(seconds(Duration::from_secs(125)), "2 min 5 s");
         assert_eq!(seconds(Duration::from_millis(239_700)), "4 min 0 s");
+        assert_eq!(seconds(Duration::from_millis(99_970)), "100.0 s");
     }
 }

@@ -3,6 +3,7 @@
 use ibuild::graph::{DirtyReason, Outcome, StageReport};
 
 use super::{Voice, bytes, seconds, word};
+use crate::terminal::tell;
 
 /// How much is said.
 enum Volume {
@@ -28,7 +29,7 @@ impl Plain {
 
     fn say(&self, line: &str) {
         if matches!(self.volume, Volume::Everything) {
-            eprintln!("{line}");
+            tell!("{line}");
         }
     }
 }
@@ -61,7 +62,7 @@ impl Voice for Plain {
     fn downloads(&mut self, _: usize, _: u64) {}
 
     fn note(&mut self, stage: &str, text: &str) {
-        eprintln!("note    {stage}  {text}");
+        tell!("note    {stage}  {text}");
     }
 
     fn end(&mut self, fetched: u64) {

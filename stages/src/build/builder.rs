@@ -24,6 +24,9 @@ use crate::sandbox::{Supervisor, Tracing};
 use crate::snapshot::diff::diff;
 use crate::snapshot::{LayerStore, RecentTrees, Snapshot, SnapshotError, TreeStore};
 
+/// How often who waits for another process looks whether it is done, or whether to go on waiting at all.
+const LOCK_GLANCE: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// How to build. Nothing here is part of a key.
 #[derive(Debug, Clone, Default)]
 pub struct BuilderOptions {
@@ -445,7 +448,15 @@ impl Executor for Builder<'_> {
             return Ok(Box::new(lock));
         }
         self.observer.waiting(self.project.graph.name(stage).as_str(), FileLock::holder(&path));
-        Ok(Box::new(FileLock::take(&path, LockMode::Wait)?))
+        loop {
+            if self.supervisor.is_cancelled() {
+                return Err(StageError::Interrupted);
+            }
+            std::thread::sleep(LOCK_GLANCE);
+            if let Some(lock) = FileLock::take(&path, LockMode::Try)? {
+                return Ok(Box::new(lock));
+            }
+        }
     }
 }
 

@@ -102,6 +102,9 @@ pub enum StageError {
         /// The stages.
         stages: Vec<String>,
     },
+    /// The user gave up while it waited.
+    #[error("interrupted")]
+    Interrupted,
     /// The snapshot engine failed.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -215,7 +218,8 @@ impl StageError {
     /// Whether the user gave up.
     pub fn is_interrupt(&self) -> bool {
         match self {
-            Self::Sandbox { source: SandboxError::Interrupted, .. }
+            Self::Interrupted
+            | Self::Sandbox { source: SandboxError::Interrupted, .. }
             | Self::Snapshot(SnapshotError::Interrupted) => true,
             Self::Disk(error) => error.is_interrupt(),
             _ => false,

@@ -15,6 +15,7 @@ use nix::unistd::{ForkResult, Pid, fork, sethostname};
 use super::copy::{Copied, Sources};
 use super::mounts::{SetupResult, failed};
 use super::protocol::{Given, Order, Report, receive, send, send_with_fds};
+use super::spec::Stdio;
 use super::view::{NetworkSpec, Payload};
 use super::{HOST_NAME, copy, fresh, inject, mounts, network, process};
 
@@ -63,6 +64,9 @@ fn outer(control: &mut UnixStream) -> SetupResult<i32> {
         .map_err(failed("hear what to do"))?
         .ok_or_else(|| "the builder is gone".to_owned())?;
     let group = accept(&order.given, fds)?;
+    if order.spec.policy.stdio == Stdio::Terminal {
+        fresh::join_builders_group().map_err(failed("use the terminal"))?;
+    }
     let namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tracing::{debug, info};
 
 use super::SandboxError;
 use super::cgroup::Groups;
@@ -48,6 +49,11 @@ impl Supervisor {
         &self.cancel
     }
 
+    /// Whether it has given up.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
     /// Says that there is going to be something to run, so that it begins at once when its time has come.
     pub fn get_ready(&self) {
         self.starter.get_ready();
@@ -61,7 +67,10 @@ impl Supervisor {
         log: Option<&File>,
         serve: impl FnOnce(TcpListener) -> Result<Guard, SandboxError>,
     ) -> Result<Ended, SandboxError> {
-        let groups = Groups::make(&spec.policy.limits);
+        let (place, limits) = (&spec.place, &spec.policy.limits);
+        info!(layers = place.lowers.len(), network = ?spec.network, "mounts a sandbox");
+        debug!(lowers = ?place.lowers, limits = ?limits, upper = %place.run_dir.display(), "of these");
+        let groups = Groups::make(limits);
         let (mut running, transcript) = self.start(spec, log, &groups)?;
         if spec.policy.stdio == Stdio::Log {
             // Where one stage runs another is likely to follow.
@@ -78,6 +87,7 @@ impl Supervisor {
         drop(running);
         let said = transcript.map_or(Ok(()), Transcript::finish);
         let ended = watch.judge(outcome)?;
+        debug!(status = ended.status, survivors = ?ended.survivors, unlimited = ?ended.unlimited, "the sandbox is gone");
         said.map_err(SandboxError::init("write the log of"))?;
         Ok(ended)
     }

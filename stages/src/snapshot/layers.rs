@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use ibuild_cache::{Batch, BlobId, BlobWriter, Digest, LayerId, Layout, Record, Store, Table};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use tracing::{debug, info};
 
 use super::ahead::read_ahead;
 use super::capture::Change;
@@ -123,6 +124,7 @@ impl<'s> LayerStore<'s> {
         write_layer(dir, changes, &mut named)?;
         let id = LayerId::finish(named.hasher);
         self.move_in(dir, &id)?;
+        info!(layer = %id.short(), changes = changes.len(), "captured");
         Ok(id)
     }
 
@@ -134,7 +136,10 @@ impl<'s> LayerStore<'s> {
         batch: &mut Batch,
     ) -> Result<Layer, SnapshotError> {
         let layer = match self.find(id)? {
-            Some(known) => known,
+            Some(known) => {
+                debug!(layer = %id.short(), "its tarball is in the store");
+                known
+            }
             None => self.write_tarball(id, changes)?,
         };
         batch.put_record(Table::Layers, id.as_bytes(), &layer);
