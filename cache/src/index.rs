@@ -82,6 +82,11 @@ impl Batch {
         self.changes.extend(other.changes);
     }
 
+    /// Drops the changes of tables that are not wanted.
+    pub fn retain(&mut self, is_wanted: impl Fn(Table) -> bool) {
+        self.changes.retain(|(table, ..)| is_wanted(*table));
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()

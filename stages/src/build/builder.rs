@@ -164,15 +164,19 @@ impl<'a> Builder<'a> {
         self.evidence.lock().expect("no panic while held").insert(stage.to_owned(), evidence);
     }
 
+    /// Takes what was taken down since the stage began to run.
+    fn take_evidence(&self, stage: StageId) -> Option<Evidence> {
+        let name = self.project.graph.name(stage).as_str();
+        self.evidence.lock().expect("no panic while held").remove(name)
+    }
+
     /// Lets what a stage was made of be kept with what it made.
     fn with_evidence(&self, stage: StageId, action: ActionKey, made: StageMade) -> StageMade {
-        let name = self.project.graph.name(stage).as_str();
-        let evidence = self.evidence.lock().expect("no panic while held").remove(name);
-        let Some(evidence) = evidence else { return made };
+        let evidence = self.take_evidence(stage);
         let Made { output, keep } = made;
         let keep = Box::new(move || {
             let mut facts = keep()?;
-            evidence.put(&mut facts, &action);
+            Evidence::record(evidence, &mut facts, &action);
             Ok(facts)
         });
         Made { output, keep }
@@ -395,6 +399,8 @@ impl Executor for Builder<'_> {
 
     fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> MadeResult<StageOutput, StageError> {
         let before = self.describe(stage, inputs)?;
+        // What an attempt left that came to nothing is not true of this one.
+        drop(self.take_evidence(stage));
         let made = self.make(stage, inputs).inspect_err(|_| {
             // It may be one of its layers that is to blame.
             self.layers.lock().expect("no panic while held").clear();

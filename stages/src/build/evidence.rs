@@ -24,7 +24,7 @@ impl Record for Used {
 }
 
 /// What is known of how an action came to its packages.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Evidence {
     /// The packages that it used.
     pub debs: Vec<DebRef>,
@@ -42,31 +42,73 @@ impl Evidence {
     /// What is remembered of an action.
     pub(super) fn find(store: &Store, action: &ActionKey) -> Result<Option<Self>, StageError> {
         let Some(debs) = used_by(store, action)? else { return Ok(None) };
-        let asked = store.index().record(Table::Packages, &key(ASKED, action))?;
+        let asked = store.index().record(Table::Packages, &Part::Asked.row(action))?;
         Ok(Some(Self { debs, asked }))
     }
 
-    /// Adds it to the facts of a result.
-    pub(super) fn put(self, facts: &mut Batch, action: &ActionKey) {
-        facts.put_record(Table::Packages, &key(USED, action), &Used(self.debs));
-        if let Some(asked) = self.asked {
-            facts.put_record(Table::Packages, &key(ASKED, action), &asked);
+    /// Adds to the facts of a result how it came to its packages, if that is known. What is known of an earlier run of the
+    /// same action is not true of this one.
+    pub(super) fn record(evidence: Option<Self>, facts: &mut Batch, action: &ActionKey) {
+        forget(facts, action);
+        let Some(Self { debs, asked }) = evidence else { return };
+        facts.put_record(Table::Packages, &Part::Used.row(action), &Used(debs));
+        if let Some(asked) = asked {
+            facts.put_record(Table::Packages, &Part::Asked.row(action), &asked);
         }
     }
 }
 
-const USED: &str = "ibuild used packages 1";
-const ASKED: &str = "ibuild asked for 1";
+/// A row of an action.
+#[derive(Clone, Copy)]
+enum Part {
+    Used,
+    Asked,
+}
 
-fn key(what: &'static str, action: &ActionKey) -> Vec<u8> {
-    let mut encoder = Encoder::new(what);
-    encoder.digest(action.as_bytes());
-    encoder.finish()
+impl Part {
+    const ALL: [Self; 2] = [Self::Used, Self::Asked];
+
+    /// What the keys of all its rows begin with.
+    fn rows(self) -> Encoder {
+        Encoder::new(match self {
+            Self::Used => "ibuild used packages 1",
+            Self::Asked => "ibuild asked for 1",
+        })
+    }
+
+    fn row(self, action: &ActionKey) -> Vec<u8> {
+        let mut key = self.rows();
+        key.digest(action.as_bytes());
+        key.finish()
+    }
+}
+
+/// Adds to a batch that nothing is known of how an action came to its packages. It goes with its result.
+pub(super) fn forget(batch: &mut Batch, action: &ActionKey) {
+    Part::ALL.iter().for_each(|part| batch.delete(Table::Packages, &part.row(action)));
+}
+
+/// The actions of which there is evidence.
+pub(super) fn actions(store: &Store) -> Result<BTreeSet<ActionKey>, StageError> {
+    let mut actions = BTreeSet::new();
+    for part in Part::ALL {
+        let head = part.rows().finish();
+        for (key, _) in store.index().scan(Table::Packages, &head)? {
+            let action = key.get(head.len()..).and_then(digest_of);
+            actions.extend(action.map(ActionKey::from_bytes));
+        }
+    }
+    Ok(actions)
+}
+
+/// The digest that is all of an encoding.
+fn digest_of(encoded: &[u8]) -> Option<[u8; 32]> {
+    encoded.split_last_chunk::<32>().map(|(_, digest)| *digest)
 }
 
 /// The packages that an action used; `None` if that is not known.
 pub fn used_by(store: &Store, action: &ActionKey) -> Result<Option<Vec<DebRef>>, StageError> {
-    let used = store.index().record::<Used>(Table::Packages, &key(USED, action))?;
+    let used = store.index().record::<Used>(Table::Packages, &Part::Used.row(action))?;
     Ok(used.map(|used| used.0))
 }
 
@@ -188,8 +230,32 @@ mod tests {
         let evidence = Evidence::of(&store, &[fetch]).unwrap().unwrap();
         assert!(evidence.asked.as_ref().is_some_and(|asked| !asked.is_empty()));
         let mut facts = Batch::default();
-        evidence.clone().put(&mut facts, &action);
+        Evidence::record(Some(evidence.clone()), &mut facts, &action);
         store.index().commit(facts).unwrap();
         assert_eq!(Evidence::find(&store, &action).unwrap(), Some(evidence));
+        assert_eq!(actions(&store).unwrap(), [action].into());
+    }
+
+    /// A regression: the rows of an earlier run stayed, and another state of the archive was compared with the wrong run.
+    #[test]
+    fn what_is_known_of_an_earlier_run_goes_when_an_action_runs_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let action = ibuild_graph::Description::new("run", 1).key();
+        let record = |evidence: Option<Evidence>| {
+            let mut facts = Batch::default();
+            Evidence::record(evidence, &mut facts, &action);
+            store.index().commit(facts).unwrap();
+            Evidence::find(&store, &action).unwrap()
+        };
+        let asked = Evidence { debs: Vec::new(), asked: Some(Asked::default()) };
+        let refused = Evidence { debs: Vec::new(), asked: None };
+        for (evidence, known) in
+            [(Some(asked.clone()), Some(asked.clone())), (Some(refused.clone()), Some(refused)), (None, None)]
+        {
+            record(Some(asked.clone()));
+            assert_eq!(record(evidence), known);
+        }
+        assert_eq!(store.index().scan(Table::Packages, &[]).unwrap(), []);
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ibuild_cache::{ActionKey, Batch, BlobId, CacheError, LayerId, Layout, Record, Store, Table, TreeId};
 use ibuild_graph::ActionResult;
 
-use super::{StageError, StageOutput};
+use super::{StageError, StageOutput, evidence};
 use crate::snapshot::{Layer, LayerStore, Snapshot, TreeStore, held};
 
 /// Something that was not as it has to be.
@@ -183,6 +183,7 @@ impl Check<'_> {
                 Some(output) if self.is_whole(&output, layers, trees)? => whole.push(output),
                 _ => {
                     self.batch.delete(Table::Actions, key.as_bytes());
+                    evidence::forget(&mut self.batch, &key);
                     self.store.results().remove(&key)?;
                     self.found(Finding::IncompleteResult(key));
                 }
@@ -257,6 +258,7 @@ mod tests {
     use ibuild_graph::{Description, RunMemory, StageName};
 
     use super::*;
+    use crate::build::evidence::Evidence;
     use crate::snapshot::{Entry, Kind, Listing, Metadata};
 
     fn open(dir: &Path) -> Store {
@@ -279,6 +281,7 @@ mod tests {
         fs::create_dir(LayerStore::new(store).unpacked_path(&id)).unwrap();
         let mut description = Description::new("run", 1);
         description.set("command", stage);
+        Evidence::record(Some(Evidence::default()), &mut facts, &description.key());
         let output = StageOutput::Snapshot(Snapshot { tree, layers: vec![id] });
         let memory = RunMemory::new(store, "lab");
         let stage = StageName::new(stage);
@@ -321,6 +324,7 @@ mod tests {
         assert_eq!(findings(&store), []);
         assert_eq!(RunMemory::new(&store, "lab").result(&key).unwrap(), None);
         assert_eq!(store.results().list().unwrap().len(), 1);
+        assert!(!evidence::actions(&store).unwrap().contains(&key));
     }
 
     #[test]
@@ -356,6 +360,7 @@ mod tests {
         let memory = RunMemory::new(&store, "lab");
         assert_eq!(memory.result(&whole).unwrap(), before);
         assert!(before.is_some() && memory.result(&lost).unwrap().is_none());
+        assert_eq!(evidence::actions(&store).unwrap(), [whole].into());
         assert!(memory.result(&torn).unwrap().is_none());
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use ibuild_cache::ActionKey;
+use ibuild_cache::{ActionKey, Table};
 use ibuild_graph::{Description, Equal, LastRun, StageId, Value};
 
 use super::builder::{Builder, snapshots};
@@ -48,7 +48,8 @@ pub(super) fn find(
     let Some((Candidate { key, evidence }, why)) = found else { return Ok(None) };
     // With what an index would need that is made again from the results.
     let mut facts = builder.store().results().read(&key)?.unwrap_or_default();
-    evidence.put(&mut facts, &description.key());
+    facts.retain(|table| matches!(table, Table::Trees | Table::Layers));
+    Evidence::record(Some(evidence), &mut facts, &description.key());
     Ok(Some(Equal { key, why, facts }))
 }
 
