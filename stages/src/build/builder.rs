@@ -15,7 +15,7 @@ use super::logs::Logs;
 use super::output::StageOutput;
 use super::project::{Job, Project};
 use super::{StageError, image, steps, unmoved};
-use crate::packages::{FetchObserver, StageFetch};
+use crate::packages::{Course, FetchObserver, StageFetch};
 use crate::recipe::{ArchiveNames, RootfsName, StepKind};
 use crate::sandbox::Supervisor;
 use crate::snapshot::diff::diff;
@@ -162,6 +162,13 @@ impl<'a> Builder<'a> {
     /// Takes down what a stage was made of.
     pub(super) fn note_evidence(&self, stage: &str, evidence: Evidence) {
         self.evidence.lock().expect("no panic while held").insert(stage.to_owned(), evidence);
+    }
+
+    /// Adds how apt said that it would install what the stage was made of.
+    pub(super) fn note_course(&self, stage: &str, course: Option<Course>) {
+        if let Some(evidence) = self.evidence.lock().expect("no panic while held").get_mut(stage) {
+            evidence.course = course;
+        }
     }
 
     /// Takes what was taken down since the stage began to run.

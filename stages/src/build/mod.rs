@@ -4,6 +4,7 @@
 //! its stages; `steps` has a file for each kind of step and `image` the one for disks; `changeroot` runs any of them in
 //! a sandbox and captures what it did.
 
+mod apt;
 mod archives;
 mod boot_loaders;
 mod builder;

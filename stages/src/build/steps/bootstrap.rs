@@ -64,7 +64,7 @@ pub(super) fn run(
     let name = context.name.to_string();
     let root = root.run(context.builder, &name, work)?;
     // What it would ask for is known ahead.
-    context.builder.note_evidence(&name, Evidence { debs, asked: None });
+    context.builder.note_evidence(&name, Evidence { debs, asked: None, course: None });
     root.capture(context.builder, context.step)
 }
 

@@ -8,8 +8,6 @@ mod packages;
 mod run;
 mod script;
 
-use std::collections::BTreeSet;
-
 use ibuild_graph::{Description, Value};
 
 use super::StageError;
@@ -17,7 +15,7 @@ use super::builder::Builder;
 use super::changeroot::{MadeSnapshot, reachable};
 use super::environment::environment_of;
 use super::inputs::Described;
-use crate::packages::PlannedDeb;
+use crate::packages::Plan;
 use crate::recipe::{ArchiveName, Network, StageName, Step, StepKind};
 use crate::snapshot::Snapshot;
 
@@ -118,16 +116,19 @@ pub(super) fn run(
     }
 }
 
-/// Which packages a step would install, without installing any. `None` where only a run can tell.
+/// Which packages a step would install and how, without installing any. `None` where only a run can tell.
 pub(super) fn plan(
     builder: &Builder<'_>,
     name: &StageName,
     step: &Step,
     inputs: &[&Snapshot],
-) -> Result<Option<BTreeSet<PlannedDeb>>, StageError> {
+) -> Result<Option<Plan>, StageError> {
     let context = StepContext { builder, name, step, inputs };
     match &step.kind {
-        StepKind::Bootstrap { archive, include, .. } => bootstrap::plan(&context, archive, include).map(Some),
+        StepKind::Bootstrap { archive, include, .. } => {
+            let debs = bootstrap::plan(&context, archive, include)?;
+            Ok(Some(Plan { debs, course: None }))
+        }
         StepKind::Packages { names, recommends } => packages::plan(&context, names, *recommends),
         _ => Ok(None),
     }

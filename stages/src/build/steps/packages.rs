@@ -1,16 +1,15 @@
 //! `packages`: installs packages from the frozen archive, with the image's own apt.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::path::Path;
 
 use ibuild_graph::{Description, Value};
 
 use super::script::run_file;
 use super::{StepContext, archives_for};
-use crate::build::StageError;
 use crate::build::changeroot::{Changeroot, MadeSnapshot, Work, read_only};
 use crate::build::environment::environment_of;
-use crate::packages::{PlannedDeb, planned};
+use crate::build::{StageError, apt};
+use crate::packages::Plan;
 use crate::recipe::{PackageName, Recommends};
 use crate::sandbox::{Access, Bind, Payload};
 
@@ -29,9 +28,12 @@ pub(super) fn run(
     recommends: Recommends,
 ) -> MadeSnapshot {
     let root = Changeroot::over(context.builder, context.parent())?;
-    let script = root.side_file("packages", install_script(names, recommends))?;
+    let plan = root.side_dir(apt::PLAN)?;
+    let script = root.side_file("packages", apt::install_script(names, recommends))?;
     let program = format!("`apt-get install {}`", shortened(names));
-    run_file(context, root, script, program)?.capture(context.builder, context.step)
+    let root = run_file(context, root, script, program, vec![writable(&plan)])?;
+    context.builder.note_course(&context.name.to_string(), apt::course_in(&plan));
+    root.capture(context.builder, context.step)
 }
 
 /// The packages that it would install, if apt would install each that the step names and remove none.
@@ -39,23 +41,14 @@ pub(super) fn plan(
     context: &StepContext<'_, '_>,
     names: &[PackageName],
     recommends: Recommends,
-) -> Result<Option<BTreeSet<PlannedDeb>>, StageError> {
+) -> Result<Option<Plan>, StageError> {
     let root = Changeroot::over(context.builder, context.parent())?;
-    let plan = root.side_dir("plan")?;
-    let ask = format!(
-        "{}apt update\napt -qq -o Acquire::ForceHash=SHA256 --print-uris install -- {names} > /run/ibuild/plan/addresses\n\
-         apt -qq --simulate install -- {names} > /run/ibuild/plan/simulated\n",
-        head(recommends),
-        names = line(names),
-    );
-    let script = root.side_file("packages", ask)?;
+    let plan = root.side_dir(apt::PLAN)?;
+    let script = root.side_file("packages", apt::ask_script(names, recommends))?;
     let work = Work {
         program: "what apt would install".to_owned(),
         payload: Payload::Exec { argv: ["/bin/sh", "/run/ibuild/packages"].map(str::to_owned).to_vec() },
-        binds: vec![
-            read_only(script, "packages"),
-            Bind { source: plan.clone(), target: "plan".into(), access: Access::ReadWrite },
-        ],
+        binds: vec![read_only(script, "packages"), writable(&plan)],
         from: None,
         archives: archives_for(context),
         env: environment_of(context.builder, context.name, context.step),
@@ -65,37 +58,12 @@ pub(super) fn plan(
     if !root.ask(context.builder, &context.name.to_string(), &work)? {
         return Ok(None);
     }
-    let names: Vec<_> = names.iter().map(PackageName::as_str).collect();
-    let said = |name: &str| fs::read_to_string(plan.join(name)).ok();
     let view = context.builder.archives().view(archives_for(context))?;
-    Ok(said("addresses")
-        .zip(said("simulated"))
-        .and_then(|(addresses, simulated)| planned(&view, &names, &addresses, &simulated)))
+    Ok(apt::plan_in(&plan, &view, names))
 }
 
-fn install_script(names: &[PackageName], recommends: Recommends) -> String {
-    format!("{}apt update\napt install -- {}\n", head(recommends), line(names))
-}
-
-/// apt's indices and downloads lie in memory: none of them is a part of the image. Locally changed configuration files
-/// win over those of packages, as nobody is there to be asked.
-fn head(recommends: Recommends) -> String {
-    let recommends = recommends == Recommends::Install;
-    format!(
-        r#"#!/bin/sh
-set -eu
-mkdir -p /run/ibuild/apt/lists/partial /run/ibuild/apt/archives/partial
-apt() {{
-    apt-get -q -y -o Dir::State::Lists=/run/ibuild/apt/lists -o Dir::Cache::Archives=/run/ibuild/apt/archives \
-        -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 -o APT::Install-Recommends={recommends} \
-        -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
-}}
-"#
-    )
-}
-
-fn line(names: &[PackageName]) -> String {
-    names.iter().map(PackageName::as_str).collect::<Vec<_>>().join(" ")
+fn writable(plan: &Path) -> Bind {
+    Bind { source: plan.to_owned(), target: apt::PLAN.into(), access: Access::ReadWrite }
 }
 
 fn shortened(names: &[PackageName]) -> String {

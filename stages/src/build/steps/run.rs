@@ -28,5 +28,5 @@ pub(super) fn run_command(
     let root = Changeroot::over(context.builder, context.parent())?;
     let script = root.side_file(name, format!("#!/bin/sh -e\n{command}\n"))?;
     let first = command.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    run_file(context, root, script, format!("`{}`", first.trim()))
+    run_file(context, root, script, format!("`{}`", first.trim()), Vec::new())
 }

@@ -32,20 +32,24 @@ fn text_or_bytes(bytes: Vec<u8>) -> Value {
 pub(super) fn run(context: &StepContext<'_, '_>, path: &Path) -> MadeSnapshot {
     let source = context.builder.project_dir().join(path);
     let root = Changeroot::over(context.builder, context.parent())?;
-    run_file(context, root, source, format!("`{}`", path.display()))?.capture(context.builder, context.step)
+    run_file(context, root, source, format!("`{}`", path.display()), Vec::new())?
+        .capture(context.builder, context.step)
 }
 
-/// Runs a script over a prepared root. The script lies in `/run/ibuild` under its own name, beside the step's inputs.
+/// Runs a script over a prepared root. The script lies in `/run/ibuild` under its own name, beside what is also
+/// bound there and the step's inputs.
 pub(super) fn run_file(
     context: &StepContext<'_, '_>,
     root: Changeroot,
     source: PathBuf,
     program: String,
+    also: Vec<Bind>,
 ) -> Result<Changeroot, StageError> {
     let name = source.file_name().map(PathBuf::from).unwrap_or_else(|| "script".into());
     let inside = Path::new(RUN_DIR).join(&name);
     let argv = command_line(&source, &inside, context.builder.tracing())?;
     let mut binds = vec![read_only(source, name)];
+    binds.extend(also);
     binds.extend(input_binds(context, &root)?);
     let work = Work {
         program,
