@@ -90,7 +90,7 @@ pub fn report(error: &anyhow::Error, style: Style) -> ExitCode {
         }
         said = text;
     }
-    if let Some(StageError::Failed { tail, .. }) = find(error) {
+    if let Some((tail, _)) = find(error).and_then(StageError::transcript) {
         tail.iter().for_each(|line| eprintln!("  | {line}"));
     }
     for hint in hints(error) {
@@ -110,7 +110,7 @@ fn without_number(text: &str) -> String {
 fn find_store_error(error: &anyhow::Error) -> Option<&CacheError> {
     let in_build = find(error).and_then(|error: &BuildError<StageError>| match error {
         BuildError::Store(error) => Some(error),
-        BuildError::Stage { .. } => None,
+        BuildError::Stage { .. } | BuildError::Panicked { .. } => None,
     });
     in_build.or_else(|| find(error))
 }
@@ -175,11 +175,15 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
         hints.extend(error.hint());
     }
     match find::<StageError>(error) {
-        Some(StageError::Failed { log, .. }) => hints.push(format!("the full log is at {}", log.display())),
         Some(error) => hints.extend(error.hint()),
         None => hints.extend(find::<PackageError>(error).and_then(PackageError::hint)),
     }
-    if let Some(BuildError::<StageError>::Stage { stage, source: StageError::Failed { .. } }) = find(error) {
+    if let Some((_, log)) = find(error).and_then(StageError::transcript) {
+        hints.push(format!("the full log is at {}", log.display()));
+    }
+    if let Some(BuildError::<StageError>::Stage { stage, source }) = find(error)
+        && source.transcript().is_some()
+    {
         hints.push(format!("`ibuild shell --failed {stage}` opens a shell in what it had made"));
     }
     if status(error) == Status::Bug {

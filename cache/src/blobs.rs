@@ -155,8 +155,7 @@ impl<D: Digest> BlobStore<D> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(CacheError::io("open", &path))?,
         };
-        let found = hash::<D>(file.as_file()).map_err(CacheError::io("read", &path))?;
-        let stamp = file.finish().map_err(CacheError::io("look at", &path))?;
+        let (found, stamp) = file.read(hash::<D>).map_err(CacheError::io("read", &path))?;
         Ok((found == *digest).then_some(stamp))
     }
 

@@ -1,7 +1,7 @@
 //! What a file looked like when its digest was computed, so that an unchanged file costs one `stat`.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::record::whole_bytes;
-use crate::{BlobId, Digest, Record};
+use crate::{BlobId, Record};
 
 /// The longest tick of a file system's clock: two seconds of FAT. Others have whole seconds (ext4 with inodes of 128 bytes, some
 /// remote ones) or up to ten milliseconds.
@@ -83,30 +83,12 @@ impl WatchedFile {
         Ok(Self { file, stamp, opened })
     }
 
-    /// The file itself.
-    pub(crate) fn as_file(&self) -> &File {
-        &self.file
-    }
-
-    /// The digest of its bytes, and the stamp that stands for them from now on, if there is one.
-    pub fn digest<D: Digest>(mut self) -> io::Result<(D, Option<FileStamp>)> {
-        // No larger than the file, because most files are small and fresh memory costs more than they do.
-        const MOST: u64 = 256 << 10;
-        let mut hasher = D::Hasher::default();
-        let mut buffer = vec![0; (self.stamp.size + 1).min(MOST) as usize];
-        loop {
-            match self.file.read(&mut buffer)? {
-                0 => return Ok((D::finish(hasher), self.finish()?)),
-                length => D::update(&mut hasher, &buffer[..length]),
-            }
-        }
-    }
-
-    /// To be asked when everything was read: the stamp that stands for it from now on. `None` if the file changed meanwhile,
-    /// or is so young that it could change and have this stamp nevertheless.
-    pub(crate) fn finish(self) -> io::Result<Option<FileStamp>> {
+    /// What `read` makes of it, and the stamp that stands for that from now on. There is none if the file changed meanwhile, or
+    /// is so young that it could change and have this stamp nevertheless.
+    pub fn read<T>(self, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<(T, Option<FileStamp>)> {
+        let made = read(&self.file)?;
         let is_unchanged = FileStamp::of(&self.file.metadata()?) == self.stamp;
-        Ok((is_unchanged && self.stamp.is_settled(self.opened)).then_some(self.stamp))
+        Ok((made, (is_unchanged && self.stamp.is_settled(self.opened)).then_some(self.stamp)))
     }
 }
 
@@ -194,15 +176,18 @@ mod tests {
     fn what_was_young_when_reading_began_is_not_settled_at_the_end() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         std::fs::write(&path, "young").unwrap();
-        let watched = WatchedFile::open(&path).unwrap();
-        std::thread::sleep(LONGEST_TICK + Duration::from_millis(100));
-        assert_eq!(watched.finish().unwrap(), None);
+        let slowly = |_: &File| Ok(std::thread::sleep(LONGEST_TICK + Duration::from_millis(100)));
+        assert_eq!(WatchedFile::open(&path).unwrap().read(slowly).unwrap(), ((), None));
         let stamp = FileStamp::of(&std::fs::metadata(&path).unwrap());
-        let (digest, settled) = WatchedFile::open(&path).unwrap().digest::<BlobId>().unwrap();
-        assert_eq!((digest.as_bytes(), settled), (blake3::hash(b"young").as_bytes(), Some(stamp)));
-        let watched = WatchedFile::open(&path).unwrap();
-        std::fs::write(&path, "other").unwrap();
-        assert_eq!(watched.finish().unwrap(), None, "it changed while it was read");
+        assert_eq!(WatchedFile::open(&path).unwrap().read(text).unwrap(), ("young".to_owned(), Some(stamp)));
+        let meanwhile = |_: &File| std::fs::write(&path, "other");
+        let (_, settled) = WatchedFile::open(&path).unwrap().read(meanwhile).unwrap();
+        assert_eq!(settled, None, "it changed while it was read");
+    }
+
+    fn text(mut file: &File) -> io::Result<String> {
+        let mut text = String::new();
+        io::Read::read_to_string(&mut file, &mut text).map(|_| text)
     }
 
     /// A file system of ext4 whose inodes have no room for fractions of seconds.
@@ -245,22 +230,31 @@ mod tests {
         let path = coarse.mounted().join("input");
         let stamp = || FileStamp::of(&std::fs::metadata(&path).unwrap());
         std::fs::write(&path, "a").unwrap();
-        let (watched, read_first) = loop {
+        let of_first = loop {
             std::fs::write(&path, "a").unwrap();
-            let watched = WatchedFile::open(&path).unwrap();
-            let read_first = stamp();
-            std::fs::write(&path, "b").unwrap();
-            if stamp() == read_first && watched.stamp == read_first {
-                break (watched, read_first);
+            let of_first = stamp();
+            let again = |file: &File| {
+                let first = text(file)?;
+                std::fs::write(&path, "b")?;
+                let is_hidden = stamp() == of_first;
+                std::thread::sleep(if is_hidden { LONGEST_TICK * 2 } else { Duration::ZERO });
+                Ok((first, is_hidden))
+            };
+            let ((first, is_hidden), settled) = WatchedFile::open(&path).unwrap().read(again).unwrap();
+            assert_eq!(
+                (first.as_str(), settled),
+                ("a", None),
+                "`a` would be remembered for the stamp of `b`"
+            );
+            if is_hidden {
+                break of_first;
             }
         };
-        assert!(read_first.is_coarse());
-        std::thread::sleep(LONGEST_TICK + Duration::from_millis(1100));
-        assert_eq!(watched.finish().unwrap(), None, "`a` would be remembered for the stamp of `b`");
-        let (digest, settled) = WatchedFile::open(&path).unwrap().digest::<BlobId>().unwrap();
-        assert_eq!((digest.as_bytes(), settled), (blake3::hash(b"b").as_bytes(), Some(read_first.clone())));
+        assert!(of_first.is_coarse());
+        let now = WatchedFile::open(&path).unwrap().read(text).unwrap();
+        assert_eq!(now, ("b".to_owned(), Some(of_first.clone())));
         std::fs::write(&path, "c").unwrap();
-        assert_ne!(stamp(), read_first);
+        assert_ne!(stamp(), of_first);
     }
 
     #[test]

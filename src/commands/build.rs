@@ -150,6 +150,8 @@ fn build(
     ui.begin(needed.len());
     let engine = Engine::new(&project.graph, &memory, builder, ui, options);
     let report = engine.build(&goal.stages)?;
+    let found = report.stages.iter().filter(|settled| settled.outcome == Outcome::Hit);
+    builder.forget_failures(found.map(|settled| project.graph.name(settled.stage).as_str()))?;
     if report.failures.is_empty() {
         let unlocked = if args.locked { Unlocked::Refuse } else { Unlocked::Record };
         lock::settle(session, builder, &needed, unlocked, ui)?;
@@ -170,7 +172,7 @@ fn after_failure(
     error: BuildError<StageError>,
 ) -> anyhow::Error {
     let failed = match &error {
-        BuildError::Stage { stage, source: StageError::Failed { .. } } => Some(stage.to_string()),
+        BuildError::Stage { stage, source } if source.transcript().is_some() => Some(stage.to_string()),
         _ => None,
     };
     let error = anyhow::Error::from(error);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use ibuild::graph::{Plan, PlannedStage, StageId, Verdict, plan};
+use ibuild::graph::{DirtyReason, Plan, PlannedStage, StageId, Verdict, plan};
 use ibuild::stages::build::{Builder, Project};
 use serde_json::{Value, json};
 
@@ -101,12 +101,14 @@ fn summary(plan: &Plan) -> Vec<String> {
 
 /// A verdict as a word and a reason.
 fn sentence(project: &Project<'_>, planned: &PlannedStage) -> (&'static str, String) {
+    let failed = if planned.failed { "; it failed the last time" } else { "" };
     match &planned.verdict {
         Verdict::Fresh => ("fresh", String::new()),
-        Verdict::Dirty(reason) => ("run", reason.to_string()),
+        Verdict::Dirty(DirtyReason::Failed) => ("run", DirtyReason::Failed.to_string()),
+        Verdict::Dirty(reason) => ("run", format!("{reason}{failed}")),
         Verdict::Pending(stages) => {
             let names: Vec<_> = stages.iter().map(|s| format!("`{}`", project.graph.name(*s))).collect();
-            ("maybe", format!("unless {} makes the same as before", names.join(" and ")))
+            ("maybe", format!("unless {} makes the same as before{failed}", names.join(" and ")))
         }
     }
 }
@@ -129,6 +131,7 @@ fn as_json(project: &Project<'_>, plan: &Plan, targets: &[String]) -> Value {
             "reason": why,
             "seconds": planned.millis.map(|millis| millis as f64 / 1000.0),
             "likely": planned.likely,
+            "failed": planned.failed,
         })
     });
     let took = |which: fn(&PlannedStage) -> bool| plan.millis(which) as f64 / 1000.0;
@@ -148,7 +151,7 @@ fn as_json(project: &Project<'_>, plan: &Plan, targets: &[String]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use ibuild::graph::{DirtyReason, GraphBuilder, StageName};
+    use ibuild::graph::{GraphBuilder, StageName};
 
     use super::*;
 
@@ -160,6 +163,7 @@ mod tests {
             verdict: verdict.clone(),
             millis: (at < known).then_some((at as u64 + 1) * 1000),
             likely: *verdict != Verdict::Fresh && at + 1 < verdicts.len(),
+            failed: false,
         };
         Plan { stages: verdicts.iter().enumerate().map(planned).collect() }
     }

@@ -193,8 +193,14 @@ const FILES_SHOWN: usize = 3;
 fn ignored_line(files: &[String]) -> String {
     let shown = files.iter().take(FILES_SHOWN).map(|file| format!("`{}`", file.escape_debug()));
     let more = if files.len() > FILES_SHOWN { ", ..." } else { "" };
-    let plural = if files.len() == 1 { "" } else { "s" };
-    format!("ignored {} file{plural}: {}{more}", files.len(), shown.collect::<Vec<_>>().join(", "))
+    let directories = files.iter().filter(|file| file.ends_with('/')).count();
+    let counts = [(files.len() - directories, "file", "files"), (directories, "directory", "directories")];
+    let counts = counts.iter().filter(|(count, ..)| *count > 0).map(|(count, one, many)| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    });
+    let counts = counts.collect::<Vec<_>>().join(" and ");
+    format!("ignored {counts}: {}{more}", shown.collect::<Vec<_>>().join(", "))
 }
 
 /// What is said of a stage that was to run, and for which a result was found after all: another process made it, or an earlier
@@ -217,7 +223,7 @@ pub fn seconds(elapsed: Duration) -> String {
     match seconds {
         s if s < 0.1 => format!("{:.0} ms", s * 1000.0),
         s if s < 100.0 => format!("{s:.1} s"),
-        s => format!("{} min {:.0} s", (s / 60.0).floor(), s % 60.0),
+        s => format!("{} min {} s", s.round() as u64 / 60, s.round() as u64 % 60),
     }
 }
 
@@ -245,6 +251,8 @@ mod tests {
         assert_eq!(ignored_line(&files(&["a~"])), "ignored 1 file: `a~`");
         let many = files(&["a~", "b~", "c~", "d\n~"]);
         assert_eq!(ignored_line(&many), "ignored 4 files: `a~`, `b~`, `c~`, ...");
+        assert_eq!(ignored_line(&files(&["a~", "out/"])), "ignored 1 file and 1 directory: `a~`, `out/`");
+        assert_eq!(ignored_line(&files(&["a/", "b/"])), "ignored 2 directories: `a/`, `b/`");
     }
 
     #[test]
@@ -255,5 +263,6 @@ mod tests {
         assert_eq!(seconds(Duration::from_millis(42)), "42 ms");
         assert_eq!(seconds(Duration::from_millis(7234)), "7.2 s");
         assert_eq!(seconds(Duration::from_secs(125)), "2 min 5 s");
+        assert_eq!(seconds(Duration::from_millis(239_700)), "4 min 0 s");
     }
 }

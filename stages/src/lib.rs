@@ -2,6 +2,7 @@
 //! turns it into stages, file system snapshots, packages and disks.
 
 pub mod build;
+mod cancel;
 pub mod disk;
 pub mod hardware;
 mod ignore;

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::tool::ToolError;
+use crate::cancel::is_stop;
+use crate::snapshot::SnapshotError;
 
 /// An error of this module.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,7 @@ pub enum DiskError {
     },
     /// A snapshot cannot be read.
     #[error(transparent)]
-    Snapshot(#[from] crate::snapshot::SnapshotError),
+    Snapshot(#[from] SnapshotError),
     /// A host tool is missing, too old, or failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
@@ -113,9 +115,21 @@ impl DiskError {
         }
     }
 
+    /// Whether the user gave up.
+    pub fn is_interrupt(&self) -> bool {
+        match self {
+            DiskError::Snapshot(SnapshotError::Interrupted) => true,
+            DiskError::Write { source, .. } => is_stop(source),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: turns an io error into one that tells the act and the path.
     pub(super) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
         let path = path.to_owned();
-        move |source| DiskError::Io { act, path, source }
+        move |source| match source {
+            stopped if is_stop(&stopped) => SnapshotError::Interrupted.into(),
+            source => DiskError::Io { act, path, source },
+        }
     }
 }

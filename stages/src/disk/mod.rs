@@ -39,6 +39,7 @@ pub mod tool;
 mod ustar;
 mod vdi;
 mod vmdk;
+mod whole;
 
 pub use artifact::PackedArtifact;
 pub use boot::{BiosBoot, BootFiles, GrubPlan};

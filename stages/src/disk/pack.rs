@@ -23,6 +23,7 @@ use super::rope::Rope;
 use super::spec::DiskSpec;
 use super::vdi::{VDI_WRITER, write_vdi};
 use super::vmdk::{KeptVmdk, VMDK_WRITER, vmdk};
+use crate::cancel::{Cancel, Stoppable};
 
 /// Level of zstd for root file systems: the best that still keeps up with a disk.
 const ZSTD_LEVEL: i32 = 3;
@@ -44,6 +45,8 @@ pub enum Source<'a> {
     Rootfs {
         /// The tar.
         tar: &'a Path,
+        /// Whether to give up.
+        cancel: &'a Cancel,
     },
     /// The layers of a root file system.
     Layers(OciImage<'a>),
@@ -59,7 +62,7 @@ pub fn packer_identity(format: Format) -> String {
         Format::Vdi => VDI_WRITER.into(),
         Format::Raw => "raw 1".into(),
         Format::RawZst => format!("{RAW_ZST_WRITER}, zstd {zstd}"),
-        Format::RootfsTarZst => format!("zstd {zstd}, level {ZSTD_LEVEL}"),
+        Format::RootfsTarZst => format!("tar 2, zstd {zstd}, level {ZSTD_LEVEL}"),
         Format::Oci => format!("{OCI_WRITER}, zstd {zstd}"),
     }
 }
@@ -81,7 +84,9 @@ pub fn pack<'d>(
         (Format::Ova, Source::Machines { name, epoch, machines, packs }) => {
             write_ova(name, epoch, machines, packs, destination, progress)
         }
-        (Format::RootfsTarZst, Source::Rootfs { tar }) => Ok(compress_tar(tar, out, progress)?.into()),
+        (Format::RootfsTarZst, Source::Rootfs { tar, cancel }) => {
+            Ok(compress_tar(tar, cancel, out, progress)?.into())
+        }
         (Format::Oci, Source::Layers(image)) => Ok(write_oci(&image, out, progress)?.into()),
         (_, Source::Machines { machines: [machine], packs, .. }) => {
             pack_disk(format, machine, packs, destination, progress)
@@ -119,7 +124,7 @@ fn pack_disk(
         Format::RawZst => Ok(write_raw_zst(disk, map, create(out)?, progress)?.into()),
         Format::Raw => {
             write_raw(map, out, progress)?;
-            Ok(Digested::of_file(out)?.into())
+            Ok(Digested::of_file(out, map.cancel())?.into())
         }
         Format::Ova | Format::RootfsTarZst | Format::Oci => {
             Err(DiskError::Pack { format, reason: "it is not made of a disk alone" })
@@ -152,9 +157,15 @@ fn write(rope: &Rope, packs: &Packs, destination: Destination<'_>) -> Result<Pac
 }
 
 /// Always with one worker: zstd's output with workers differs from that without, but not with their number.
-fn compress_tar(tar: &Path, out: &Path, progress: Progress<'_>) -> Result<Digested<BlobId>, DiskError> {
-    let mut source = File::open(tar).map_err(DiskError::io("open the root file system", tar))?;
+fn compress_tar(
+    tar: &Path,
+    cancel: &Cancel,
+    out: &Path,
+    progress: Progress<'_>,
+) -> Result<Digested<BlobId>, DiskError> {
+    let source = File::open(tar).map_err(DiskError::io("open the root file system", tar))?;
     let total = source.metadata().map_err(DiskError::io("read", tar))?.len();
+    let mut source = Stoppable::new(source, cancel.clone());
     let file = File::create(out).map_err(DiskError::io("create", out))?;
     let write = |error| DiskError::io("write", out)(error);
     let mut encoder = encoder(DigestWriter::new(EagerFile::new(file)), total).map_err(write)?;
@@ -247,7 +258,7 @@ mod tests {
         let lab = Lab::new();
         for format in Format::ALL.into_iter().filter(|format| format.needs_disk()) {
             let (out, packed) = lab.pack(format, 1).unwrap();
-            assert_eq!(packed.file, Digested::of_file(&out).unwrap(), "{format}");
+            assert_eq!(packed.file, Digested::of_file(&out, &Cancel::default()).unwrap(), "{format}");
             assert_eq!(packed.made.is_some(), format.keeps_grains(), "{format}");
             assert_eq!(packed.disks.is_empty(), !format.keeps_vmdks(), "{format}");
             let again = lab.pack(format, 1).unwrap().1;
@@ -264,8 +275,14 @@ mod tests {
         let (tar, out) = (dir.path().join("flat.tar"), dir.path().join("x.rootfs.tar.zst"));
         let content = b"a file system ".repeat(500_000);
         std::fs::write(&tar, &content).unwrap();
-        let packed = pack(Format::RootfsTarZst, Source::Rootfs { tar: &tar }, &out, &|_, _| {}).unwrap();
-        assert_eq!(packed.file, Digested::of_file(&out).unwrap());
+        let packed = pack(
+            Format::RootfsTarZst,
+            Source::Rootfs { tar: &tar, cancel: &Cancel::default() },
+            &out,
+            &|_, _| {},
+        )
+        .unwrap();
+        assert_eq!(packed.file, Digested::of_file(&out, &Cancel::default()).unwrap());
         assert!(zstd::decode_all(File::open(&out).unwrap()).unwrap() == content);
         assert!(packed.file.size < 100_000);
     }
@@ -276,7 +293,7 @@ mod tests {
         let text = lab.pack(Format::Qcow2, 2).unwrap_err().to_string();
         assert_eq!(text, "cannot pack `qcow2`: it holds one machine; several go into an OVA");
         assert!(lab.pack(Format::RootfsTarZst, 1).is_err());
-        let source = Source::Rootfs { tar: Path::new("unused") };
+        let source = Source::Rootfs { tar: Path::new("unused"), cancel: &Cancel::default() };
         let out = lab.bench.dir.path().join("x");
         assert!(pack(Format::Vmdk, source, &out, &|_, _| {}).is_err());
     }

@@ -12,7 +12,8 @@ use super::view::ArchiveView;
 use super::{Base, Name, PackageError};
 
 /// Raised whenever the same archive could resolve to other packages.
-const RESOLVER: &str = "ibuild bootstrap 1";
+/// The rules by which a bootstrap chooses packages. Another version may choose others.
+pub const RESOLVER: &str = "ibuild bootstrap 1";
 
 /// The packages of a minimal system: all that are essential or of priority `required`, apt, `extras`, and what
 /// these depend on; sorted by name. The answer is a function of the view and is remembered.

@@ -12,9 +12,10 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, sethostname};
 
+use super::copy::{Copied, Sources};
 use super::mounts::{SetupResult, failed};
 use super::protocol::{Given, Order, Report, receive, send, send_with_fds};
-use super::spec::{NetworkSpec, Payload};
+use super::view::{NetworkSpec, Payload};
 use super::{HOST_NAME, copy, fresh, inject, mounts, network, process};
 
 /// `CLONE_INTO_CGROUP` of linux/sched.h.
@@ -161,6 +162,7 @@ fn inner(control: &mut UnixStream, Order { spec, devices, .. }: &Order) -> Setup
     unshare(CloneFlags::CLONE_NEWCGROUP).map_err(failed("make namespaces"))?;
     sethostname(HOST_NAME).map_err(failed("set the host name"))?;
     fresh::begin().map_err(failed("let go of what was inherited"))?;
+    let sources = Sources::open(spec)?;
     mounts::enter(spec, *devices)?;
     network::loopback_up().map_err(failed("switch the loopback interface on"))?;
     if spec.network == NetworkSpec::Proxy {
@@ -168,8 +170,13 @@ fn inner(control: &mut UnixStream, Order { spec, devices, .. }: &Order) -> Setup
     }
     let injected = inject::inject(&spec.inject)?;
     let status = match &spec.payload {
-        Payload::Exec { argv } => process::run(argv, &spec.env, spec.stdio)?,
-        Payload::Copy(items) => copy::copy(items).map(|()| 0)?,
+        Payload::Exec { argv } => process::run(argv, &spec.env, spec.policy.stdio)?,
+        Payload::Copy(_) => match copy::copy(spec, &sources)? {
+            Copied::All => 0,
+            Copied::SourceChanged(path) => {
+                return send(control, &Report::SourceChanged(path)).map_err(failed("report"));
+            }
+        },
     };
     let survivors = process::kill_survivors();
     injected.withdraw()?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::BUILD_MACHINE_ID;
 use super::mounts::{SetupResult, failed};
-use super::spec::Inject;
+use super::view::{Inject, InjectedContent};
 
 const MACHINE_ID: &str = "/etc/machine-id";
 const DBUS_MACHINE_ID: &str = "/var/lib/dbus/machine-id";
@@ -36,13 +36,14 @@ pub(super) fn text(path: &Path) -> io::Result<String> {
 pub(super) fn inject(files: &[Inject]) -> SetupResult<Injected> {
     let mut injected = Injected { files: Vec::new() };
     for file in files {
+        let InjectedContent::Text(content) = &file.content else { continue };
         let has_place = file.path.parent().is_some_and(Path::is_dir);
         if has_place && fs::symlink_metadata(&file.path).is_err() {
             let act = || format!("create `{}`", file.path.display());
-            fs::write(&file.path, &file.content).map_err(failed(act()))?;
+            fs::write(&file.path, content).map_err(failed(act()))?;
             let mode = fs::Permissions::from_mode(file.mode);
             fs::set_permissions(&file.path, mode).map_err(failed(act()))?;
-            injected.files.push((file.path.clone(), file.content.clone()));
+            injected.files.push((file.path.clone(), content.clone()));
         }
     }
     if Path::new("/etc").is_dir() && lacks_machine_id() {

@@ -20,6 +20,7 @@ use super::layers::REMOVAL;
 use super::tree::{Entry, Kind, Listing, Metadata, TreeStore};
 use super::volatile::VolatileList;
 use super::{SnapshotError, device, unpack, xattr};
+use crate::cancel::Cancel;
 
 /// What a capture needs to know besides the directory.
 pub struct CaptureContext<'a> {
@@ -57,10 +58,20 @@ pub fn capture(
     upper: &Path,
     parent: Option<TreeId>,
 ) -> Result<Captured, SnapshotError> {
+    capture_until(&Cancel::default(), context, upper, parent)
+}
+
+/// The same, for a user who may give up.
+pub fn capture_until(
+    cancel: &Cancel,
+    context: &CaptureContext<'_>,
+    upper: &Path,
+    parent: Option<TreeId>,
+) -> Result<Captured, SnapshotError> {
     let base = parent.map(|tree| context.trees.root(tree)).transpose()?;
-    let contents = Contents::below(upper, &context.volatile)?;
+    let contents = Contents::below(upper, &context.volatile, cancel)?;
     let (changes, dropped, links) = (Vec::new(), Vec::new(), BTreeMap::new());
-    let mut walk = Walk { context, upper, contents, changes, dropped, links };
+    let mut walk = Walk { context, cancel, upper, contents, changes, dropped, links };
     let root = walk.directory(b"", base.as_ref(), Below::Seen)?;
     Ok(Captured { tree: context.trees.add_root(&root), changes: walk.changes, dropped: walk.dropped })
 }
@@ -74,6 +85,7 @@ enum Below {
 
 struct Walk<'a> {
     context: &'a CaptureContext<'a>,
+    cancel: &'a Cancel,
     upper: &'a Path,
     contents: Contents,
     changes: Vec<(Vec<u8>, Change)>,
@@ -131,6 +143,7 @@ impl Walk<'_> {
     ) -> Result<(), SnapshotError> {
         let path = join(parent, name);
         let disk = file.path();
+        self.cancel.check().map_err(SnapshotError::io("read", &disk))?;
         let meta = fs::symlink_metadata(&disk).map_err(SnapshotError::io("look at", &disk))?;
         let kind = meta.file_type();
         if kind.is_char_device() && meta.rdev() == 0 {

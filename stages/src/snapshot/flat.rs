@@ -17,6 +17,7 @@ use super::layers::{Links, write_entry};
 use super::tarball::TarWriter;
 use super::tree::{Entry, Kind, TreeStore};
 use super::{LayerStore, Snapshot, SnapshotError};
+use crate::cancel::Stoppable;
 
 /// Writes every file of `snapshot`, in the canonical order, to `out`.
 pub fn write_flat(
@@ -26,7 +27,12 @@ pub fn write_flat(
     out: impl Write,
 ) -> Result<(), SnapshotError> {
     let sources = Sources::of(layers, snapshot)?;
-    let mut flat = Flat { trees, sources, tar: TarWriter::new(out), written: Links::default() };
+    let mut flat = Flat {
+        trees,
+        sources,
+        tar: TarWriter::new(Stoppable::new(out, layers.cancel().clone())),
+        written: Links::default(),
+    };
     flat.entry(b"", &trees.root(snapshot.tree)?)?;
     flat.tar.finish().map_err(SnapshotError::io("write", Path::new("tarball")))?;
     Ok(())

@@ -96,10 +96,10 @@ fn names_of_layers_and_trees() {
     let names = [base.tree.hex(), low.id.hex(), change.tree.hex(), high.id.hex()];
     let pinned = [
         "2c7630b52a7ab5a076c9bcf003423d5275afe0b6ac9a288161c64e5fb088f46f",
-        "3323e8dfa82f20746470bc0802a104be07afd19fea381811e36178c2f69497b8",
+        "15fa19882366987d1051bcc33d6250196981af7844efa4928a7bf3781c346ab8",
         "aec71065de74829b7e0fdab56845db66b0030c52fbd02d0e60dc986988c88adf",
         "7b72169e7943fa93e2c91eaeade03729666df7bbfa592c2de1dea6f1e51b4ade",
     ];
     assert_eq!(names, pinned);
-    assert_eq!((low.raw_size, low.changes, high.raw_size, high.changes), (1_124_864, 11, 6_144, 8));
+    assert_eq!((low.raw_size, low.changes, high.raw_size, high.changes), (1_319_936, 11, 6_144, 8));
 }

@@ -4,12 +4,16 @@
 //! and the [`TreeId`](ibuild_cache::TreeId) of the whole file system, at the cost of what the stage changed.
 
 mod ahead;
+mod allocated;
 pub mod capture;
 mod chain;
 mod contents;
+mod copying;
 pub(crate) mod device;
 pub mod diff;
+mod digest;
 mod error;
+mod fiemap;
 pub mod files;
 pub mod flat;
 #[cfg(test)]
@@ -21,6 +25,7 @@ mod holes;
 pub mod layers;
 mod merged;
 mod room;
+mod settle;
 mod tarball;
 #[cfg(test)]
 mod tests;
@@ -29,8 +34,10 @@ pub mod unpack;
 pub mod volatile;
 mod xattr;
 
+pub(crate) use allocated::parts;
 pub use chain::Snapshot;
-pub(crate) use contents::hash_file;
+pub(crate) use copying::{Copying, SourceRoot, copy_verified, copy_with_holes};
+pub(crate) use digest::{content_of, hash_bytes, open_file};
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore};
 pub use room::Trimmed;

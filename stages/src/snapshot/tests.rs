@@ -17,6 +17,7 @@ use super::volatile::VolatileList;
 use super::{Kind, LayerStore, Snapshot, SnapshotError, TreeStore, Trimmed, xattr};
 
 mod hiding;
+mod holes;
 
 const EPOCH: i64 = 1_700_000_000;
 

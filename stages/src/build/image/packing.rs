@@ -20,11 +20,11 @@ use crate::build::grains::{GrainMemory, Reusable};
 use crate::build::project::Target;
 use crate::build::space::left;
 use crate::build::spare::Spare;
+use crate::cancel::Cancel;
 use crate::disk::{
     Destination, Digested, DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource,
     MachineDisk, OciImage, PackedArtifact, Packs, Piece, Source, VmSpec, disk_map, filesystem, pack,
 };
-use crate::snapshot::LayerStore;
 use crate::snapshot::files::{read_layers, read_tree};
 use crate::snapshot::flat::write_flat;
 
@@ -91,7 +91,9 @@ impl<'a, 'b> Packing<'a, 'b> {
     pub fn pack(&self, spare: &Spare) -> Result<Packed, StageError> {
         let out = self.scratch.join("image");
         let packed = match self.target.format {
-            Format::RootfsTarZst => self.pack_into(Source::Rootfs { tar: &self.flat_tar()? }, &out)?,
+            Format::RootfsTarZst => {
+                self.pack_into(Source::Rootfs { tar: &self.flat_tar()?, cancel: self.cancel() }, &out)?
+            }
             Format::Oci => self.pack_layers(&out)?,
             _ => {
                 spare.take(&out)?;
@@ -127,6 +129,7 @@ impl<'a, 'b> Packing<'a, 'b> {
             files.open(self.builder.store(), &self.scratch.join("grains"), wanted)?;
         let ready = self.ready(vmdks)?;
         let machines: Vec<_> = ready.iter().map(Ready::as_disk).collect();
+        packs = packs.until(self.cancel());
         let epoch = self.builder.epoch().max(0) as u64;
         let name = self.target.image.as_str();
         let source = Source::Machines { name, epoch, machines: &machines, packs: &mut packs };
@@ -165,7 +168,7 @@ impl<'a, 'b> Packing<'a, 'b> {
 
     fn pack_layers(&self, out: &Path) -> Result<PackedArtifact, StageError> {
         let machine = &self.machines[0];
-        let layers = StoredLayer::all(self.builder.store(), machine.snapshot)?;
+        let layers = StoredLayer::all(self.builder.store(), machine.snapshot, self.cancel())?;
         let layers: Vec<&dyn LayerSource> = layers.iter().map(|layer| layer as _).collect();
         let (name, epoch) = (self.target.image.as_str(), self.builder.epoch().max(0) as u64);
         let image = OciImage { name, architecture: machine.architecture, epoch, layers: &layers };
@@ -180,6 +183,10 @@ impl<'a, 'b> Packing<'a, 'b> {
         let stage = self.target.to_string();
         let progress = |done, total| self.builder.observer().progress(&stage, done, total);
         Ok(pack(self.target.format, source, destination, &progress)?)
+    }
+
+    fn cancel(&self) -> &Cancel {
+        self.builder.supervisor().cancel()
     }
 
     fn images(&self) -> Vec<&crate::recipe::Image> {
@@ -203,20 +210,20 @@ impl<'a, 'b> Packing<'a, 'b> {
     fn flat_tar(&self) -> Result<PathBuf, StageError> {
         let path = self.scratch.join("root.tar");
         let file = File::create(&path).map_err(StageError::io("create", &path))?;
-        let (trees, layers) = (self.builder.trees(), LayerStore::new(self.builder.store()));
+        let (trees, layers) = (self.builder.trees(), self.builder.layers());
         write_flat(&trees, &layers, self.machines[0].snapshot, BufWriter::with_capacity(1 << 20, file))?;
         Ok(path)
     }
 
     /// What will be on the disk. Of the files of the root file system nothing is read yet.
     fn disk_map(&self, machine: &Machine<'_>, disk: &DiskSpec) -> Result<DiskMap, StageError> {
-        let (store, trees) = (LayerStore::new(self.builder.store()), self.builder.trees());
+        let (store, trees) = (self.builder.layers(), self.builder.trees());
         let (layers, tree) =
             rayon::join(|| read_layers(&store, machine.snapshot), || read_tree(&trees, machine.snapshot));
         let (layers, tree) = (layers?, tree?);
         let boot = self.boot_loader(machine, disk, &layers)?;
         let root = filesystem(layers, tree, &FilesystemOptions::of(disk))?;
-        Ok(disk_map(disk, &boot, root)?)
+        Ok(disk_map(disk, &boot, root)?.until(self.cancel()))
     }
 }
 
