@@ -6,7 +6,7 @@ use std::time::Duration;
 use ibuild::graph::{DirtyReason, Outcome, StageReport};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{Voice, bytes, seconds, word};
+use super::{FOUND, Voice, bytes, seconds, word};
 use crate::terminal::Style;
 
 /// Says things on a terminal.
@@ -58,14 +58,16 @@ impl Voice for Fancy {
 
     fn finished(&mut self, stage: &str, report: &StageReport) {
         self.total.inc(1);
-        if let Some(line) = self.running.remove(stage) {
+        let line = self.running.remove(stage);
+        if let Some(line) = &line {
             line.finish_and_clear();
         }
         let note = match report.outcome {
             Outcome::Ran { same_output: true, .. } => "  made the same as before",
+            Outcome::Hit => FOUND,
             _ => "",
         };
-        if !matches!(report.outcome, Outcome::Hit | Outcome::Skipped) {
+        if line.is_some() || !matches!(report.outcome, Outcome::Hit | Outcome::Skipped) {
             let said = format!("{:<7} {stage}  {}{note}", word(&report.outcome), seconds(report.elapsed));
             // Only fails when the terminal is gone, and then there is nobody to tell.
             let _ = self.lines.println(said);

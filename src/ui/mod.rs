@@ -206,6 +206,10 @@ fn ignored_line(files: &[String]) -> String {
     format!("ignored {counts}: {}{more}", shown.collect::<Vec<_>>().join(", "))
 }
 
+/// What is said of a stage that was to run, and for which a result was found after all: another process made it, or an earlier
+/// run that differs in the archive's state alone.
+const FOUND: &str = "  a result was found, so it did not run";
+
 /// What became of a stage, in a word.
 fn word(outcome: &Outcome) -> &'static str {
     match outcome {

@@ -299,9 +299,7 @@ fn with_evidence(
     let Made { output, keep } = made;
     let keep = Box::new(move || {
         let mut facts = keep()?;
-        if let Some(evidence) = evidence {
-            evidence.put(&mut facts, &action);
-        }
+        Evidence::record(evidence, &mut facts, &action);
         Ok(facts)
     });
     Made { output: StageOutput::Snapshot(output), keep }

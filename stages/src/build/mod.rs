@@ -4,6 +4,7 @@
 //! its stages; `steps` has a file for each kind of step, which resolves it into the one value of `resolved` that its key is
 //! made of and that `stage_run` runs and captures; `image` is for disks.
 
+mod apt;
 mod archives;
 mod base;
 mod boot_loaders;

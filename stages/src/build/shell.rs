@@ -44,7 +44,12 @@ pub enum ShellError {
 
 impl FailedState {
     fn dir(store: &Store, project: &str, stage: &str) -> PathBuf {
-        store.layout().failed().join(project).join(stage.replace('/', "__"))
+        store.layout().failed().join(project).join(as_file_name(stage))
+    }
+
+    /// The stage that a directory among those of a project is of.
+    pub(super) fn stage_of(dir: &str) -> String {
+        dir.replace("%2f", "/").replace("%25", "%")
     }
 
     /// Keeps the upper directory of a failed stage, in place of that of its previous failure.
@@ -90,6 +95,11 @@ impl FailedState {
         let time = written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Some(Self { dir, time, ..state })
     }
+}
+
+/// Another for each stage: no name of one has a `%`, and a text that has one is told apart, too.
+fn as_file_name(stage: &str) -> String {
+    stage.replace('%', "%25").replace('/', "%2f")
 }
 
 impl Builder<'_> {
@@ -166,5 +176,33 @@ impl Builder<'_> {
         let policy = RunPolicy { timeout: None, limits, tracing: Tracing::Off, stdio: Stdio::Terminal };
         let spec = Spec::new(&view, place, policy);
         Ok(self.supervisor().run(&spec, None, |_| Ok(()))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ibuild_cache::MemoryIndex;
+
+    use super::*;
+
+    /// A regression: `/` became `__`, which may stand in a name.
+    #[test]
+    fn failures_of_different_stages_have_different_places() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path(), |_| MemoryIndex::default()).unwrap();
+        let stages = ["a/b__c", "a__b/c", "a__b__c", "a%2fb__c", "a%252fb__c"];
+        for (number, stage) in (0..).zip(stages) {
+            let upper = root.path().join("upper");
+            fs::create_dir(&upper).unwrap();
+            let layers = vec![LayerId::from_bytes([number; 32])];
+            FailedState::keep(&store, "lab", stage, &upper, layers).unwrap();
+            let dir = FailedState::dir(&store, "lab", stage);
+            assert_eq!(FailedState::stage_of(dir.file_name().unwrap().to_str().unwrap()), stage);
+        }
+        FailedState::forget(&store, "lab", stages[1]).unwrap();
+        for (number, stage) in (0..).zip(stages) {
+            let layers = FailedState::find(&store, "lab", stage).map(FailedState::into_layers);
+            assert_eq!(layers, (number != 1).then(|| vec![LayerId::from_bytes([number; 32])]));
+        }
     }
 }

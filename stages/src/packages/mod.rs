@@ -60,7 +60,7 @@ mod view;
 
 pub use address::is_debians;
 pub use apt_conf::{APT_CONF_PATH, CA_PATH, apt_conf};
-pub use apt_plan::{PlannedDeb, planned};
+pub use apt_plan::{Answers, Course, Plan, PlannedDeb, planned};
 pub use archive::{Archive, DEBIAN_KEYRING, Origin, Pocket};
 pub use asked::Asked;
 pub use base::Base;

@@ -29,12 +29,6 @@ pub(crate) fn open_file(path: &Path) -> Result<File, SnapshotError> {
     open.map_err(SnapshotError::io("open", path))
 }
 
-/// The digest of a regular file's bytes, wherever it has holes.
-pub(crate) fn hash_file(path: &Path) -> Result<BlobId, SnapshotError> {
-    let file = open_file(path)?;
-    hash_bytes(&file).map_err(SnapshotError::io("read", path))
-}
-
 /// The name of what a file of a layer holds. Moves its cursor.
 pub(crate) fn content_of(file: &File, cancel: &Cancel) -> io::Result<BlobId> {
     let size = file.metadata()?.len();
@@ -63,7 +57,8 @@ pub(super) fn name(file: &File, size: u64, parts: &[Range<u64>], cancel: &Cancel
     Ok(BlobId::from_bytes(out.hash()))
 }
 
-fn hash_bytes(file: &File) -> io::Result<BlobId> {
+/// The digest of a regular file's bytes, wherever it has holes.
+pub(crate) fn hash_bytes(file: &File) -> io::Result<BlobId> {
     let (size, never) = (file.metadata()?.len(), Cancel::default());
     let parts = parts(file, size)?;
     let (mut hasher, mut buffer, mut at) = (<BlobId as Digest>::Hasher::default(), Vec::new(), 0);
@@ -132,7 +127,7 @@ mod tests {
         for bytes in [vec![], b"small".to_vec(), vec![0; 600_000], vec![7; 600_000]] {
             fs::write(&path, &bytes).unwrap();
             assert_eq!(content(&path).as_bytes(), blake3::hash(&bytes).as_bytes());
-            assert_eq!(hash_file(&path).unwrap(), content(&path));
+            assert_eq!(hash_bytes(&open_file(&path).unwrap()).unwrap(), content(&path));
         }
     }
 
@@ -153,7 +148,10 @@ mod tests {
             let path = sparse(dir.path(), size, writes);
             assert!(names.insert(content(&path)), "{size} {writes:?}");
             let bytes = fs::read(&path).unwrap();
-            assert_eq!(hash_file(&path).unwrap().as_bytes(), blake3::hash(&bytes).as_bytes());
+            assert_eq!(
+                hash_bytes(&open_file(&path).unwrap()).unwrap().as_bytes(),
+                blake3::hash(&bytes).as_bytes()
+            );
         }
     }
 

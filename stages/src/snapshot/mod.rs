@@ -37,7 +37,7 @@ mod xattr;
 pub(crate) use allocated::parts;
 pub use chain::Snapshot;
 pub(crate) use copying::{Copying, SourceRoot, copy_verified, copy_with_holes};
-pub(crate) use digest::{content_of, hash_file, open_file};
+pub(crate) use digest::{content_of, hash_bytes, open_file};
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore};
 pub use room::Trimmed;

@@ -7,14 +7,13 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::SystemTime;
 
-use ibuild_cache::{BlobId, DirectoryMemo, FileStamp, MemoEntry, Store, Table, TreeId};
+use ibuild_cache::{BlobId, DirectoryMemo, FileStamp, MemoEntry, Store, Table, TreeId, WatchedFile};
 use rayon::prelude::*;
 
 use super::super::StageError;
 use crate::ignore::Ignore;
-use crate::snapshot::{Entry, Kind, Listing, Metadata, PackedListing, TreeStore, hash_file};
+use crate::snapshot::{Entry, Kind, Listing, Metadata, PackedListing, TreeStore, hash_bytes};
 
 /// So many files are not worth another thread.
 const FEW: usize = 64;
@@ -227,11 +226,11 @@ impl From<Remembered> for (BlobId, Memo) {
     }
 }
 
-/// Reads a file that looked like `stamp` before. Only if it still does, and its last change is so old that another one
-/// would show, is there something to remember.
+/// Reads a file that looked like `stamp` before. Only if it did so all the time, and every later change would show, is there
+/// something to remember.
 pub(super) fn read(path: &Path, stamp: FileStamp) -> Result<Remembered, StageError> {
-    let digest = hash_file(path)?;
-    let after = fs::symlink_metadata(path).map_err(StageError::io("look at", path))?;
-    let is_safe = FileStamp::of(&after) == stamp && stamp.is_settled(SystemTime::now());
-    Ok(Remembered { digest, entry: is_safe.then_some(MemoEntry { stamp, digest }) })
+    let watched = WatchedFile::open(path).map_err(StageError::io("open", path))?;
+    let (digest, settled) = watched.read(hash_bytes).map_err(StageError::io("read", path))?;
+    let entry = settled.filter(|settled| *settled == stamp).map(|stamp| MemoEntry { stamp, digest });
+    Ok(Remembered { digest, entry })
 }

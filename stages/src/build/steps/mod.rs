@@ -9,16 +9,14 @@ mod program;
 mod run;
 mod script;
 
-use std::collections::BTreeSet;
-
 use ibuild_graph::Made;
 
-use super::StageError;
 use super::builder::Builder;
 use super::evidence::Evidence;
 use super::resolved::{ArchiveAccess, Changes, OutputRules, ResolvedStep, Start};
 use super::stage_run::{StageCommand, StageRun};
-use crate::packages::{DebRef, PlannedDeb};
+use super::{StageError, apt};
+use crate::packages::{DebRef, Plan};
 use crate::recipe::{Network, StageName, Step, StepKind};
 use crate::sandbox::RunPolicy;
 use crate::snapshot::Snapshot;
@@ -95,8 +93,11 @@ pub(super) fn run(
     let asked = run.run(builder, &command(stage, resolved, &base_packages, policy))?;
     let evidence = match &resolved.start {
         // What it would ask for is known ahead.
-        Start::Bootstrap(_) => Some(Evidence { debs: base_packages, asked: None }),
-        Start::Over(_) => asked,
+        Start::Bootstrap(_) => Some(Evidence { debs: base_packages, asked: None, course: None }),
+        Start::Over(_) => {
+            let course = apt::course_in(&run.output(apt::PLAN));
+            asked.map(|asked| Evidence { course, ..asked })
+        }
     };
     let made = match (&resolved.start, resolved.output.changes) {
         // A check that changes lets everything after it be fresh.
@@ -129,17 +130,18 @@ fn command<'a>(
     }
 }
 
-/// Which packages a step would install, without installing any. `None` where only a run can tell.
+/// Which packages a step would install and how, without installing any. `None` where only a run can tell.
 pub(super) fn plan(
     builder: &Builder<'_>,
     name: &StageName,
     step: &Step,
     inputs: &[&Snapshot],
-) -> Result<Option<BTreeSet<PlannedDeb>>, StageError> {
+) -> Result<Option<Plan>, StageError> {
     let context = StepContext { builder, name, step, inputs };
     match &step.kind {
         StepKind::Bootstrap { archive, variant, include } => {
-            bootstrap::plan(&context, archive, *variant, include).map(Some)
+            let debs = bootstrap::plan(&context, archive, *variant, include)?;
+            Ok(Some(Plan { debs, course: None }))
         }
         StepKind::Packages { names, recommends } => packages::plan(&context, names, *recommends),
         _ => Ok(None),
