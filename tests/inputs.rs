@@ -58,8 +58,7 @@ fn assert_ends(outcome: Outcome, counts: &str) {
     assert!(said.contains(counts), "{said}");
 }
 
-const TOLD: &str =
-    "note    ws/files  ignored 5 files: `files/.git/`, `files/a~`, `files/deep/.ibuildignore`, ...\n";
+const TOLD: &str = "note    ws/files  ignored 4 files and 1 directory: `files/.git/`, `files/a~`, `files/deep/.ibuildignore`, ...\n";
 
 #[test]
 fn what_is_ignored_is_in_no_image_and_in_no_key_but_told() {

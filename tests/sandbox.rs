@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
+use ibuild::stages::build::SANDBOX;
 use ibuild::stages::sandbox::{
     BUILD_MACHINE_ID, Cancel, InitProgram, Inject, InjectedContent, Look, NetworkSpec, PROXY_PORT, Payload,
     SandboxError, Supervisor,
@@ -234,6 +235,25 @@ fn the_proxy_is_the_only_way_out() {
     let said = fs::read_to_string(&log).unwrap();
     assert!(said.contains("heard hello") && said.contains("outside 1"), "{said}");
     assert!(said.contains("unreachable"), "{said}");
+}
+
+/// What every stage sees of its surroundings, whatever its root file system is. A change here without another version would
+/// let results that were made in other surroundings be found.
+#[test]
+fn surroundings_have_a_version() {
+    let mut lab = Lab::new();
+    lab.view.env.insert("LANG".to_owned(), "C.UTF-8".to_owned());
+    lab.script(
+        "env | sort; id; umask; hostname; cat /proc/sys/kernel/domainname; pwd; ls -ln /dev | awk '{ print $1, $3, $4, $5, $NF }'; \
+         awk '{ for (i = 7; i <= NF; i++) if ($i == \"-\") print $5, $(i + 1) }' /proc/self/mountinfo | grep -v ' /proc/.' | grep -v '^/proc/.'; \
+         stat -c '%n %a %u %g' / /dev /dev/shm /proc /run /run/ibuild /run/lock /sys /tmp; ls -a /run /tmp /sys; \
+         grep -E '^(SigBlk|SigIgn|NoNewPrivs|Seccomp|CapInh|CapAmb):' /proc/self/status; \
+         awk '/core file|open files|stack size|Max locked/ { print $(NF-2) }' /proc/self/limits",
+    );
+    let said = lab.output();
+    let digest = blake3::hash(said.as_bytes()).to_hex();
+    let pinned = (5, "2f621d0dcfe2a89e72449f1dc9b442bc8cc63bff0956ad14ee9851dd9be7cb21");
+    assert_eq!((SANDBOX, digest.as_str()), pinned, "raise SANDBOX and put the new digest here: {said}");
 }
 
 #[test]

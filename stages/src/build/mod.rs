@@ -57,4 +57,5 @@ pub use output::{Artifact, Composed, StageOutput, StoredBlob};
 pub use past::{PastBuild, PastReason, PastRun};
 pub use project::{Job, Project, Target, TargetError};
 pub use publish::{Published, Wanted, publish};
+pub use resolved::SANDBOX;
 pub use shell::{FailedState, ShellError};
