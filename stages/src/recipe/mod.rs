@@ -46,6 +46,7 @@ pub use names::{
     Architecture, ArchiveName, ArchiveNames, EnvName, ImageName, MachineName, NameError, PackageName,
     ProjectName, RootfsName, StageName, StageNameError, StepName, TestName, VarName,
 };
+pub use parse::keys;
 pub use report::{Diagnostic, RecipeErrors, Style};
 pub use show::Shown;
 pub use source::{Position, RECIPE_FILE};

@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::names::NameError;
+use super::parse::Keys;
 use super::report::{Problem, Report};
 use super::source::{FileId, SourceMap, Span, stays_inside};
 use super::suggest;
@@ -188,7 +189,7 @@ impl<'a> Node<'a> {
     }
 
     /// A table that knows only the keys in `known`; `what` names it in messages.
-    pub(super) fn table(self, what: &str, known: &[&str]) -> Option<Table<'a>> {
+    pub(super) fn table(self, what: &str, known: &Keys) -> Option<Table<'a>> {
         let table = self.entries()?;
         table.refuse_unknown(what, known);
         Some(table)
@@ -306,15 +307,16 @@ impl<'a> Table<'a> {
         self.entries().into_iter().filter_map(parse).collect()
     }
 
-    pub(super) fn has_keys_beyond(&self, known: &[&str]) -> bool {
-        self.entries.keys().any(|key| !known.contains(&key.get_ref().as_ref()))
+    pub(super) fn has_keys_beyond(&self, known: &Keys) -> bool {
+        self.entries.keys().any(|key| !known.has(key.get_ref()))
     }
 
-    pub(super) fn refuse_unknown(&self, what: &str, known: &[&str]) {
+    pub(super) fn refuse_unknown(&self, what: &str, known: &Keys) {
         for (key, _) in self.entries() {
-            if !known.contains(&key.value) {
-                let hint = suggest::hint(key.value, known.iter().copied());
-                let hint = hint.or_else(|| Some(format!("its keys are {}", suggest::list(known))));
+            if !known.has(key.value) {
+                let hint = suggest::hint(key.value, known.all());
+                let all: Vec<_> = known.all().collect();
+                let hint = hint.or_else(|| Some(format!("its keys are {}", suggest::list(&all))));
                 self.push(
                     Problem::at(key.at, format!("unknown key `{}` in {what}", key.value)).hint_if(hint),
                 );

@@ -1,6 +1,6 @@
 //! `[archive.NAME]`: Debian's own archive, or another one with its address and key.
 
-use super::{all, optional};
+use super::{all, keys, optional};
 use crate::packages::{Name, Suite, Url, is_debians};
 use crate::recipe::draft::{DraftArchive, DraftVendor};
 use crate::recipe::model::Archive;
@@ -8,24 +8,12 @@ use crate::recipe::names::{Architecture, ArchiveName};
 use crate::recipe::report::Problem;
 use crate::recipe::values::{Node, Table};
 
-const KEYS: [&str; 9] = [
-    "suites",
-    "security",
-    "components",
-    "architecture",
-    "foreign",
-    "mirror",
-    "security-mirror",
-    "url",
-    "key",
-];
-
 /// What only Debian has: a second archive, and mirrors.
 const OF_DEBIAN: [&str; 3] = ["security", "mirror", "security-mirror"];
 
 pub(super) fn archive(name: &ArchiveName, node: Node<'_>) -> Option<DraftArchive> {
     let what = format!("`[archive.{name}]`");
-    let table = node.table(&what, &KEYS)?;
+    let table = node.table(&what, &keys::ARCHIVE)?;
     let suites = table.require(&what, "suites", "write `suites = [\"trixie\", \"trixie-updates\"]`");
     let suites = suites.and_then(|node| all(node.filled_array("suites")?, suite));
     let is_flat = suites.as_ref().is_some_and(|suites| suites.iter().all(|suite| suite.ends_with('/')));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::vm::vm;
-use super::{all, optional};
+use super::{all, keys, optional};
 use crate::disk::bounds;
 use crate::hardware::Firmware;
 use crate::recipe::draft::DraftImage;
@@ -17,7 +17,7 @@ use crate::recipe::vm::Vm;
 
 pub(super) fn image(name: &ImageName, node: Node<'_>) -> Option<DraftImage> {
     let what = format!("`[image.{name}]`");
-    let table = node.table(&what, &["rootfs", "formats", "disk", "vm", "machines"])?;
+    let table = node.table(&what, &keys::IMAGE)?;
     if let Some(machines) = table.get("machines") {
         node.fits(bounds::image_name(name.as_str()))?;
         return several(name, &what, &table, machines);
@@ -100,7 +100,7 @@ fn format(node: Node<'_>) -> Option<ImageFormat> {
 }
 
 fn disk(node: Node<'_>) -> Option<Disk> {
-    let table = node.table("`disk`", &["size", "firmware", "fs-uuid", "cmdline"])?;
+    let table = node.table("`disk`", &keys::DISK)?;
     let size = table.require("`disk`", "size", "write `size = \"8 GiB\"`").and_then(disk_size);
     let firmware = match table.get("firmware") {
         Some(node) => firmware(node),

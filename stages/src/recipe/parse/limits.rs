@@ -1,13 +1,13 @@
 //! `limits = { memory = "2 GiB", processes = 4096, disk = "10 GiB" }`.
 
-use super::optional;
+use super::{keys, optional};
 use crate::recipe::limits::Limits;
 use crate::recipe::units::ByteSize;
 use crate::recipe::values::Node;
 
 /// The limits that are right; wrong ones are reported.
 pub(super) fn limits(node: Node<'_>) -> Limits {
-    let Some(table) = node.table("`limits`", &["memory", "processes", "disk"]) else {
+    let Some(table) = node.table("`limits`", &keys::LIMITS) else {
         return Limits::default();
     };
     let size = |key| optional(&table, key, |node| node.parsed::<ByteSize>().map(|size| size.value)).flatten();

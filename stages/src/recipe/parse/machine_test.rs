@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
-use super::{all, optional};
+use super::{all, keys, optional};
 use crate::recipe::draft::DraftTest;
 use crate::recipe::machine_test::{Login, MachineTest, Plug, PlugError, Power, TestAction, TestStep};
 use crate::recipe::names::{ImageName, MachineName, TestName};
@@ -12,9 +12,6 @@ use crate::recipe::report::Problem;
 use crate::recipe::suggest;
 use crate::recipe::units::parse_duration;
 use crate::recipe::values::{At, Explained, Node, Table};
-
-/// The keys of a test.
-const KEYS: [&str; 8] = ["machines", "expect", "login", "files", "steps", "silent", "heard", "timeout"];
 
 /// The keys of a step that say what it does.
 const ACTIONS: [&str; 5] = ["expect", "type", "run", "screenshot", "power"];
@@ -27,7 +24,7 @@ impl Explained for PlugError {
 
 pub(in crate::recipe) fn test(name: &TestName, node: Node<'_>) -> Option<DraftTest> {
     let what = format!("`[test.{name}]`");
-    let table = node.table(&what, &KEYS)?;
+    let table = node.table(&what, &keys::TEST)?;
     let machines = table.require(&what, "machines", "write `machines = { vm = \"IMAGE\" }`");
     let machines = machines.and_then(|node| machines_of(&node.entries()?));
     let expect = optional(&table, "expect", pattern);
@@ -73,7 +70,7 @@ fn machines_of(table: &Table<'_>) -> Option<(Machines, Vec<At<ImageName>>)> {
 }
 
 fn login(node: Node<'_>) -> Option<Login> {
-    let table = node.table("`login`", &["user", "password"])?;
+    let table = node.table("`login`", &keys::LOGIN)?;
     let hint = "write `login = { user = \"user\", password = \"changeme\" }`";
     let user = table.require("`login`", "user", hint).and_then(typed);
     let password = table.require("`login`", "password", hint).and_then(typed);
@@ -100,8 +97,7 @@ fn pattern(node: Node<'_>) -> Option<String> {
 }
 
 fn step(node: Node<'_>, machines: &Machines) -> Option<TestStep> {
-    let known: Vec<&str> = ["on"].into_iter().chain(ACTIONS).collect();
-    let table = node.table("a step of a test", &known)?;
+    let table = node.table("a step of a test", &keys::TEST_STEP)?;
     let on = table.require("a step of a test", "on", "write `on = \"MACHINE\"`");
     let on = on.and_then(|node| node.parsed::<MachineName>()).filter(|on| is_known(&table, on, machines));
     let found: Vec<_> = ACTIONS.into_iter().filter_map(|key| Some((key, table.get(key)?))).collect();

@@ -2,6 +2,7 @@
 
 mod archive;
 mod image;
+mod keys;
 mod limits;
 mod machine_test;
 mod rootfs;
@@ -22,6 +23,8 @@ use super::source::{FileId, SourceMap, Span};
 use super::values::{At, Context, Node, Table};
 use super::vars::{Overrides, Vars};
 
+pub(super) use keys::Keys;
+pub use keys::keys;
 use sections::Sections;
 pub(super) use step::step_name_of;
 
@@ -90,7 +93,7 @@ fn raw_vars(sections: &Sections<'_>) -> BTreeMap<VarName, At<String>> {
 }
 
 fn project(node: Node<'_>) -> Option<Project> {
-    let table = node.table("`[project]`", &["name", "epoch"])?;
+    let table = node.table("`[project]`", &keys::PROJECT)?;
     let name = table.require("`[project]`", "name", "write `name = \"demo\"`").and_then(Node::parsed);
     let epoch = table
         .require(

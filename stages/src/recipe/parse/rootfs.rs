@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::limits::limits;
-use super::step;
+use super::{keys, step};
 use crate::recipe::draft::DraftRootfs;
 use crate::recipe::names::{EnvName, RootfsName};
 use crate::recipe::values::{At, Node};
@@ -11,7 +11,7 @@ use crate::recipe::values::{At, Node};
 /// Always a draft, if an empty one: the name exists even if nothing about it is right.
 pub(super) fn rootfs(name: &RootfsName, node: Node<'_>) -> DraftRootfs {
     let what = format!("`[rootfs.{name}]`");
-    let Some(table) = node.table(&what, &["from", "env", "limits", "steps"]) else {
+    let Some(table) = node.table(&what, &keys::ROOTFS) else {
         return DraftRootfs::default();
     };
     let steps = table.require(&what, "steps", "write `steps = [{ name = \"files\", copy = [...] }]`");

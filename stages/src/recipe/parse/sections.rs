@@ -6,6 +6,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::keys;
 use crate::recipe::report::Problem;
 use crate::recipe::source::{FileId, Span};
 use crate::recipe::values::{At, Context, Explained, Node, Table};
@@ -15,8 +16,6 @@ const SCHEMA: i64 = 1;
 
 /// Where to point when something should be there and is not.
 const START: Span = Span { file: FileId::FIRST, range: 0..0 };
-
-const TOP: [&str; 8] = ["schema", "include", "project", "vars", "archive", "rootfs", "image", "test"];
 
 /// The tables of all files as if they stood in one.
 ///
@@ -41,7 +40,7 @@ impl<'a> Sections<'a> {
         let mut sections = Self { context, entries: Vec::new() };
         for (file, table) in context.sources.ids().zip(tables) {
             let top = Table::top(context, file, table.get_ref());
-            top.refuse_unknown("a recipe", &TOP);
+            top.refuse_unknown("a recipe", &keys::TOP);
             for section in ["vars", "archive", "rootfs", "image", "test"] {
                 let named = top.get(section).and_then(Node::entries);
                 let entries = named.iter().flat_map(Table::entries);

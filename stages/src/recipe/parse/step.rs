@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::limits::limits;
 use super::rootfs::environment;
-use super::{all, optional};
+use super::{all, keys, optional};
 use crate::recipe::draft::{DraftKind, DraftStep, Links, Settings};
 use crate::recipe::names::{ArchiveName, ArchiveNames, NameError, PackageName, RootfsName, StepName};
 use crate::recipe::network::default_network;
@@ -16,9 +16,6 @@ use crate::recipe::values::{At, Node, Table};
 
 /// The keys that say what a step does. A step has exactly one of them.
 const KINDS: [&str; 8] = ["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check"];
-
-/// Keys that are part of the language to come.
-const PLANNED: [&str; 2] = ["fetch", "secrets"];
 
 /// The other keys, and the kinds of steps that they mean something to.
 const SETTINGS: [(&str, &[&str]); 8] = [
@@ -34,7 +31,7 @@ const SETTINGS: [(&str, &[&str]); 8] = [
 
 /// Reads a step; `None` if it is not even a table.
 pub(super) fn step(node: Node<'_>) -> Option<DraftStep> {
-    let table = node.table("a step", &known_keys())?;
+    let table = node.table("a step", &keys::STEP)?;
     let kind_key = kind_key(&table);
     if let Some(kind_key) = kind_key {
         refuse_misplaced(&table, kind_key);
@@ -48,16 +45,10 @@ pub(super) fn step(node: Node<'_>) -> Option<DraftStep> {
     Some(DraftStep { at: node.span(), name: name(&table, kind_key, kind.as_ref()), kind, settings })
 }
 
-/// Every key that a step may have, now or later.
-fn known_keys() -> Vec<&'static str> {
-    let settings = SETTINGS.iter().map(|(key, _)| *key);
-    ["name"].into_iter().chain(KINDS).chain(settings).chain(PLANNED).collect()
-}
-
 /// The one kind that a step's table asks for.
 fn kind_key(table: &Table<'_>) -> Option<&'static str> {
-    let planned: Vec<_> =
-        table.entries().into_iter().filter(|(key, _)| PLANNED.contains(&key.value)).collect();
+    let is_planned = |key: &str| keys::STEP.planned().contains(&key);
+    let planned: Vec<_> = table.entries().into_iter().filter(|(key, _)| is_planned(key.value)).collect();
     for (key, _) in &planned {
         table.push(Problem::at(key.at.clone(), format!("`{}` is not supported yet", key.value)));
     }
@@ -65,7 +56,7 @@ fn kind_key(table: &Table<'_>) -> Option<&'static str> {
     match found.as_slice() {
         [one] => return Some(one),
         // What was not understood was probably the kind, and has been reported.
-        [] if !planned.is_empty() || table.has_keys_beyond(&known_keys()) => {}
+        [] if !planned.is_empty() || table.has_keys_beyond(&keys::STEP) => {}
         [] => {
             let hint = format!("a step has one of {}", suggest::list(&KINDS));
             table.push(Problem::at(table.span(), "the step does nothing").hint(hint));
@@ -152,7 +143,7 @@ fn kind(table: &Table<'_>, key: &str) -> Option<DraftKind> {
 }
 
 fn bootstrap(node: Node<'_>) -> Option<DraftKind> {
-    let table = node.table("`bootstrap`", &["archive", "variant", "include"])?;
+    let table = node.table("`bootstrap`", &keys::BOOTSTRAP)?;
     let archive = table.require(
         "`bootstrap`",
         "archive",
@@ -204,7 +195,7 @@ fn copy(node: Node<'_>) -> Option<DraftKind> {
 
 fn copy_rule(node: Node<'_>) -> Option<(CopyRule, At<PathBuf>)> {
     const EXAMPLE: &str = "write `{ from = \"files/shared\", to = \"/\" }`";
-    let table = node.table("a copy", &["from", "to", "owner", "group", "mode", "dirs"])?;
+    let table = node.table("a copy", &keys::COPY)?;
     let from = table.require("a copy", "from", EXAMPLE).and_then(Node::inner_path);
     let to = table.require("a copy", "to", EXAMPLE).and_then(Node::machine_path);
     let owner = optional(&table, "owner", account);
@@ -287,7 +278,7 @@ fn command(node: Node<'_>) -> Option<String> {
 
 fn copy_from(node: Node<'_>) -> Option<DraftKind> {
     const EXAMPLE: &str = "write `{ rootfs = \"tools\", paths = [\"/opt/tool\"] }`";
-    let table = node.table("`copy-from`", &["rootfs", "paths"])?;
+    let table = node.table("`copy-from`", &keys::COPY_FROM)?;
     let rootfs = table.require("`copy-from`", "rootfs", EXAMPLE).and_then(Node::parsed::<RootfsName>);
     let paths = table.require("`copy-from`", "paths", EXAMPLE);
     let paths = paths.and_then(|node| all(node.filled_array("paths")?, Node::machine_path));

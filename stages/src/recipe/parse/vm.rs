@@ -1,6 +1,6 @@
 //! `vm` of an image: the machine that it is meant for.
 
-use super::{all, optional};
+use super::{all, keys, optional};
 use crate::disk::bounds::{self, Unfit};
 use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 use crate::recipe::image::Disk;
@@ -8,30 +8,9 @@ use crate::recipe::units::ByteSize;
 use crate::recipe::values::{Node, Table};
 use crate::recipe::vm::{Nic, Vm};
 
-const KEYS: [&str; 18] = [
-    "cpus",
-    "memory",
-    "vram",
-    "firmware",
-    "disk-bus",
-    "nics",
-    "audio",
-    "clipboard",
-    "drag-and-drop",
-    "rtc",
-    "boot-order",
-    "description",
-    "product",
-    "product-url",
-    "vendor",
-    "vendor-url",
-    "version",
-    "eula",
-];
-
 /// The machine around `disk`, if the disk could be read.
 pub(super) fn vm(node: Node<'_>, disk: Option<&Disk>) -> Option<Vm> {
-    let table = node.table("`vm`", &KEYS)?;
+    let table = node.table("`vm`", &keys::VM)?;
     let default = Vm::default();
     let cpus = optional(&table, "cpus", cpus);
     let memory = optional(&table, "memory", |node| amount(node, bounds::memory));
