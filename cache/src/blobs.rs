@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use crate::cancel::Cancel;
 use crate::copying::{Fault, copy};
 use crate::eager::{LAZY, start_writing};
 use crate::extents::{Extent, PIECE, extents, pieces, zeros};
@@ -160,11 +161,11 @@ impl<D: Digest> BlobStore<D> {
     }
 
     /// Copies a blob into an empty file, and tells whether what was copied has its name; holes stay holes. A blob that is not
-    /// what its name says is removed.
-    pub fn copy(&self, digest: &D, to: &Path) -> Result<bool, CacheError> {
+    /// what its name says is removed. A user who gives up gets an error.
+    pub fn copy(&self, digest: &D, to: &Path, cancel: &Cancel) -> Result<bool, CacheError> {
         let Some(source) = self.open(digest)? else { return Ok(false) };
         let target = File::options().write(true).open(to).map_err(CacheError::io("open", to))?;
-        let copied = copy::<D>(&source, target).map_err(|fault| match fault {
+        let copied = copy::<D>(&source, target, cancel).map_err(|fault| match fault {
             Fault::Read(e) => CacheError::io("read", &self.path(digest))(e),
             Fault::Write(e) => CacheError::io("write", to)(e),
         })?;
@@ -405,7 +406,7 @@ mod tests {
             store.adopt(&path, &digest).unwrap();
             assert_eq!(store.verify(&digest).unwrap(), Some(true));
             File::create(&copy).unwrap();
-            assert!(store.copy(&digest, &copy).unwrap());
+            assert!(store.copy(&digest, &copy, &Cancel::default()).unwrap());
             assert!(fs::read(&copy).unwrap() == bytes);
             assert_eq!(fs::metadata(&copy).unwrap().blocks(), blocks);
         }
@@ -418,7 +419,7 @@ mod tests {
         let digest = store.put(&bytes).unwrap().digest;
         let copy = dir.path().join("copy");
         File::create(&copy).unwrap();
-        assert!(store.copy(&digest, &copy).unwrap());
+        assert!(store.copy(&digest, &copy, &Cancel::default()).unwrap());
         assert!(fs::read(&copy).unwrap() == bytes);
     }
 
@@ -429,9 +430,9 @@ mod tests {
         let (path, copy) = (store.path(&digest), dir.path().join("copy"));
         File::create(&copy).unwrap();
         fs::remove_file(&path).unwrap();
-        assert!(!store.copy(&digest, &copy).unwrap(), "it is not here");
+        assert!(!store.copy(&digest, &copy, &Cancel::default()).unwrap(), "it is not here");
         fs::write(&path, "hellp").unwrap();
-        assert!(!store.copy(&digest, &copy).unwrap());
+        assert!(!store.copy(&digest, &copy, &Cancel::default()).unwrap());
         assert_eq!(store.verify(&digest).unwrap(), None);
     }
 

@@ -7,8 +7,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use crate::Digest;
+use crate::cancel::Cancel;
 use crate::eager::start_writing;
-use crate::extents::{Extent, extents, pieces, zeros};
+use crate::extents::{Extent, extents, pieces, zeros_until};
 
 /// Pieces that are read ahead at most.
 const AHEAD: usize = 4;
@@ -23,7 +24,7 @@ pub(crate) enum Fault {
 type Piece = (u64, Vec<u8>);
 
 /// Copies `source` into the empty file `to`, and tells the digest of what was copied. Holes stay holes.
-pub(crate) fn copy<D: Digest>(source: &File, to: File) -> Result<D, Fault> {
+pub(crate) fn copy<D: Digest>(source: &File, to: File, cancel: &Cancel) -> Result<D, Fault> {
     let length = source.metadata().map_err(Fault::Read)?.len();
     to.set_len(length).map_err(Fault::Write)?;
     let (full, come) = sync_channel(AHEAD);
@@ -31,7 +32,7 @@ pub(crate) fn copy<D: Digest>(source: &File, to: File) -> Result<D, Fault> {
     (0..AHEAD).for_each(|_| used.send(Vec::new()).expect("there is room for all"));
     thread::scope(|scope| {
         let reading = scope.spawn(move || read(source, length, &empty, &full));
-        let written = write::<D>(&to, length, &come, &used).map_err(Fault::Write);
+        let written = write::<D>(&to, length, &come, &used, cancel).map_err(Fault::Write);
         // The reader ends where nobody takes its pieces any more.
         drop((come, used));
         reading.join().expect("reading does not panic").map_err(Fault::Read)?;
@@ -60,10 +61,12 @@ fn write<D: Digest>(
     length: u64,
     come: &Receiver<Piece>,
     used: &SyncSender<Vec<u8>>,
+    cancel: &Cancel,
 ) -> io::Result<D> {
     let (mut hasher, mut end) = (D::Hasher::default(), 0);
     for (start, buffer) in come {
-        zeros::<D>(&mut hasher, end..start);
+        zeros_until::<D>(&mut hasher, end..start, cancel)?;
+        cancel.check()?;
         end = start + buffer.len() as u64;
         D::update(&mut hasher, &buffer);
         to.write_all_at(&buffer, start)?;
@@ -71,6 +74,6 @@ fn write<D: Digest>(
         // A reader that has come to its end needs no more buffers.
         let _ = used.send(buffer);
     }
-    zeros::<D>(&mut hasher, end..length);
+    zeros_until::<D>(&mut hasher, end..length, cancel)?;
     Ok(D::finish(hasher))
 }

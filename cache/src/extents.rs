@@ -1,12 +1,14 @@
 //! What of a file is data, and what are holes: a disk of 100 GiB is mostly holes.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use crate::Digest;
+use crate::cancel::Cancel;
 
 /// Bytes that are looked at together.
 pub(crate) const PIECE: usize = 1 << 20;
@@ -35,8 +37,21 @@ pub(crate) fn extents(file: &File, length: u64) -> impl Iterator<Item = Extent> 
 
 /// Digests as many zeros.
 pub(crate) fn zeros<D: Digest>(hasher: &mut D::Hasher, range: Range<u64>) {
+    zeros_until::<D>(hasher, range, &Cancel::default()).expect("nobody gives up");
+}
+
+/// The same for a user who may give up.
+pub(crate) fn zeros_until<D: Digest>(
+    hasher: &mut D::Hasher,
+    range: Range<u64>,
+    cancel: &Cancel,
+) -> io::Result<()> {
     const ZEROS: &[u8; PIECE] = &[0; PIECE];
-    pieces(range).for_each(|(_, size)| D::update(hasher, &ZEROS[..size]));
+    pieces(range).try_for_each(|(_, size)| {
+        cancel.check()?;
+        D::update(hasher, &ZEROS[..size]);
+        Ok(())
+    })
 }
 
 /// Where the next data or hole is. A file system that does not know says that all is data.

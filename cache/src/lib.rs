@@ -6,6 +6,7 @@
 //! the other way, and are written after it, so a crash leaves garbage but never a lie.
 
 mod blobs;
+mod cancel;
 mod canon;
 mod copying;
 mod digest;
@@ -29,6 +30,7 @@ mod temp;
 mod usage;
 
 pub use blobs::{BlobStore, BlobWriter, Scrubbed, Stored};
+pub use cancel::{Cancel, Stoppable, is_stop};
 pub use canon::{DecodeError, Decoder, Encoder, Item};
 pub use digest::{ActionKey, BlobId, Digest, LayerId, ParseDigestError, Sha256, TreeId};
 pub use drop_behind::{DropBehind, is_in_memory};

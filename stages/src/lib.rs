@@ -2,7 +2,6 @@
 //! turns it into stages, file system snapshots, packages and disks.
 
 pub mod build;
-mod cancel;
 pub mod disk;
 #[cfg(test)]
 mod golden;

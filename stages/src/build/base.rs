@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use ibuild_cache::Stoppable;
 use ibuild_graph::Value;
 
 use super::StageError;
@@ -66,7 +67,8 @@ impl Base {
         skeleton(root, &self.sources)?;
         for deb in debs {
             let stored = builder.store().packages().path(&deb.sha256);
-            unpack(open_deb(&stored, Member::Data)?, root, Dialect::Package)?;
+            let cancel = builder.supervisor().cancel().clone();
+            unpack(Stoppable::new(open_deb(&stored, Member::Data)?, cancel), root, Dialect::Package)?;
         }
         Ok(())
     }

@@ -116,6 +116,7 @@ impl<'a> Builder<'a> {
         let recent_trees = Arc::<RecentTrees>::default();
         let trees = TreeStore::beside(store, recent_trees.clone());
         let inputs = Inputs::new(store, trees, &project.recipe.dir);
+        let finished = Finished::until(supervisor.cancel());
         Self {
             project,
             store,
@@ -129,7 +130,7 @@ impl<'a> Builder<'a> {
             told: Mutex::default(),
             layers: Mutex::default(),
             boot_loaders: BootLoaders::default(),
-            finished: Finished::default(),
+            finished,
             resolved: Mutex::default(),
             said_unlimited: OnceLock::new(),
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{BlobId, CacheError};
+use ibuild_cache::{BlobId, CacheError, is_stop};
 
 use crate::disk::DiskError;
 use crate::packages::{FetchError, LockChange, PackageError};
@@ -221,6 +221,7 @@ impl StageError {
             Self::Interrupted
             | Self::Sandbox { source: SandboxError::Interrupted, .. }
             | Self::Snapshot(SnapshotError::Interrupted) => true,
+            Self::Store(CacheError::Io { source, .. }) => is_stop(source),
             Self::Disk(error) => error.is_interrupt(),
             _ => false,
         }

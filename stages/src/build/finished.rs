@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use ibuild_cache::{BlobId, RunDir};
+use ibuild_cache::{BlobId, Cancel, RunDir};
 
 use super::StageError;
 use super::spare::Spare;
@@ -19,6 +19,7 @@ use super::spare::Spare;
 #[derive(Debug, Default)]
 pub struct Finished {
     files: Mutex<BTreeMap<BlobId, Waiting>>,
+    cancel: Cancel,
 }
 
 /// A file that nobody has taken yet.
@@ -35,6 +36,16 @@ pub(super) struct Waiting {
 }
 
 impl Finished {
+    /// None yet, of a build whose user may give up.
+    pub(super) fn until(cancel: &Cancel) -> Self {
+        Self { cancel: cancel.clone(), ..Self::default() }
+    }
+
+    /// Whether to give up.
+    pub(super) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
     /// Takes charge of the file with this digest.
     pub(super) fn add(&self, digest: BlobId, waiting: Waiting) {
         self.files.lock().expect("no panic while held").insert(digest, waiting);

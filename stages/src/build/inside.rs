@@ -5,11 +5,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
-use ibuild_cache::Store;
+use ibuild_cache::{Cancel, Store};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::StageError;
-use crate::cancel::Cancel;
 use crate::snapshot::{Entry, Kind, LayerStore, Snapshot, SnapshotError, TreeStore, content_of};
 
 /// As many links as Linux follows on one path.

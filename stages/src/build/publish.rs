@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{FileStamp, MemoEntry, Record, Store, Table};
+use ibuild_cache::{Cancel, FileStamp, MemoEntry, Record, Store, Table};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
@@ -84,7 +84,7 @@ pub fn publish(
     }
     if !is_there {
         if !finished.take(&artifact.blob, &path)? {
-            put(store, &path, wanted)?;
+            put(store, &path, wanted, finished.cancel())?;
         }
         remember(store, &path, artifact)?;
     }
@@ -118,21 +118,26 @@ fn is_in_place(store: &Store, path: &Path, artifact: &Artifact) -> Result<bool, 
 }
 
 /// Makes a file of what the store has.
-fn put(store: &Store, path: &Path, wanted: Wanted<'_>) -> Result<(), StageError> {
+fn put(store: &Store, path: &Path, wanted: Wanted<'_>, cancel: &Cancel) -> Result<(), StageError> {
     if let StageOutput::Composed(made) = wanted.output
-        && restore(store, made, Spare::of(store, wanted.project, wanted.target), path)?
+        && restore(store, made, Spare::of(store, wanted.project, wanted.target), path, cancel)?
     {
         return Ok(());
     }
-    give_name(copy(store, path, wanted.output)?, path)
+    give_name(copy(store, path, wanted.output, cancel)?, path)
 }
 
 /// A copy of a file beside its place.
-fn copy(store: &Store, path: &Path, output: &StageOutput) -> Result<NamedTempFile, StageError> {
+fn copy(
+    store: &Store,
+    path: &Path,
+    output: &StageOutput,
+    cancel: &Cancel,
+) -> Result<NamedTempFile, StageError> {
     let temp = temp_beside(path)?;
     let is_whole = match output {
-        StageOutput::Composed(made) => compose_into(store, temp.path(), made)?,
-        StageOutput::Artifact(file) => store.blobs().copy(&file.blob, temp.path())?,
+        StageOutput::Composed(made) => compose_into(store, temp.path(), made, cancel)?,
+        StageOutput::Artifact(file) => store.blobs().copy(&file.blob, temp.path(), cancel)?,
         StageOutput::Snapshot(_) => unreachable!("a root file system is no file"),
     };
     match output.artifact() {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use ibuild_cache::Store;
+use ibuild_cache::{Cancel, Store};
 
 use super::StageError;
 use super::composition::Composition;
@@ -20,6 +20,7 @@ pub(super) fn restore(
     made: &Composed,
     spare: Spare,
     place: &Path,
+    cancel: &Cancel,
 ) -> Result<bool, StageError> {
     // A store that cannot be written can be read.
     let Ok(scratch) = store.run_dir() else { return Ok(false) };
@@ -29,7 +30,7 @@ pub(super) fn restore(
         spare.keep(&path);
         return Ok(false);
     }
-    if !compose_into(store, &path, made)? {
+    if !compose_into(store, &path, made, cancel)? {
         return Err(StageError::DamagedArtifact(made.file.blob));
     }
     Waiting { path, twin: None, spare, _dir: scratch }.move_to(place)
@@ -42,8 +43,13 @@ fn is_on_one_file_system(file: &Path, place: &Path) -> bool {
 
 /// Makes a file of its parts, and tells whether it came out as it should. What is to blame otherwise is removed from the
 /// store, so that the image is made again.
-pub(super) fn compose_into(store: &Store, path: &Path, made: &Composed) -> Result<bool, StageError> {
-    let mut packs = Packs::none(Path::new(""));
+pub(super) fn compose_into(
+    store: &Store,
+    path: &Path,
+    made: &Composed,
+    cancel: &Cancel,
+) -> Result<bool, StageError> {
+    let mut packs = Packs::none(Path::new("")).until(cancel);
     let parts = match Composition::find(store, &made.composition.blob)? {
         Some(composition) => composition.open(store, &mut packs)?.into_made(),
         None => None,

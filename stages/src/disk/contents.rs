@@ -9,6 +9,7 @@ use ibuild_cache::{BlobId, Digest};
 
 use super::error::DiskError;
 use super::map::{ContentFile, DiskMap, Origin, Piece};
+use crate::snapshot::SnapshotError;
 
 /// Reads pieces of a disk, from any thread.
 pub struct Contents<'m> {
@@ -25,6 +26,9 @@ impl<'m> Contents<'m> {
 
     /// Puts the bytes of a piece into `out`, from `skip` bytes behind its beginning on.
     pub fn read(&self, piece: &Piece, skip: u64, out: &mut [u8]) -> Result<(), DiskError> {
+        if self.map.cancel().is_cancelled() {
+            return Err(SnapshotError::Interrupted.into());
+        }
         match &piece.origin {
             Origin::Bytes(bytes) => {
                 out.copy_from_slice(&bytes[skip as usize..skip as usize + out.len()]);
@@ -36,7 +40,6 @@ impl<'m> Contents<'m> {
 
     fn read_file(&self, number: usize, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
         let (file, cancel) = (&self.map.files[number], self.map.cancel());
-        cancel.check().map_err(DiskError::io("read", &file.place))?;
         if offset == 0 && out.len() as u64 == file.size && self.checked[number].get().is_none() {
             read_whole(file, out)?;
             // Somebody else may have looked meanwhile, and has seen the same.

@@ -128,10 +128,9 @@ impl<W: Write, D: Digest> Write for DigestWriter<W, D> {
 
 #[cfg(test)]
 mod tests {
-    use ibuild_cache::{BlobId, Sha256};
+    use ibuild_cache::{BlobId, Cancel, Sha256};
 
     use super::*;
-    use crate::cancel::Cancel;
 
     #[test]
     fn a_stream_and_a_file_agree_with_the_known_digest() {

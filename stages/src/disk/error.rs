@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::bounds::Unfit;
 use super::tool::ToolError;
-use crate::cancel::is_stop;
 use crate::snapshot::SnapshotError;
+use ibuild_cache::is_stop;
 
 /// An error of this module.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,6 @@ use super::lab::Bench;
 use super::pack::ROOTFS_WRITER;
 use super::spec::{FirmwareSet, MIB, Nic, VmSpec};
 use super::*;
-use crate::cancel::Cancel;
 use crate::golden::pin;
 use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 
@@ -297,8 +296,7 @@ fn archives_of_files() {
     let dir = tempfile::tempdir_in("/var/tmp").unwrap();
     let (tar, out) = (dir.path().join("tar"), dir.path().join("out"));
     std::fs::write(&tar, samples().concat()).unwrap();
-    pack(Format::RootfsTarZst, Source::Rootfs { tar: &tar, cancel: &Cancel::default() }, &out, &|_, _| {})
-        .unwrap();
+    pack(Format::RootfsTarZst, Source::Rootfs { tar: &tar }, &out, &|_, _| {}).unwrap();
     let made = std::fs::read(out).unwrap();
     assert!(packer_identity(Format::RootfsTarZst).starts_with(ROOTFS_WRITER));
     pin(

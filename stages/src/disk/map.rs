@@ -4,10 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use ibuild_cache::BlobId;
+use ibuild_cache::{BlobId, Cancel};
 
 use super::error::DiskError;
-use crate::cancel::Cancel;
 use crate::snapshot::{SnapshotError, content_of, open_file};
 
 /// Where some bytes of a disk come from.

@@ -60,7 +60,7 @@ pub use identity::{Identity, Mac};
 pub use map::{ContentFile, DiskMap, Origin, Piece};
 pub use oci::{LayerSource, OciImage};
 pub use ova::{DiskContent, MachineDisk, OVA_WRITER, OvfMachine, ovf_text, write_ova};
-pub use pack::{Source, disk_identity, pack, packer_identity};
+pub use pack::{Source, disk_identity, pack, pack_until, packer_identity};
 pub use qcow2::qcow2;
 pub use raw::{disk_map, write_raw};
 pub use rope::{Part, Rope};

@@ -15,7 +15,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ibuild_cache::{BlobId, Sha256};
+use ibuild_cache::{BlobId, Cancel, Sha256, Stoppable};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -59,6 +59,7 @@ pub struct OciImage<'a> {
 /// Layers are compressed at the same time, into nameless files beside `out`, because their digests come before them.
 pub fn write_oci(
     image: &OciImage<'_>,
+    cancel: &Cancel,
     out: &Path,
     progress: Progress<'_>,
 ) -> Result<Digested<BlobId>, DiskError> {
@@ -77,8 +78,11 @@ pub fn write_oci(
         "config": config.descriptor(CONFIG),
         "layers": layers.iter().map(Layer::descriptor).collect::<Vec<_>>(),
     }));
-    let mut archive =
-        Archive { out: DigestWriter::new(create(out)?), epoch: image.epoch, written: Vec::new() };
+    let mut archive = Archive {
+        out: DigestWriter::new(Stoppable::new(create(out)?, cancel.clone())),
+        epoch: image.epoch,
+        written: Vec::new(),
+    };
     let written = archive.write(image, &config, &manifest, &mut layers).and_then(|()| archive.out.finish());
     Ok(written.map_err(DiskError::io("write the OCI archive", out))?.1)
 }
@@ -228,7 +232,6 @@ impl<W: Write> Archive<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cancel::Cancel;
 
     struct Bytes(Vec<u8>);
 
@@ -245,7 +248,7 @@ mod tests {
     fn archive(dir: &Path, layers: &[&dyn LayerSource]) -> (std::path::PathBuf, Digested<BlobId>) {
         let out = dir.join("image.oci");
         let image = OciImage { name: "hello", architecture: "amd64", epoch: 86_400, layers };
-        let digested = write_oci(&image, &out, &|_, _| {}).unwrap();
+        let digested = write_oci(&image, &Cancel::default(), &out, &|_, _| {}).unwrap();
         (out, digested)
     }
 
@@ -316,7 +319,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let image = OciImage { name: "x", architecture: "amd64", epoch: 0, layers: &[&Broken] };
-        assert!(write_oci(&image, &dir.path().join("x"), &|_, _| {}).is_err());
+        assert!(write_oci(&image, &Cancel::default(), &dir.path().join("x"), &|_, _| {}).is_err());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

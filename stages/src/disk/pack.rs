@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use ibuild_cache::{BlobId, EagerFile};
+use ibuild_cache::{BlobId, Cancel, EagerFile, Stoppable};
 
 use super::Progress;
 use super::artifact::{PackedArtifact, create};
@@ -26,7 +26,6 @@ use super::rope::Rope;
 use super::spec::DiskSpec;
 use super::vdi::{VDI_WRITER, write_vdi};
 use super::vmdk::{KeptVmdk, VMDK_WRITER, vmdk};
-use crate::cancel::{Cancel, Stoppable};
 use crate::snapshot::TARBALL_WRITER;
 
 /// Changes when the same tarball is compressed in another way. Belongs into the key, beside the version of zstd.
@@ -52,8 +51,6 @@ pub enum Source<'a> {
     Rootfs {
         /// The tar.
         tar: &'a Path,
-        /// Whether to give up.
-        cancel: &'a Cancel,
     },
     /// The layers of a root file system.
     Layers(OciImage<'a>),
@@ -90,16 +87,27 @@ pub fn pack<'d>(
     destination: impl Into<Destination<'d>>,
     progress: Progress<'_>,
 ) -> Result<PackedArtifact, DiskError> {
+    pack_until(&Cancel::default(), format, source, destination, progress)
+}
+
+/// The same for a user who may give up. Maps and packs know of that themselves.
+pub fn pack_until<'d>(
+    cancel: &Cancel,
+    format: Format,
+    source: Source<'_>,
+    destination: impl Into<Destination<'d>>,
+    progress: Progress<'_>,
+) -> Result<PackedArtifact, DiskError> {
     let destination = destination.into();
     let out = destination.file;
     match (format, source) {
         (Format::Ova, Source::Machines { name, epoch, machines, packs }) => {
             write_ova(name, epoch, machines, packs, destination, progress)
         }
-        (Format::RootfsTarZst, Source::Rootfs { tar, cancel }) => {
+        (Format::RootfsTarZst, Source::Rootfs { tar }) => {
             Ok(compress_tar(tar, cancel, out, progress)?.into())
         }
-        (Format::Oci, Source::Layers(image)) => Ok(write_oci(&image, out, progress)?.into()),
+        (Format::Oci, Source::Layers(image)) => Ok(write_oci(&image, cancel, out, progress)?.into()),
         (_, Source::Machines { machines: [machine], packs, .. }) => {
             pack_disk(format, machine, packs, destination, progress)
         }
@@ -282,18 +290,46 @@ mod tests {
     }
 
     #[test]
+    fn who_gives_up_gets_no_file_of_any_format() {
+        let (mut lab, cancel) = (Lab::new(), Cancel::default());
+        cancel.cancel();
+        lab.map = lab.map.until(&cancel);
+        for format in Format::ALL.into_iter().filter(|format| format.needs_disk()) {
+            assert!(lab.pack(format, 1).unwrap_err().is_interrupt(), "{format}");
+        }
+        let tar = lab.bench.dir.path().join("flat.tar");
+        std::fs::write(&tar, b"a file system").unwrap();
+        let (out, none) = (
+            lab.bench.dir.path().join("out"),
+            OciImage { name: "x", architecture: "amd64", epoch: 0, layers: &[] },
+        );
+        let sources =
+            [(Format::RootfsTarZst, Source::Rootfs { tar: &tar }), (Format::Oci, Source::Layers(none))];
+        for (format, source) in sources {
+            let given_up = pack_until(&cancel, format, source, &out, &|_, _| {}).unwrap_err();
+            assert!(given_up.is_interrupt(), "{format}");
+        }
+    }
+
+    /// What is known of its grains needs no map.
+    #[test]
+    fn who_gives_up_gets_no_file_of_known_grains() {
+        let (lab, cancel) = (Lab::new(), Cancel::default());
+        let old = [lab.bench.pack(&lab.map)];
+        cancel.cancel();
+        let mut packs = lab.bench.packs(&old).until(&cancel);
+        let content = DiskContent::Map(&lab.map);
+        let given_up = lab.pack_content(Format::Qcow2, content, &mut packs, "again").unwrap_err();
+        assert!(given_up.is_interrupt());
+    }
+
+    #[test]
     fn a_root_file_system_comes_back_from_its_archive() {
         let dir = tempfile::tempdir().unwrap();
         let (tar, out) = (dir.path().join("flat.tar"), dir.path().join("x.rootfs.tar.zst"));
         let content = b"a file system ".repeat(500_000);
         std::fs::write(&tar, &content).unwrap();
-        let packed = pack(
-            Format::RootfsTarZst,
-            Source::Rootfs { tar: &tar, cancel: &Cancel::default() },
-            &out,
-            &|_, _| {},
-        )
-        .unwrap();
+        let packed = pack(Format::RootfsTarZst, Source::Rootfs { tar: &tar }, &out, &|_, _| {}).unwrap();
         assert_eq!(packed.file, Digested::of_file(&out, &Cancel::default()).unwrap());
         assert!(zstd::decode_all(File::open(&out).unwrap()).unwrap() == content);
         assert!(packed.file.size < 100_000);
@@ -305,7 +341,7 @@ mod tests {
         let text = lab.pack(Format::Qcow2, 2).unwrap_err().to_string();
         assert_eq!(text, "cannot pack `qcow2`: it holds one machine; several go into an OVA");
         assert!(lab.pack(Format::RootfsTarZst, 1).is_err());
-        let source = Source::Rootfs { tar: Path::new("unused"), cancel: &Cancel::default() };
+        let source = Source::Rootfs { tar: Path::new("unused") };
         let out = lab.bench.dir.path().join("x");
         assert!(pack(Format::Vmdk, source, &out, &|_, _| {}).is_err());
     }

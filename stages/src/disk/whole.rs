@@ -6,13 +6,12 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use ibuild_cache::{BlobId, DropBehind, is_in_memory};
+use ibuild_cache::{BlobId, Cancel, DropBehind, is_in_memory};
 use rayon::prelude::*;
 
 use super::digest::Digested;
 use super::error::DiskError;
 use super::subtrees::{ChainingValue, SUBTREE, TreeDigester, chaining_value, whole_within};
-use crate::cancel::Cancel;
 use crate::snapshot::parts;
 
 /// Bytes that are digested together.

@@ -33,9 +33,9 @@ mod supervise;
 mod transcript;
 mod view;
 
-pub use crate::cancel::Cancel;
 pub use copy_list::{CopyList, ListedFile, ListedKind};
 pub use error::SandboxError;
+pub use ibuild_cache::Cancel;
 pub use init::init_main;
 pub use inject::MACHINE_ID_WRITER;
 pub use limits::{Exceeded, Limits};

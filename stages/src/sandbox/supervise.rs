@@ -18,7 +18,7 @@ use super::protocol::{Given, Order, Report, receive, send_with_fds};
 use super::spec::{Spec, Stdio};
 use super::starter::{InitProgram, Running, Starter};
 use super::transcript::Transcript;
-use crate::cancel::Cancel;
+use ibuild_cache::Cancel;
 
 /// A payload that came to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::TreeId;
+use ibuild_cache::{Cancel, TreeId};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, major, minor, utimensat};
 
 use super::contents::Contents;
@@ -20,7 +20,6 @@ use super::layers::REMOVAL;
 use super::tree::{Entry, Kind, Listing, Metadata, TreeStore};
 use super::volatile::VolatileList;
 use super::{SnapshotError, device, unpack, xattr};
-use crate::cancel::Cancel;
 
 /// What a capture needs to know besides the directory.
 pub struct CaptureContext<'a> {

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::BlobId;
+use ibuild_cache::{BlobId, Cancel};
 use rayon::prelude::*;
 
 use super::allocated::{is_all, parts};
@@ -15,7 +15,6 @@ use super::digest::open_file;
 use super::settle::settle;
 use super::volatile::VolatileList;
 use super::{SnapshotError, digest};
-use crate::cancel::Cancel;
 
 /// The digests by inode, so that a file with several names is read once.
 pub(super) struct Contents {

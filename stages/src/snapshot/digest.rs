@@ -1,6 +1,6 @@
 //! The names of what files hold.
 //!
-//! A file of a tree that has no hole is named by all of its bytes. One that has holes is named by where they are and by the bytes
+//! A file that has no hole is named by all of its bytes. One that has holes is named by where they are and by the bytes
 //! between them, so that naming it takes as long as what it holds, whatever its size is.
 
 use std::fs::{File, OpenOptions};
@@ -9,11 +9,10 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use ibuild_cache::{BlobId, Digest, Encoder};
+use ibuild_cache::{BlobId, Cancel, Digest, Encoder};
 
 use super::SnapshotError;
 use super::allocated::{is_all, parts};
-use crate::cancel::Cancel;
 
 /// Changes whenever files with holes are named in another way.
 const DOMAIN: &str = "ibuild file with holes v1";
@@ -22,7 +21,7 @@ const DOMAIN: &str = "ibuild file with holes v1";
 /// they do.
 const PIECE: u64 = 256 << 10;
 
-/// Opens a file of a layer, but not what a link points to.
+/// Opens a file, but not what a link points to.
 pub(crate) fn open_file(path: &Path) -> Result<File, SnapshotError> {
     let mut options = OpenOptions::new();
     let open = options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path);
@@ -57,7 +56,7 @@ pub(super) fn name(file: &File, size: u64, parts: &[Range<u64>], cancel: &Cancel
     Ok(BlobId::from_bytes(out.hash()))
 }
 
-/// The digest of a regular file's bytes, wherever it has holes.
+/// The digest of a regular file's bytes, wherever it has holes: that of a file of the project, of which holes do not count.
 pub(crate) fn hash_bytes(file: &File) -> io::Result<BlobId> {
     let (size, never) = (file.metadata()?.len(), Cancel::default());
     let parts = parts(file, size)?;
@@ -177,6 +176,6 @@ mod tests {
         let cancel = Cancel::default();
         cancel.cancel();
         let stopped = content_of(&File::open(path).unwrap(), &cancel).unwrap_err();
-        assert!(crate::cancel::is_stop(&stopped));
+        assert!(ibuild_cache::is_stop(&stopped));
     }
 }

@@ -3,9 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{CacheError, LayerId, TreeId};
-
-use crate::cancel::is_stop;
+use ibuild_cache::{CacheError, LayerId, TreeId, is_stop};
 
 /// A failed operation on a snapshot.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ibuild_cache::{BlobId, LayerId};
+use ibuild_cache::{BlobId, Cancel, LayerId};
 use rayon::prelude::*;
 use rustix::fs::{major, minor};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use super::capture::join;
 use super::tree::{Entry, Kind, Metadata};
 use super::{LayerStore, Snapshot, SnapshotError, TreeStore, device, held, holes, xattr};
-use crate::cancel::Cancel;
 
 /// Paths relative to the root, each with what is there, a directory before what is in it.
 pub type Listed<T> = Vec<(Vec<u8>, T)>;

@@ -10,14 +10,13 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::TreeId;
+use ibuild_cache::{Stoppable, TreeId};
 
 use super::capture::join;
 use super::layers::{Links, write_entry};
 use super::tarball::TarWriter;
 use super::tree::{Entry, Kind, TreeStore};
 use super::{LayerStore, Snapshot, SnapshotError};
-use crate::cancel::Stoppable;
 
 /// Writes every file of `snapshot`, in the canonical order, to `out`.
 pub fn write_flat(

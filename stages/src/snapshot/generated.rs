@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use fastrand::Rng;
-use ibuild_cache::{Batch, MemoryIndex, Store};
+use ibuild_cache::{Batch, Cancel, MemoryIndex, Store};
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FileType, Mode, Timespec, Timestamps, fallocate, makedev, mknodat,
     utimensat,
@@ -23,7 +23,6 @@ use super::settle::settle;
 use super::unpack::{Dialect, make_whiteout, unpack};
 use super::volatile::VolatileList;
 use super::{LayerStore, Snapshot, TreeStore, xattr};
-use crate::cancel::Cancel;
 
 const EPOCH: i64 = 1_700_000_000;
 

@@ -7,12 +7,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use ibuild_cache::{Batch, Encoder, LayerId, MOST_RECORD, Record, Store, Table, whole_bytes};
+use ibuild_cache::{Batch, Cancel, Encoder, LayerId, MOST_RECORD, Record, Store, Table, whole_bytes};
 use serde::{Deserialize, Serialize};
 
 use super::SnapshotError;
 use super::files::{LayerChange, LayerFile, LayerKind, Listed, read_layer};
-use crate::cancel::Cancel;
 
 /// One path of a layer.
 #[derive(Debug, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use super::SnapshotError;
 use super::allocated::{is_all, parts};
 use super::digest::{name, open_file};
 use super::files::{LayerChange, LayerContent, LayerFile, LayerKind, Listed};
-use crate::cancel::Cancel;
+use ibuild_cache::Cancel;
 
 /// Tells all regular files of a layer which of their bytes are in no hole.
 pub(super) fn read(changes: &mut Listed<LayerChange>, cancel: &Cancel) -> Result<(), SnapshotError> {

@@ -6,7 +6,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{Batch, BlobId, BlobWriter, Digest, LayerId, Layout, Record, Store, Table};
+use ibuild_cache::{
+    Batch, BlobId, BlobWriter, Cancel, Digest, LayerId, Layout, Record, Stoppable, Store, Table, is_stop,
+};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
@@ -19,7 +21,6 @@ use super::tarball::{TarWriter, segments};
 use super::tree::{Entry, Kind};
 use super::unpack::{Dialect, unpack};
 use super::{Snapshot, SnapshotError};
-use crate::cancel::{Cancel, Stoppable, is_stop};
 
 /// Speed over size: a layer is written once and read seldom.
 const ZSTD_LEVEL: i32 = 3;

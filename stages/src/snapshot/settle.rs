@@ -18,7 +18,7 @@ use rustix::fs::{OFlags, Timespec, Timestamps, XattrFlags, fgetxattr, fsetxattr,
 
 use super::allocated::{Parts, holes, written};
 use super::fiemap;
-use crate::cancel::Cancel;
+use ibuild_cache::Cancel;
 
 /// Bytes that are written at once.
 const PIECE: u64 = 1 << 20;
@@ -170,6 +170,6 @@ mod tests {
         let cancel = Cancel::default();
         cancel.cancel();
         let stopped = settle(&path, &File::open(&path).unwrap(), &cancel).unwrap_err();
-        assert!(crate::cancel::is_stop(&stopped));
+        assert!(ibuild_cache::is_stop(&stopped));
     }
 }

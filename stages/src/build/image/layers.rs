@@ -4,10 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use ibuild_cache::{Digest, LayerId, Store};
+use ibuild_cache::{Cancel, Digest, LayerId, Stoppable, Store};
 
 use crate::build::StageError;
-use crate::cancel::{Cancel, Stoppable};
 use crate::disk::LayerSource;
 use crate::snapshot::{Layer, LayerStore, Snapshot, SnapshotError};
 

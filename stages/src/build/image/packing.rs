@@ -7,7 +7,7 @@ use std::io::BufWriter;
 use std::iter;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{ActionKey, BlobId, ReadAhead};
+use ibuild_cache::{ActionKey, BlobId, Cancel, ReadAhead};
 use tracing::{debug, info};
 
 use super::layers::StoredLayer;
@@ -22,10 +22,9 @@ use crate::build::grains::{GrainMemory, Reusable};
 use crate::build::project::Target;
 use crate::build::space::left;
 use crate::build::spare::Spare;
-use crate::cancel::Cancel;
 use crate::disk::{
     Destination, Digested, DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource,
-    MachineDisk, OciImage, PackedArtifact, Packs, Piece, Source, VmSpec, disk_map, filesystem, pack,
+    MachineDisk, OciImage, PackedArtifact, Packs, Piece, Source, VmSpec, disk_map, filesystem, pack_until,
 };
 use crate::snapshot::files::{read_layers, read_tree};
 use crate::snapshot::flat::write_flat;
@@ -93,9 +92,7 @@ impl<'a, 'b> Packing<'a, 'b> {
     pub fn pack(&self, spare: &Spare) -> Result<Packed, StageError> {
         let out = self.scratch.join("image");
         let packed = match self.target.format {
-            Format::RootfsTarZst => {
-                self.pack_into(Source::Rootfs { tar: &self.flat_tar()?, cancel: self.cancel() }, &out)?
-            }
+            Format::RootfsTarZst => self.pack_into(Source::Rootfs { tar: &self.flat_tar()? }, &out)?,
             Format::Oci => self.pack_layers(&out)?,
             _ => {
                 spare.take(&out)?;
@@ -186,7 +183,7 @@ impl<'a, 'b> Packing<'a, 'b> {
         let stage = self.target.to_string();
         info!(target_file = %stage, machines = self.machines.len(), "packs");
         let progress = |done, total| self.builder.observer().progress(&stage, done, total);
-        Ok(pack(self.target.format, source, destination, &progress)?)
+        Ok(pack_until(self.cancel(), self.target.format, source, destination, &progress)?)
     }
 
     fn cancel(&self) -> &Cancel {

@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use ibuild_cache::{Batch, MemoryIndex, Store, TreeId};
+use ibuild_cache::{Batch, Cancel, MemoryIndex, Store, TreeId};
 
 use super::*;
-use crate::cancel::Cancel;
 use crate::disk::map::DiskMap;
 use crate::disk::plan;
 use crate::disk::spec::MIB;

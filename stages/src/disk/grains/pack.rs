@@ -6,12 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use ibuild_cache::{BlobId, DropBehind, EagerFile, is_in_memory};
+use ibuild_cache::{BlobId, Cancel, DropBehind, EagerFile, is_in_memory};
 use libdeflater::Decompressor;
 
 use super::GRAIN;
 use super::plan::GrainKey;
-use crate::cancel::Cancel;
 use crate::disk::error::DiskError;
 use crate::disk::rows::Row;
 

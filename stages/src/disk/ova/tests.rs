@@ -5,10 +5,9 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::Command;
 
-use ibuild_cache::BlobId;
+use ibuild_cache::{BlobId, Cancel};
 
 use super::*;
-use crate::cancel::Cancel;
 use crate::disk::Digested;
 use crate::disk::check::check_ova;
 use crate::disk::lab::{Bench, bytes_of};

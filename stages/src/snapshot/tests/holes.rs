@@ -9,7 +9,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use super::super::allocated::parts;
 use super::super::capture::capture_until;
 use super::*;
-use crate::cancel::Cancel;
+use ibuild_cache::Cancel;
 
 const MIB: u64 = 1 << 20;
 

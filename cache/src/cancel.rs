@@ -21,7 +21,7 @@ impl Cancel {
     }
 
     /// An error if it is time to stop: one that [`is_stop`] knows, however many readers and writers it passes.
-    pub(crate) fn check(&self) -> io::Result<()> {
+    pub fn check(&self) -> io::Result<()> {
         if self.is_cancelled() { Err(io::Error::other(Stopped)) } else { Ok(()) }
     }
 }
@@ -32,24 +32,24 @@ impl Cancel {
 struct Stopped;
 
 /// Whether something ended because of [`Cancel::check`].
-pub(crate) fn is_stop(error: &io::Error) -> bool {
+pub fn is_stop(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Stopped>())
 }
 
 /// Passes bytes on until the user gives up.
-pub(crate) struct Stoppable<I> {
+pub struct Stoppable<I> {
     inner: I,
     cancel: Cancel,
 }
 
 impl<I> Stoppable<I> {
     /// A reader or writer in front of this one.
-    pub(crate) fn new(inner: I, cancel: Cancel) -> Self {
+    pub fn new(inner: I, cancel: Cancel) -> Self {
         Self { inner, cancel }
     }
 
     /// The one behind.
-    pub(crate) fn into_inner(self) -> I {
+    pub fn into_inner(self) -> I {
         self.inner
     }
 }
