@@ -176,7 +176,10 @@ mod tests {
     fn what_was_young_when_reading_began_is_not_settled_at_the_end() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         std::fs::write(&path, "young").unwrap();
-        let slowly = |_: &File| Ok(std::thread::sleep(LONGEST_TICK + Duration::from_millis(100)));
+        let slowly = |_: &File| {
+            std::thread::sleep(LONGEST_TICK + Duration::from_millis(100));
+            Ok(())
+        };
         assert_eq!(WatchedFile::open(&path).unwrap().read(slowly).unwrap(), ((), None));
         let stamp = FileStamp::of(&std::fs::metadata(&path).unwrap());
         assert_eq!(WatchedFile::open(&path).unwrap().read(text).unwrap(), ("young".to_owned(), Some(stamp)));

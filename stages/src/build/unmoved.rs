@@ -133,9 +133,12 @@ fn are_roots_of_the_same(before: &Value, now: &Value) -> bool {
     })
 }
 
+/// Tells of two values that stand at the same place, with the name of that place if it has one.
+type IsAlike<'a> = &'a dyn Fn(Option<&[u8]>, &Value, &Value) -> bool;
+
 /// Whether two values have the same shape, and what stands at the same place in it is alike: the value itself, or all of its
 /// parts. A part has its name, if it has one.
-fn all_alike(before: &Value, now: &Value, is_alike: &dyn Fn(Option<&[u8]>, &Value, &Value) -> bool) -> bool {
+fn all_alike(before: &Value, now: &Value, is_alike: IsAlike<'_>) -> bool {
     let alike = |name: Option<&[u8]>, before: &Value, now: &Value| {
         is_alike(name, before, now) || all_alike(before, now, is_alike)
     };
