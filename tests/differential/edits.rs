@@ -76,10 +76,14 @@ pub fn deal(rng: &mut Rng, archives: &Archives, count: usize) -> Vec<Card> {
     let mut dealt = Vec::new();
     while dealt.len() < count {
         let mut pack = others.clone();
-        for ((table, _), cards) in &mut of_key {
+        for ((table, key), cards) in &mut of_key {
             rng.shuffle(cards);
             let turn = if table.is_empty() { cards.len() } else { OF_A_KEY.min(cards.len()) };
             pack.extend_from_slice(&cards[..turn]);
+            // A rename has several names to go from and to, and does not matter between all of them.
+            if (*table, *key) == ("", "name") {
+                pack.extend_from_slice(cards);
+            }
         }
         rng.shuffle(&mut pack);
         dealt.extend(pack);
