@@ -98,7 +98,7 @@ fn edit(_: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
         &[
             "mkdir -p /opt/v1; echo one > /opt/v1/file",
             "mkdir -p /opt/v1; echo two > /opt/v1/file",
-            "touch /opt/v1; rm -f /opt/v1/file; mkdir -p /opt/v1; chmod 0750 /opt/v1",
+            "mkdir -p /opt/v1; rm -f /opt/v1/file; chmod 0750 /opt/v1",
         ],
     );
     Does::run()
