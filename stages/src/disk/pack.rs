@@ -311,16 +311,18 @@ mod tests {
         }
     }
 
-    /// What is known of its grains needs no map.
+    /// What is known of its grains is read from no map.
     #[test]
-    fn who_gives_up_gets_no_file_of_known_grains() {
+    fn who_gives_up_gets_nothing_of_known_grains() {
         let (lab, cancel) = (Lab::new(), Cancel::default());
         let old = [lab.bench.pack(&lab.map)];
+        let mut packs = lab.bench.packs(&old);
+        let grains = collect(&[&lab.map], &mut packs, &|_, _| {}).unwrap().remove(0);
         cancel.cancel();
-        let mut packs = lab.bench.packs(&old).until(&cancel);
-        let content = DiskContent::Map(&lab.map);
-        let given_up = lab.pack_content(Format::Qcow2, content, &mut packs, "again").unwrap_err();
-        assert!(given_up.is_interrupt());
+        let mut packs = packs.until(&cancel);
+        assert!(collect(&[&lab.map], &mut packs, &|_, _| {}).unwrap_err().is_interrupt());
+        let out = lab.bench.dir.path().join("out");
+        assert!(compose_file(&qcow2(&lab.disk, &grains), &packs, &out).unwrap_err().is_interrupt());
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl Parts {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "a file has one part, or several")]
 mod tests {
     use std::os::unix::fs::FileExt;
 

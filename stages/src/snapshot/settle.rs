@@ -10,6 +10,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::iter;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -45,7 +46,7 @@ fn missing(file: &File, meta: &fs::Metadata) -> io::Result<Vec<Range<u64>>> {
     let written = written(file, size)?;
     let mut with_blocks = match fiemap::extents(file, size)? {
         Some(extents) => extents,
-        None if meta.blocks() * 512 >= size => vec![0..size],
+        None if meta.blocks() * 512 >= size => iter::once(0..size).collect(),
         None => Vec::new(),
     };
     with_blocks.extend(written.iter().cloned());

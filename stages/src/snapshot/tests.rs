@@ -17,6 +17,7 @@ use super::volatile::VolatileList;
 use super::{Kind, LayerStore, Snapshot, SnapshotError, TreeStore, Trimmed, xattr};
 
 mod hiding;
+#[allow(clippy::single_range_in_vec_init, reason = "a file has one part, or several")]
 mod holes;
 
 const EPOCH: i64 = 1_700_000_000;

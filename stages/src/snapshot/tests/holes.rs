@@ -101,8 +101,12 @@ fn who_gives_up_during_a_capture_gets_nothing() {
     let context = CaptureContext { trees: &trees, epoch: EPOCH, volatile: VolatileList::with(&[]) };
     let cancel = Cancel::default();
     cancel.cancel();
-    let gave_up = capture_until(&cancel, &context, &upper, None);
-    assert!(matches!(gave_up, Err(SnapshotError::Interrupted)));
+    let no_bytes = lab.upper("no bytes");
+    fs::create_dir(no_bytes.join("directory")).unwrap();
+    for dir in [&upper, &no_bytes] {
+        let gave_up = capture_until(&cancel, &context, dir, None);
+        assert!(matches!(gave_up, Err(SnapshotError::Interrupted)), "{}", dir.display());
+    }
     let captured = lab.capture(&upper, None);
     let layers = LayerStore::new(&lab.store).until(&cancel);
     let mut batch = Batch::default();
