@@ -15,8 +15,9 @@ use crate::disk::map::DiskMap;
 use crate::snapshot::Entry;
 use crate::snapshot::files::{LayerChange, Listed};
 
-/// Inodes of a group: as many as files of 16 KiB fit into it, and more where that is too few.
-const INODES_PER_GROUP: [u32; 3] = [8192, 16_384, 32_768];
+/// Inodes of a group: as many as files of 16 KiB fit into it, and more where that is too few. The tables of so many as are
+/// tried third have a place in small file systems only.
+const INODES_PER_GROUP: [u32; 4] = [8192, 16_384, 32_768, 28_672];
 
 /// Describes the file system that holds what these layers make, which is said to be `tree`.
 ///
@@ -33,8 +34,7 @@ pub fn filesystem(
         for inodes in INODES_PER_GROUP {
             let geometry = match Geometry::new(options.size, inodes) {
                 Ok(geometry) => geometry,
-                // As many as can be counted were too few.
-                Err(NoGeometry::TooManyInodes(..)) if missing == Full::Inodes => break,
+                Err(NoGeometry::TooManyInodes(..)) if missing == Full::Inodes => continue,
                 Err(unfit) => {
                     return Err(DiskError::Spec { image: options.image.clone(), reason: unfit.to_string() });
                 }

@@ -59,14 +59,10 @@ pub(super) fn parse(sources: &SourceMap, overrides: &Overrides, report: &Report)
 fn syntax<'a>(sources: &'a SourceMap, report: &Report) -> Vec<Spanned<DeTable<'a>>> {
     let parse = |id| {
         let (table, errors) = DeTable::parse_recoverable(&sources.file(id).text);
-        let mut errors = errors.iter();
-        while let Some(error) = errors.next() {
-            report.push(syntax_problem(sources, id, error));
-            if error.message().starts_with("unclosed") {
-                // What comes after it was read as a part of it.
-                break;
-            }
-        }
+        // What comes after a bracket that is not closed is read as a part of it, and is no mistake of its own.
+        let unclosed = errors.iter().position(|error| error.message().starts_with("unclosed"));
+        let told = unclosed.map_or(&errors[..], |at| &errors[at..=at]);
+        told.iter().for_each(|error| report.push(syntax_problem(sources, id, error)));
         table
     };
     sources.ids().map(parse).collect()

@@ -84,7 +84,7 @@ fn unknown_keys() {
     );
     check_step(
         "name = \"a\", run = \"true\", zzzzzzzzzz = 1",
-        "unknown key `zzzzzzzzzz` in a step | its keys are KEYS",
+        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `copy`, `script`, `scripts`, `run`, `copy-from`, `check`, `env`, `network`, `timeout`, `limits`, `inputs`, `volatile`, `recommends`, `skip`, `fetch` and `secrets`",
     );
     check_image(&format!("{DISK}vm = {{ cpu = 1 }}"), "unknown key `cpu` in `vm` | did you mean `cpus`?");
 }
