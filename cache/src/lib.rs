@@ -5,6 +5,7 @@
 //! values in an [`Index`]: which action gave which result, what ran last. Facts point at content, never
 //! the other way, and are written after it, so a crash leaves garbage but never a lie.
 
+mod below;
 mod blobs;
 mod canon;
 mod copying;
@@ -19,8 +20,10 @@ mod index;
 mod layout;
 mod lock;
 mod memo;
+mod neutral;
 mod read_ahead;
 mod record;
+mod remove;
 mod results;
 #[cfg(feature = "rocksdb")]
 mod rocks;
@@ -28,6 +31,7 @@ mod store;
 mod temp;
 mod usage;
 
+pub use below::each_below;
 pub use blobs::{BlobStore, BlobWriter, Scrubbed, Stored};
 pub use canon::{DecodeError, Decoder, Encoder, Item};
 pub use digest::{ActionKey, BlobId, Digest, LayerId, ParseDigestError, Sha256, TreeId};
