@@ -23,6 +23,7 @@ use super::rope::Rope;
 use super::spec::DiskSpec;
 use super::vdi::{VDI_WRITER, write_vdi};
 use super::vmdk::{KeptVmdk, VMDK_WRITER, vmdk};
+use crate::snapshot::flat::FLAT_WRITER;
 
 /// Level of zstd for root file systems: the best that still keeps up with a disk.
 const ZSTD_LEVEL: i32 = 3;
@@ -59,7 +60,7 @@ pub fn packer_identity(format: Format) -> String {
         Format::Vdi => VDI_WRITER.into(),
         Format::Raw => "raw 1".into(),
         Format::RawZst => format!("{RAW_ZST_WRITER}, zstd {zstd}"),
-        Format::RootfsTarZst => format!("zstd {zstd}, level {ZSTD_LEVEL}"),
+        Format::RootfsTarZst => format!("{FLAT_WRITER}, zstd {zstd}, level {ZSTD_LEVEL}"),
         Format::Oci => format!("{OCI_WRITER}, zstd {zstd}"),
     }
 }

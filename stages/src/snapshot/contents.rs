@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use ibuild_cache::{BlobId, Digest};
 use rayon::prelude::*;
 
-use super::SnapshotError;
 use super::capture::join;
 use super::volatile::VolatileList;
+use super::{SnapshotError, depth};
 
 /// The digests by inode, so that a file with several names is read once.
 pub(super) struct Contents(HashMap<u64, BlobId>);
@@ -39,15 +39,19 @@ fn collect(
     volatile: &VolatileList,
     files: &mut HashMap<u64, PathBuf>,
 ) -> Result<(), SnapshotError> {
-    let error = || SnapshotError::io("read", dir);
-    for entry in fs::read_dir(dir).map_err(error())? {
-        let entry = entry.map_err(error())?;
-        let kind = entry.file_type().map_err(error())?;
-        let path = join(path, &entry.file_name().into_vec());
-        if kind.is_dir() {
-            collect(&entry.path(), &path, volatile, files)?;
-        } else if kind.is_file() && !volatile.contains(&path) {
-            files.insert(entry.ino(), entry.path());
+    let mut waiting = vec![(dir.to_owned(), path.to_vec())];
+    while let Some((dir, path)) = waiting.pop() {
+        let error = || SnapshotError::io("read", &dir);
+        for entry in fs::read_dir(&dir).map_err(error())? {
+            let entry = entry.map_err(error())?;
+            let kind = entry.file_type().map_err(error())?;
+            let path = join(&path, &entry.file_name().into_vec());
+            depth::check(&path)?;
+            if kind.is_dir() {
+                waiting.push((entry.path(), path));
+            } else if kind.is_file() && !volatile.contains(&path) {
+                files.insert(entry.ino(), entry.path());
+            }
         }
     }
     Ok(())

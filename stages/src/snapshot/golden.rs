@@ -95,9 +95,9 @@ fn names_of_layers_and_trees() {
     let (change, high) = lab.publish("change", Some(base.tree));
     let names = [base.tree.hex(), low.id.hex(), change.tree.hex(), high.id.hex()];
     let pinned = [
-        "2c7630b52a7ab5a076c9bcf003423d5275afe0b6ac9a288161c64e5fb088f46f",
+        "517dd9b7710e157d197959ccfea03d6eab5b18ae359a10d4bcba82a3da8e06ca",
         "3323e8dfa82f20746470bc0802a104be07afd19fea381811e36178c2f69497b8",
-        "aec71065de74829b7e0fdab56845db66b0030c52fbd02d0e60dc986988c88adf",
+        "0cdf7fc5356400fc5792d4e39e03118b409666aa715bbe28bfdaa9f13a1d8b73",
         "7b72169e7943fa93e2c91eaeade03729666df7bbfa592c2de1dea6f1e51b4ade",
     ];
     assert_eq!(names, pinned);

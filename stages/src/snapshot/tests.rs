@@ -16,7 +16,9 @@ use super::unpack::{Dialect, make_whiteout, unpack};
 use super::volatile::VolatileList;
 use super::{Kind, LayerStore, Snapshot, SnapshotError, TreeStore, Trimmed, xattr};
 
+mod deep;
 mod hiding;
+mod hostile;
 
 const EPOCH: i64 = 1_700_000_000;
 

@@ -5,6 +5,7 @@
 //! The `tar` crate parses and writes the 512-byte headers; records and their meaning are ours, because its own
 //! reader of PAX records splits them at line feeds, which binary attributes may contain.
 
+mod acl;
 mod pax;
 mod read;
 mod sparse;
@@ -12,4 +13,4 @@ mod write;
 
 pub(super) use read::{Member, MemberKind, read_members};
 pub(super) use sparse::{Segment, segments};
-pub(super) use write::TarWriter;
+pub(super) use write::{Acls, TarWriter};
