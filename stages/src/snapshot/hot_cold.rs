@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 use ibuild_cache::{Batch, MemoryIndex, Store};
-use nix::mount::{MsFlags, mount, umount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{
     CWD, FileType, IFlags, Mode, XattrFlags, ioctl_getflags, ioctl_setflags, lgetxattr, llistxattr,
@@ -80,7 +80,8 @@ impl Lab {
         );
         mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
         work(&root);
-        umount(&root).unwrap();
+        // Another test may be starting a program just now, which has all files open for a moment.
+        umount2(&root, MntFlags::MNT_DETACH).unwrap();
         let trees = TreeStore::new(&self.store);
         let context = CaptureContext { trees: &trees, epoch: EPOCH, volatile: VolatileList::with(&[]) };
         let captured = capture(&context, &upper, parent.map(|parent| parent.tree))?;
