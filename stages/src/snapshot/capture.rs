@@ -60,9 +60,8 @@ pub fn capture(
     parent: Option<TreeId>,
 ) -> Result<Captured, SnapshotError> {
     let base = parent.map(|tree| context.trees.root(tree)).transpose()?;
-    let contents = Contents::below(upper, &context.volatile)?;
-    let flags = InodeFlags::below(upper)?;
-    let links = Links::below(upper, &context.volatile)?;
+    let (contents, shared) = Contents::below(upper, &context.volatile)?;
+    let (flags, links) = (InodeFlags::below(upper)?, Links::of(shared));
     let (changes, dropped) = (Vec::new(), Vec::new());
     let mut walk = Walk { context, upper, parent, flags, contents, changes, dropped, links, forced: 0 };
     let root = walk.directory(b"", base.as_ref(), Below::Seen)?;

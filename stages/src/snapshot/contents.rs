@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use ibuild_cache::{BlobId, Digest};
 use rayon::prelude::*;
 
 use super::capture::join;
+use super::links::Shared;
 use super::volatile::VolatileList;
 use super::{SnapshotError, depth};
 
@@ -18,13 +19,13 @@ use super::{SnapshotError, depth};
 pub(super) struct Contents(HashMap<u64, BlobId>);
 
 impl Contents {
-    /// Reads all files below `dir` but those that will not be kept.
-    pub(super) fn below(dir: &Path, volatile: &VolatileList) -> Result<Self, SnapshotError> {
-        let mut files = HashMap::new();
-        collect(dir, b"", volatile, &mut files)?;
+    /// Reads all files below `dir` but those that will not be kept. Tells which of them have several names, too.
+    pub(super) fn below(dir: &Path, volatile: &VolatileList) -> Result<(Self, Shared), SnapshotError> {
+        let (mut files, mut shared) = (HashMap::new(), Shared::default());
+        collect(dir, volatile, &mut files, &mut shared)?;
         // A file that cannot be read is asked for again, by somebody who needs it and can tell.
         let hashed = files.into_par_iter().filter_map(|(inode, path)| Some((inode, hash_file(&path).ok()?)));
-        Ok(Self(hashed.collect()))
+        Ok((Self(hashed.collect()), shared))
     }
 
     /// The digest of a file.
@@ -34,12 +35,12 @@ impl Contents {
 }
 
 fn collect(
-    dir: &Path,
-    path: &[u8],
+    top: &Path,
     volatile: &VolatileList,
     files: &mut HashMap<u64, PathBuf>,
+    shared: &mut Shared,
 ) -> Result<(), SnapshotError> {
-    let mut waiting = vec![(dir.to_owned(), path.to_vec())];
+    let mut waiting = vec![(top.to_owned(), Vec::new())];
     while let Some((dir, path)) = waiting.pop() {
         let error = || SnapshotError::io("read", &dir);
         for entry in fs::read_dir(&dir).map_err(error())? {
@@ -50,7 +51,12 @@ fn collect(
             if kind.is_dir() {
                 waiting.push((entry.path(), path));
             } else if kind.is_file() && !volatile.contains(&path) {
-                files.insert(entry.ino(), entry.path());
+                let before = files.insert(entry.ino(), entry.path());
+                let within =
+                    |first: PathBuf| first.strip_prefix(top).map(|name| name.as_os_str().as_bytes().to_vec());
+                if let Some(Ok(first)) = before.map(within) {
+                    shared.note(entry.ino(), || first, &path);
+                }
             }
         }
     }

@@ -39,11 +39,17 @@ struct Lab {
 impl Lab {
     /// In a thread that has its mounts to itself.
     fn new() -> Self {
+        Self::in_a_place(|_| ())
+    }
+
+    /// The same below a directory that was made to look in some way.
+    fn in_a_place(make: impl FnOnce(&Path)) -> Self {
         assert!(rustix::process::geteuid().is_root(), "this test mounts overlays and needs root");
         unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
         let none: Option<&str> = None;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
         let root = tempfile::tempdir_in("/var/tmp").unwrap();
+        make(root.path());
         fs::create_dir(root.path().join("root")).unwrap();
         let store = Store::open(&root.path().join("store"), |_| MemoryIndex::default()).unwrap();
         Self { root, store }
@@ -281,6 +287,46 @@ fn attribute(path: &Path, rng: &mut Rng) -> io::Result<()> {
     };
     let value = *rng.choice(values).unwrap();
     Ok(lsetxattr(path, name, value, XattrFlags::empty())?)
+}
+
+/// A default ACL, a group that is passed on, and flags that are inherited.
+#[test]
+fn nothing_of_where_the_store_is_gets_into_a_tree() {
+    in_a_thread(|| {
+        let acl = [
+            2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 7, 0, 210, 4, 0, 0, 4, 0, 5, 0, 255, 255, 255,
+            255, 16, 0, 7, 0, 255, 255, 255, 255, 32, 0, 5, 0, 255, 255, 255, 255,
+        ];
+        let odd = Lab::in_a_place(|dir| {
+            chown(dir, None, Some(1234)).unwrap();
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o2777)).unwrap();
+            lsetxattr(dir, "system.posix_acl_default", &acl, XattrFlags::empty()).unwrap();
+            let dir = File::open(dir).unwrap();
+            ioctl_setflags(&dir, ioctl_getflags(&dir).unwrap().union(IFlags::NOATIME)).unwrap();
+        });
+        let work = |root: &Path| {
+            fs::create_dir_all(root.join("usr/lib")).unwrap();
+            fs::write(root.join("usr/file"), "new").unwrap();
+        };
+        let again = |root: &Path| {
+            fs::remove_dir_all(root.join("usr")).unwrap();
+            fs::create_dir(root.join("usr")).unwrap();
+            fs::write(root.join("usr/other"), "new").unwrap();
+        };
+        let mut outcomes = Vec::new();
+        for lab in [odd, Lab::new()] {
+            let first = lab.stage(None, work).unwrap().unwrap();
+            let root = TreeStore::new(&lab.store).root(first.tree).unwrap().meta;
+            assert_eq!((root.uid, root.gid, root.mode, root.xattrs.len()), (0, 0, 0o755, 0));
+            lab.assert_hot_is_cold(&first);
+            let second = lab.stage(Some(&first), again).unwrap().unwrap();
+            lab.assert_hot_is_cold(&second);
+            let tree = super::files::read_tree(&TreeStore::new(&lab.store), &second).unwrap();
+            assert!(tree.iter().all(|(_, entry)| entry.meta.gid == 0 && entry.meta.xattrs.is_empty()));
+            outcomes.push(tree.into_iter().map(|(path, entry)| (path, entry.meta.mode)).collect::<Vec<_>>());
+        }
+        assert_eq!(outcomes[0], outcomes[1]);
+    });
 }
 
 /// Three ways to link what an earlier stage made.

@@ -4,18 +4,23 @@
 //! has in its layer: so no other file of the tree has it, because a layer that has these names again replaces all of them.
 //! That holds as long as a layer has all names of a file or none, also where some are as the parent has them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::DirEntryExt;
-use std::path::Path;
+use std::collections::HashMap;
 
 use ibuild_cache::TreeId;
 
-use super::capture::join;
+use super::SnapshotError;
 use super::tree::{Entry, TreeStore};
-use super::volatile::VolatileList;
-use super::{SnapshotError, depth};
+
+/// By inode, the names of files that have more than one.
+#[derive(Default)]
+pub(super) struct Shared(HashMap<u64, Vec<Vec<u8>>>);
+
+impl Shared {
+    /// Notes another name of a file, and with the second one the first.
+    pub(super) fn note(&mut self, inode: u64, first: impl FnOnce() -> Vec<u8>, other: &[u8]) {
+        self.0.entry(inode).or_insert_with(|| vec![first()]).push(other.to_vec());
+    }
+}
 
 /// The files of a directory that have several names in it.
 pub(super) struct Links {
@@ -30,26 +35,9 @@ struct Linked {
 }
 
 impl Links {
-    /// All names below `dir` but those that will not be kept.
-    pub(super) fn below(dir: &Path, volatile: &VolatileList) -> Result<Self, SnapshotError> {
-        let mut names: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
-        let mut waiting = vec![(dir.to_owned(), Vec::new())];
-        while let Some((dir, path)) = waiting.pop() {
-            let error = || SnapshotError::io("read", &dir);
-            for entry in fs::read_dir(&dir).map_err(error())? {
-                let entry = entry.map_err(error())?;
-                let kind = entry.file_type().map_err(error())?;
-                let path = join(&path, &entry.file_name().into_vec());
-                depth::check(&path)?;
-                if kind.is_dir() {
-                    waiting.push((entry.path(), path));
-                } else if kind.is_file() && !volatile.contains(&path) {
-                    names.entry(entry.ino()).or_default().push(path);
-                }
-            }
-        }
-        let several = names.into_iter().filter(|(_, names)| names.len() > 1);
-        Ok(Self { files: several.map(|(inode, names)| (inode, Linked::of(names))).collect() })
+    /// Of files with these names.
+    pub(super) fn of(shared: Shared) -> Self {
+        Self { files: shared.0.into_iter().map(|(inode, names)| (inode, Linked::of(names))).collect() }
     }
 
     /// What tells a file of the tree from all others that have several names; `None` if it has one.
