@@ -17,7 +17,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ibuild::cache::{Batch, RocksIndex, Store, TreeId};
-use ibuild::stages::sandbox::{Cancel, InitProgram, Limits, NetworkSpec, Payload, Spec, Stdio, Supervisor};
+use ibuild::stages::sandbox::{
+    Cancel, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio,
+    Supervisor, Tracing,
+};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::volatile::VolatileList;
 use ibuild::stages::snapshot::{LayerStore, Snapshot, TreeStore};
@@ -306,18 +309,21 @@ fn assert_same(left: TreeId, right: TreeId) {
 }
 
 fn spec(lab: &Lab, run_dir: &Path, lowers: Vec<String>) -> Spec {
-    Spec {
-        layers_dir: lab.store.layout().layers(),
-        lowers,
-        run_dir: run_dir.to_owned(),
-        binds: Vec::new(),
-        from: Vec::new(),
+    let view = SandboxView {
+        shown: Vec::new(),
         inject: Vec::new(),
         network: NetworkSpec::Isolated,
         env: BTreeMap::new(),
         payload: Payload::Exec { argv: vec!["/bin/true".to_owned()] },
-        stdio: Stdio::Log,
-        timeout: Some(Duration::from_secs(60)),
-        limits: Limits::default(),
-    }
+    };
+    let place = Place {
+        layers_dir: lab.store.layout().layers(),
+        lowers,
+        run_dir: run_dir.to_owned(),
+        from: Vec::new(),
+        sources: Vec::new(),
+        authority: None,
+    };
+    let (timeout, limits) = (Some(Duration::from_secs(60)), Limits::default());
+    Spec::new(&view, place, RunPolicy { timeout, limits, tracing: Tracing::Off, stdio: Stdio::Log })
 }

@@ -27,13 +27,13 @@ pub struct Global {
     /// Where everything is remembered [default: /var/cache/ibuild as root, else ~/.cache/ibuild]
     #[arg(long, value_name = "DIR", env = "IBUILD_CACHE_DIR", global = true)]
     pub cache_dir: Option<PathBuf>,
-    /// When to use colours
+    /// When to use colours; `never` also means no moving lines
     #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
     pub color: ColorChoice,
     /// Say only what went wrong
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more; twice, still more
+    /// Say what is looked up, mounted, captured and fetched; twice, still more
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
 }

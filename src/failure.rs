@@ -12,7 +12,8 @@ use ibuild::stages::packages::PackageError;
 use ibuild::stages::recipe::{FindStageError, RecipeErrors, Style as RecipeStyle};
 use ibuild::stages::userns::UserNamespaceError;
 
-use crate::terminal::{Style, harmless, paint};
+use crate::interrupt;
+use crate::terminal::{Style, harmless, paint, tell};
 
 /// Exit statuses. Scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,32 +70,38 @@ pub struct EnvironmentError {
 #[error("{0}")]
 pub struct CheckFailed(pub String);
 
+/// The program is wrong; what was wrong has been said when it was.
+#[derive(Debug, thiserror::Error)]
+#[error("a panic ended the command")]
+pub struct Panicked;
+
 /// Prints an error with its causes and what to do, and gives the exit status for it.
 pub fn report(error: &anyhow::Error, style: Style) -> ExitCode {
     if let Some(errors) = error.downcast_ref::<RecipeErrors>() {
         let style = if style == Style::Colour { RecipeStyle::Colour } else { RecipeStyle::Plain };
-        eprintln!("{}", errors.render(style).trim_end());
+        tell!("{}", errors.render(style).trim_end());
         return Status::Usage.into();
     }
-    if is_interrupt(error) {
-        eprintln!("{}", paint(style, "1", "interrupted"));
+    // Who is asked to stop fails in many ways: a program of ours that heard the same signal may have ended first.
+    if is_interrupt(error) || interrupt::is_asked() && status(error) != Status::Bug {
+        tell!("{}", paint(style, "1", "interrupted"));
         return Status::Interrupted.into();
     }
-    eprintln!("{} {}", paint(style, "1;31", "error:"), harmless(&without_number(&error.to_string())));
+    tell!("{} {}", paint(style, "1;31", "error:"), harmless(&without_number(&error.to_string())));
     let mut said = error.to_string();
     for cause in error.chain().skip(1) {
         let text = cause.to_string();
         // A transparent error says what its cause says.
         if text != said {
-            eprintln!("  {} {}", paint(style, "1", "caused by:"), harmless(&without_number(&text)));
+            tell!("  {} {}", paint(style, "1", "caused by:"), harmless(&without_number(&text)));
         }
         said = text;
     }
-    if let Some(StageError::Failed { tail, .. }) = find(error) {
-        tail.iter().for_each(|line| eprintln!("  | {line}"));
+    if let Some((tail, _)) = find(error).and_then(StageError::transcript) {
+        tail.iter().for_each(|line| tell!("  | {line}"));
     }
     for hint in hints(error) {
-        eprintln!("{} {}", paint(style, "1;36", "hint:"), harmless(&hint));
+        tell!("{} {}", paint(style, "1;36", "hint:"), harmless(&hint));
     }
     status(error).into()
 }
@@ -110,7 +117,7 @@ fn without_number(text: &str) -> String {
 fn find_store_error(error: &anyhow::Error) -> Option<&CacheError> {
     let in_build = find(error).and_then(|error: &BuildError<StageError>| match error {
         BuildError::Store(error) => Some(error),
-        BuildError::Stage { .. } => None,
+        BuildError::Stage { .. } | BuildError::Panicked { .. } => None,
     });
     in_build.or_else(|| find(error))
 }
@@ -175,11 +182,15 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
         hints.extend(error.hint());
     }
     match find::<StageError>(error) {
-        Some(StageError::Failed { log, .. }) => hints.push(format!("the full log is at {}", log.display())),
         Some(error) => hints.extend(error.hint()),
         None => hints.extend(find::<PackageError>(error).and_then(PackageError::hint)),
     }
-    if let Some(BuildError::<StageError>::Stage { stage, source: StageError::Failed { .. } }) = find(error) {
+    if let Some((_, log)) = find(error).and_then(StageError::transcript) {
+        hints.push(format!("the full log is at {}", log.display()));
+    }
+    if let Some(BuildError::<StageError>::Stage { stage, source }) = find(error)
+        && source.transcript().is_some()
+    {
         hints.push(format!("`ibuild shell --failed {stage}` opens a shell in what it had made"));
     }
     if status(error) == Status::Bug {

@@ -1,11 +1,9 @@
 //! The program: takes the command line apart, does one command, gives an exit status.
 
 #![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
     clippy::exit,
     clippy::disallowed_methods,
-    reason = "what libraries leave to the program: to speak, to listen and to stop"
+    reason = "what libraries leave to the program: to listen and to stop"
 )]
 
 mod cli;
@@ -19,6 +17,7 @@ mod table;
 mod terminal;
 mod ui;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -38,9 +37,12 @@ fn main() -> ExitCode {
         return commands::keep_mount(&std::env::args().nth(2).unwrap_or_default());
     }
     let cli = cli::Cli::parse();
-    terminal::start_log(cli.global.verbose);
     let style = terminal::style(cli.global.color);
-    match commands::run(&cli) {
+    terminal::start_log(cli.global.verbose, style);
+    // Whatever a panic left half done, nobody looks at it any more.
+    let done = catch_unwind(AssertUnwindSafe(|| commands::run(&cli)));
+    let done = done.unwrap_or_else(|_| Err(failure::Panicked.into()));
+    match done.and_then(|code| terminal::all_reported().map(|()| code).map_err(Into::into)) {
         Ok(code) => code,
         Err(error) => failure::report(&error, style),
     }

@@ -19,6 +19,7 @@ use crate::STAGE_INIT;
 use crate::cli::{BuildArgs, Global};
 use crate::failure::UsageError;
 use crate::settings::Settings;
+use crate::terminal::tell;
 use crate::ui::bytes;
 
 /// What unpacked layers may take where the settings say nothing.
@@ -62,7 +63,7 @@ impl Session {
         }
         let holder = FileLock::holder(&self.store.layout().gc_lock());
         let who = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
-        eprintln!("note    waits for another ibuild that cleans the store up{who}");
+        tell!("note    waits for another ibuild that cleans the store up{who}");
         Ok(self.store.share(LockMode::Wait)?.expect("waiting ends with the lock"))
     }
 
@@ -73,11 +74,7 @@ impl Session {
         let budget = self.settings.unpacked_budget.map_or(UNPACKED_BUDGET, |size| size.0);
         let trimmed = LayerStore::new(&self.store).trim_unpacked(budget).unwrap_or_default();
         if trimmed.layers > 0 {
-            eprintln!(
-                "note    removed {} unpacked layers: more than {} of them",
-                trimmed.layers,
-                bytes(budget)
-            );
+            tell!("note    removed {} unpacked layers: more than {} of them", trimmed.layers, bytes(budget));
         }
     }
 

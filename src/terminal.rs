@@ -1,11 +1,13 @@
 //! What the terminal can do and what the user wants of it.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::cli::ColorChoice;
+use crate::cli::{ColorChoice, Global};
 
 /// Whether colours are used on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,12 @@ pub fn is_interactive() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// Whether progress may be shown by moving the cursor. Who forbids colours wants a text without any of a terminal's
+/// sequences, and lines of a log would be written over.
+pub fn moves_cursor(global: &Global) -> bool {
+    global.color != ColorChoice::Never && global.verbose == 0 && is_interactive()
+}
+
 /// Text in a colour, if colours are used.
 pub fn paint(style: Style, code: &str, text: &str) -> String {
     match style {
@@ -45,20 +53,54 @@ pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
-/// Writes data to standard output. A reader that has gone away, as `head` does, has seen what it wanted.
-pub fn print(text: &str) -> io::Result<()> {
+/// Data that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+pub struct OutputError(#[source] io::Error);
+
+/// Writes data to standard output. A reader that has gone away, as `head` does, has seen what it wanted. Nothing else of
+/// the program prints there: `println!` panics where this is an error.
+pub fn print(text: &str) -> Result<(), OutputError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
+        written => written.map_err(OutputError),
     }
 }
 
 /// Writes a document for programs to standard output. Every one has the version of its meaning.
-pub fn print_json(mut document: serde_json::Value) -> io::Result<()> {
+pub fn print_json(mut document: serde_json::Value) -> Result<(), OutputError> {
     document["v"] = serde_json::json!(1);
     print(&format!("{document:#}\n"))
 }
+
+/// The first thing that could not be reported.
+static UNREPORTED: Mutex<Option<OutputError>> = Mutex::new(None);
+
+/// Writes what a command reports on its way, as a build does: it goes on if that cannot be written, and fails at its end.
+pub fn report(text: &str) {
+    if let Err(error) = print(text) {
+        UNREPORTED.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+/// Whether all that was reported has been written.
+pub fn all_reported() -> Result<(), OutputError> {
+    let unreported = UNREPORTED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    unreported.map_or(Ok(()), Err)
+}
+
+/// Writes a line to standard error. Where that is closed or full there is nobody to tell, and no reason to stop.
+pub fn tell_line(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Tells people something: as `eprintln!`, which panics where nobody can be told.
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::terminal::tell_line(format_args!($($text)*)) };
+}
+
+pub(crate) use tell;
 
 /// A terminal that passes every key on as it is. Dropped, it is as it was.
 #[must_use = "the terminal is raw only as long as this value lives"]
@@ -83,14 +125,17 @@ impl Drop for RawTerminal {
 }
 
 /// What the libraries trace goes to standard error from `-v` on.
-pub fn start_log(verbose: u8) {
+pub fn start_log(verbose: u8, style: Style) {
     let level = match verbose {
         0 => LevelFilter::OFF,
         1 => LevelFilter::INFO,
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().init();
+    let colours = style == Style::Colour;
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // Where they cannot be written nobody can be told, and `eprintln!` would panic.
+    log.with_ansi(colours).with_target(false).without_time().log_internal_errors(false).init();
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! The real binary in a sealed box: a cleared environment, its own home, cache and project. No test here needs the
 //! network or root.
 
+#[allow(dead_code, reason = "other tests need the rest")]
 mod harness;
+
+use std::process::Stdio;
 
 use harness::Sandbox;
 
@@ -377,6 +380,88 @@ fn completions_for_every_shell() {
         let script = Sandbox::empty().run(&["completions", shell]).succeeds();
         assert!(script.contains("ibuild") && script.contains("explain"), "{shell}");
     }
+}
+
+/// Runs a command whose standard output is `stdout`.
+fn run_into(sandbox: &Sandbox, arguments: &[&str], stdout: impl Into<Stdio>) -> harness::Outcome {
+    let child = sandbox.command(arguments).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+    sandbox.finish(child.wait_with_output().unwrap())
+}
+
+const WRITERS: [&[&str]; 9] = [
+    &["plan", "-t", "hello.ova"],
+    &["plan", "-t", "hello.ova", "--json"],
+    &["graph"],
+    &["explain", "hello.ova"],
+    &["recipe", "show"],
+    &["recipe", "check"],
+    &["cache", "stats"],
+    &["cache", "ls", "--json"],
+    &["completions", "bash"],
+];
+
+#[test]
+fn a_reader_that_goes_away_ends_nothing() {
+    let sandbox = Sandbox::with_project();
+    for arguments in WRITERS {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        run_into(&sandbox, arguments, writer).fails(0, "");
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_where_output_goes_there() {
+    let sandbox = Sandbox::with_project();
+    let full = "error: cannot write to standard output\n  caused by: No space left on device\n\
+                hint: make room on that file system; for the store, `ibuild cache gc` does, with `--budget SIZE` if need be\n";
+    for arguments in WRITERS {
+        let output = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        run_into(&sandbox, arguments, output).fails(3, full);
+    }
+}
+
+#[test]
+fn a_full_disk_behind_standard_error_changes_nothing() {
+    let sandbox = Sandbox::with_project();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = |arguments: &[&str]| sandbox.command(arguments).stderr(full()).status().unwrap().code();
+    assert_eq!(status(&["init", "hello", "other"]), Some(0));
+    assert_eq!(status(&["build", "--target", "hello.ovo"]), Some(2));
+    assert_eq!(status(&["-vv", "recipe", "check"]), Some(0));
+}
+
+#[test]
+fn what_no_image_can_have_is_refused_before_anything_runs() {
+    let wrong = [
+        ("size = \"50 MiB\"", "a disk of 50 MiB is too small"),
+        ("size = \"90 MiB\"", "a disk of 90 MiB is too small"),
+        ("size = \"64 TiB\"", "a disk of 64 TiB is too large"),
+        ("size = \"1 GB\"", "1 GB is no number of mebibytes"),
+        ("size = \"100000 KiB\"", "100000 KiB is no number of mebibytes"),
+        ("size = \"8 GiB\", cmdline = \"a='b'\"", "the kernel's command line cannot have '\\''"),
+        ("size = \"8 GiB\" }\nvm = { cpus = 100", "a machine cannot have 100 processors"),
+        ("size = \"8 GiB\" }\nvm = { memory = \"16 MiB\"", "a machine cannot have 16 MiB of memory"),
+        ("size = \"8 GiB\" }\nvm = { vram = \"1 GiB\"", "a machine cannot have 1 GiB of video memory"),
+        (
+            "size = \"8 GiB\" }\nvm = { nics = [\"nat\", \"nat\", \"nat\", \"nat\", \"nat\", \"nat\", \"nat\", \"nat\", \"nat\"]",
+            "a machine cannot have 9 network cards",
+        ),
+    ];
+    let sandbox = Sandbox::with_project();
+    let recipe = std::fs::read_to_string(sandbox.path("ibuild.toml")).unwrap();
+    let before = recipe.split("[image.").next().unwrap();
+    for (disk, message) in wrong {
+        let image = format!("[image.hello]\nrootfs = \"hello\"\nformats = [\"ova\"]\ndisk = {{ {disk} }}\n");
+        sandbox.write("ibuild.toml", &format!("{before}{image}"));
+        for command in [&["recipe", "check"][..], &["plan", "-t", "hello.ova"], &["build", "-t", "hello.ova"]]
+        {
+            let refused = sandbox.run(command);
+            assert_eq!((refused.status, refused.stdout.as_str()), (2, ""), "{}", refused.stderr);
+            assert!(refused.stderr.contains(message), "{message}: {}", refused.stderr);
+        }
+    }
+    assert!(!sandbox.exists("../cache/layers"));
 }
 
 #[test]

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ibuild::cache::{Batch, LayerId, MemoryIndex, Store};
-use ibuild::stages::sandbox::{Cancel, InitProgram, Limits, NetworkSpec, Payload, Spec, Stdio, Supervisor};
+use ibuild::stages::sandbox::{
+    Cancel, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio,
+    Supervisor, Tracing,
+};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::flat::write_flat;
 use ibuild::stages::snapshot::unpack::{Dialect, unpack};
@@ -55,20 +58,23 @@ impl Lab {
     }
 
     fn spec(&self, run_dir: &Path, lowers: Vec<String>, script: &str) -> Spec {
-        Spec {
-            layers_dir: self.store.layout().layers(),
-            lowers,
-            run_dir: run_dir.to_owned(),
-            binds: Vec::new(),
-            from: Vec::new(),
+        let view = SandboxView {
+            shown: Vec::new(),
             inject: Vec::new(),
             network: NetworkSpec::Isolated,
             env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
             payload: Payload::Exec { argv: ["/bin/sh", "-ec", script].map(str::to_owned).to_vec() },
-            stdio: Stdio::Log,
-            timeout: Some(Duration::from_secs(60)),
-            limits: Limits::default(),
-        }
+        };
+        let place = Place {
+            layers_dir: self.store.layout().layers(),
+            lowers,
+            run_dir: run_dir.to_owned(),
+            from: Vec::new(),
+            sources: Vec::new(),
+            authority: None,
+        };
+        let (timeout, limits) = (Some(Duration::from_secs(60)), Limits::default());
+        Spec::new(&view, place, RunPolicy { timeout, limits, tracing: Tracing::Off, stdio: Stdio::Log })
     }
 
     fn keep(&self, upper: &Path, parent: Option<&Snapshot>) -> Snapshot {

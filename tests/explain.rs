@@ -14,11 +14,16 @@ const STEPS: &str = r#"
 "#;
 
 fn lab(steps: &str) -> Sandbox {
+    let lab = unbuilt(steps);
+    build(&lab, &[]);
+    lab
+}
+
+fn unbuilt(steps: &str) -> Sandbox {
     let lab = Sandbox::empty();
     lab.write("files/etc/a", "a");
     lab.write("files/etc/b", "b");
     seeded::project(&lab.path(""), &lab.path("../cache"), steps);
-    build(&lab, &[]);
     lab
 }
 
@@ -150,6 +155,85 @@ fn a_plan_tells_causes_and_copied_files_before_any_work() {
     );
     let json = lab.run(&["explain", "--json", "ws/files"]).json();
     assert_eq!(json["ignored"][0]["files"], serde_json::json!(["files/etc/b~"]));
+}
+
+#[test]
+fn two_edits_are_two_causes() {
+    let lab = lab(STEPS);
+    lab.edit("ibuild.toml", "echo a >", "echo b >");
+    lab.write("files/etc/a", "other");
+    let plan = lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]).succeeds();
+    let run: Vec<_> = plan.lines().filter(|line| line.starts_with("run")).collect();
+    assert_eq!(run.len(), 2, "{plan}");
+    assert!(
+        run[0].contains("ws/name")
+            && run[0].ends_with("command: `echo a > /etc/name` -> `echo b > /etc/name`")
+    );
+    assert!(
+        run[1].contains("ws/files") && run[1].contains("  copy 0 to /srv files etc/a content: "),
+        "{plan}"
+    );
+    assert!(plan.contains("\n2 causes, 2 consequences; "), "{plan}");
+    let said = build(&lab, &[]);
+    assert!(said.contains("run     ws/files  copy 0 to /srv files etc/a content: "), "{said}");
+    // Both are causes of the image, although the second one stands upon what the first one changed.
+    let told = explain(&lab, "ws.rootfs.tar.zst");
+    let story = &told[told.iter().position(|line| line.starts_with("cause")).unwrap()..];
+    let expected = [
+        "cause  ws/name",
+        "  command: `echo a > /etc/name` -> `echo b > /etc/name`",
+        "cause  ws/files",
+        "  copy 0 to /srv:",
+        "    ~ etc/a",
+        "  parent tree:",
+        "    ~ /etc/name",
+        "    ~ /srv/uses",
+    ];
+    assert_eq!(story[..8], expected);
+    assert_eq!(story.last().unwrap(), "2 causes, 2 consequences");
+}
+
+#[test]
+fn a_failed_stage_is_told_as_such_until_it_is_mended() {
+    let lab = lab(r#"{ name = "shaky", run = "echo made > /srv/made" },"#);
+    lab.edit("ibuild.toml", "/srv/made\"", "/srv/made; false\"");
+    let failed = lab.run(&["build", "--target", "ws.rootfs.tar.zst"]);
+    assert!(failed.stderr.contains("exited with status 1"), "{failed:?}");
+    let plan = || lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]).succeeds();
+    assert!(plan().contains("/srv/made; false`; it failed the last time\n"), "{}", plan());
+    let told = explain(&lab, "ws/shaky").join("\n");
+    assert!(told.contains("\n  failed\n"), "{told}");
+    let failed = |command: &[&str]| lab.run(&[&["shell", "--failed", "ws/shaky", "--"], command].concat());
+    let opened = failed(&["cat", "/srv/made"]);
+    assert!(
+        opened.stderr.starts_with("note    this is what `ws/shaky` had made when it failed at 2"),
+        "{opened:?}"
+    );
+    opened.succeeds();
+    // Mended by taking the edit back: the stage is found, and did not fail.
+    lab.edit("ibuild.toml", "; false", "");
+    build(&lab, &[]);
+    failed(&["true"]).fails(3, "error: `ws/shaky` did not fail the last time it ran\n");
+    // A stage that never was anything but a failure.
+    lab.edit("ibuild.toml", "name = \"shaky\"", "name = \"new\"");
+    lab.edit("ibuild.toml", "/srv/made\"", "/srv/other; false\"");
+    lab.run(&["build", "--target", "ws.rootfs.tar.zst"]);
+    assert!(plan().contains("run     ws/new             it failed the last time\n"), "{}", plan());
+    assert_eq!(lab.run(&["explain", "--json", "ws/new"]).json()["causes"][0]["kind"], "failed");
+}
+
+#[test]
+fn a_stage_that_was_stopped_says_as_much_as_one_that_failed() {
+    let steps = r#"{ name = "slow", run = "echo its last words; busybox sleep 99", timeout = "1 s" },"#;
+    let lab = unbuilt(steps);
+    let stopped = lab.run(&["build", "--target", "ws.rootfs.tar.zst"]);
+    let said = stopped.stderr;
+    assert!(said.contains("caused by: timed out after 1 s\n  | its last words\n"), "{said}");
+    assert!(said.contains("hint: the full log is at [ROOT]/cache/logs/seeded/ws/slow.log\n"), "{said}");
+    assert!(
+        said.contains("hint: `ibuild shell --failed ws/slow` opens a shell in what it had made\n"),
+        "{said}"
+    );
 }
 
 #[test]

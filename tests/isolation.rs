@@ -12,7 +12,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ibuild::stages::sandbox::{Access, Bind, CopyItem, CopyStyle, Exceeded, Inject, Payload, SandboxError};
+use ibuild::stages::sandbox::{Exceeded, Inject, InjectedContent, Look, SandboxError};
 
 use nix::mount::{MntFlags, MsFlags, mount};
 
@@ -121,17 +121,10 @@ fn nothing_is_inherited_from_who_started_the_build() {
 #[test]
 fn no_path_of_the_host_can_be_learnt() {
     let mut lab = Lab::new();
-    let project = lab.root.path().join("project");
-    fs::create_dir_all(project.join("tree")).unwrap();
-    fs::write(project.join("script"), "script").unwrap();
-    fs::write(project.join("tree/input"), "input").unwrap();
-    let bind = |source: &str, target: &str| Bind {
-        source: project.join(source),
-        target: target.into(),
-        access: Access::ReadOnly,
-    };
-    lab.spec.binds = vec![bind("script", "script"), bind("tree", "in/tree"), bind("tree/input", "in/one")];
-    lab.spec.from = vec!["base".to_owned()];
+    lab.show("script", "script");
+    lab.show("in/tree/input", "input");
+    lab.show("in/one", "input");
+    lab.place.from = vec!["base".to_owned()];
     lab.script(
         "cat /run/ibuild/script /run/ibuild/in/tree/input /run/ibuild/in/one; ls /run/ibuild/from/bin/sh; \
          echo x > /run/ibuild/script; rm /run/ibuild/in/tree/input; echo; cat /proc/self/mountinfo /proc/mounts",
@@ -141,12 +134,13 @@ fn no_path_of_the_host_can_be_learnt() {
     let mounts: String = said.lines().filter(|line| line.contains("overlay")).collect();
     assert!(mounts.contains("lowerdir="), "{said}");
     let name = lab.root.path().file_name().unwrap().to_str().unwrap();
-    for path in [name, "/var/tmp", "project", "devtmpfs", "/dev/vd", "/dev/sd", "/dev/nvme", "../"] {
+    for path in [name, "/var/tmp", "shown", "devtmpfs", "/dev/vd", "/dev/sd", "/dev/nvme", "../"] {
         assert!(!mounts.contains(path), "`{path}` of the host is in {mounts}");
         assert!(!said.lines().skip(2).any(|line| line.contains(path)), "`{path}` of the host is in {said}");
     }
-    assert_eq!(fs::read_to_string(project.join("script")).unwrap(), "script");
-    assert!(project.join("tree/input").exists());
+    let shown = lab.root.path().join("run/shown");
+    assert_eq!(fs::read_to_string(shown.join("script")).unwrap(), "script");
+    assert!(shown.join("in/tree/input").exists());
 }
 
 #[test]
@@ -280,26 +274,22 @@ fn what_ibuild_writes_stays_in_the_image() {
     symlink(victim.join("id"), base(&lab).join("etc/machine-id")).unwrap();
     let source = lab.root.path().join("source");
     fs::write(&source, "copied").unwrap();
-    lab.spec.binds = vec![Bind { source, target: "source".into(), access: Access::ReadOnly }];
-    lab.spec.inject = ["/usr/sbin/policy-rc.d", "/etc/away/injected"].map(inject).to_vec();
-    let style = CopyStyle::FromHost { owner: None, group: None, mode: None, dirs: None };
-    let item =
-        CopyItem { from: "/run/ibuild/source".into(), to: "/etc/away/copied".into(), style, list: None };
-    lab.spec.payload = Payload::Copy(vec![item]);
+    lab.view.inject = ["/usr/sbin/policy-rc.d", "/etc/away/injected"].map(inject).to_vec();
+    lab.copy(&source, "/etc/away/copied", Look::default());
     let (ended, _) = lab.run();
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 0, "{ended:?}");
     assert!(!victim.join("id").exists());
 }
 
 fn inject(path: &str) -> Inject {
-    Inject { path: path.into(), content: "ours".to_owned(), mode: 0o755 }
+    Inject { path: path.into(), content: InjectedContent::Text("ours".to_owned()), mode: 0o755 }
 }
 
 #[test]
 fn what_is_read_back_may_be_anything() {
     for trick in ["mkfifo", "mknod"] {
         let mut lab = Lab::new();
-        lab.spec.inject = vec![inject("/etc/injected")];
+        lab.view.inject = vec![inject("/etc/injected")];
         let node = if trick == "mkfifo" { "p" } else { "c 1 5" };
         lab.script(&format!(
             "cd /etc; rm machine-id injected; mknod machine-id {node}; mknod injected {node}; \
@@ -340,12 +330,12 @@ fn a_fork_bomb_ends_its_stage() {
         "(i=0; while [ $i -lt 300 ]; do i=$((i+1)); sleep 0.2 & done) 2> /dev/null; true",
     ] {
         let mut lab = Lab::new();
-        lab.spec.limits.processes = Some(64);
+        lab.policy.limits.processes = Some(64);
         lab.script(bomb);
         assert_exceeds(&lab, Exceeded::Processes(64));
     }
     let mut lab = Lab::new();
-    lab.spec.limits.processes = Some(64);
+    lab.policy.limits.processes = Some(64);
     lab.script("for i in 1 2 3 4 5 6 7 8; do sleep 0.1 & done; wait; echo fine");
     assert_eq!(lab.output(), "fine\n");
 }
@@ -355,12 +345,12 @@ fn memory_has_an_end() {
     const LIMIT: u64 = 64 << 20;
     for hog in ["dd if=/dev/zero of=/dev/null bs=200M count=1", "dd if=/dev/zero of=/tmp/x bs=1M count=200"] {
         let mut lab = Lab::new();
-        lab.spec.limits.memory = Some(LIMIT);
+        lab.policy.limits.memory = Some(LIMIT);
         lab.script(&format!("{hog}; true"));
         assert_exceeds(&lab, Exceeded::Memory(LIMIT));
     }
     let mut lab = Lab::new();
-    lab.spec.limits.memory = Some(LIMIT);
+    lab.policy.limits.memory = Some(LIMIT);
     // What is only read or written to the disk goes out of memory again.
     lab.script("dd if=/dev/zero of=/x bs=1M count=150 2> /dev/null; cat /x > /dev/null; echo fine");
     assert_eq!(lab.output(), "fine\n");
@@ -373,12 +363,12 @@ fn the_disk_has_an_end() {
         ["dd if=/dev/zero of=/x bs=1M count=150; sleep 4715", "dd if=/dev/zero of=/x bs=1M count=40"]
     {
         let mut lab = Lab::new();
-        lab.spec.limits.disk = Some(LIMIT);
+        lab.policy.limits.disk = Some(LIMIT);
         lab.script(filler);
         assert_exceeds(&lab, Exceeded::Disk(LIMIT));
     }
     let mut lab = Lab::new();
-    lab.spec.limits.disk = Some(LIMIT);
+    lab.policy.limits.disk = Some(LIMIT);
     lab.script("dd if=/dev/zero of=/x bs=1M count=20; truncate -s 1G /holes");
     lab.output();
 }
@@ -414,7 +404,7 @@ fn the_disk_of_the_store_is_never_filled() {
     let small = lab.root.path().join("small");
     let _disk = SmallDisk::mount(&small);
     fs::create_dir_all(small.join("run/upper")).unwrap();
-    lab.spec.run_dir = small.join("run");
+    lab.place.run_dir = small.join("run");
     lab.script("dd if=/dev/zero of=/x bs=1M count=30 2> /dev/null; sleep 0.3; echo fine");
     assert_eq!(lab.output(), "fine\n");
     fs::remove_dir_all(small.join("run")).unwrap();
@@ -431,8 +421,8 @@ fn what_cannot_be_limited_is_said() {
     while nix::mount::umount2(cgroups, MntFlags::MNT_DETACH).is_ok() {}
     let (_, major, minor) = host_disk();
     let mut lab = Lab::new();
-    lab.spec.limits.memory = Some(64 << 20);
-    lab.spec.limits.processes = Some(64);
+    lab.policy.limits.memory = Some(64 << 20);
+    lab.policy.limits.processes = Some(64);
     // Nothing filters devices either: then none can be opened where the stage writes.
     lab.script(&format!(
         "mknod /disk b {major} {minor}; head -c 1 /disk > /dev/null 2>&1 && echo opened; true"
@@ -452,15 +442,15 @@ fn groups() -> Vec<String> {
 #[test]
 fn control_groups_go_with_their_sandbox_and_after_a_kill_with_the_next() {
     let mut lab = Lab::new();
-    lab.spec.limits.processes = Some(64);
+    lab.policy.limits.processes = Some(64);
     lab.script(
         "mkdir /m; mount -t cgroup -o pids none /m || mount -t cgroup2 none /m; cat /m/pids.max; ls /m",
     );
     let mine = format!("ibuild.{}-", std::process::id());
     let parent = std::thread::scope(|scope| {
-        lab.spec.timeout = None;
+        lab.policy.timeout = None;
         let mut other = Lab::new();
-        other.spec.limits.processes = Some(64);
+        other.policy.limits.processes = Some(64);
         other.script("sleep 1");
         let run = scope.spawn(move || other.output());
         let place = loop {

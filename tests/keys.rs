@@ -153,6 +153,40 @@ fn order_is_part_of_the_keys() {
     );
 }
 
+/// A script sees its name as `$0`, and the name of a file that is copied into a directory is that of the copy.
+#[test]
+fn names_that_a_stage_can_see() {
+    let rename = |lab: &Lab, from: &str, to: &str| fs::rename(lab.dir.join(from), lab.dir.join(to)).unwrap();
+    let lab = Lab::new();
+    let keys = lab.keys();
+    rename(&lab, "scripts/10-one", "scripts/15-one");
+    assert_ne!(lab.keys()["ws/15-one"], keys["ws/10-one"]);
+    let lab = Lab::new();
+    lab.edit("ibuild.toml", "{ from = \"files\", to = \"/\" }", "{ from = \"files/etc/a\", to = \"/srv/\" }");
+    let before = lab.keys();
+    rename(&lab, "files/etc/a", "files/etc/other");
+    lab.edit("ibuild.toml", "files/etc/a", "files/etc/other");
+    let after = lab.keys();
+    let changed: Vec<_> = before.keys().filter(|name| before[*name] != after[*name]).collect();
+    assert_eq!(changed, ["ws/files"]);
+}
+
+#[test]
+fn the_order_of_suites_and_components() {
+    let may_install = &["base/bootstrap", "ws/20-two", "ws/tools"];
+    check(
+        |lab| lab.edit("ibuild.toml", "\"trixie\", \"trixie-updates\"", "\"trixie-updates\", \"trixie\""),
+        may_install,
+    );
+    let components = |lab: &Lab, list: &str| lab.edit("ibuild.toml", "[\"main\"]", list);
+    let (one, two) = (Lab::new(), Lab::new());
+    components(&one, "[\"main\", \"contrib\"]");
+    components(&two, "[\"contrib\", \"main\"]");
+    let (one, two) = (one.keys(), two.keys());
+    let changed: Vec<_> = one.keys().filter(|name| one[*name] != two[*name]).collect();
+    assert_eq!(changed, may_install);
+}
+
 #[test]
 fn copied_trees_by_content_bit_name_target_and_absence() {
     let files = &["ws/files"];

@@ -6,12 +6,12 @@ mod lab;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ibuild::stages::sandbox::{
-    Access, BUILD_MACHINE_ID, Bind, Cancel, CopyItem, CopyStyle, InitProgram, Inject, NetworkSpec,
-    PROXY_PORT, Payload, SandboxError, Supervisor,
+    BUILD_MACHINE_ID, Cancel, InitProgram, Inject, InjectedContent, Look, NetworkSpec, PROXY_PORT, Payload,
+    SandboxError, Supervisor,
 };
 
 use lab::Lab;
@@ -19,8 +19,8 @@ use lab::Lab;
 #[test]
 fn the_environment_is_what_was_declared() {
     let mut lab = Lab::new();
-    lab.spec.env.insert("LANG".to_owned(), "C.UTF-8".to_owned());
-    lab.spec.payload = Payload::Exec { argv: vec!["/bin/env".to_owned()] };
+    lab.view.env.insert("LANG".to_owned(), "C.UTF-8".to_owned());
+    lab.view.payload = Payload::Exec { argv: vec!["/bin/env".to_owned()] };
     let said = lab.output();
     let mut lines: Vec<_> = said.lines().collect();
     lines.sort_unstable();
@@ -70,7 +70,7 @@ fn status_and_signals_are_told() {
 #[test]
 fn a_missing_program_is_explained() {
     let mut lab = Lab::new();
-    lab.spec.payload = Payload::Exec { argv: vec!["/usr/bin/python3".to_owned()] };
+    lab.view.payload = Payload::Exec { argv: vec!["/usr/bin/python3".to_owned()] };
     let error = lab.run().0.unwrap_err().to_string();
     assert!(error.contains("`/usr/bin/python3`") && error.contains("not in the image"), "{error}");
 }
@@ -95,7 +95,7 @@ fn host_has(argument: &str) -> bool {
 #[test]
 fn time_out_and_cancel_kill_everything() {
     let mut lab = Lab::new();
-    lab.spec.timeout = Some(Duration::from_millis(300));
+    lab.policy.timeout = Some(Duration::from_millis(300));
     lab.script("trap '' TERM; sleep 4712");
     assert!(matches!(lab.run().0, Err(SandboxError::TimedOut(_))));
     assert!(!host_has("4712"));
@@ -103,7 +103,7 @@ fn time_out_and_cancel_kill_everything() {
     lab.script("sleep 4713");
     let (supervisor, cancel) = lab.supervisor();
     let ended = std::thread::scope(|scope| {
-        let run = scope.spawn(|| supervisor.run(&lab.spec, None, |_| Ok(())));
+        let run = scope.spawn(|| supervisor.run(&lab.spec(), None, |_| Ok(())));
         std::thread::sleep(Duration::from_millis(300));
         cancel.cancel();
         run.join().unwrap()
@@ -159,7 +159,7 @@ fn an_init_that_hears_nothing_is_replaced() {
     while !deaf.exists() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(supervisor.run(&lab.spec, None, |_| Ok(())).unwrap().status, 3);
+    assert_eq!(supervisor.run(&lab.spec(), None, |_| Ok(())).unwrap().status, 3);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn an_init_is_started_ahead_and_goes_with_its_supervisor() {
     supervisor.get_ready();
     supervisor.get_ready();
     let first = wait_for_inits(1);
-    let status = |lab: &Lab| supervisor.run(&lab.spec, None, |_| Ok(())).unwrap().status;
+    let status = |lab: &Lab| supervisor.run(&lab.spec(), None, |_| Ok(())).unwrap().status;
     assert_eq!(status(&lab), 0);
     let [spare] = wait_for_inits(1)[..] else { unreachable!() };
     assert_ne!(first, [spare], "an init runs one stage only");
@@ -215,7 +215,7 @@ fn sync_is_free_and_dangerous_rights_are_gone() {
 #[test]
 fn the_proxy_is_the_only_way_out() {
     let mut lab = Lab::new();
-    lab.spec.network = NetworkSpec::Proxy;
+    lab.view.network = NetworkSpec::Proxy;
     lab.script(&format!(
         "echo hello | nc 127.0.0.1 {PROXY_PORT}; nc -w 1 192.0.2.1 80 < /dev/null; echo outside $?"
     ));
@@ -230,17 +230,34 @@ fn the_proxy_is_the_only_way_out() {
             stream.write_all(&heard).unwrap();
         }))
     };
-    lab.supervisor().0.run(&lab.spec, Some(&file), serve).unwrap();
+    lab.supervisor().0.run(&lab.spec(), Some(&file), serve).unwrap();
     let said = fs::read_to_string(&log).unwrap();
     assert!(said.contains("heard hello") && said.contains("outside 1"), "{said}");
     assert!(said.contains("unreachable"), "{said}");
 }
 
 #[test]
-fn what_is_injected_is_gone_unless_it_was_changed() {
-    let inject = |path: &str| Inject { path: path.into(), content: "ours".to_owned(), mode: 0o755 };
+fn what_is_shown_can_be_read_and_not_written() {
     let mut lab = Lab::new();
-    lab.spec.inject = vec![
+    lab.show("script", "shown");
+    lab.show("in/data/file", "input");
+    lab.script(
+        "cat /run/ibuild/script /run/ibuild/in/data/file; cd /run/ibuild; touch of-the-stage; \
+         for file in script in/new in/data/file; do echo x 2>/dev/null > $file && echo wrote $file; done; true",
+    );
+    assert_eq!(lab.output(), "showninput");
+    assert_eq!(fs::read_dir(lab.upper("")).unwrap().flatten().filter(|e| e.file_name() == "run").count(), 0);
+}
+
+#[test]
+fn what_is_injected_is_gone_unless_it_was_changed() {
+    let inject = |path: &str| Inject {
+        path: path.into(),
+        content: InjectedContent::Text("ours".to_owned()),
+        mode: 0o755,
+    };
+    let mut lab = Lab::new();
+    lab.view.inject = vec![
         inject("/usr/sbin/policy-rc.d"),
         inject("/etc/changed"),
         inject("/etc/removed"),
@@ -270,7 +287,7 @@ fn a_machine_id_that_a_script_sets_stays() {
     assert_eq!(kept.trim(), "b08dfa6083e7567a1921a715000001fb");
 }
 
-fn copy_lab(rules: &[(&str, &str, CopyStyle)]) -> Lab {
+fn copy_lab(rules: &[(&str, &str, Look)]) -> Lab {
     let mut lab = Lab::new();
     let source = lab.root.path().join("source");
     fs::create_dir_all(source.join("tree/etc/sub")).unwrap();
@@ -282,25 +299,37 @@ fn copy_lab(rules: &[(&str, &str, CopyStyle)]) -> Lab {
     fs::write(source.join("tree/lib/linked"), "through a link").unwrap();
     symlink("../target", source.join("tree/etc/link")).unwrap();
     fs::write(source.join("single"), "single").unwrap();
-    let mut items = Vec::new();
-    for (number, (from, to, style)) in rules.iter().enumerate() {
-        let target = PathBuf::from(format!("copy/{number}"));
-        let bind = Bind { source: source.join(from), target: target.clone(), access: Access::ReadOnly };
-        lab.spec.binds.push(bind);
-        let from = Path::new("/run/ibuild").join(target);
-        items.push(CopyItem { from, to: to.into(), style: style.clone(), list: None });
-    }
-    lab.spec.payload = Payload::Copy(items);
+    rules.iter().for_each(|(from, to, look)| lab.copy(&source.join(from), to, look.clone()));
     lab
 }
 
-fn from_host() -> CopyStyle {
-    CopyStyle::FromHost { owner: None, group: None, mode: None, dirs: None }
+/// What is copied is what was hashed, or nothing.
+#[test]
+fn a_source_that_changes_before_it_is_copied_is_found_out() {
+    let edits: [fn(&Path); 5] = [
+        |source| fs::write(source.join("tree/etc/plain"), "other").unwrap(),
+        |source| fs::write(source.join("tree/etc/plain"), "plainer").unwrap(),
+        |source| fs::remove_file(source.join("tree/etc/plain")).unwrap(),
+        |source| {
+            fs::remove_file(source.join("tree/etc/plain")).unwrap();
+            symlink("/etc/passwd", source.join("tree/etc/plain")).unwrap();
+        },
+        |source| {
+            fs::rename(source.join("tree/etc"), source.join("away")).unwrap();
+            symlink("../away", source.join("tree/etc")).unwrap();
+        },
+    ];
+    for edit in edits {
+        let lab = copy_lab(&[("tree", "/srv", Look::default())]);
+        edit(&lab.root.path().join("source"));
+        let error = lab.run().0.unwrap_err();
+        assert!(matches!(&error, SandboxError::SourceChanged(path) if path.starts_with("etc/")), "{error}");
+    }
 }
 
 #[test]
 fn copies_belong_to_root_and_have_plain_modes() {
-    let lab = copy_lab(&[("tree", "/", from_host())]);
+    let lab = copy_lab(&[("tree", "/", Look::default())]);
     lab.output();
     let mode = |path: &str| fs::symlink_metadata(lab.upper(path)).unwrap().mode() & 0o7777;
     assert_eq!(mode("etc/plain"), 0o644);
@@ -315,16 +344,16 @@ fn copies_belong_to_root_and_have_plain_modes() {
 
 #[test]
 fn owners_are_those_of_the_image_and_later_copies_win() {
-    let style = CopyStyle::FromHost {
+    let look = Look {
         owner: Some("tor".to_owned()),
         group: Some("115".to_owned()),
         mode: Some(0o440),
         dirs: Some(0o2750),
     };
     let lab = copy_lab(&[
-        ("single", "/etc/plain", from_host()),
-        ("tree/etc", "/var/new/dir", style.clone()),
-        ("tree/etc/plain", "/etc/plain", style),
+        ("single", "/etc/plain", Look::default()),
+        ("tree/etc", "/var/new/dir", look.clone()),
+        ("tree/etc/plain", "/etc/plain", look),
     ]);
     lab.output();
     let meta = fs::metadata(lab.upper("var/new/dir/plain")).unwrap();
@@ -336,8 +365,8 @@ fn owners_are_those_of_the_image_and_later_copies_win() {
 #[test]
 fn an_unknown_owner_is_an_error() {
     let owner = Some("nobody-here".to_owned());
-    let style = CopyStyle::FromHost { owner, group: None, mode: None, dirs: None };
-    let lab = copy_lab(&[("single", "/etc/x", style)]);
+    let look = Look { owner, ..Look::default() };
+    let lab = copy_lab(&[("single", "/etc/x", look)]);
     let error = lab.run().0.unwrap_err().to_string();
     assert!(error.contains("there is no `nobody-here` in the image's `/etc/passwd`"), "{error}");
 }
@@ -345,7 +374,7 @@ fn an_unknown_owner_is_an_error() {
 #[test]
 fn a_chain_that_is_too_long_is_refused_and_not_cut() {
     let mut lab = Lab::new();
-    lab.spec.lowers = (0..400).map(|n| format!("layer-with-a-name-{n:04}")).collect();
+    lab.place.lowers = (0..400).map(|n| format!("layer-with-a-name-{n:04}")).collect();
     lab.script("true");
     let error = lab.run().0.unwrap_err().to_string();
     assert!(error.contains("400 layers"), "{error}");

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use crate::copying::{Fault, copy};
 use crate::eager::{LAZY, start_writing};
 use crate::extents::{Extent, PIECE, extents, pieces, zeros};
-use crate::{CacheError, Digest, temp};
+use crate::{CacheError, Digest, FileStamp, WatchedFile, temp};
 
 /// One directory of content, named by one kind of digest: `ab/cdef...` for the digest `abcdef...`.
 #[derive(Debug, Clone)]
@@ -145,6 +145,18 @@ impl<D: Digest> BlobStore<D> {
         let Some(file) = self.open(digest)? else { return Ok(None) };
         let found = hash::<D>(&file).map_err(CacheError::io("read", &self.path(digest)))?;
         Ok(Some(found == *digest))
+    }
+
+    /// Reads a blob again; if it still has its name, tells the stamp that stands for that, if there is one. `None` if it is not
+    /// here or does not have its name any more.
+    pub fn verify_watched(&self, digest: &D) -> Result<Option<Option<FileStamp>>, CacheError> {
+        let path = self.path(digest);
+        let file = match WatchedFile::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(CacheError::io("open", &path))?,
+        };
+        let (found, stamp) = file.read(hash::<D>).map_err(CacheError::io("read", &path))?;
+        Ok((found == *digest).then_some(stamp))
     }
 
     /// Copies a blob into an empty file, and tells whether what was copied has its name; holes stay holes. A blob that is not

@@ -5,10 +5,32 @@ use std::sync::Mutex;
 
 use crate::{CacheError, Record};
 
-/// The kinds of facts. The numbers are on disk: never reuse or change one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Table {
+/// Declares the tables once: the kinds, the list of all of them, and what their numbers stand for cannot differ.
+macro_rules! tables {
+    ($($(#[$doc:meta])+ $name:ident = $number:literal,)+) => {
+        /// The kinds of facts. The numbers are on disk: never reuse or change one.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Table {
+            $($(#[$doc])+ $name = $number,)+
+        }
+
+        impl Table {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The one with this number.
+            pub(crate) fn numbered(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+tables! {
     /// Action key -> what the action made.
     Actions = 1,
     /// Stage name -> its last run, for `explain`.
@@ -31,23 +53,6 @@ pub enum Table {
     Runs = 10,
     /// Project and target -> the compressed grains in its last file.
     Grains = 11,
-}
-
-impl Table {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::Actions,
-        Self::Stages,
-        Self::Trees,
-        Self::Builds,
-        Self::Memo,
-        Self::Packages,
-        Self::Layers,
-        Self::Pins,
-        Self::Heads,
-        Self::Runs,
-        Self::Grains,
-    ];
 }
 
 /// Changes that become visible together, or not at all.
@@ -75,6 +80,11 @@ impl Batch {
     /// Adds the changes of another batch.
     pub fn append(&mut self, other: Self) {
         self.changes.extend(other.changes);
+    }
+
+    /// Drops the changes of tables that are not wanted.
+    pub fn retain(&mut self, is_wanted: impl Fn(Table) -> bool) {
+        self.changes.retain(|(table, ..)| is_wanted(*table));
     }
 
     /// Whether there is nothing to do.

@@ -41,7 +41,7 @@ pub use error::CacheError;
 pub use index::{Batch, Index, MemoryIndex, Rows, Table};
 pub use layout::Layout;
 pub use lock::{FileLock, LockMode};
-pub use memo::{DirectoryMemo, FileStamp, MemoEntry};
+pub use memo::{DirectoryMemo, FileStamp, MemoEntry, WatchedFile};
 pub use read_ahead::{ReadAhead, fits_in_memory};
 pub use record::{MOST_RECORD, Record, whole_bytes};
 pub use results::ResultFiles;

@@ -1,7 +1,9 @@
 //! What a file looked like when its digest was computed, so that an unchanged file costs one `stat`.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -9,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::record::whole_bytes;
 use crate::{BlobId, Record};
 
-/// File systems stamp times in ticks of up to ten milliseconds, some remote ones in whole seconds.
-const RACY: Duration = Duration::from_secs(2);
+/// The longest tick of a file system's clock: two seconds of FAT. Others have whole seconds (ext4 with inodes of 128 bytes, some
+/// remote ones) or up to ten milliseconds.
+const LONGEST_TICK: Duration = Duration::from_secs(2);
 
-/// A file's identity and times as `stat` tells them. Two equal stamps mean equal content, unless the file was
-/// written again within the tick in which it was read: see [`FileStamp::is_settled`].
+/// A file's identity and times as `stat` tells them. That two are equal does not mean that the content is: the file may have been
+/// written again within a tick of its file system's clock. [`WatchedFile`] gives stamps of which it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
     dev: u64,
@@ -36,11 +39,17 @@ impl FileStamp {
         }
     }
 
-    /// Whether the last change is so old, seen from `now`, that another one would have moved the times. Git
-    /// calls the other case racy; a racy stamp must not be remembered.
-    pub fn is_settled(&self, now: SystemTime) -> bool {
-        let now = now.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_nanos() as i128);
-        now - self.mtime_ns.max(self.ctime_ns) > RACY.as_nanos() as i128
+    /// Whether every change after `moment` moves the times: the last one was more than a tick before it. Git calls the other
+    /// case racy. A file with times from the future is never settled.
+    fn is_settled(&self, moment: SystemTime) -> bool {
+        let moment = moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
+        moment - self.mtime_ns.max(self.ctime_ns) > LONGEST_TICK.as_nanos() as i128
+    }
+
+    /// Whether the times show that the file system counts in whole seconds, so that a change within this second would not show.
+    pub fn is_coarse(&self) -> bool {
+        const SECOND: i128 = 1_000_000_000;
+        self.mtime_ns % SECOND == 0 && self.ctime_ns % SECOND == 0
     }
 
     /// Where the memo of this file is kept.
@@ -49,6 +58,37 @@ impl FileStamp {
         key[..8].copy_from_slice(&self.dev.to_be_bytes());
         key[8..].copy_from_slice(&self.ino.to_be_bytes());
         key
+    }
+}
+
+/// A file that is read from its beginning to its end, to remember what was read for its stamp.
+///
+/// The clock is read before the file is opened. What is written while the file is read, or at any time afterwards, is written
+/// after that moment. So it moves the times, if the last change before that moment was more than a tick ago. A clock that is
+/// read at the end says nothing: reading may take longer than a tick.
+#[derive(Debug)]
+pub struct WatchedFile {
+    file: File,
+    stamp: FileStamp,
+    opened: SystemTime,
+}
+
+impl WatchedFile {
+    /// Opens a regular file; a symbolic link is not followed, and nothing else is waited for.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let opened = SystemTime::now();
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        let stamp = FileStamp::of(&file.metadata()?);
+        Ok(Self { file, stamp, opened })
+    }
+
+    /// What `read` makes of it, and the stamp that stands for that from now on. There is none if the file changed meanwhile, or
+    /// is so young that it could change and have this stamp nevertheless.
+    pub fn read<T>(self, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<(T, Option<FileStamp>)> {
+        let made = read(&self.file)?;
+        let is_unchanged = FileStamp::of(&self.file.metadata()?) == self.stamp;
+        Ok((made, (is_unchanged && self.stamp.is_settled(self.opened)).then_some(self.stamp)))
     }
 }
 
@@ -61,8 +101,9 @@ pub struct MemoEntry {
     pub digest: BlobId,
 }
 
+/// Entries of version 1 were made by a clock that was read too late.
 impl Record for MemoEntry {
-    const SCHEMA: u16 = 1;
+    const SCHEMA: u16 = 3;
 }
 
 /// The digests of the files directly in a directory: one row for all of them, because looking for a row costs more than
@@ -82,7 +123,7 @@ struct KnownFile {
 
 /// Another number than [`MemoEntry`]'s: a file may get the inode of a directory that is gone.
 impl Record for DirectoryMemo {
-    const SCHEMA: u16 = 2;
+    const SCHEMA: u16 = 4;
 }
 
 impl DirectoryMemo {
@@ -126,7 +167,102 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let stamp = FileStamp::of(&file.as_file().metadata().unwrap());
         assert!(!stamp.is_settled(SystemTime::now()));
-        assert!(stamp.is_settled(SystemTime::now() + RACY * 2));
+        assert!(stamp.is_settled(SystemTime::now() + LONGEST_TICK * 2));
+        assert!(!stamp.is_settled(SystemTime::now() - LONGEST_TICK * 2), "its time is in the future");
+    }
+
+    /// A regression: the clock was read at the end, so what took long to read was called settled.
+    #[test]
+    fn what_was_young_when_reading_began_is_not_settled_at_the_end() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::write(&path, "young").unwrap();
+        let slowly = |_: &File| Ok(std::thread::sleep(LONGEST_TICK + Duration::from_millis(100)));
+        assert_eq!(WatchedFile::open(&path).unwrap().read(slowly).unwrap(), ((), None));
+        let stamp = FileStamp::of(&std::fs::metadata(&path).unwrap());
+        assert_eq!(WatchedFile::open(&path).unwrap().read(text).unwrap(), ("young".to_owned(), Some(stamp)));
+        let meanwhile = |_: &File| std::fs::write(&path, "other");
+        let (_, settled) = WatchedFile::open(&path).unwrap().read(meanwhile).unwrap();
+        assert_eq!(settled, None, "it changed while it was read");
+    }
+
+    fn text(mut file: &File) -> io::Result<String> {
+        let mut text = String::new();
+        io::Read::read_to_string(&mut file, &mut text).map(|_| text)
+    }
+
+    /// A file system of ext4 whose inodes have no room for fractions of seconds.
+    struct Coarse {
+        dir: tempfile::TempDir,
+    }
+
+    impl Coarse {
+        fn new() -> Self {
+            let coarse = Self { dir: tempfile::tempdir_in("/var/tmp").unwrap() };
+            let image = coarse.dir.path().join("image");
+            File::create(&image).unwrap().set_len(8 << 20).unwrap();
+            run("mkfs.ext4", &["-q".as_ref(), "-I".as_ref(), "128".as_ref(), image.as_os_str()]);
+            std::fs::create_dir(coarse.mounted()).unwrap();
+            run("mount", &["-o".as_ref(), "loop".as_ref(), image.as_os_str(), coarse.mounted().as_os_str()]);
+            coarse
+        }
+
+        fn mounted(&self) -> std::path::PathBuf {
+            self.dir.path().join("mounted")
+        }
+    }
+
+    impl Drop for Coarse {
+        fn drop(&mut self) {
+            run("umount", &[self.mounted().as_os_str()]);
+        }
+    }
+
+    #[track_caller]
+    fn run(program: &str, arguments: &[&std::ffi::OsStr]) {
+        let output = std::process::Command::new(program).args(arguments).output().expect(program);
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A regression, with a file that takes long to read: what was read first had the stamp of what came within the same second.
+    #[test]
+    fn a_file_that_is_written_again_within_the_second_is_not_taken_for_what_it_was() {
+        let coarse = Coarse::new();
+        let path = coarse.mounted().join("input");
+        let stamp = || FileStamp::of(&std::fs::metadata(&path).unwrap());
+        std::fs::write(&path, "a").unwrap();
+        let of_first = loop {
+            std::fs::write(&path, "a").unwrap();
+            let of_first = stamp();
+            let again = |file: &File| {
+                let first = text(file)?;
+                std::fs::write(&path, "b")?;
+                let is_hidden = stamp() == of_first;
+                std::thread::sleep(if is_hidden { LONGEST_TICK * 2 } else { Duration::ZERO });
+                Ok((first, is_hidden))
+            };
+            let ((first, is_hidden), settled) = WatchedFile::open(&path).unwrap().read(again).unwrap();
+            assert_eq!(
+                (first.as_str(), settled),
+                ("a", None),
+                "`a` would be remembered for the stamp of `b`"
+            );
+            if is_hidden {
+                break of_first;
+            }
+        };
+        assert!(of_first.is_coarse());
+        let now = WatchedFile::open(&path).unwrap().read(text).unwrap();
+        assert_eq!(now, ("b".to_owned(), Some(of_first.clone())));
+        std::fs::write(&path, "c").unwrap();
+        assert_ne!(stamp(), of_first);
+    }
+
+    #[test]
+    fn nothing_but_a_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+        assert!(WatchedFile::open(&link).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A file that an accident hit itself does not have its check sum any more and counts as absent. Then its stage runs
 //! again.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -105,12 +106,25 @@ fn unpack(bytes: &[u8], key: &ActionKey) -> Option<Vec<u8>> {
     Some(rows)
 }
 
-/// For each row its table, the lengths of key and value, key and value.
+/// Whether rows of this table may belong to a result, and go into its file: what it is, what it stands on, and what it was
+/// made of. All others are about stages, builds and projects, or only save time.
+fn is_of_results(table: Table) -> bool {
+    match table {
+        Table::Actions | Table::Trees | Table::Layers | Table::Packages => true,
+        Table::Stages | Table::Runs | Table::Builds | Table::Heads | Table::Pins => false,
+        Table::Memo | Table::Grains => false,
+    }
+}
+
+/// For each row that is set in the end its table, the lengths of key and value, key and value.
 fn encode(batch: &Batch) -> Vec<u8> {
+    let mut last = BTreeMap::new();
+    for (table, key, value) in batch.changes.iter().filter(|(table, ..)| is_of_results(*table)) {
+        last.insert((*table, key), value.as_ref());
+    }
     let mut rows = Vec::new();
-    for (table, key, value) in &batch.changes {
-        let Some(value) = value else { continue };
-        rows.push(*table as u8);
+    for ((table, key), value) in last.into_iter().filter_map(|(row, value)| Some((row, value?))) {
+        rows.push(table as u8);
         for length in [key.len(), value.len()] {
             rows.extend_from_slice(&(length as u64).to_le_bytes());
         }
@@ -122,8 +136,8 @@ fn encode(batch: &Batch) -> Vec<u8> {
 
 fn decode(mut rows: &[u8]) -> Option<Batch> {
     let mut batch = Batch::default();
-    while let Some((table, rest)) = rows.split_first() {
-        let table = [Table::Actions, Table::Trees, Table::Layers].into_iter().find(|t| *t as u8 == *table)?;
+    while let Some((number, rest)) = rows.split_first() {
+        let table = Table::numbered(*number).filter(|table| is_of_results(*table))?;
         let (key_length, rest) = length(rest)?;
         let (value_length, rest) = length(rest)?;
         let (key, rest) = rest.split_at_checked(key_length)?;
@@ -173,6 +187,31 @@ mod tests {
         files.remove(&key(1)).unwrap();
         files.remove(&key(1)).unwrap();
         assert_eq!(files.list().unwrap(), []);
+    }
+
+    /// A regression: rows of one table were written and refused again, so all files that had any counted as damaged.
+    #[test]
+    fn what_is_written_of_any_table_can_be_read() {
+        let (_dir, files) = lab();
+        let mut batch = Batch::default();
+        Table::ALL.iter().for_each(|table| batch.put(*table, b"key", vec![*table as u8]));
+        files.write(&key(1), &batch).unwrap();
+        let read = files.read(&key(1)).unwrap().unwrap();
+        let tables: Vec<_> = read.changes.iter().map(|(table, ..)| *table).collect();
+        assert_eq!(tables, [Table::Actions, Table::Trees, Table::Packages, Table::Layers]);
+    }
+
+    #[test]
+    fn what_counts_is_how_a_row_is_in_the_end() {
+        let (_dir, files) = lab();
+        let mut batch = Batch::default();
+        batch.delete(Table::Packages, b"set again");
+        batch.put(Table::Packages, b"set again", b"new".to_vec());
+        batch.put(Table::Packages, b"gone", b"old".to_vec());
+        batch.delete(Table::Packages, b"gone");
+        files.write(&key(1), &batch).unwrap();
+        let read = files.read(&key(1)).unwrap().unwrap();
+        assert_eq!(read.changes, [(Table::Packages, b"set again".to_vec(), Some(b"new".to_vec()))]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use rocksdb::{
     BottommostLevelCompaction, CompactOptions, DB, Direction, IteratorMode, LogLevel, Options, WriteBatch,
     WriteOptions,
 };
+use tracing::debug;
 
 use crate::hints::Hints;
 use crate::index::Rows;
@@ -103,6 +104,7 @@ impl RocksIndex {
 
     /// Writes the batch and all hints, at once.
     fn write(&self, batch: Batch) -> Result<(), CacheError> {
+        debug!(changes = batch.changes.len(), "commits to the index");
         let _lock = FileLock::take(&self.lock, LockMode::Wait)?;
         fs::create_dir_all(&self.path).map_err(CacheError::io("create", &self.path))?;
         self.is_begun()?;

@@ -9,7 +9,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ibuild_cache::{ActionKey, Record};
+use tracing::{debug, info};
 
+use crate::panics::contained;
 use crate::recall::{Found, recall};
 use crate::{
     Build, BuildError, BuildReport, BuildResult, BuiltStage, Description, DirtyReason, EngineOptions, Equal,
@@ -30,19 +32,29 @@ pub struct Engine<'a, E: Executor> {
 }
 
 /// Why the action of `description` is not the stage's last one. Asked only when there is no result to be had.
+/// Changes of the stage itself come before those that follow from what its inputs made: they are what somebody edited.
 pub(crate) fn reason_for<E: Executor>(
     executor: &E,
+    stage: StageId,
     description: &Description,
     last: Option<&LastRun>,
 ) -> DirtyReason {
-    match last {
-        None => DirtyReason::NeverBuilt,
-        Some(last) if last.key == description.key() => DirtyReason::OutputMissing,
-        Some(last) => match last.description() {
-            Some(before) => DirtyReason::Changed(executor.changes(&before, description)),
-            None => DirtyReason::NeverBuilt,
-        },
+    if last.is_some_and(|last| last.key == description.key()) {
+        return DirtyReason::OutputMissing;
     }
+    match last.and_then(LastRun::description) {
+        Some(before) => {
+            let mut changes = executor.changes(&before, description);
+            changes.sort_by_key(|change| executor.is_inherited(change));
+            DirtyReason::Changed(changes)
+        }
+        None if executor.has_failed(stage) => DirtyReason::Failed,
+        None => DirtyReason::NeverBuilt,
+    }
+}
+
+fn has_panicked<O, E: std::error::Error + 'static>(report: &Report<O, BuildError<E>>) -> bool {
+    report.failures.iter().any(|(_, error)| error.is_panic())
 }
 
 /// A stage that has to run.
@@ -51,6 +63,19 @@ struct Job<O> {
     description: Description,
     inputs: Vec<O>,
     reason: DirtyReason,
+}
+
+/// What there is to be had of a stage.
+enum Judged<O> {
+    /// Its result.
+    Found {
+        output: O,
+        millis: u64,
+        /// Whether its action is the one that is remembered as its last.
+        is_last: bool,
+    },
+    /// Nothing, and why.
+    Missing(DirtyReason),
 }
 
 /// What a stage made, not remembered yet.
@@ -158,6 +183,10 @@ impl<'a, E: Executor> Engine<'a, E> {
             }
             BuildResult::<_, E>::Ok(())
         })?;
+        if has_panicked(&progress.report) {
+            // What it left half done may be what would be written.
+            return Ok(progress.report);
+        }
         let succeeded = progress.report.failures.is_empty();
         let build = succeeded.then(|| self.record(targets, &progress, start.elapsed()));
         self.memory.remember_end(&progress.hits, build)?;
@@ -219,33 +248,66 @@ impl<'a, E: Executor> Engine<'a, E> {
             return Ok(());
         };
         let start = Instant::now();
-        let described = self.executor.describe(stage, &inputs.iter().collect::<Vec<_>>());
-        let description = match described {
-            Ok(description) => description,
-            Err(source) => {
-                progress.report.failures.push((stage, self.stage_error(stage, source)));
-                self.conclude(stage, Outcome::Failed, start.elapsed(), progress);
+        let judged = match self.contained(stage, || self.judge(stage, &inputs)) {
+            Err(BuildError::Store(error)) => return Err(error.into()),
+            judged => judged,
+        };
+        let (outcome, failure) = match judged {
+            Ok((description, Judged::Found { output, millis, is_last })) => {
+                progress.keys.insert(stage, description.key());
+                if !is_last {
+                    progress.hits.push((self.graph.name(stage).clone(), description, millis));
+                }
+                progress.report.outputs.insert(stage, output);
+                (Outcome::Hit, None)
+            }
+            Ok((description, Judged::Missing(reason))) => {
+                progress.keys.insert(stage, description.key());
+                progress.ready.push(Job { stage, description, inputs, reason });
                 return Ok(());
             }
+            Err(error) => (Outcome::Failed, Some(error)),
         };
-        progress.keys.insert(stage, description.key());
-        let forced = self.options.forced.contains(&stage);
-        let found = if forced { None } else { self.look_up(stage, &description.key(), &inputs)? };
-        let last = self.memory.last_run(self.graph.name(stage))?;
-        if let Some((output, millis)) = found {
-            if last.is_none_or(|last| last.key != description.key()) {
-                progress.hits.push((self.graph.name(stage).clone(), description, millis));
-            }
-            progress.report.outputs.insert(stage, output);
-            self.conclude(stage, Outcome::Hit, start.elapsed(), progress);
-            return Ok(());
-        }
-        let reason = match forced {
-            true => DirtyReason::Forced,
-            false => reason_for(self.executor, &description, last.as_ref()),
-        };
-        progress.ready.push(Job { stage, description, inputs, reason });
+        progress.report.failures.extend(failure.map(|error| (stage, error)));
+        self.conclude(stage, outcome, start.elapsed(), progress);
         Ok(())
+    }
+
+    /// Describes a stage and looks for its result.
+    fn judge(
+        &self,
+        stage: StageId,
+        inputs: &[E::Output],
+    ) -> BuildResult<(Description, Judged<E::Output>), E> {
+        let described = self.executor.describe(stage, &inputs.iter().collect::<Vec<_>>());
+        let description = described.map_err(|source| self.stage_error(stage, source))?;
+        let key = description.key();
+        let forced = self.options.forced.contains(&stage);
+        let found = if forced { None } else { self.look_up(stage, &key, inputs)? };
+        let last = self.memory.last_run(self.graph.name(stage))?;
+        let judged = match found {
+            Some((output, millis)) => {
+                Judged::Found { output, millis, is_last: last.is_some_and(|last| last.key == key) }
+            }
+            None if forced => Judged::Missing(DirtyReason::Forced),
+            None => Judged::Missing(reason_for(self.executor, stage, &description, last.as_ref())),
+        };
+        self.trace(stage, &key, &judged);
+        Ok((description, judged))
+    }
+
+    fn trace(&self, stage: StageId, key: &ActionKey, judged: &Judged<E::Output>) {
+        let stage = self.graph.name(stage);
+        match judged {
+            Judged::Found { millis, .. } => info!(%stage, key = %key.short(), saved_ms = millis, "hit"),
+            Judged::Missing(reason) => info!(%stage, key = %key.short(), %reason, "miss"),
+        }
+    }
+
+    /// Works on a stage; a panic is an error like any other.
+    fn contained<T>(&self, stage: StageId, work: impl FnOnce() -> BuildResult<T, E>) -> BuildResult<T, E> {
+        contained(work)
+            .unwrap_or_else(|text| Err(BuildError::Panicked { stage: self.graph.name(stage).clone(), text }))
     }
 
     fn look_up(&self, stage: StageId, key: &ActionKey, inputs: &[E::Output]) -> BuildResult<Found<E>, E> {
@@ -265,8 +327,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         sender: &mpsc::Sender<News<E::Output, E::Error>>,
         progress: &mut Progress<E::Output, E::Error>,
     ) {
-        let stopped = self.options.on_failure == OnFailure::Stop && !progress.report.failures.is_empty();
-        if stopped {
+        if self.is_stopped(progress) {
             for job in std::mem::take(&mut progress.ready) {
                 self.conclude(job.stage, Outcome::Skipped, Duration::ZERO, progress);
             }
@@ -280,10 +341,19 @@ impl<'a, E: Executor> Engine<'a, E> {
         }
     }
 
-    /// Makes a stage and tells. The coordinator hears from every worker before it returns.
+    /// After a panic nothing is started, because what it left half done may be what the next stage would look at.
+    fn is_stopped(&self, progress: &Progress<E::Output, E::Error>) -> bool {
+        match self.options.on_failure {
+            OnFailure::Stop => !progress.report.failures.is_empty(),
+            OnFailure::KeepGoing => has_panicked(&progress.report),
+        }
+    }
+
+    /// Makes a stage and tells. The coordinator hears from every worker before it returns: it has a sender of its own
+    /// channel, so it would not notice that a worker is gone.
     fn worker(&self, job: Job<E::Output>, news: &mpsc::Sender<News<E::Output, E::Error>>) {
         let (start, stage) = (Instant::now(), job.stage);
-        let result = self.work(job);
+        let result = self.contained(stage, || self.work(job));
         let _ = news.send(News::Done { stage, result, elapsed: start.elapsed() });
     }
 
@@ -304,12 +374,13 @@ impl<'a, E: Executor> Engine<'a, E> {
         let start = Instant::now();
         let Made { output, keep } = self
             .executor
-            .run(stage, &inputs.iter().collect::<Vec<_>>())
+            .run_described(stage, &description, &inputs.iter().collect::<Vec<_>>())
             .map_err(|source| self.stage_error(stage, source))?;
         let millis = start.elapsed().as_millis() as u64;
         let same_output = before.is_some_and(|before| self.executor.is_same(&before, &output));
         let nondeterministic =
             made_before.map_or_else(Vec::new, |old| self.executor.differences(&old, &output));
+        debug!(stage = %self.graph.name(stage), millis, same_output, "ran");
         let made = Unkept { stage, description, output, keep, reason, millis, _lock: lock };
         Ok(Worked::Ran { same_output, nondeterministic, made })
     }
@@ -329,6 +400,7 @@ impl<'a, E: Executor> Engine<'a, E> {
             return Ok(None);
         };
         let Some((output, millis)) = self.look_up(stage, &key, inputs)? else { return Ok(None) };
+        info!(stage = %name, key = %key.short(), why, "an earlier run made the same");
         self.memory.remember_run(name, description, &output, facts, format!("{reason}; {why}"), millis)?;
         Ok(Some(output))
     }
@@ -346,19 +418,20 @@ impl<'a, E: Executor> Engine<'a, E> {
     ) {
         for made in queue {
             let stage = made.stage;
-            let _ = news.send(News::Kept { stage, result: self.keep(made) });
+            let result = self.contained(stage, || self.keep(made));
+            let _ = news.send(News::Kept { stage, result });
         }
     }
 
     fn keep(&self, made: Unkept<E::Output, E::Error>) -> BuildResult<(), E> {
         let facts = (made.keep)().map_err(|source| self.stage_error(made.stage, source))?;
         let (name, reason) = (self.graph.name(made.stage), made.reason.to_string());
+        debug!(stage = %name, key = %made.description.key().short(), "is durable, and remembered from here on");
         Ok(self.memory.remember_run(name, &made.description, &made.output, facts, reason, made.millis)?)
     }
 
     fn last_output(&self, stage: StageId) -> BuildResult<Option<E::Output>, E> {
-        let Some(last) = self.memory.last_run(self.graph.name(stage))? else { return Ok(None) };
-        Ok(self.memory.result(&last.key)?.and_then(|result| result.output()))
+        Ok(self.memory.last_output(self.graph.name(stage))?)
     }
 
     fn settle(
@@ -382,6 +455,12 @@ impl<'a, E: Executor> Engine<'a, E> {
                 if progress.repairs < MOST_REPAIRS && self.executor.lacks_input(&source) =>
             {
                 return self.reconsider(stage, progress);
+            }
+            Err(BuildError::Stage { source, .. })
+                if progress.repairs < MOST_REPAIRS && self.executor.is_outdated(stage, &source) =>
+            {
+                progress.repairs += 1;
+                return progress.waiting.push(stage);
             }
             Err(error) => {
                 progress.report.failures.push((stage, error));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::value::on_one_line;
 use crate::{Description, Value};
 
 /// One difference between two descriptions.
@@ -51,8 +52,9 @@ fn cut(text: &str) -> String {
 fn fmt_lines(f: &mut fmt::Formatter<'_>, path: &str, old: &str, new: &str) -> fmt::Result {
     let same = old.lines().zip(new.lines()).take_while(|(old, new)| old == new).count();
     let number = same + 1;
-    let line = |text: &str| cut(&text.escape_debug().to_string());
-    match (old.lines().nth(same), new.lines().nth(same)) {
+    let line = |text: &str| cut(&on_one_line(text));
+    let rest = |text| -> Vec<&str> { str::lines(text).skip(same).collect() };
+    match first_difference(&rest(old), &rest(new)) {
         (Some(old), Some(new)) => {
             write!(f, "{path} line {number}: `{}` -> `{}`", line(old), line(new))
         }
@@ -62,11 +64,29 @@ fn fmt_lines(f: &mut fmt::Formatter<'_>, path: &str, old: &str, new: &str) -> fm
     }
 }
 
+/// The first line that is gone, the first that is new, or one in place of the other, of lines that differ from the first on.
+/// Where a line comes again a little later in the other text, what stands before it there was put in.
+fn first_difference<'t>(old: &[&'t str], new: &[&'t str]) -> (Option<&'t str>, Option<&'t str>) {
+    let (Some(gone), Some(came)) = (old.first(), new.first()) else {
+        return (old.first().copied(), new.first().copied());
+    };
+    let again = |line: &str, lines: &[&str]| lines.iter().position(|other| *other == line);
+    match (again(gone, new), again(came, old)) {
+        (Some(put_in), taken_out) if taken_out.is_none_or(|taken_out| put_in <= taken_out) => {
+            (None, Some(came))
+        }
+        (_, Some(_)) => (Some(gone), None),
+        _ => (Some(gone), Some(came)),
+    }
+}
+
 /// Why a stage has to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DirtyReason {
     /// No stage of this name was ever built into this store.
     NeverBuilt,
+    /// No stage of this name was ever built into this store, because it failed.
+    Failed,
     /// Something that it depends on is not what it was at its last run.
     Changed(Vec<Change>),
     /// It would be the same action as before, but what that made is not in the store any more.
@@ -79,6 +99,7 @@ impl fmt::Display for DirtyReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NeverBuilt => f.write_str("never built"),
+            Self::Failed => f.write_str("it failed the last time"),
             Self::Changed(changes) => match changes.as_slice() {
                 [] => f.write_str("changed"),
                 [only] => write!(f, "{only}"),
@@ -175,6 +196,9 @@ mod tests {
         assert_eq!(said("a\nb\nc\n", "a\nx\nc\n"), "script line 2: `b` -> `x`");
         assert_eq!(said("a\n", "a\nb\n"), "script line 2: new (`b`)");
         assert_eq!(said("a\nb\n", "a\n"), "script line 2: gone (was `b`)");
+        assert_eq!(said("a\nb\nc\n", "a\nx\nb\nc\n"), "script line 2: new (`x`)");
+        assert_eq!(said("a\nb\nc\n", "x\na\ny\nb\nz\n"), "script line 1: new (`x`)");
+        assert_eq!(said("a\nx\nb\n", "a\nb\n"), "script line 2: gone (was `x`)");
         assert_eq!(said("a\r\n", "a\n"), "script: the ends of lines");
         assert_eq!(said(&"x".repeat(99), "y"), format!("script: `{}... -> `y`", "x".repeat(59)));
     }

@@ -10,6 +10,7 @@ mod engine;
 mod explain;
 mod history;
 mod memory;
+mod panics;
 mod pins;
 mod plan;
 mod recall;
@@ -83,6 +84,17 @@ pub trait Executor: Sync {
         changes(old, new)
     }
 
+    /// Whether a change of a description says no more than that an input made something else, while everything of the
+    /// stage's own is what it was. In doubt it does.
+    fn is_inherited(&self, _change: &Change) -> bool {
+        true
+    }
+
+    /// Whether a stage failed the last time that it ran.
+    fn has_failed(&self, _stage: StageId) -> bool {
+        false
+    }
+
     /// Names what differs between two things that one action made, for people. Nothing, if they are equal.
     fn differences(&self, old: &Self::Output, new: &Self::Output) -> Vec<String> {
         if old == new { Vec::new() } else { vec!["what it makes".to_owned()] }
@@ -118,6 +130,23 @@ pub trait Executor: Sync {
 
     /// Makes the stage. What inputs made may not be kept yet.
     fn run(&self, stage: StageId, inputs: &[&Self::Output]) -> MadeResult<Self::Output, Self::Error>;
+
+    /// Makes the action of `description`, which [`Executor::describe`] gave for this stage and these inputs. Overridden where
+    /// something else than the inputs can have changed since: what is made is remembered under this description.
+    fn run_described(
+        &self,
+        stage: StageId,
+        _description: &Description,
+        inputs: &[&Self::Output],
+    ) -> MadeResult<Self::Output, Self::Error> {
+        self.run(stage, inputs)
+    }
+
+    /// Whether a stage could not be made only because something that its description covers is another by now. It is
+    /// described and decided about once more.
+    fn is_outdated(&self, _stage: StageId, _error: &Self::Error) -> bool {
+        false
+    }
 
     /// Whether a stage could not be made only because what one of its inputs made turned out to be damaged or gone. By
     /// then [`Executor::is_available`] has to say so of that output: the input is made again, then the stage.

@@ -131,6 +131,12 @@ impl<'s> RunMemory<'s> {
         self.store.index().record(Table::Stages, &self.stage_key(stage))
     }
 
+    /// What a stage made at its last run, whether or not that is still there.
+    pub fn last_output<O: Record>(&self, stage: &StageName) -> Result<Option<O>, CacheError> {
+        let Some(last) = self.last_run(stage)? else { return Ok(None) };
+        Ok(self.result(&last.key)?.and_then(|result| result.output()))
+    }
+
     /// A stage's last runs, the latest first. Runs and hits of one action that come one after the other are two only if
     /// it ran twice.
     pub fn last_runs(&self, stage: &StageName) -> Result<Vec<LastRun>, CacheError> {

@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ibuild_cache::CacheError;
+use ibuild_cache::{CacheError, Record};
 
 use crate::engine::reason_for;
 use crate::recall::recall;
-use crate::{BuildError, BuildResult, DirtyReason, Executor, LastRun, RunMemory, StageGraph, StageId};
+use crate::{
+    BuildError, BuildResult, Change, DirtyReason, Executor, LastRun, RunMemory, StageGraph, StageId,
+};
 
 /// What would happen to a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing: what it makes is in the store.
     Fresh,
-    /// It would run.
+    /// It would run, whatever the stages before it make.
     Dirty(DirtyReason),
-    /// It would run unless these stages, which run before it, make the same as last time.
+    /// Nothing of its own is new. It would run unless these stages, which run before it, make the same as last time.
     Pending(Vec<StageId>),
 }
 
@@ -31,6 +33,8 @@ pub struct PlannedStage {
     /// Whether it is to be expected to run: not if all stages that it waits for made the same as before the last time
     /// that they changed.
     pub likely: bool,
+    /// Whether it failed the last time that it ran.
+    pub failed: bool,
 }
 
 /// What would happen to all stages that the targets need, in build order.
@@ -77,6 +81,7 @@ pub fn plan<E: Executor>(
     targets: &[StageId],
 ) -> BuildResult<Plan, E> {
     let mut outputs: BTreeMap<StageId, E::Output> = BTreeMap::new();
+    let mut stand_ins: BTreeMap<StageId, E::Output> = BTreeMap::new();
     let mut stages = Vec::new();
     let mut likely_other = BTreeSet::new();
     for stage in graph.needed_for(targets) {
@@ -86,8 +91,21 @@ pub fn plan<E: Executor>(
             let inputs: Vec<_> = inputs.iter().filter_map(|input| outputs.get(input)).collect();
             judge(graph, memory, executor, stage, &inputs)?
         } else {
-            (Verdict::Pending(unknown), None)
+            let inputs: Option<Vec<_>> = inputs.iter().map(|input| stand_ins.get(input)).collect();
+            let changes = match inputs {
+                Some(inputs) => own_changes(graph, memory, executor, stage, &inputs)?,
+                None => Vec::new(),
+            };
+            match changes.is_empty() {
+                true => (Verdict::Pending(unknown), None),
+                false => (Verdict::Dirty(DirtyReason::Changed(changes)), None),
+            }
         };
+        let stand_in = match &output {
+            Some(output) => Some(output.clone()),
+            None => stand_in(graph, memory, stage, &stand_ins)?,
+        };
+        stand_ins.extend(stand_in.map(|output| (stage, output)));
         let runs = memory.last_runs(graph.name(stage))?;
         let likely = match &verdict {
             Verdict::Fresh => false,
@@ -99,7 +117,8 @@ pub fn plan<E: Executor>(
         }
         let millis = runs.first().map(|last| last.millis);
         outputs.extend(output.map(|output| (stage, output)));
-        stages.push(PlannedStage { stage, verdict, millis, likely });
+        let failed = executor.has_failed(stage);
+        stages.push(PlannedStage { stage, verdict, millis, likely, failed });
     }
     Ok(Plan { stages })
 }
@@ -118,7 +137,41 @@ fn judge<E: Executor>(
         return Ok((Verdict::Fresh, Some(output)));
     }
     let last = memory.last_run(graph.name(stage))?;
-    Ok((Verdict::Dirty(reason_for(executor, &description, last.as_ref())), None))
+    Ok((Verdict::Dirty(reason_for(executor, stage, &description, last.as_ref())), None))
+}
+
+/// What stands for the output of a stage that would run, so that those after it can be described: what it made the last
+/// time, or if it never did, what stands for what it stands on.
+fn stand_in<O: Record + Clone>(
+    graph: &StageGraph,
+    memory: &RunMemory<'_>,
+    stage: StageId,
+    stand_ins: &BTreeMap<StageId, O>,
+) -> Result<Option<O>, CacheError> {
+    let last = memory.last_output(graph.name(stage))?;
+    let below = || stand_ins.get(graph.inputs(stage).first()?).cloned();
+    Ok(last.or_else(below))
+}
+
+/// What is another of a stage itself than at its last run, whatever its inputs will make.
+fn own_changes<E: Executor>(
+    graph: &StageGraph,
+    memory: &RunMemory<'_>,
+    executor: &E,
+    stage: StageId,
+    stand_ins: &[&E::Output],
+) -> Result<Vec<Change>, CacheError> {
+    let last = memory.last_run(graph.name(stage))?;
+    let Some(before) = last.and_then(|last| last.description()) else { return Ok(Vec::new()) };
+    // Upon what only stands for its inputs it may not be possible to describe it. Then nothing is known of it yet.
+    let Ok(description) = executor.describe(stage, stand_ins) else { return Ok(Vec::new()) };
+    // It was like this before, and would be found again if its inputs are as they were.
+    if memory.result(&description.key())?.is_some() {
+        return Ok(Vec::new());
+    }
+    let mut changes = executor.changes(&before, &description);
+    changes.retain(|change| !executor.is_inherited(change));
+    Ok(changes)
 }
 
 /// Whether a stage's last two actions made the same.

@@ -1,6 +1,7 @@
 //! What is known of an action from before.
 
 use ibuild_cache::ActionKey;
+use tracing::debug;
 
 use crate::{BuildError, BuildResult, Executor, RunMemory, StageGraph, StageId};
 
@@ -20,6 +21,9 @@ pub(crate) fn recall<E: Executor>(
     let Some(remembered) = result.output::<E::Output>() else { return Ok(None) };
     let output = executor.upon(stage, remembered, inputs);
     let stage_error = |source| BuildError::Stage { stage: graph.name(stage).clone(), source };
-    let available = executor.is_available(&output, inputs).map_err(stage_error)?;
-    Ok(available.then_some((output, result.millis)))
+    let in_store = executor.is_available(&output, inputs).map_err(stage_error)?;
+    if !in_store {
+        debug!(stage = %graph.name(stage), key = %key.short(), "is remembered, but not all of it is in the store");
+    }
+    Ok(in_store.then_some((output, result.millis)))
 }

@@ -12,7 +12,7 @@ use crate::{DirtyReason, Executor, StageId, StageName};
 pub enum OnFailure {
     /// Start nothing more; what runs already comes to its end.
     Stop,
-    /// Go on with what does not need it.
+    /// Go on with what does not need it, unless it failed by a panic.
     KeepGoing,
 }
 
@@ -45,9 +45,24 @@ pub enum BuildError<E: std::error::Error + 'static> {
         #[source]
         source: E,
     },
+    /// The code that works on a stage is wrong: it panicked.
+    #[error("a panic ended the work on stage `{stage}`: {text}")]
+    Panicked {
+        /// Which one.
+        stage: StageName,
+        /// What the panic said.
+        text: String,
+    },
     /// The store refused.
     #[error(transparent)]
     Store(#[from] CacheError),
+}
+
+impl<E: std::error::Error + 'static> BuildError<E> {
+    /// Whether the code is wrong, and neither a stage nor the store.
+    pub fn is_panic(&self) -> bool {
+        matches!(self, Self::Panicked { .. })
+    }
 }
 
 /// What comes of building with an executor.

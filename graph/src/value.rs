@@ -112,13 +112,26 @@ impl From<i64> for Value {
     }
 }
 
+/// Text as people wrote it, but for what would break the line or the terminal. Quotes and backslashes are what shell text is
+/// made of, so they stay.
+pub(crate) fn on_one_line(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
+}
+
 /// For people: short, on one line.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => write!(f, "{number}"),
-            Self::Text(text) => write!(f, "`{}`", text.escape_debug()),
-            Self::Bytes(bytes) => write!(f, "`{}`", String::from_utf8_lossy(bytes).escape_debug()),
+            Self::Text(text) => write!(f, "`{}`", on_one_line(text)),
+            Self::Bytes(bytes) => write!(f, "`{}`", on_one_line(&String::from_utf8_lossy(bytes))),
             Self::Digest(digest) | Self::Tree(digest) => {
                 digest[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
@@ -134,7 +147,7 @@ impl fmt::Display for Value {
                 f.write_str("{")?;
                 for (n, (name, value)) in values.iter().enumerate() {
                     let comma = if n > 0 { ", " } else { "" };
-                    write!(f, "{comma}{}: {value}", String::from_utf8_lossy(name).escape_debug())?;
+                    write!(f, "{comma}{}: {value}", on_one_line(&String::from_utf8_lossy(name)))?;
                 }
                 f.write_str("}")
             }
@@ -188,6 +201,13 @@ mod tests {
                 assert_eq!(bytes(a) == bytes(b), a == b, "{a} and {b}");
             }
         }
+    }
+
+    #[test]
+    fn shell_text_is_shown_as_it_was_written() {
+        let command = r#"printf 'a\n' | sed "s/\t/ /" > /x"#;
+        assert_eq!(Value::from(command).to_string(), format!("`{command}`"));
+        assert_eq!(Value::from("a\n\x1b[31mb").to_string(), r"`a\n\u{1b}[31mb`");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use ibuild_cache::{ActionKey, MemoryIndex, Record, Store};
 use ibuild_graph::{
-    Build, Description, DirtyReason, Engine, EngineOptions, Event, Executor, GraphBuilder, Made, Observer,
-    OnFailure, Outcome, PlannedStage, RunMemory, StageGraph, StageId, StageName, Value, Verdict, plan,
+    Build, Change, Description, DirtyReason, Engine, EngineOptions, Event, Executor, GraphBuilder, Made,
+    Observer, OnFailure, Outcome, PlannedStage, RunMemory, StageGraph, StageId, StageName, Value, Verdict,
+    plan,
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,10 @@ impl Executor for Fake<'_> {
 
     fn is_available(&self, output: &Text, _: &[&Text]) -> Result<bool, Broken> {
         Ok(!self.missing.contains(&output.0) && self.damaged.lock().unwrap().get(&output.0) != Some(&true))
+    }
+
+    fn is_inherited(&self, change: &Change) -> bool {
+        change.path[0] == "inputs"
     }
 
     /// A script's comment, from `#` on, makes no difference to what it makes.
@@ -399,6 +404,58 @@ fn a_plan_says_what_a_build_will_do() {
     build.script("2", "other");
     assert_eq!(build.plan(&["3"]), "fdp");
     assert_eq!(build.run(&["3"]).names, ["2", "3"]);
+}
+
+/// The verdict on a stage and its reason.
+fn verdict(build: &FakeBuild, targets: &[&str], stage: &str) -> Verdict {
+    let memory = RunMemory::new(&build.store, "test");
+    let targets: Vec<_> = targets.iter().map(|target| build.id(target)).collect();
+    let plan = plan(&build.graph, &memory, &build.fake(), &targets).unwrap();
+    plan.stages.iter().find(|planned| planned.stage == build.id(stage)).unwrap().verdict.clone()
+}
+
+#[test]
+fn a_second_edit_is_a_cause_of_its_own() {
+    let mut build = FakeBuild::new("1 -> 2 -> 3 -> 4");
+    build.run(&["4"]);
+    build.script("1", "other").script("3", "another");
+    assert_eq!(build.plan(&["4"]), "dpdp");
+    let Verdict::Dirty(reason) = verdict(&build, &["4"], "3") else { panic!("it has a cause of its own") };
+    assert_eq!(reason.to_string(), "script: `make 3` -> `another`");
+    build.run(&["4"]).assert_ran(["1", "2", "3", "4"]);
+}
+
+#[test]
+fn an_edit_behind_a_new_stage_is_a_cause_of_its_own() {
+    let build = FakeBuild::new("1 -> 2 -> 3");
+    build.run(&["3"]);
+    let mut longer = FakeBuild::new("1 -> new -> 2 -> 3");
+    longer.store = build.store;
+    assert_eq!(longer.plan(&["3"]), "fdpp");
+    longer.script("3", "another");
+    assert_eq!(longer.plan(&["3"]), "fdpd");
+}
+
+#[test]
+fn what_was_like_this_before_may_be_found_again() {
+    let mut build = FakeBuild::new("1 -> 2 -> 3");
+    build.run(&["3"]);
+    build.script("3", "another");
+    build.run(&["3"]);
+    build.script("1", "make 1# a comment").script("3", "make 3");
+    assert_eq!(build.plan(&["3"]), "dpp");
+    build.run(&["3"]).assert_ran(["1"]);
+}
+
+#[test]
+fn what_somebody_edited_is_the_first_reason() {
+    let mut build = FakeBuild::new("1 -> 2");
+    build.run(&["2"]);
+    build.script("1", "other").script("2", "another");
+    let ran = build.run(&["2"]);
+    let DirtyReason::Changed(changes) = &ran.reasons["2"] else { panic!() };
+    let fields: Vec<_> = changes.iter().map(|change| change.path[0].as_str()).collect();
+    assert_eq!(fields, ["script", "inputs"]);
 }
 
 #[test]

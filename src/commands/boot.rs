@@ -21,7 +21,7 @@ use crate::cli::{BootArgs, Global};
 use crate::failure::UsageError;
 use crate::interrupt;
 use crate::session::Session;
-use crate::terminal::RawTerminal;
+use crate::terminal::{RawTerminal, tell};
 use crate::ui::seconds;
 
 /// How long `--until` waits if nothing else is said.
@@ -145,12 +145,12 @@ fn wait(
     let mut boot = || boot_until(qemu, options, until, limit.unwrap_or(PATIENCE), screenshot, &mut console);
     let report = match boot() {
         Err(error) if error.is_emulator() => {
-            eprintln!("\n{error}; the machine is started anew");
+            tell!("\n{error}; the machine is started anew");
             boot()?
         }
         done => done?,
     };
-    eprintln!("\nseen `{}` after {}", report.line.trim(), seconds(report.elapsed));
+    tell!("\nseen `{}` after {}", report.line.trim(), seconds(report.elapsed));
     Ok(())
 }
 
@@ -165,7 +165,7 @@ fn sit(
     let raw = std::io::stdin().is_terminal().then(RawTerminal::enter).transpose();
     let raw = raw.context("cannot switch the terminal to raw mode")?;
     if raw.is_some() {
-        eprint!("Ctrl-] leaves the machine and ends it\r\n");
+        tell!("Ctrl-] leaves the machine and ends it\r");
     }
     let typing = if raw.is_some() { Typing::Keys } else { Typing::Lines };
     type_into(machine.keyboard()?, typing, console.quit.clone());

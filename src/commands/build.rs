@@ -23,6 +23,7 @@ use crate::cli::{BuildArgs, Global};
 use crate::failure::UsageError;
 use crate::interrupt;
 use crate::session::{How, Session, find_stage};
+use crate::terminal::{self, tell};
 use crate::ui::{Mode, Ui, bytes, emit, seconds};
 
 pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
@@ -34,8 +35,8 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
         be_nice()?;
     }
     let shared = session.share_store()?;
-    let cancel = interrupt::cancel_on_signals()?;
-    let ui = Ui::new(mode(global, args), &project.graph);
+    let cancel = interrupt::cancel_in_time()?;
+    let ui = Ui::new(mode(global, args), global, &project.graph);
     prepare(&session, &ui)?;
     let observer = Arc::new(ui.clone());
     let builder = session.builder(&project, How::of(args), cancel.clone(), observer.clone(), observer)?;
@@ -44,8 +45,10 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     let shown = Shown { session: &session, project: &project, finished, args, start };
     let made = shown.make(&goal.targets, &ui, || build(&session, &project, &builder, &goal, args, &ui));
     ui.end();
-    // Digests that were learnt on the way only save time.
-    let _ = builder.finish();
+    if !made.as_ref().is_ok_and(|(_, report)| report.failures.iter().any(|(_, error)| error.is_panic())) {
+        // Digests that were learnt on the way only save time.
+        let _ = builder.finish();
+    }
     let (published, report) = made?;
     published.iter().for_each(|published| shown.target(published, &report));
     drop(shared);
@@ -150,6 +153,8 @@ fn build(
     ui.begin(needed.len());
     let engine = Engine::new(&project.graph, &memory, builder, ui, options);
     let report = engine.build(&goal.stages)?;
+    let found = report.stages.iter().filter(|settled| settled.outcome == Outcome::Hit);
+    builder.forget_failures(found.map(|settled| project.graph.name(settled.stage).as_str()))?;
     if report.failures.is_empty() {
         let unlocked = if args.locked { Unlocked::Refuse } else { Unlocked::Record };
         lock::settle(session, builder, &needed, unlocked, ui)?;
@@ -157,9 +162,11 @@ fn build(
     Ok(report)
 }
 
-/// The failure that is reported. The others have had their line while the build ran.
+/// The failure that is reported: the first one, unless there was a panic, of which others may be consequences. The others
+/// have had their line while the build ran.
 fn first_failure(report: BuildReport<Builder<'static>>) -> Option<BuildError<StageError>> {
-    report.failures.into_iter().next().map(|(_, error)| error)
+    let panic = report.failures.iter().position(|(_, error)| error.is_panic());
+    report.failures.into_iter().nth(panic.unwrap_or(0)).map(|(_, error)| error)
 }
 
 fn after_failure(
@@ -170,16 +177,16 @@ fn after_failure(
     error: BuildError<StageError>,
 ) -> anyhow::Error {
     let failed = match &error {
-        BuildError::Stage { stage, source: StageError::Failed { .. } } => Some(stage.to_string()),
+        BuildError::Stage { stage, source } if source.transcript().is_some() => Some(stage.to_string()),
         _ => None,
     };
     let error = anyhow::Error::from(error);
     if let Some(stage) = failed.filter(|_| args.shell_on_failure && !cancel.is_cancelled()) {
         if std::io::stdin().is_terminal() {
-            eprintln!("error: {error:#}");
+            tell!("error: {error:#}");
             let _ = shell::into_failure(project, builder, &stage, &[]);
         } else {
-            eprintln!("note    `--shell-on-failure` needs a terminal");
+            tell!("note    `--shell-on-failure` needs a terminal");
         }
     }
     error
@@ -280,12 +287,12 @@ impl Shown<'_> {
                 "seconds": elapsed.as_secs_f64(),
             }));
         }
-        println!(
-            "built {target}  {}  {}  {ran} run, {cached} cached  {}",
+        terminal::report(&format!(
+            "built {target}  {}  {}  {ran} run, {cached} cached  {}\n",
             artifact.blob,
             bytes(artifact.size),
             seconds(elapsed)
-        );
+        ));
     }
 }
 

@@ -11,7 +11,7 @@ use ibuild::stages::recipe::ImageFormat;
 
 use crate::cli::CleanArgs;
 use crate::session::{load_recipe, output_dir, project_dir};
-use crate::terminal::print;
+use crate::terminal::{print, tell};
 use crate::ui::bytes;
 
 const MANIFEST: &str = ".manifest.json";
@@ -28,7 +28,7 @@ pub fn run(args: &CleanArgs) -> Result<ExitCode> {
         Project::new(&load_recipe(&dir, &[])?).targets(text)?;
     }
     if wanted.is_empty() {
-        eprintln!("nothing to remove");
+        tell!("nothing to remove");
     }
     for made in wanted {
         made.remove()?;

@@ -12,6 +12,7 @@ use ibuild::stages::recipe::{ProjectName, RECIPE_FILE, suggest};
 use crate::cli::InitArgs;
 use crate::failure::UsageError;
 use crate::session::project_dir;
+use crate::terminal::tell;
 
 /// What the copies are not under version control for. The lock is: it says what the project is built from.
 const GITIGNORE: &str = "/out/\n/ibuild.local.toml\n";
@@ -69,12 +70,12 @@ pub fn run(args: &InitArgs) -> Result<ExitCode> {
     if !dir.join(".gitignore").exists() {
         write(&dir.join(".gitignore"), 0o644, GITIGNORE.as_bytes())?;
     }
-    eprintln!("made the project `{name}` in `{}`; next:", dir.display());
+    tell!("made the project `{name}` in `{}`; next:", dir.display());
     if args.dir != Path::new(".") {
-        eprintln!("  cd {}", args.dir.display());
+        tell!("  cd {}", args.dir.display());
     }
-    eprintln!("  ibuild doctor                        # what this machine lacks");
-    eprintln!("  ibuild build --target {:<14} # the image, in out/", template.target);
+    tell!("  ibuild doctor                        # what this machine lacks");
+    tell!("  ibuild build --target {:<14} # the image, in out/", template.target);
     Ok(ExitCode::SUCCESS)
 }
 

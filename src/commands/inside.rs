@@ -131,7 +131,8 @@ pub fn keep(order: &str) -> ExitCode {
     let _ = nix::unistd::setsid();
     match mounted(order) {
         Ok(mounted) => {
-            println!("{READY}");
+            // Whoever mounts waits for the line, or is gone.
+            let _ = print(&format!("{READY}\n"));
             // Whoever waits for the end of the output has heard everything.
             close_output();
             ExitCode::from(u8::from(mounted.wait().is_err()))
@@ -139,7 +140,7 @@ pub fn keep(order: &str) -> ExitCode {
         Err(error) => {
             let hint = error.downcast_ref::<MountError>().and_then(MountError::hint);
             let refusal = Refusal { reason: format!("{error:#}"), hint };
-            println!("{}", serde_json::to_string(&refusal).unwrap_or_default());
+            let _ = print(&format!("{}\n", serde_json::to_string(&refusal).unwrap_or_default()));
             ExitCode::FAILURE
         }
     }

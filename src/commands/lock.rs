@@ -32,9 +32,9 @@ pub fn with_archives<T>(
 ) -> Result<T> {
     let _shared = session.share_store()?;
     let project = Project::new(&session.recipe);
-    let ui = Ui::new(if global.quiet { Mode::Quiet } else { Mode::Normal }, &project.graph);
+    let ui = Ui::new(if global.quiet { Mode::Quiet } else { Mode::Normal }, global, &project.graph);
     let observer = Arc::new(ui.clone());
-    let cancel = interrupt::cancel_on_signals()?;
+    let cancel = interrupt::cancel_in_time()?;
     let builder = session.builder(&project, How::default(), cancel, observer.clone(), observer)?;
     let done = work(&project, &builder, &ui);
     ui.end();

@@ -11,7 +11,7 @@ use ibuild::stages::build::{Logs, Project, printable};
 use crate::cli::{Global, LogArgs};
 use crate::failure::UsageError;
 use crate::session::{Session, find_stage};
-use crate::terminal::print;
+use crate::terminal::{print, tell};
 
 pub fn run(global: &Global, args: &LogArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
@@ -31,7 +31,7 @@ fn latest(project: &Project<'_>, logs: &Logs) -> Result<String> {
         UsageError::new("no stage of this project has run yet").hint("`ibuild build --target ...` runs them")
     };
     let name = logs.latest(names).ok_or_else(nothing)?;
-    eprintln!("log of `{name}`");
+    tell!("log of `{name}`");
     Ok(name.to_owned())
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use ibuild::graph::{Plan, PlannedStage, StageId, Verdict, plan};
+use ibuild::graph::{DirtyReason, Plan, PlannedStage, StageId, Verdict, plan};
 use ibuild::stages::build::{Builder, Project};
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use super::recipe::counted;
 use crate::cli::{Global, PlanArgs};
 use crate::failure::UsageError;
 use crate::session::Session;
+use crate::terminal::print;
 use crate::ui::seconds;
 
 pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
@@ -26,9 +27,9 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
     }
     let plan = make(&session, &project, &stages)?;
     if args.json {
-        println!("{}", as_json(&project, &plan, &args.targets.targets));
+        print(&format!("{}\n", as_json(&project, &plan, &args.targets.targets)))?;
     } else {
-        print(&project, &plan);
+        print(&as_text(&project, &plan))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -51,17 +52,19 @@ pub fn with(
     Ok(made)
 }
 
-fn print(project: &Project<'_>, plan: &Plan) {
+fn as_text(project: &Project<'_>, plan: &Plan) -> String {
     let name = |stage: StageId| project.graph.name(stage).to_string();
     let width = plan.stages.iter().map(|planned| name(planned.stage).len()).max().unwrap_or(0);
+    let mut text = String::new();
     // Causes before consequences, each in build order.
     for which in [PlannedStage::is_fresh, PlannedStage::is_cause, PlannedStage::is_consequence] {
         for planned in plan.stages.iter().filter(|planned| which(planned)) {
             let (word, why) = sentence(project, planned);
-            println!("{word:<7} {:<width$}  {why}", name(planned.stage));
+            text += &format!("{word:<7} {:<width$}  {why}\n", name(planned.stage));
         }
     }
-    summary(plan).iter().for_each(|line| println!("{line}"));
+    summary(plan).iter().for_each(|line| text += &format!("{line}\n"));
+    text
 }
 
 /// How much there is to do, and how long it takes.
@@ -101,12 +104,14 @@ fn summary(plan: &Plan) -> Vec<String> {
 
 /// A verdict as a word and a reason.
 fn sentence(project: &Project<'_>, planned: &PlannedStage) -> (&'static str, String) {
+    let failed = if planned.failed { "; it failed the last time" } else { "" };
     match &planned.verdict {
         Verdict::Fresh => ("fresh", String::new()),
-        Verdict::Dirty(reason) => ("run", reason.to_string()),
+        Verdict::Dirty(DirtyReason::Failed) => ("run", DirtyReason::Failed.to_string()),
+        Verdict::Dirty(reason) => ("run", format!("{reason}{failed}")),
         Verdict::Pending(stages) => {
             let names: Vec<_> = stages.iter().map(|s| format!("`{}`", project.graph.name(*s))).collect();
-            ("maybe", format!("unless {} makes the same as before", names.join(" and ")))
+            ("maybe", format!("unless {} makes the same as before{failed}", names.join(" and ")))
         }
     }
 }
@@ -129,6 +134,7 @@ fn as_json(project: &Project<'_>, plan: &Plan, targets: &[String]) -> Value {
             "reason": why,
             "seconds": planned.millis.map(|millis| millis as f64 / 1000.0),
             "likely": planned.likely,
+            "failed": planned.failed,
         })
     });
     let took = |which: fn(&PlannedStage) -> bool| plan.millis(which) as f64 / 1000.0;
@@ -148,7 +154,7 @@ fn as_json(project: &Project<'_>, plan: &Plan, targets: &[String]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use ibuild::graph::{DirtyReason, GraphBuilder, StageName};
+    use ibuild::graph::{GraphBuilder, StageName};
 
     use super::*;
 
@@ -160,6 +166,7 @@ mod tests {
             verdict: verdict.clone(),
             millis: (at < known).then_some((at as u64 + 1) * 1000),
             likely: *verdict != Verdict::Fresh && at + 1 < verdicts.len(),
+            failed: false,
         };
         Plan { stages: verdicts.iter().enumerate().map(planned).collect() }
     }

@@ -19,6 +19,7 @@ use crate::failure::{EnvironmentError, UsageError};
 use crate::interrupt;
 use crate::session::{open_store, project_dir};
 use crate::settings::Settings;
+use crate::terminal::tell;
 
 /// How often it is looked whether to stop, and what was answered is written down.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -29,7 +30,7 @@ pub fn run(global: &Global, args: &ProxyArgs) -> Result<ExitCode> {
     let store = open_store(global, &settings)?;
     // Where no build ever runs, nobody else would.
     if let Err(error) = store.sweep() {
-        eprintln!("note    store  what killed proxies have left stays there: {error}");
+        tell!("note    store  what killed proxies have left stays there: {error}");
     }
     let mirrors = Mirrors::of_host(&wishes(args, &settings))?;
     let verifier = verifier(&args.keyring)?;
@@ -68,8 +69,8 @@ fn check_clients(args: &ProxyArgs) -> Result<()> {
 
 fn announce(mirrors: &Mirrors, address: SocketAddr) {
     let all = mirrors.all().map(ToString::to_string);
-    eprintln!("serves  {}", all.collect::<Vec<_>>().join(", "));
-    eprintln!("listens at http://{address}");
+    tell!("serves  {}", all.collect::<Vec<_>>().join(", "));
+    tell!("listens at http://{address}");
 }
 
 fn wishes(args: &ProxyArgs, settings: &Settings) -> MirrorOverride {

@@ -7,11 +7,11 @@ use ibuild::stages::recipe::Recipe;
 
 use crate::cli::{JsonArgs, RecipeCommand};
 use crate::session::{load_recipe, project_dir};
-use crate::terminal::{print, print_json};
+use crate::terminal::{print, print_json, tell};
 
 pub fn run(command: &RecipeCommand) -> Result<ExitCode> {
     let recipe = load_recipe(&project_dir()?, &[])?;
-    recipe.notices.iter().for_each(|notice| eprintln!("note    {notice}"));
+    recipe.notices.iter().for_each(|notice| tell!("note    {notice}"));
     match command {
         RecipeCommand::Check => print(&format!("ok: {}\n", summary(&recipe)))?,
         RecipeCommand::Show(JsonArgs { json: false }) => print(&recipe.show().to_string())?,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use ibuild::graph::RunMemory;
 use ibuild::stages::build::{Builder, FailedState, Job, Project, ShellError, StageOutput};
+use ibuild::stages::packages::Timestamp;
 use ibuild::stages::recipe::{StageName, Step};
 use ibuild::stages::sandbox::Ended;
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -61,6 +62,7 @@ pub fn into_failure(
 ) -> Result<Ended> {
     let failed = builder.failed_state(stage).ok_or_else(|| ShellError::NotFailed(stage.to_owned()))?;
     let step = stage.parse::<StageName>().ok().and_then(|name| project.recipe.step(&name));
+    eprintln!("note    this is what `{stage}` had made when it failed at {}", Timestamp(failed.time()));
     leave_signals_to_the_shell()?;
     Ok(enter_failure(builder, &failed, step, command)?)
 }

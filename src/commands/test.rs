@@ -25,7 +25,7 @@ use crate::cli::{BuildArgs, Global, Targets, TestArgs};
 use crate::failure::{CheckFailed, UsageError, report};
 use crate::interrupt;
 use crate::session::{Session, load_recipe, project_dir};
-use crate::terminal::{Style, print};
+use crate::terminal::{Style, print, tell};
 use crate::ui::{emit, seconds};
 
 /// Changes when a test means something else, or is done in another way.
@@ -146,7 +146,7 @@ impl Bench<'_> {
     fn until_judged(&self, test: &MachineTest, results: &Path) -> Result<()> {
         match self.run_trial(test, results) {
             Err(error) if error.downcast_ref::<TrialError>().is_some_and(TrialError::is_emulator) => {
-                eprintln!("{error:#}; test `{}` begins anew", test.name);
+                tell!("{error:#}; test `{}` begins anew", test.name);
                 self.run_trial(test, results)
             }
             done => done,
@@ -251,17 +251,17 @@ struct Narrator {
 
 impl TrialObserver for Narrator {
     fn awake(&mut self, on: &MachineName, after: Duration) {
-        eprintln!("{on}  awake after {}", seconds(after));
+        tell!("{on}  awake after {}", seconds(after));
     }
 
     fn step(&mut self, on: &MachineName, action: &TestAction) {
         let (key, value) = action.entry();
         let first = value.lines().next().unwrap_or_default();
-        eprintln!("{on}  {key} {first}");
+        tell!("{on}  {key} {first}");
     }
 
     fn said(&mut self, on: &MachineName, line: &str) {
-        eprintln!("{on}  | {line}");
+        tell!("{on}  | {line}");
     }
 
     fn keep_going(&mut self) -> bool {

@@ -5,6 +5,7 @@ use ibuild::stages::build::BootOutcome;
 use serde_json::{Value, json};
 
 use super::{Voice, word};
+use crate::terminal::report;
 
 /// Says each thing as an object.
 pub struct Events;
@@ -12,7 +13,7 @@ pub struct Events;
 /// Prints one object. Every one has the version of their meaning.
 pub fn emit(mut event: Value) {
     event["v"] = json!(1);
-    println!("{event}");
+    report(&format!("{event}\n"));
 }
 
 impl Voice for Events {

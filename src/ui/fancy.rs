@@ -6,12 +6,15 @@ use std::time::Duration;
 use ibuild::graph::{DirtyReason, Outcome, StageReport};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{Voice, bytes, seconds, word};
+use super::{FOUND, Voice, bytes, seconds, word};
+use crate::terminal::Style;
 
 /// Says things on a terminal.
 pub struct Fancy {
     lines: MultiProgress,
     total: ProgressBar,
+    /// What the line of a running stage looks like.
+    stage_line: &'static str,
     downloads: Option<ProgressBar>,
     running: HashMap<String, ProgressBar>,
 }
@@ -21,11 +24,15 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Fancy {
-    pub fn new() -> Self {
+    pub fn new(style_of_text: Style) -> Self {
         let lines = MultiProgress::new();
         let total = lines.add(ProgressBar::new(0));
         total.set_style(style("{bar:20} {pos}/{len} stages  {elapsed}"));
-        Self { lines, total, downloads: None, running: HashMap::new() }
+        let stage_line = match style_of_text {
+            Style::Colour => "{spinner} {prefix}  {elapsed}  {wide_msg:.dim}",
+            Style::Plain => "{spinner} {prefix}  {elapsed}  {wide_msg}",
+        };
+        Self { lines, total, stage_line, downloads: None, running: HashMap::new() }
     }
 
     fn line(&self, template: &str) -> ProgressBar {
@@ -43,7 +50,7 @@ impl Voice for Fancy {
     }
 
     fn started(&mut self, stage: &str, reason: &DirtyReason) {
-        let line = self.line("{spinner} {prefix}  {elapsed}  {wide_msg:.dim}");
+        let line = self.line(self.stage_line);
         line.set_prefix(stage.to_owned());
         line.set_message(reason.to_string());
         self.running.insert(stage.to_owned(), line);
@@ -51,14 +58,16 @@ impl Voice for Fancy {
 
     fn finished(&mut self, stage: &str, report: &StageReport) {
         self.total.inc(1);
-        if let Some(line) = self.running.remove(stage) {
+        let line = self.running.remove(stage);
+        if let Some(line) = &line {
             line.finish_and_clear();
         }
         let note = match report.outcome {
             Outcome::Ran { same_output: true, .. } => "  made the same as before",
+            Outcome::Hit => FOUND,
             _ => "",
         };
-        if !matches!(report.outcome, Outcome::Hit | Outcome::Skipped) {
+        if line.is_some() || !matches!(report.outcome, Outcome::Hit | Outcome::Skipped) {
             let said = format!("{:<7} {stage}  {}{note}", word(&report.outcome), seconds(report.elapsed));
             // Only fails when the terminal is gone, and then there is nobody to tell.
             let _ = self.lines.println(said);

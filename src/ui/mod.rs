@@ -6,13 +6,14 @@ mod plain;
 
 pub use events::emit;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ibuild::graph::{DirtyReason, Event, Observer, Outcome, StageGraph, StageId, StageReport};
 use ibuild::stages::build::{BootOutcome, StageObserver};
 use ibuild::stages::packages::{ArchiveFile, FetchError, FetchObserver};
 
+use crate::cli::Global;
 use crate::terminal;
 
 /// A way of saying things.
@@ -74,12 +75,14 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// The voice for a mode and for what standard error is.
-    pub fn new(mode: Mode, graph: &StageGraph) -> Self {
+    /// The voice for a mode, for what was asked for, and for what standard error is.
+    pub fn new(mode: Mode, global: &Global, graph: &StageGraph) -> Self {
         let voice: Box<dyn Voice> = match mode {
             Mode::Json => Box::new(events::Events),
             Mode::Quiet => Box::new(plain::Plain::quiet()),
-            Mode::Normal if terminal::is_interactive() => Box::new(fancy::Fancy::new()),
+            Mode::Normal if terminal::moves_cursor(global) => {
+                Box::new(fancy::Fancy::new(terminal::style(global.color)))
+            }
             Mode::Normal => Box::new(plain::Plain::new()),
         };
         let names = graph.in_build_order().map(|stage| (stage, graph.name(stage).to_string()));
@@ -91,7 +94,7 @@ impl Ui {
     }
 
     fn say(&self, say: impl FnOnce(&mut dyn Voice)) {
-        say(&mut **self.voice.lock().expect("no panic while held"));
+        say(&mut **self.voice.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn name(&self, stage: StageId) -> &str {
@@ -107,7 +110,7 @@ impl Ui {
     }
 
     pub fn end(&self) {
-        let fetched = self.downloads.lock().expect("no panic while held").1;
+        let fetched = self.downloads.lock().unwrap_or_else(PoisonError::into_inner).1;
         self.say(|voice| voice.end(fetched));
     }
 }
@@ -178,7 +181,7 @@ impl FetchObserver for Ui {
 impl Ui {
     fn count(&self, started: isize, bytes: u64) {
         let (running, total) = {
-            let mut downloads = self.downloads.lock().expect("no panic while held");
+            let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
             downloads.0 = downloads.0.saturating_add_signed(started);
             downloads.1 += bytes;
             *downloads
@@ -193,9 +196,19 @@ const FILES_SHOWN: usize = 3;
 fn ignored_line(files: &[String]) -> String {
     let shown = files.iter().take(FILES_SHOWN).map(|file| format!("`{}`", file.escape_debug()));
     let more = if files.len() > FILES_SHOWN { ", ..." } else { "" };
-    let plural = if files.len() == 1 { "" } else { "s" };
-    format!("ignored {} file{plural}: {}{more}", files.len(), shown.collect::<Vec<_>>().join(", "))
+    let directories = files.iter().filter(|file| file.ends_with('/')).count();
+    let counts = [(files.len() - directories, "file", "files"), (directories, "directory", "directories")];
+    let counts = counts.iter().filter(|(count, ..)| *count > 0).map(|(count, one, many)| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    });
+    let counts = counts.collect::<Vec<_>>().join(" and ");
+    format!("ignored {counts}: {}{more}", shown.collect::<Vec<_>>().join(", "))
 }
+
+/// What is said of a stage that was to run, and for which a result was found after all: another process made it, or an earlier
+/// run that differs in the archive's state alone.
+const FOUND: &str = "  a result was found, so it did not run";
 
 /// What became of a stage, in a word.
 fn word(outcome: &Outcome) -> &'static str {
@@ -213,7 +226,7 @@ pub fn seconds(elapsed: Duration) -> String {
     match seconds {
         s if s < 0.1 => format!("{:.0} ms", s * 1000.0),
         s if s < 100.0 => format!("{s:.1} s"),
-        s => format!("{} min {:.0} s", (s / 60.0).floor(), s % 60.0),
+        s => format!("{} min {} s", s.round() as u64 / 60, s.round() as u64 % 60),
     }
 }
 
@@ -241,6 +254,8 @@ mod tests {
         assert_eq!(ignored_line(&files(&["a~"])), "ignored 1 file: `a~`");
         let many = files(&["a~", "b~", "c~", "d\n~"]);
         assert_eq!(ignored_line(&many), "ignored 4 files: `a~`, `b~`, `c~`, ...");
+        assert_eq!(ignored_line(&files(&["a~", "out/"])), "ignored 1 file and 1 directory: `a~`, `out/`");
+        assert_eq!(ignored_line(&files(&["a/", "b/"])), "ignored 2 directories: `a/`, `b/`");
     }
 
     #[test]
@@ -251,5 +266,7 @@ mod tests {
         assert_eq!(seconds(Duration::from_millis(42)), "42 ms");
         assert_eq!(seconds(Duration::from_millis(7234)), "7.2 s");
         assert_eq!(seconds(Duration::from_secs(125)), "2 min 5 s");
+        assert_eq!(seconds(Duration::from_millis(239_700)), "4 min 0 s");
+        assert_eq!(seconds(Duration::from_millis(99_970)), "100.0 s");
     }
 }

@@ -1,8 +1,11 @@
 //! Lines that stay, for logs and pipes.
 
+use std::collections::BTreeSet;
+
 use ibuild::graph::{DirtyReason, Outcome, StageReport};
 
-use super::{Voice, bytes, seconds, word};
+use super::{FOUND, Voice, bytes, seconds, word};
+use crate::terminal::tell;
 
 /// How much is said.
 enum Volume {
@@ -15,11 +18,12 @@ pub struct Plain {
     volume: Volume,
     total: usize,
     settled: usize,
+    running: BTreeSet<String>,
 }
 
 impl Plain {
     pub fn new() -> Self {
-        Self { volume: Volume::Everything, total: 0, settled: 0 }
+        Self { volume: Volume::Everything, total: 0, settled: 0, running: BTreeSet::new() }
     }
 
     pub fn quiet() -> Self {
@@ -28,7 +32,7 @@ impl Plain {
 
     fn say(&self, line: &str) {
         if matches!(self.volume, Volume::Everything) {
-            eprintln!("{line}");
+            tell!("{line}");
         }
     }
 }
@@ -39,14 +43,19 @@ impl Voice for Plain {
     }
 
     fn started(&mut self, stage: &str, reason: &DirtyReason) {
+        self.running.insert(stage.to_owned());
         self.say(&format!("run     {stage}  {reason}"));
     }
 
     fn finished(&mut self, stage: &str, report: &StageReport) {
         self.settled += 1;
-        let unchanged = matches!(report.outcome, Outcome::Ran { same_output: true, .. });
-        let note = if unchanged { "  made the same as before" } else { "" };
-        if !matches!(report.outcome, Outcome::Hit | Outcome::Skipped) {
+        let was_begun = self.running.remove(stage);
+        let note = match report.outcome {
+            Outcome::Ran { same_output: true, .. } => "  made the same as before",
+            Outcome::Hit => FOUND,
+            _ => "",
+        };
+        if was_begun || !matches!(report.outcome, Outcome::Hit | Outcome::Skipped) {
             let (settled, total, word) = (self.settled, self.total, word(&report.outcome));
             self.say(&format!("{word:<7} {stage}  {}  [{settled}/{total}]{note}", seconds(report.elapsed)));
         }
@@ -61,7 +70,7 @@ impl Voice for Plain {
     fn downloads(&mut self, _: usize, _: u64) {}
 
     fn note(&mut self, stage: &str, text: &str) {
-        eprintln!("note    {stage}  {text}");
+        tell!("note    {stage}  {text}");
     }
 
     fn end(&mut self, fetched: u64) {

@@ -2,7 +2,10 @@
 //! turns it into stages, file system snapshots, packages and disks.
 
 pub mod build;
+mod cancel;
 pub mod disk;
+#[cfg(test)]
+mod golden;
 pub mod hardware;
 mod ignore;
 pub mod machine;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// `project`, `home` and `cache` in a directory that goes with the test. The cache is made by ibuild itself.
 pub struct Sandbox {
@@ -35,19 +35,29 @@ impl Sandbox {
         sandbox
     }
 
-    /// Runs ibuild in `project`.
-    pub fn run(&self, arguments: &[&str]) -> Outcome {
+    /// ibuild in `project`, to be run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let root = self.root.path().canonicalize().unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_ibuild"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ibuild"));
+        command
             .args(arguments)
             .current_dir(root.join("project"))
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", root.join("home"))
             .env("IBUILD_CACHE_DIR", root.join("cache"))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs ibuild in `project`.
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        self.finish(self.command(arguments).output().unwrap())
+    }
+
+    /// What came of a command that has ended.
+    pub fn finish(&self, output: Output) -> Outcome {
+        let root = self.root.path().canonicalize().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap().replace(root.to_str().unwrap(), "[ROOT]");
         let status = output.status.code().expect("ibuild was killed by a signal");
         Outcome { status, stdout: text(output.stdout), stderr: text(output.stderr) }

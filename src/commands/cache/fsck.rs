@@ -53,6 +53,9 @@ fn line(finding: &Finding) -> String {
         Finding::MissingLayer(layer) => format!("missing  layer {layer}, forgotten"),
         Finding::IncompleteResult(key) => format!("missing  part of the result of {key}, forgotten"),
         Finding::DamagedResultFile(key) => format!("damaged  file of the result of {key}, removed"),
+        Finding::RewrittenResultFile(key) => {
+            format!("damaged  file of the result of {key}, written again from the index")
+        }
         Finding::StrayDirectory(name) => format!("unknown  unpacked layer {name}, removed"),
         Finding::StrayBlob(blob) => format!("unknown  blob {blob}, left to `ibuild cache gc`"),
     }
@@ -68,6 +71,7 @@ fn as_json(checked: &Checked) -> Value {
             Finding::MissingLayer(layer) => ("missing-layer", layer.clone()),
             Finding::IncompleteResult(key) => ("incomplete-result", key.hex()),
             Finding::DamagedResultFile(key) => ("damaged-result-file", key.hex()),
+            Finding::RewrittenResultFile(key) => ("rewritten-result-file", key.hex()),
             Finding::StrayDirectory(name) => ("unknown-directory", name.clone()),
             Finding::StrayBlob(blob) => ("unknown-blob", blob.hex()),
         };

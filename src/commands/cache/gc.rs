@@ -16,7 +16,7 @@ use crate::failure::EnvironmentError;
 use crate::session::{open_store, project_dir};
 use crate::settings::Settings;
 use crate::table::{Align, table};
-use crate::terminal::{print, print_json};
+use crate::terminal::{print, print_json, tell};
 use crate::ui::{bytes, seconds};
 
 pub fn run(global: &Global, args: &GcArgs) -> Result<ExitCode> {
@@ -59,7 +59,7 @@ fn say(plan: &GcPlan, after: Option<u64>, args: &GcArgs) -> Result<ExitCode> {
         print(&(as_table(plan) + &summary(plan, after)))?;
     }
     if let Some(short) = plan.shortfall {
-        eprintln!("note    the budget is missed by {}: {}", bytes(short.over), reasons(&short));
+        tell!("note    the budget is missed by {}: {}", bytes(short.over), reasons(&short));
     }
     Ok(ExitCode::SUCCESS)
 }

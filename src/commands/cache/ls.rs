@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::JsonArgs;
 use crate::table::{Align, table};
-use crate::terminal::{print, print_json};
+use crate::terminal::{print, print_json, tell};
 use crate::ui::{bytes, seconds};
 
 pub fn run(store: &Store, args: &JsonArgs) -> Result<ExitCode> {
@@ -27,7 +27,7 @@ pub fn run(store: &Store, args: &JsonArgs) -> Result<ExitCode> {
     if args.json {
         print_json(json!({ "stages": listed.iter().map(as_json).collect::<Vec<_>>() }))?;
     } else if listed.is_empty() {
-        eprintln!("no stage has been built into this store yet");
+        tell!("no stage has been built into this store yet");
     } else {
         print(&as_table(&listed))?;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ibuild::graph::{DirtyReason, LastRun, Plan, StageId, Verdict};
-use ibuild::stages::build::{BootOutcome, PastBuild, Project, StageObserver};
+use ibuild::stages::build::{BootOutcome, FailedState, PastBuild, Project, StageObserver};
 use ibuild::stages::packages::Timestamp;
 use serde_json::{Value, json};
 
@@ -39,7 +39,8 @@ pub fn run(global: &Global, args: &ExplainArgs) -> Result<ExitCode> {
     let mut stories = Vec::new();
     for stage in &subjects {
         let last = session.memory().last_run(project.graph.name(*stage))?;
-        stories.push(Story { stage: *stage, last, build: past(stage, 0)? });
+        let failed = builder.failed_state(project.graph.name(*stage).as_str());
+        stories.push(Story { stage: *stage, last, failed, build: past(stage, 0)? });
     }
     let ignored = ignored.0.lock().expect("no panic while held").clone();
     let explained = Explained { project: &project, plan: &plan, stories, ignored };
@@ -120,6 +121,7 @@ fn counts(causes: usize, consequences: usize) -> String {
 struct Story {
     stage: StageId,
     last: Option<LastRun>,
+    failed: Option<FailedState>,
     build: Option<PastBuild>,
 }
 
@@ -183,7 +185,7 @@ impl Explained<'_> {
 
     /// What was asked about, and its past.
     fn subject(&self, story: &Story) -> Vec<String> {
-        let Story { stage, last, build } = story;
+        let Story { stage, last, failed, build } = story;
         let stage = *stage;
         let said = match self.verdict(stage) {
             Verdict::Fresh => "is fresh: nothing would run".to_owned(),
@@ -194,6 +196,7 @@ impl Explained<'_> {
         };
         let mut lines = vec![format!("{} {said}", self.name(stage))];
         lines.extend(last.as_ref().map(|last| format!("  {}", last_run_line(last))));
+        lines.extend(failed.as_ref().map(|failed| format!("  {}", failure_line(self.name(stage), failed))));
         // What would run is the news; else it is what the last build did.
         if let (Verdict::Fresh, Some(build)) = (self.verdict(stage), build) {
             lines.extend(past::lines(self.name(stage), build));
@@ -219,7 +222,7 @@ impl Explained<'_> {
     }
 
     fn subject_as_json(&self, story: &Story) -> Value {
-        let Story { stage, last, build } = story;
+        let Story { stage, last, failed, build } = story;
         let past = last.as_ref().map(|last| {
             json!({
                 "time": Timestamp(last.time).to_string(),
@@ -232,6 +235,7 @@ impl Explained<'_> {
             "stage": self.name(*stage),
             "verdict": plan::word(self.verdict(*stage)),
             "last_run": past,
+            "failed": failed.as_ref().map(|failed| Timestamp(failed.time()).to_string()),
             "last_build": build.as_ref().map(past::as_json),
         })
     }
@@ -246,6 +250,14 @@ fn last_run_line(last: &LastRun) -> String {
     }
 }
 
+/// When a stage failed that has not succeeded since, and what tells more.
+fn failure_line(stage: &str, failed: &FailedState) -> String {
+    let time = Timestamp(failed.time());
+    format!(
+        "failed at {time}: `ibuild log {stage}` has what it said, `ibuild shell --failed {stage}` what it had made"
+    )
+}
+
 fn reason_lines(reason: &DirtyReason) -> Vec<String> {
     match reason {
         DirtyReason::Changed(changes) if !changes.is_empty() => change_lines(changes),
@@ -256,6 +268,7 @@ fn reason_lines(reason: &DirtyReason) -> Vec<String> {
 fn cause_as_json(stage: &str, reason: &DirtyReason) -> Value {
     let (kind, changes) = match reason {
         DirtyReason::NeverBuilt => ("never-built", json!([])),
+        DirtyReason::Failed => ("failed", json!([])),
         DirtyReason::Changed(changes) => ("changed", changes_as_json(changes)),
         DirtyReason::OutputMissing => ("output-missing", json!([])),
         DirtyReason::Forced => ("forced", json!([])),

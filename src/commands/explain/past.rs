@@ -15,7 +15,7 @@ pub fn lines(stage: &str, build: &PastBuild) -> Vec<String> {
     }
     let mut lines = vec![format!("{stage} ran in the build of {targets} at {time}")];
     for PastRun { stage, why } in &build.ran {
-        if let PastReason::Cause { said, changes } = why {
+        if let PastReason::Cause { said, changes, .. } = why {
             lines.push(format!("cause  {stage}"));
             let why = if changes.is_empty() { vec![said.clone()] } else { limited(change_lines(changes)) };
             lines.extend(why.into_iter().map(|line| format!("  {line}")));
@@ -47,8 +47,9 @@ pub fn as_json(build: &PastBuild) -> Value {
     let (mut causes, mut consequences) = (Vec::new(), Vec::new());
     for PastRun { stage, why } in &build.ran {
         match why {
-            PastReason::Cause { said, changes } => {
-                causes.push(json!({ "stage": stage, "reason": said, "changes": changes_as_json(changes) }));
+            PastReason::Cause { said, of, changes } => {
+                let changes = changes_as_json(changes);
+                causes.push(json!({ "stage": stage, "reason": said, "of": of, "changes": changes }));
             }
             PastReason::Consequence { of, changes } => {
                 consequences.push(json!({ "stage": stage, "of": of, "changes": changes_as_json(changes) }));
@@ -85,7 +86,7 @@ mod tests {
             targets: vec!["x.ova".to_owned()],
             ran: vec![
                 run("x/2", PastReason::Consequence { of, changes: vec![shadow, new] }),
-                run("x/1", PastReason::Cause { said: "said".to_owned(), changes: vec![own] }),
+                run("x/1", PastReason::Cause { said: "said".to_owned(), of: vec![], changes: vec![own] }),
             ],
         };
         let expected = [

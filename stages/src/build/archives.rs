@@ -169,34 +169,19 @@ impl<'s> Archives<'s> {
         }
     }
 
-    /// What a key knows of the archives of a root file system: how they are declared, and the states that the lock pins. One
-    /// that is not locked has no state yet.
+    /// What a key knows of the archives of a root file system: how they are declared, in their order, and the states that the
+    /// lock pins. One that is not locked has no state yet.
     pub(super) fn describe(&self, names: &ArchiveNames) -> Result<Value, StageError> {
-        let first = &self.declared[names.first()];
-        let mut fields = vec![
-            ("architecture", first.architecture.as_str().into()),
-            ("components", Value::texts(&first.components)),
-        ];
-        let (mut roots, mut vendors, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut declared, mut roots) = (Vec::new(), Vec::new());
         for name in names.all() {
-            let declared = &self.declared[name];
-            if !declared.foreign.is_empty() {
-                foreign.push((
-                    name.to_string(),
-                    Value::texts(declared.foreign.iter().map(Architecture::as_str)),
-                ));
-            }
+            declared.push((name.to_string(), describe_declared(&self.declared[name])));
             roots.extend(self.describe_roots(name)?);
-            vendors.extend(describe_vendor(declared).map(|vendor| (name.to_string(), vendor)));
         }
-        fields.push(("roots", Value::map(roots)));
-        if !foreign.is_empty() {
-            fields.push(("foreign", Value::map(foreign)));
-        }
-        if !vendors.is_empty() {
-            fields.push(("vendors", Value::map(vendors)));
-        }
-        Ok(Value::map(fields))
+        Ok(Value::map([
+            ("order", Value::texts(names.all().iter().map(ToString::to_string))),
+            ("declared", Value::map(declared)),
+            ("roots", Value::map(roots)),
+        ]))
     }
 
     fn describe_roots(&self, name: &ArchiveName) -> Result<Vec<(String, Value)>, StageError> {
@@ -350,12 +335,30 @@ fn keyring_in(dir: &Path, name: &ArchiveName) -> PathBuf {
     dir.join(format!("{name}.gpg"))
 }
 
-/// What the image is told about an archive that is not Debian's, beside its suites.
-fn describe_vendor(declared: &recipe::Archive) -> Option<Value> {
-    let vendor = declared.vendor.as_ref()?;
-    Some(Value::map([
-        ("components", Value::texts(&declared.components)),
-        ("key", Value::Digest(*vendor.keyring.digest().as_bytes())),
-        ("url", vendor.url.to_string().as_str().into()),
-    ]))
+/// How an archive is declared. Whatever apt or the image is told of it is made from this; mirrors are not: what is fetched
+/// from them is named by the lock.
+fn describe_declared(archive: &recipe::Archive) -> Value {
+    let recipe::Archive {
+        name: _, // the name under which this stands in the key
+        vendor,
+        suites,
+        security,
+        components,
+        architecture,
+        foreign,
+        mirror: _,
+        security_mirror: _,
+    } = archive;
+    let vendor = vendor.as_ref().map(|vendor| {
+        let key = Value::Digest(*vendor.keyring.digest().as_bytes());
+        Value::map([("key", key), ("url", vendor.url.to_string().as_str().into())])
+    });
+    Value::map([
+        ("architecture", architecture.as_str().into()),
+        ("components", Value::texts(components)),
+        ("foreign", Value::texts(foreign.iter().map(Architecture::as_str))),
+        ("security", Value::option(security.as_deref().map(Value::from))),
+        ("suites", Value::texts(suites)),
+        ("vendor", Value::option(vendor)),
+    ])
 }

@@ -1,6 +1,6 @@
 //! The executor: describes stages, finds out whether what they made is still there, and makes them.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use ibuild_cache::{ActionKey, FileLock, LayerId, LockMode, Store};
@@ -14,22 +14,18 @@ use super::inputs::Inputs;
 use super::logs::Logs;
 use super::output::StageOutput;
 use super::project::{Job, Project};
-use super::{StageError, image, steps, unmoved};
+use super::resolved::ResolvedStep;
+use super::stage_run::policy;
+use super::steps::StepMade;
+use super::{StageError, image, past, steps, unmoved};
 use crate::packages::{FetchObserver, StageFetch};
 use crate::recipe::{ArchiveNames, RootfsName, StepKind};
-use crate::sandbox::Supervisor;
+use crate::sandbox::{Supervisor, Tracing};
 use crate::snapshot::diff::diff;
 use crate::snapshot::{LayerStore, RecentTrees, Snapshot, SnapshotError, TreeStore};
 
-/// Whether scripts say what they do. Never part of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Tracing {
-    /// As they are written.
-    #[default]
-    Off,
-    /// Shells print each command (`-x`).
-    On,
-}
+/// How often who waits for another process looks whether it is done, or whether to go on waiting at all.
+const LOCK_GLANCE: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// How to build. Nothing here is part of a key.
 #[derive(Debug, Clone, Default)]
@@ -100,8 +96,8 @@ pub struct Builder<'a> {
     layers: Mutex<HashSet<LayerId>>,
     boot_loaders: BootLoaders,
     finished: Finished,
-    /// What stages were made of which run now, or have just run.
-    evidence: Mutex<BTreeMap<String, Evidence>>,
+    /// The values of the steps that were described, by their keys: what runs is what was described.
+    resolved: Mutex<HashMap<ActionKey, Arc<ResolvedStep>>>,
     said_unlimited: OnceLock<()>,
 }
 
@@ -134,7 +130,7 @@ impl<'a> Builder<'a> {
             layers: Mutex::default(),
             boot_loaders: BootLoaders::default(),
             finished: Finished::default(),
-            evidence: Mutex::default(),
+            resolved: Mutex::default(),
             said_unlimited: OnceLock::new(),
         }
     }
@@ -159,25 +155,6 @@ impl<'a> Builder<'a> {
         self.project
     }
 
-    /// Takes down what a stage was made of.
-    pub(super) fn note_evidence(&self, stage: &str, evidence: Evidence) {
-        self.evidence.lock().expect("no panic while held").insert(stage.to_owned(), evidence);
-    }
-
-    /// Lets what a stage was made of be kept with what it made.
-    fn with_evidence(&self, stage: StageId, action: ActionKey, made: StageMade) -> StageMade {
-        let name = self.project.graph.name(stage).as_str();
-        let evidence = self.evidence.lock().expect("no panic while held").remove(name);
-        let Some(evidence) = evidence else { return made };
-        let Made { output, keep } = made;
-        let keep = Box::new(move || {
-            let mut facts = keep()?;
-            evidence.put(&mut facts, &action);
-            Ok(facts)
-        });
-        Made { output, keep }
-    }
-
     pub(super) fn boot_loaders(&self) -> &BootLoaders {
         &self.boot_loaders
     }
@@ -191,6 +168,11 @@ impl<'a> Builder<'a> {
         &self.inputs
     }
 
+    /// The layers of the store, until the user gives up.
+    pub(super) fn layers(&self) -> LayerStore<'a> {
+        LayerStore::new(self.store).until(self.supervisor.cancel())
+    }
+
     pub(super) fn supervisor(&self) -> &Supervisor {
         &self.supervisor
     }
@@ -202,10 +184,6 @@ impl<'a> Builder<'a> {
     /// The logs of the project.
     pub fn logs(&self) -> &Logs {
         &self.logs
-    }
-
-    pub(super) fn tracing(&self) -> Tracing {
-        self.tracing
     }
 
     pub(super) fn project_name(&self) -> &str {
@@ -282,12 +260,23 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn make(&self, stage: StageId, inputs: &[&StageOutput]) -> MadeResult<StageOutput, StageError> {
+    /// Makes what a description is of. A step runs from the value that was described, and from nothing else.
+    fn make(
+        &self,
+        stage: StageId,
+        description: &Description,
+        inputs: &[&StageOutput],
+    ) -> MadeResult<StageOutput, StageError> {
         match self.project.job(stage) {
-            Job::Step { name, step } => {
+            Job::Step { step, .. } => {
                 self.supervisor.get_ready();
-                let Made { output, keep } = steps::run(self, name, step, &snapshots(inputs))?;
-                Ok(Made { output: StageOutput::Snapshot(output), keep })
+                let key = description.key();
+                let resolved = self.resolved.lock().expect("no panic while held").get(&key).cloned();
+                let resolved = resolved.expect("a stage is described before it runs");
+                let stage = self.project.graph.name(stage).as_str();
+                let policy = policy(step.timeout, &step.limits, self.tracing);
+                let StepMade { made, evidence } = steps::run(self, stage, &resolved, policy)?;
+                Ok(with_evidence(key, made, evidence))
             }
             Job::Image { target, machines, .. } => {
                 Ok(Made::whole(image::run(self, target, machines, &snapshots(inputs))?))
@@ -299,6 +288,21 @@ impl<'a> Builder<'a> {
     pub fn finish(&self) -> Result<(), StageError> {
         self.inputs.flush()
     }
+}
+
+/// Lets what a stage was made of be kept with what it made.
+fn with_evidence(
+    action: ActionKey,
+    made: Made<Snapshot, StageError>,
+    evidence: Option<Evidence>,
+) -> StageMade {
+    let Made { output, keep } = made;
+    let keep = Box::new(move || {
+        let mut facts = keep()?;
+        Evidence::record(evidence, &mut facts, &action);
+        Ok(facts)
+    });
+    Made { output: StageOutput::Snapshot(output), keep }
 }
 
 /// Names, each once and with how often it is there, and not too many of them.
@@ -328,7 +332,13 @@ impl Executor for Builder<'_> {
 
     fn describe(&self, stage: StageId, inputs: &[&StageOutput]) -> Result<Description, StageError> {
         match self.project.job(stage) {
-            Job::Step { name, step } => steps::describe(self, name, step, &snapshots(inputs)),
+            Job::Step { name, step } => {
+                let resolved = steps::resolve(self, name, step, &snapshots(inputs))?;
+                let description = resolved.describe();
+                let mut known = self.resolved.lock().expect("no panic while held");
+                known.insert(description.key(), Arc::new(resolved));
+                Ok(description)
+            }
             Job::Image { target, machines, .. } => {
                 image::describe(self, target, machines, &snapshots(inputs))
             }
@@ -370,6 +380,14 @@ impl Executor for Builder<'_> {
         self.inputs.changes(old, new)
     }
 
+    fn is_inherited(&self, change: &Change) -> bool {
+        past::is_made_by_inputs(change)
+    }
+
+    fn has_failed(&self, stage: StageId) -> bool {
+        self.failed_state(self.project.graph.name(stage).as_str()).is_some()
+    }
+
     fn differences(&self, old: &StageOutput, new: &StageOutput) -> Vec<String> {
         let (Some(old), Some(new)) = (old.snapshot(), new.snapshot()) else {
             return if self.is_same(old, new) { Vec::new() } else { vec!["the whole file".to_owned()] };
@@ -394,18 +412,28 @@ impl Executor for Builder<'_> {
     }
 
     fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> MadeResult<StageOutput, StageError> {
-        let before = self.describe(stage, inputs)?;
-        let made = self.make(stage, inputs).inspect_err(|_| {
+        self.run_described(stage, &self.describe(stage, inputs)?, inputs)
+    }
+
+    fn run_described(
+        &self,
+        stage: StageId,
+        description: &Description,
+        inputs: &[&StageOutput],
+    ) -> MadeResult<StageOutput, StageError> {
+        let made = self.make(stage, description, inputs).inspect_err(|_| {
             // It may be one of its layers that is to blame.
             self.layers.lock().expect("no panic while held").clear();
         })?;
-        // A file that was edited while the stage read it would otherwise be remembered under the wrong key.
-        let after = self.describe(stage, inputs)?;
-        if let Some(change) = self.changes(&before, &after).first() {
-            return Err(StageError::InputsChanged(change.to_string()));
-        }
         self.inputs.flush_listings()?;
-        Ok(self.with_evidence(stage, before.key(), made))
+        Ok(made)
+    }
+
+    fn is_outdated(&self, stage: StageId, error: &StageError) -> bool {
+        let StageError::InputsChanged(path) = error else { return false };
+        let text = format!("`{path}` changed while it was read: looking at it again");
+        self.observer.warning(self.project.graph.name(stage).as_str(), &text);
+        true
     }
 
     fn lacks_input(&self, error: &StageError) -> bool {
@@ -418,7 +446,15 @@ impl Executor for Builder<'_> {
             return Ok(Box::new(lock));
         }
         self.observer.waiting(self.project.graph.name(stage).as_str(), FileLock::holder(&path));
-        Ok(Box::new(FileLock::take(&path, LockMode::Wait)?))
+        loop {
+            if self.supervisor.is_cancelled() {
+                return Err(StageError::Interrupted);
+            }
+            std::thread::sleep(LOCK_GLANCE);
+            if let Some(lock) = FileLock::take(&path, LockMode::Try)? {
+                return Ok(Box::new(lock));
+            }
+        }
     }
 }
 

@@ -30,7 +30,9 @@ pub enum StageError {
     Sandbox {
         /// What was to run, as the recipe calls it.
         program: String,
-        /// Where its output is.
+        /// The last lines that it said.
+        tail: Vec<String>,
+        /// Where all of them are.
         log: PathBuf,
         /// Why.
         #[source]
@@ -60,8 +62,8 @@ pub enum StageError {
         #[source]
         source: io::Error,
     },
-    /// Something that a stage reads changed while it ran, so its result is not what its key says.
-    #[error("what the stage reads changed while it ran: {0}")]
+    /// A file of the project was another when the stage was to have it than when it was looked at.
+    #[error("`{0}` changes again and again while it is read")]
     InputsChanged(String),
     /// A path that is to be taken from another root file system is not there.
     #[error("there is no `{path}` in `{rootfs}`")]
@@ -100,6 +102,9 @@ pub enum StageError {
         /// The stages.
         stages: Vec<String>,
     },
+    /// The user gave up while it waited.
+    #[error("interrupted")]
+    Interrupted,
     /// The snapshot engine failed.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -146,6 +151,21 @@ impl StageError {
     pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { act, path, source }
+    }
+
+    /// What the stage said before it failed or was stopped: the last lines, and the file with all of them. What it had made
+    /// is kept then, too.
+    pub fn transcript(&self) -> Option<(&[String], &Path)> {
+        match self {
+            Self::Failed { tail, log, .. } => Some((tail, log)),
+            Self::Sandbox {
+                tail,
+                log,
+                source: SandboxError::TimedOut(_) | SandboxError::Exceeded(_) | SandboxError::DiskFull(_),
+                ..
+            } => Some((tail, log)),
+            _ => None,
+        }
     }
 
     /// What the user can do about it, where there is something.
@@ -204,7 +224,13 @@ impl StageError {
 
     /// Whether the user gave up.
     pub fn is_interrupt(&self) -> bool {
-        matches!(self, Self::Sandbox { source: SandboxError::Interrupted, .. })
+        match self {
+            Self::Interrupted
+            | Self::Sandbox { source: SandboxError::Interrupted, .. }
+            | Self::Snapshot(SnapshotError::Interrupted) => true,
+            Self::Disk(error) => error.is_interrupt(),
+            _ => false,
+        }
     }
 
     /// Whether something outside the recipe is at fault: mirror, disk, permission, tool.
@@ -236,7 +262,8 @@ mod tests {
     use crate::sandbox::Exceeded;
 
     fn stopped(source: SandboxError) -> StageError {
-        StageError::Sandbox { program: "`scripts/hog`".to_owned(), log: PathBuf::new(), source }
+        let (program, tail) = ("`scripts/hog`".to_owned(), vec!["its last words".to_owned()]);
+        StageError::Sandbox { program, tail, log: "/the/log".into(), source }
     }
 
     #[track_caller]
@@ -245,6 +272,8 @@ mod tests {
         assert_eq!(error.to_string(), "`scripts/hog` was stopped");
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
         assert_eq!(error.hint().unwrap(), hint);
+        let (tail, log) = error.transcript().unwrap();
+        assert_eq!((tail, log), (&["its last words".to_owned()][..], Path::new("/the/log")));
     }
 
     #[test]
@@ -266,6 +295,11 @@ mod tests {
             "less than 1 GiB is left on the disk of the store",
             "make room: `ibuild cache gc` removes what no build needs any more",
         );
+    }
+
+    #[test]
+    fn what_never_ran_said_nothing() {
+        assert!(stopped(SandboxError::Setup("no".to_owned())).transcript().is_none());
     }
 
     #[test]

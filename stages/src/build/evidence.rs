@@ -11,7 +11,7 @@ use super::StageError;
 use super::builder::Builder;
 use super::project::Job;
 use crate::packages::{
-    Asked, DebRef, Identity, Lock, LockedDeb, PackageError, StageFetch, Verdict, identify,
+    Asked, Course, DebRef, Identity, Lock, LockedDeb, PackageError, StageFetch, Verdict, identify,
 };
 use crate::recipe::{Network, Step, StepKind};
 
@@ -24,49 +24,104 @@ impl Record for Used {
 }
 
 /// What is known of how an action came to its packages.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Evidence {
     /// The packages that it used.
     pub debs: Vec<DebRef>,
     /// All that it asked for; `None` if not all of that tells of the archive.
     pub asked: Option<Asked>,
+    /// How apt said that it would install them, if the step is one that lets it and asked.
+    pub course: Option<Course>,
 }
 
 impl Evidence {
     /// What the requests of a stage show; `None` if a package among them could not be kept, so that not all are known.
     pub(super) fn of(store: &Store, fetches: &[StageFetch]) -> Result<Option<Self>, StageError> {
         let debs = debs_among(store, fetches)?;
-        Ok(debs.map(|debs| Self { debs, asked: Asked::of(fetches) }))
+        Ok(debs.map(|debs| Self { debs, asked: Asked::of(fetches), course: None }))
     }
 
     /// What is remembered of an action.
     pub(super) fn find(store: &Store, action: &ActionKey) -> Result<Option<Self>, StageError> {
         let Some(debs) = used_by(store, action)? else { return Ok(None) };
-        let asked = store.index().record(Table::Packages, &key(ASKED, action))?;
-        Ok(Some(Self { debs, asked }))
+        let asked = store.index().record(Table::Packages, &Part::Asked.row(action))?;
+        let course = store.index().record(Table::Packages, &Part::Course.row(action))?;
+        Ok(Some(Self { debs, asked, course }))
     }
 
-    /// Adds it to the facts of a result.
-    pub(super) fn put(self, facts: &mut Batch, action: &ActionKey) {
-        facts.put_record(Table::Packages, &key(USED, action), &Used(self.debs));
-        if let Some(asked) = self.asked {
-            facts.put_record(Table::Packages, &key(ASKED, action), &asked);
+    /// Adds to the facts of a result how it came to its packages, if that is known. What is known of an earlier run of the
+    /// same action is not true of this one.
+    pub(super) fn record(evidence: Option<Self>, facts: &mut Batch, action: &ActionKey) {
+        forget(facts, action);
+        let Some(Self { debs, asked, course }) = evidence else { return };
+        facts.put_record(Table::Packages, &Part::Used.row(action), &Used(debs));
+        if let Some(asked) = asked {
+            facts.put_record(Table::Packages, &Part::Asked.row(action), &asked);
+        }
+        if let Some(course) = course {
+            facts.put_record(Table::Packages, &Part::Course.row(action), &course);
         }
     }
 }
 
-const USED: &str = "ibuild used packages 1";
-const ASKED: &str = "ibuild asked for 1";
+/// A row of an action.
+#[derive(Clone, Copy)]
+enum Part {
+    Used,
+    Asked,
+    Course,
+}
 
-fn key(what: &'static str, action: &ActionKey) -> Vec<u8> {
-    let mut encoder = Encoder::new(what);
-    encoder.digest(action.as_bytes());
-    encoder.finish()
+impl Part {
+    const ALL: [Self; 3] = [Self::Used, Self::Asked, Self::Course];
+
+    /// What the keys of all its rows begin with.
+    fn rows(self) -> Encoder {
+        Encoder::new(match self {
+            Self::Used => "ibuild used packages 1",
+            Self::Asked => "ibuild asked for 1",
+            Self::Course => "ibuild apt course 1",
+        })
+    }
+
+    fn row(self, action: &ActionKey) -> Vec<u8> {
+        let mut key = self.rows();
+        key.digest(action.as_bytes());
+        key.finish()
+    }
+}
+
+/// Adds to a batch that nothing is known of how an action came to its packages. It goes with its result.
+pub(super) fn forget(batch: &mut Batch, action: &ActionKey) {
+    rows_of(action).for_each(|row| batch.delete(Table::Packages, &row));
+}
+
+/// The keys of all rows that there may be of an action, in [`Table::Packages`].
+pub(super) fn rows_of(action: &ActionKey) -> impl Iterator<Item = Vec<u8>> {
+    Part::ALL.into_iter().map(|part| part.row(action))
+}
+
+/// The actions of which there is evidence.
+pub(super) fn actions(store: &Store) -> Result<BTreeSet<ActionKey>, StageError> {
+    let mut actions = BTreeSet::new();
+    for part in Part::ALL {
+        let head = part.rows().finish();
+        for (key, _) in store.index().scan(Table::Packages, &head)? {
+            let action = key.get(head.len()..).and_then(digest_of);
+            actions.extend(action.map(ActionKey::from_bytes));
+        }
+    }
+    Ok(actions)
+}
+
+/// The digest that is all of an encoding.
+fn digest_of(encoded: &[u8]) -> Option<[u8; 32]> {
+    encoded.split_last_chunk::<32>().map(|(_, digest)| *digest)
 }
 
 /// The packages that an action used; `None` if that is not known.
 pub fn used_by(store: &Store, action: &ActionKey) -> Result<Option<Vec<DebRef>>, StageError> {
-    let used = store.index().record::<Used>(Table::Packages, &key(USED, action))?;
+    let used = store.index().record::<Used>(Table::Packages, &Part::Used.row(action))?;
     Ok(used.map(|used| used.0))
 }
 
@@ -172,7 +227,7 @@ mod tests {
         let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
         let refused = fetched(Verdict::Refused(hyper::StatusCode::NOT_FOUND));
         let evidence = Evidence::of(&store, &[refused]).unwrap();
-        assert_eq!(evidence, Some(Evidence { debs: Vec::new(), asked: None }));
+        assert_eq!(evidence, Some(Evidence::default()));
         let nothing = Evidence::of(&store, &[]).unwrap().unwrap();
         assert!(nothing.asked.is_some_and(|asked| asked.is_empty()));
     }
@@ -185,11 +240,37 @@ mod tests {
         assert_eq!(Evidence::find(&store, &action).unwrap(), None);
         let mut fetch = fetched(Verdict::Hit);
         fetch.file.as_mut().unwrap().paths = vec!["dists/trixie/InRelease".to_owned()];
-        let evidence = Evidence::of(&store, &[fetch]).unwrap().unwrap();
+        let mut evidence = Evidence::of(&store, &[fetch]).unwrap().unwrap();
+        evidence.course = Course::of("", "");
+        assert!(evidence.course.is_some());
         assert!(evidence.asked.as_ref().is_some_and(|asked| !asked.is_empty()));
         let mut facts = Batch::default();
-        evidence.clone().put(&mut facts, &action);
+        Evidence::record(Some(evidence.clone()), &mut facts, &action);
         store.index().commit(facts).unwrap();
         assert_eq!(Evidence::find(&store, &action).unwrap(), Some(evidence));
+        assert_eq!(actions(&store).unwrap(), [action].into());
+    }
+
+    /// A regression: the rows of an earlier run stayed, and another state of the archive was compared with the wrong run.
+    #[test]
+    fn what_is_known_of_an_earlier_run_goes_when_an_action_runs_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let action = ibuild_graph::Description::new("run", 1).key();
+        let record = |evidence: Option<Evidence>| {
+            let mut facts = Batch::default();
+            Evidence::record(evidence, &mut facts, &action);
+            store.index().commit(facts).unwrap();
+            Evidence::find(&store, &action).unwrap()
+        };
+        let asked = Evidence { debs: Vec::new(), asked: Some(Asked::default()), course: Course::of("", "") };
+        let refused = Evidence::default();
+        for (evidence, known) in
+            [(Some(asked.clone()), Some(asked.clone())), (Some(refused.clone()), Some(refused)), (None, None)]
+        {
+            record(Some(asked.clone()));
+            assert_eq!(record(evidence), known);
+        }
+        assert_eq!(store.index().scan(Table::Packages, &[]).unwrap(), []);
     }
 }

@@ -10,7 +10,7 @@ use ibuild_cache::{Batch, BlobId, LayerId, Store, Table, Usage};
 use ibuild_graph::{ActionResult, RememberedStage, RunMemory};
 
 use super::output::StageOutput;
-use super::{FailedState, StageError};
+use super::{FailedState, StageError, evidence};
 use crate::snapshot::LayerStore;
 
 /// What was removed.
@@ -33,6 +33,7 @@ pub fn forget_stage(store: &Store, stage: &RememberedStage) -> Result<Forgotten,
     let output = memory.result(&key)?.and_then(|result| result.output::<StageOutput>());
     let mut batch = Batch::default();
     memory.forget(&stage.stage, &stage.last, &mut batch);
+    evidence::forget(&mut batch, &key);
     store.index().commit(batch)?;
     store.results().remove(&key)?;
     FailedState::forget(store, &stage.project, stage.stage.as_str())?;
@@ -108,6 +109,7 @@ pub fn forget_everything(store: &Store) -> Result<Forgotten, StageError> {
             batch.delete(table, &key);
         }
     }
+    evidence::actions(store)?.iter().for_each(|action| evidence::forget(&mut batch, action));
     store.index().commit(batch)?;
     for key in store.results().list()? {
         store.results().remove(&key)?;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ibuild_cache::{ActionKey, Batch, BlobId, CacheError, LayerId, Layout, Record, Store, Table, TreeId};
 use ibuild_graph::ActionResult;
 
-use super::{StageError, StageOutput};
+use super::{StageError, StageOutput, evidence};
 use crate::snapshot::{Layer, LayerStore, Snapshot, TreeStore, held};
 
 /// Something that was not as it has to be.
@@ -31,8 +31,10 @@ pub enum Finding {
     MissingLayer(String),
     /// A result lacks something, and was forgotten.
     IncompleteResult(ActionKey),
-    /// A result's file was damaged, and was removed.
+    /// A result's file was damaged, and was removed: nothing else is known of the result.
     DamagedResultFile(ActionKey),
+    /// A result's file was damaged or gone, and was written again from the index.
+    RewrittenResultFile(ActionKey),
     /// A directory among the unpacked layers that belongs to none, and was removed.
     StrayDirectory(String),
     /// A blob that nothing names. It is left to garbage collection.
@@ -61,13 +63,15 @@ pub struct Checked {
 
 /// Checks and repairs a store. The caller has it alone.
 pub fn fsck(store: &Store) -> Result<Checked, StageError> {
-    let mut check = Check { store, done: Checked::default(), batch: Batch::default() };
+    let (done, batch, unreadable) = Default::default();
+    let mut check = Check { store, done, batch, unreadable };
     check.index()?;
     check.blobs()?;
     check.result_files()?;
     let layers = check.layers()?;
     let trees = check.trees()?;
     let results = check.results(&layers, &trees)?;
+    check.rewrite_files(&results, &trees)?;
     check.strays(&layers, &results)?;
     held::forget_all(store, &mut check.batch)?;
     let Check { done, batch, .. } = check;
@@ -99,6 +103,8 @@ struct Check<'s> {
     done: Checked,
     /// What is to be forgotten.
     batch: Batch,
+    /// Results whose files cannot be read.
+    unreadable: BTreeSet<ActionKey>,
 }
 
 impl Check<'_> {
@@ -134,7 +140,7 @@ impl Check<'_> {
         for key in self.store.results().list()? {
             if self.store.results().read(&key)?.is_none() {
                 self.store.results().remove(&key)?;
-                self.found(Finding::DamagedResultFile(key));
+                self.unreadable.insert(key);
             }
         }
         Ok(())
@@ -176,13 +182,14 @@ impl Check<'_> {
         &mut self,
         layers: &BTreeMap<LayerId, BlobId>,
         trees: &Trees,
-    ) -> Result<Vec<StageOutput>, StageError> {
+    ) -> Result<Vec<(ActionKey, StageOutput)>, StageError> {
         let mut whole = Vec::new();
         for (key, result) in ActionResult::all(self.store)? {
             match result.output::<StageOutput>() {
-                Some(output) if self.is_whole(&output, layers, trees)? => whole.push(output),
+                Some(output) if self.is_whole(&output, layers, trees)? => whole.push((key, output)),
                 _ => {
                     self.batch.delete(Table::Actions, key.as_bytes());
+                    evidence::forget(&mut self.batch, &key);
                     self.store.results().remove(&key)?;
                     self.found(Finding::IncompleteResult(key));
                 }
@@ -200,16 +207,53 @@ impl Check<'_> {
     ) -> Result<bool, StageError> {
         match output {
             StageOutput::Snapshot(Snapshot { tree, layers: needed }) => {
-                Ok(needed.iter().all(|layer| layers.contains_key(layer)) && is_complete(trees, *tree))
+                Ok(needed.iter().all(|layer| layers.contains_key(layer))
+                    && reached_from(trees, *tree).is_some())
             }
             file => Ok(file.has_blobs(self.store)?),
         }
     }
 
+    /// Lets each result have a file from which it could be recovered, and only those.
+    fn rewrite_files(
+        &mut self,
+        results: &[(ActionKey, StageOutput)],
+        trees: &Trees,
+    ) -> Result<(), StageError> {
+        let there: BTreeSet<_> = self.store.results().list()?.into_iter().collect();
+        let mut unreadable = std::mem::take(&mut self.unreadable);
+        for (key, output) in results.iter().filter(|(key, _)| !there.contains(key)) {
+            self.store.results().write(key, &self.facts_of(key, output, trees)?)?;
+            unreadable.remove(key);
+            self.found(Finding::RewrittenResultFile(*key));
+        }
+        unreadable.into_iter().for_each(|key| self.found(Finding::DamagedResultFile(key)));
+        Ok(())
+    }
+
+    /// Everything that the index knows of a result and of what it stands on. More than its own file has, which leaves to those
+    /// of other results what is theirs; but these may be gone.
+    fn facts_of(&self, key: &ActionKey, output: &StageOutput, trees: &Trees) -> Result<Batch, StageError> {
+        let mut rows = vec![(Table::Actions, key.as_bytes().to_vec())];
+        rows.extend(evidence::rows_of(key).map(|row| (Table::Packages, row)));
+        if let StageOutput::Snapshot(Snapshot { tree, layers }) = output {
+            rows.extend(layers.iter().map(|layer| (Table::Layers, layer.as_bytes().to_vec())));
+            let reached = reached_from(trees, *tree).unwrap_or_default();
+            rows.extend(reached.iter().map(|tree| (Table::Trees, tree.as_bytes().to_vec())));
+        }
+        let mut facts = Batch::default();
+        for (table, row) in rows {
+            if let Some(value) = self.store.index().get(table, &row)? {
+                facts.put(table, &row, value);
+            }
+        }
+        Ok(facts)
+    }
+
     fn strays(
         &mut self,
         layers: &BTreeMap<LayerId, BlobId>,
-        results: &[StageOutput],
+        results: &[(ActionKey, StageOutput)],
     ) -> Result<(), StageError> {
         let names: BTreeSet<_> = layers.keys().map(Layout::layer_name).collect();
         let dir = self.store.layout().layers();
@@ -222,7 +266,7 @@ impl Check<'_> {
                 self.found(Finding::StrayDirectory(name));
             }
         }
-        let files = results.iter().flat_map(StageOutput::blobs).map(|needed| needed.blob);
+        let files = results.iter().flat_map(|(_, output)| output.blobs()).map(|needed| needed.blob);
         let named: BTreeSet<_> = layers.values().copied().chain(files).collect();
         for blob in self.store.blobs().list()? {
             if !named.contains(&blob.digest) {
@@ -233,16 +277,16 @@ impl Check<'_> {
     }
 }
 
-/// Whether every directory of a tree is known.
-fn is_complete(trees: &Trees, root: TreeId) -> bool {
+/// Every directory of a tree, if all of them are known.
+fn reached_from(trees: &Trees, root: TreeId) -> Option<BTreeSet<TreeId>> {
     let (mut seen, mut open) = (BTreeSet::new(), vec![root]);
     while let Some(tree) = open.pop() {
-        let Some(children) = trees.get(&tree) else { return false };
+        let children = trees.get(&tree)?;
         if seen.insert(tree) {
             open.extend(children);
         }
     }
-    true
+    Some(seen)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -250,121 +294,4 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use ibuild_cache::MemoryIndex;
-    use ibuild_graph::{Description, RunMemory, StageName};
-
-    use super::*;
-    use crate::snapshot::{Entry, Kind, Listing, Metadata};
-
-    fn open(dir: &Path) -> Store {
-        Store::open(dir, |_| MemoryIndex::default()).unwrap()
-    }
-
-    /// A result with one layer, and a tree with one directory under its root.
-    fn build(store: &Store, stage: &str) -> (ActionKey, Layer, TreeId) {
-        let stored = store.blobs().put(stage.as_bytes()).unwrap();
-        let id = LayerId::from_bytes(*stored.digest.as_bytes());
-        let layer = Layer { id, blob: stored.digest, raw_size: 1, blob_size: stored.size, changes: 1 };
-        let trees = TreeStore::new(store);
-        let inner = trees.add_listing(&Listing::default());
-        let directory = |listing| Entry { meta: Metadata::default(), kind: Kind::Directory(listing) };
-        let outer = Listing { entries: [(stage.as_bytes().to_vec(), directory(inner))].into() };
-        let tree = trees.add_root(&directory(trees.add_listing(&outer)));
-        let mut facts = Batch::default();
-        facts.put(Table::Layers, id.as_bytes(), layer.to_bytes());
-        trees.flush(&mut facts);
-        fs::create_dir(LayerStore::new(store).unpacked_path(&id)).unwrap();
-        let mut description = Description::new("run", 1);
-        description.set("command", stage);
-        let output = StageOutput::Snapshot(Snapshot { tree, layers: vec![id] });
-        let memory = RunMemory::new(store, "lab");
-        let stage = StageName::new(stage);
-        memory.remember_run(&stage, &description, &output, facts, String::new(), 1).unwrap();
-        (description.key(), layer, inner)
-    }
-
-    fn findings(store: &Store) -> Vec<Finding> {
-        fsck(store).unwrap().findings
-    }
-
-    #[test]
-    fn a_sound_store_stays_as_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        assert_eq!(fsck(&store).unwrap(), Checked::default());
-        build(&store, "x/1");
-        build(&store, "x/2");
-        let checked = fsck(&store).unwrap();
-        assert_eq!((checked.results, checked.layers, checked.findings), (2, 2, vec![]));
-    }
-
-    #[test]
-    fn a_result_without_its_layer_is_a_miss() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        let (key, layer, _) = build(&store, "x/1");
-        build(&store, "x/2");
-        let path = store.blobs().path(&layer.blob);
-        fs::remove_file(&path).unwrap();
-        fs::write(&path, "X/1").unwrap();
-        let name = Layout::layer_name(&layer.id);
-        let expected = [
-            Finding::DamagedBlob(layer.blob),
-            Finding::MissingLayer(layer.id.hex()),
-            Finding::IncompleteResult(key),
-            Finding::StrayDirectory(name),
-        ];
-        assert_eq!(findings(&store), expected);
-        assert_eq!(findings(&store), []);
-        assert_eq!(RunMemory::new(&store, "lab").result(&key).unwrap(), None);
-        assert_eq!(store.results().list().unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_result_with_a_damaged_tree_is_a_miss() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        let (key, _, inner) = build(&store, "x/1");
-        let mut batch = Batch::default();
-        batch.put(Table::Trees, inner.as_bytes(), b"something else".to_vec());
-        store.index().commit(batch).unwrap();
-        let expected = [Finding::DamagedTree(inner.hex()), Finding::IncompleteResult(key)];
-        assert_eq!(findings(&store)[..2], expected);
-        // What is left of it is garbage now.
-        assert_eq!(findings(&store), []);
-    }
-
-    #[test]
-    fn a_lost_index_is_made_again_from_the_results() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        let (whole, ..) = build(&store, "x/1");
-        let (lost, layer, _) = build(&store, "x/2");
-        let (torn, ..) = build(&store, "x/3");
-        store.blobs().remove(&layer.blob).unwrap();
-        fs::write(store.results().path(&torn), "torn").unwrap();
-        let before = RunMemory::new(&store, "lab").result(&whole).unwrap();
-        drop(store);
-        let store = open(dir.path());
-        let found = findings(&store);
-        assert_eq!(found[0], Finding::Recovered(2));
-        assert!(found.contains(&Finding::DamagedResultFile(torn)), "{found:?}");
-        assert!(found.contains(&Finding::IncompleteResult(lost)), "{found:?}");
-        let memory = RunMemory::new(&store, "lab");
-        assert_eq!(memory.result(&whole).unwrap(), before);
-        assert!(before.is_some() && memory.result(&lost).unwrap().is_none());
-        assert!(memory.result(&torn).unwrap().is_none());
-    }
-
-    #[test]
-    fn blobs_that_nothing_names_are_left_to_garbage_collection() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        let stray = store.blobs().put(b"stray").unwrap().digest;
-        assert_eq!(findings(&store), [Finding::StrayBlob(stray)]);
-        assert_eq!(store.blobs().list().unwrap().len(), 1);
-    }
-}
+mod tests;

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
-use ibuild_cache::{BlobId, Digest, Store};
+use ibuild_cache::Store;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::StageError;
-use crate::snapshot::{Entry, Kind, LayerStore, Snapshot, SnapshotError, TreeStore};
+use crate::cancel::Cancel;
+use crate::snapshot::{Entry, Kind, LayerStore, Snapshot, SnapshotError, TreeStore, content_of};
 
 /// As many links as Linux follows on one path.
 const MOST_LINKS: usize = 40;
@@ -107,7 +108,8 @@ impl<'s> Inside<'s> {
             else {
                 continue;
             };
-            let digest = digest_of(&file).map_err(StageError::io("read a file in", &dir))?;
+            let digest =
+                content_of(&file, &Cancel::default()).map_err(StageError::io("read a file in", &dir))?;
             if digest != content {
                 return Err(InsideError::Damaged(path.to_owned()));
             }
@@ -177,17 +179,6 @@ fn open_inside(layer: &std::path::Path, path: &[u8]) -> io::Result<Option<File>>
             Ok(None)
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-fn digest_of(file: &File) -> io::Result<BlobId> {
-    let mut hasher = <BlobId as Digest>::Hasher::default();
-    let (mut file, mut buffer) = (file, vec![0; 1 << 20]);
-    loop {
-        match io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(BlobId::finish(hasher)),
-            length => BlobId::update(&mut hasher, &buffer[..length]),
-        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! From a recipe to a build: what the stages are, what describes them, and how each kind is made.
 //!
 //! In reading order: [`Project`] turns a recipe into a graph; [`Builder`] is the executor that describes and makes
-//! its stages; `steps` has a file for each kind of step and `image` the one for disks; `changeroot` runs any of them in
-//! a sandbox and captures what it did.
+//! its stages; `steps` has a file for each kind of step, which resolves it into the one value of `resolved` that its key is
+//! made of and that `stage_run` runs and captures; `image` is for disks.
 
+mod apt;
 mod archives;
+mod base;
 mod boot_loaders;
 mod builder;
-mod changeroot;
 mod composition;
 mod contents;
 mod environment;
@@ -28,15 +29,19 @@ mod output;
 mod past;
 mod project;
 mod publish;
+mod resolved;
 mod restore;
 mod shell;
+mod shown;
 mod space;
 mod spare;
+mod stage_run;
 mod steps;
 mod unmoved;
 
+pub use crate::sandbox::Tracing;
 pub use archives::{Access, ArchiveOptions, Archives, Unlocked};
-pub use builder::{BootOutcome, Builder, BuilderOptions, Nothing, StageObserver, Tracing};
+pub use builder::{BootOutcome, Builder, BuilderOptions, Nothing, StageObserver};
 pub use contents::{Contents, Weight};
 pub use error::StageError;
 pub use evidence::{Observed, used_by};

@@ -36,11 +36,13 @@ pub struct PastRun {
 /// Why a stage ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PastReason {
-    /// Something of its own was another, or it was asked for.
+    /// Something of its own was another, or it was asked for. What its inputs made may have been another besides.
     Cause {
         /// As it was said then.
         said: String,
-        /// What differed from its run before, if that is still known.
+        /// Those of its inputs that made something else besides.
+        of: Vec<String>,
+        /// What differed from its run before, if that is still known. First what is its own.
         changes: Vec<Change>,
     },
     /// Stages that it needs had made something else.
@@ -84,10 +86,9 @@ impl PastBuild {
                 continue;
             }
             let why = why(builder, build, built, &memory.last_runs(&StageName::new(&built.stage))?);
-            // Only where something came from outside is there further to go.
-            if let PastReason::Consequence { of, .. } = &why {
-                open.extend(of.iter().filter_map(|name| place(name)));
-            }
+            // Where something came from outside there is further to go.
+            let (PastReason::Cause { of, .. } | PastReason::Consequence { of, .. }) = &why;
+            open.extend(of.iter().filter_map(|name| place(name)));
             ran.insert(at, PastRun { stage: built.stage.clone(), why });
         }
         Ok(Self { time: build.time, targets: build.targets.clone(), ran: ran.into_values().collect() })
@@ -97,18 +98,34 @@ impl PastBuild {
 fn why(builder: &Builder<'_>, build: &Build, built: &BuiltStage, runs: &[LastRun]) -> PastReason {
     let is_it = |run: &LastRun| run.key == built.key && run.reason.is_some() && run.time <= build.time;
     let Some(place) = runs.iter().position(is_it) else {
-        return PastReason::Cause { said: "its key is not kept any more".to_owned(), changes: Vec::new() };
+        let said = "its key is not kept any more".to_owned();
+        return PastReason::Cause { said, of: Vec::new(), changes: Vec::new() };
     };
     let (run, before) = (&runs[place], runs.get(place + 1));
     let descriptions = before.and_then(|before| before.description()).zip(run.description());
-    let changes = descriptions.map_or_else(Vec::new, |(old, new)| builder.changes(&old, &new));
-    let field = |change: &Change| change.path.first().cloned().unwrap_or_default();
-    if !changes.is_empty() && changes.iter().all(|change| MADE_BY_INPUTS.contains(&field(change).as_str())) {
-        let reach =
-            if changes.iter().all(|change| field(change) == LAYERS) { Reach::Far } else { Reach::Inputs };
-        return PastReason::Consequence { of: ran_before(build, built, reach), changes };
+    let mut changes = descriptions.map_or_else(Vec::new, |(old, new)| builder.changes(&old, &new));
+    changes.sort_by_key(is_made_by_inputs);
+    let inherited: Vec<_> = changes.iter().filter(|change| is_made_by_inputs(change)).collect();
+    let of = match inherited.is_empty() {
+        true => Vec::new(),
+        false if inherited.iter().all(|change| field(change) == LAYERS) => {
+            ran_before(build, built, Reach::Far)
+        }
+        false => ran_before(build, built, Reach::Inputs),
+    };
+    if !changes.is_empty() && inherited.len() == changes.len() {
+        return PastReason::Consequence { of, changes };
     }
-    PastReason::Cause { said: run.reason.clone().unwrap_or_default(), changes }
+    PastReason::Cause { said: run.reason.clone().unwrap_or_default(), of, changes }
+}
+
+/// Whether a change of a description says no more than that an input made something else.
+pub(super) fn is_made_by_inputs(change: &Change) -> bool {
+    MADE_BY_INPUTS.contains(&field(change))
+}
+
+fn field(change: &Change) -> &str {
+    change.path.first().map_or("", String::as_str)
 }
 
 /// How far before a stage something may have happened that shows in it.

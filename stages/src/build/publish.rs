@@ -166,9 +166,13 @@ fn give_name(temp: NamedTempFile, path: &Path) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Nobody else writes to a file that has just got its name, so its stamp is good although it is young.
+/// Nobody else writes to a file that has just got its name, so its stamp is good although it is young. But where the file
+/// system counts in whole seconds, somebody who writes to it next may do so within the same one.
 fn remember(store: &Store, path: &Path, artifact: &Artifact) -> Result<(), StageError> {
     let stamp = FileStamp::of(&fs::metadata(path).map_err(StageError::io("look at", path))?);
+    if stamp.is_coarse() {
+        return Ok(());
+    }
     let entry = MemoEntry { stamp: stamp.clone(), digest: artifact.blob };
     store.index().hint(Table::Memo, &stamp.key(), entry.to_bytes());
     Ok(())

@@ -2,17 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use ibuild_cache::{LayerId, Store};
 use serde::{Deserialize, Serialize};
 
 use super::StageError;
 use super::builder::Builder;
-use super::changeroot::{lower_names, machine_limits};
 use super::environment::environment;
+use super::stage_run::{lower_names, machine_limits};
 use crate::recipe::Step;
 use crate::sandbox::lower_name;
-use crate::sandbox::{Ended, NetworkSpec, Payload, SandboxError, Spec, Stdio};
+use crate::sandbox::{
+    Ended, NetworkSpec, Payload, Place, RunPolicy, SandboxError, SandboxView, Spec, Stdio, Tracing,
+};
 use crate::snapshot::{LayerStore, Snapshot};
 
 /// What a failed stage had made.
@@ -21,6 +24,8 @@ pub struct FailedState {
     layers: Vec<LayerId>,
     #[serde(skip)]
     dir: PathBuf,
+    #[serde(skip)]
+    time: u64,
 }
 
 /// Why there is no look inside.
@@ -39,7 +44,12 @@ pub enum ShellError {
 
 impl FailedState {
     fn dir(store: &Store, project: &str, stage: &str) -> PathBuf {
-        store.layout().failed().join(project).join(stage.replace('/', "__"))
+        store.layout().failed().join(project).join(as_file_name(stage))
+    }
+
+    /// The stage that a directory among those of a project is of.
+    pub(super) fn stage_of(dir: &str) -> String {
+        dir.replace("%2f", "/").replace("%25", "%")
     }
 
     /// Keeps the upper directory of a failed stage, in place of that of its previous failure.
@@ -55,9 +65,15 @@ impl FailedState {
         fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
         let place = dir.join("upper");
         fs::rename(upper, &place).map_err(StageError::io("keep", &place))?;
-        let state = serde_json::to_vec(&Self { layers, dir: PathBuf::new() }).expect("plain data");
+        let state = Self { layers, dir: PathBuf::new(), time: 0 };
+        let state = serde_json::to_vec(&state).expect("plain data");
         let file = dir.join("state.json");
         fs::write(&file, state).map_err(StageError::io("write", &file))
+    }
+
+    /// When it failed, seconds since 1970.
+    pub fn time(&self) -> u64 {
+        self.time
     }
 
     /// The layers that the stage stood on.
@@ -73,9 +89,17 @@ impl FailedState {
     /// What the stage had made when it failed.
     pub fn find(store: &Store, project: &str, stage: &str) -> Option<Self> {
         let dir = Self::dir(store, project, stage);
-        let state: Self = serde_json::from_slice(&fs::read(dir.join("state.json")).ok()?).ok()?;
-        Some(Self { dir, ..state })
+        let file = dir.join("state.json");
+        let state: Self = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+        let written = fs::metadata(&file).and_then(|meta| meta.modified()).ok()?;
+        let time = written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Some(Self { dir, time, ..state })
     }
+}
+
+/// Another for each stage: no name of one has a `%`, and a text that has one is told apart, too.
+fn as_file_name(stage: &str) -> String {
+    stage.replace('%', "%25").replace('/', "%2f")
 }
 
 impl Builder<'_> {
@@ -95,6 +119,16 @@ impl Builder<'_> {
     /// What a stage of the project had made when it failed, if it failed the last time it ran.
     pub fn failed_state(&self, stage: &str) -> Option<FailedState> {
         FailedState::find(self.store(), self.project_name(), stage)
+    }
+
+    /// Forgets the failures of stages that were found in the store: what they are now did not fail.
+    pub fn forget_failures<'n>(&self, found: impl IntoIterator<Item = &'n str>) -> Result<(), StageError> {
+        // Most builds have none to forget, and each look costs less than asking for every stage.
+        let dir = self.store().layout().failed().join(self.project_name());
+        if !dir.exists() {
+            return Ok(());
+        }
+        found.into_iter().try_for_each(|stage| FailedState::forget(self.store(), self.project_name(), stage))
     }
 
     /// The same over what the stage had made when it failed.
@@ -123,20 +157,52 @@ impl Builder<'_> {
         fs::create_dir(&upper).map_err(StageError::io("create", &upper))?;
         let mut env = environment(self.epoch(), &step.map(|step| step.env.clone()).unwrap_or_default());
         env.extend(terminal.map(|terminal| ("TERM".to_owned(), terminal)));
-        let spec = Spec {
-            layers_dir: self.store().layout().layers(),
-            lowers,
-            run_dir: run.path().to_owned(),
-            binds: Vec::new(),
-            from: Vec::new(),
+        let view = SandboxView {
+            shown: Vec::new(),
             inject: Vec::new(),
             network: NetworkSpec::Isolated,
             env,
             payload: Payload::Exec { argv },
-            stdio: Stdio::Terminal,
-            timeout: None,
-            limits: machine_limits(&step.map(|step| step.limits).unwrap_or_default()),
         };
+        let place = Place {
+            layers_dir: self.store().layout().layers(),
+            lowers,
+            run_dir: run.path().to_owned(),
+            from: Vec::new(),
+            sources: Vec::new(),
+            authority: None,
+        };
+        let limits = machine_limits(&step.map(|step| step.limits).unwrap_or_default());
+        let policy = RunPolicy { timeout: None, limits, tracing: Tracing::Off, stdio: Stdio::Terminal };
+        let spec = Spec::new(&view, place, policy);
         Ok(self.supervisor().run(&spec, None, |_| Ok(()))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ibuild_cache::MemoryIndex;
+
+    use super::*;
+
+    /// A regression: `/` became `__`, which may stand in a name.
+    #[test]
+    fn failures_of_different_stages_have_different_places() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path(), |_| MemoryIndex::default()).unwrap();
+        let stages = ["a/b__c", "a__b/c", "a__b__c", "a%2fb__c", "a%252fb__c"];
+        for (number, stage) in (0..).zip(stages) {
+            let upper = root.path().join("upper");
+            fs::create_dir(&upper).unwrap();
+            let layers = vec![LayerId::from_bytes([number; 32])];
+            FailedState::keep(&store, "lab", stage, &upper, layers).unwrap();
+            let dir = FailedState::dir(&store, "lab", stage);
+            assert_eq!(FailedState::stage_of(dir.file_name().unwrap().to_str().unwrap()), stage);
+        }
+        FailedState::forget(&store, "lab", stages[1]).unwrap();
+        for (number, stage) in (0..).zip(stages) {
+            let layers = FailedState::find(&store, "lab", stage).map(FailedState::into_layers);
+            assert_eq!(layers, (number != 1).then(|| vec![LayerId::from_bytes([number; 32])]));
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use ibuild_cache::ActionKey;
+use ibuild_cache::{ActionKey, Table};
 use ibuild_graph::{Description, Equal, LastRun, StageId, Value};
 
 use super::builder::{Builder, snapshots};
@@ -15,7 +15,7 @@ use super::evidence::Evidence;
 use super::output::StageOutput;
 use super::project::Job;
 use super::{StageError, steps};
-use crate::packages::{Asked, DebRef, PlannedDeb};
+use crate::packages::{Asked, DebRef, Plan, PlannedDeb};
 use crate::recipe::StageName;
 
 /// The field of a description, and what in it is the archive's state.
@@ -48,17 +48,22 @@ pub(super) fn find(
     let Some((Candidate { key, evidence }, why)) = found else { return Ok(None) };
     // With what an index would need that is made again from the results.
     let mut facts = builder.store().results().read(&key)?.unwrap_or_default();
-    evidence.put(&mut facts, &description.key());
+    facts.retain(|table| matches!(table, Table::Trees | Table::Layers));
+    Evidence::record(Some(evidence), &mut facts, &description.key());
     Ok(Some(Equal { key, why, facts }))
 }
 
 /// An action that would do, and what of it is the same.
 type Found = Option<(Candidate, &'static str)>;
 
-/// One that has installed what is planned now.
-fn with_packages(candidates: Vec<Candidate>, plan: &BTreeSet<PlannedDeb>) -> Found {
+/// One that has installed what is planned now, as it is planned.
+fn with_packages(candidates: Vec<Candidate>, plan: &Plan) -> Found {
     let planned = |debs: &[DebRef]| debs.iter().map(PlannedDeb::from).collect::<BTreeSet<_>>();
-    let found = candidates.into_iter().find(|candidate| planned(&candidate.evidence.debs) == *plan);
+    let is_as_planned = |candidate: &Candidate| {
+        let Evidence { debs, course, .. } = &candidate.evidence;
+        planned(debs) == plan.debs && *course == plan.course
+    };
+    let found = candidates.into_iter().find(is_as_planned);
     found.map(|candidate| (candidate, "but the packages are the same"))
 }
 
@@ -114,21 +119,46 @@ fn differ_in_state(before: &Description, now: &Description) -> bool {
         })
 }
 
+/// Whether two descriptions of archives have nothing different but what the signed roots are: how the archives are declared,
+/// in which order, and of which suites there are roots, is the same.
 fn are_states_of_one(before: &Value, now: &Value) -> bool {
-    let (Value::Map(before), Value::Map(now)) = (before, now) else { return false };
-    let same_suites = |before: &Value, now: &Value| match (before, now) {
-        (Value::Map(before), Value::Map(now)) => before.keys().eq(now.keys()),
-        _ => false,
+    all_alike(before, now, &|name, before, now| {
+        before == now || (name == Some(ROOTS) && are_roots_of_the_same(before, now))
+    })
+}
+
+fn are_roots_of_the_same(before: &Value, now: &Value) -> bool {
+    all_alike(before, now, &|_, before, now| {
+        before == now || matches!((before, now), (Value::Digest(_), Value::Digest(_)))
+    })
+}
+
+/// Whether two values have the same shape, and what stands at the same place in it is alike: the value itself, or all of its
+/// parts. A part has its name, if it has one.
+fn all_alike(before: &Value, now: &Value, is_alike: &dyn Fn(Option<&[u8]>, &Value, &Value) -> bool) -> bool {
+    let alike = |name: Option<&[u8]>, before: &Value, now: &Value| {
+        is_alike(name, before, now) || all_alike(before, now, is_alike)
     };
-    before.len() == now.len()
-        && before.iter().zip(now).all(|((name, before), (other, now))| {
-            name == other && (before == now || (name == ROOTS && same_suites(before, now)))
-        })
+    match (before, now) {
+        (Value::Map(before), Value::Map(now)) => {
+            before.len() == now.len()
+                && before.iter().zip(now).all(|((name, before), (other, now))| {
+                    name == other && alike(Some(name.as_slice()), before, now)
+                })
+        }
+        (Value::List(before), Value::List(now)) => {
+            before.len() == now.len() && before.iter().zip(now).all(|(before, now)| alike(None, before, now))
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::packages::Course;
 
     fn described(packages: &str, suite: &str, state: u8) -> Description {
         let mut description = Description::new("packages", 1);
@@ -146,11 +176,85 @@ mod tests {
         assert!(!differ_in_state(&described("hello", "main sid", 1), &now));
         let mut more = described("hello", "main trixie", 1);
         more.set("env", "x");
+        assert!(!differ_in_state(&now, &more));
         assert!(!differ_in_state(&more, &now));
         let mut other = described("hello", "main trixie", 2);
         other.set("env", "x");
         let mut another = described("hello", "main trixie", 1);
         another.set("volatile", "x");
         assert!(!differ_in_state(&another, &other));
+    }
+
+    fn archive(change: impl FnOnce(&mut BTreeMap<&'static str, Value>)) -> Value {
+        let root = |state: u8| Value::List(vec![Value::Digest([state; 32])]);
+        let key = Value::map([("key", Value::Digest([7; 32]))]);
+        let mut fields = BTreeMap::from([
+            ("order", Value::texts(["debian", "vendor"])),
+            (
+                "declared",
+                Value::map([("debian", Value::texts(["trixie", "trixie-updates"])), ("vendor", key)]),
+            ),
+            ("roots", Value::map([("main trixie", root(1)), ("main trixie-updates", root(2))])),
+        ]);
+        change(&mut fields);
+        Value::map(fields)
+    }
+
+    /// Everything else of an archive decides what apt does as well: the first of several has what both have.
+    #[test]
+    fn the_declaration_and_the_order_of_archives_may_not_differ() {
+        let root = |state: u8| Value::List(vec![Value::Digest([state; 32])]);
+        let differs = |change: &dyn Fn(&mut BTreeMap<&'static str, Value>)| {
+            !are_states_of_one(&archive(|_| {}), &archive(change))
+        };
+        let set = |name: &'static str, value: Value| {
+            move |fields: &mut BTreeMap<_, _>| drop(fields.insert(name, value.clone()))
+        };
+        let roots = |roots: Vec<(&str, Value)>| set("roots", Value::map(roots));
+        assert!(!differs(&roots(vec![("main trixie", root(3)), ("main trixie-updates", root(4))])));
+        assert!(differs(&set("order", Value::texts(["vendor", "debian"]))));
+        let key = |key: u8| Value::map([("key", Value::Digest([key; 32]))]);
+        let declared = |suites: [&str; 2], with: Value| {
+            set("declared", Value::map([("debian", Value::texts(suites)), ("vendor", with)]))
+        };
+        assert!(!differs(&declared(["trixie", "trixie-updates"], key(7))));
+        assert!(differs(&declared(["trixie-updates", "trixie"], key(7))));
+        assert!(differs(&declared(["trixie", "trixie-updates"], key(8))), "a digest, but not of a root");
+        assert!(differs(&roots(vec![("main trixie", root(1))])));
+        assert!(differs(&roots(vec![("main trixie", root(1)), ("main sid", root(2))])));
+        assert!(differs(&roots(vec![
+            ("main trixie", root(1)),
+            ("main trixie-updates", Value::List(Vec::new()))
+        ])));
+        assert!(differs(&roots(vec![("main trixie", root(1)), ("main trixie-updates", "locked".into())])));
+        assert!(differs(&|fields: &mut BTreeMap<_, _>| drop(fields.remove("order"))));
+    }
+
+    /// A digest outside of the archives' roots is something else.
+    #[test]
+    fn no_digest_of_another_field_may_differ() {
+        let with_parent = |parent: u8| {
+            let mut description = described("hello", "main trixie", 1);
+            description.set("parent tree", Value::Digest([parent; 32]));
+            description.set("roots", Value::map([("x", Value::Digest([parent; 32]))]));
+            description
+        };
+        assert!(differ_in_state(&with_parent(1), &with_parent(1)));
+        assert!(!differ_in_state(&with_parent(1), &with_parent(2)));
+    }
+
+    #[test]
+    fn packages_that_would_be_installed_in_another_way_are_not_the_same() {
+        let course =
+            |section: &str| Course::of("Inst h (1 x [all])\n", &format!("Package: h\nSection: {section}\n"));
+        let found = |then: Option<Course>, now: Option<Course>| {
+            let evidence = Evidence { course: then, ..Evidence::default() };
+            let candidate = Candidate { key: described("h", "main trixie", 1).key(), evidence };
+            with_packages(vec![candidate], &Plan { debs: BTreeSet::new(), course: now }).is_some()
+        };
+        assert!(course("misc").is_some() && found(course("misc"), course("misc")));
+        assert!(!found(course("metapackages"), course("misc")), "what it needs is marked in another way");
+        assert!(!found(None, course("misc")), "an earlier version did not ask");
+        assert!(found(None, None), "no apt installs a bootstrap");
     }
 }

@@ -35,18 +35,19 @@ impl<'m> Contents<'m> {
     }
 
     fn read_file(&self, number: usize, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
-        let file = &self.map.files[number];
+        let (file, cancel) = (&self.map.files[number], self.map.cancel());
+        cancel.check().map_err(DiskError::io("read", &file.place))?;
         if offset == 0 && out.len() as u64 == file.size && self.checked[number].get().is_none() {
             read_whole(file, out)?;
             // Somebody else may have looked meanwhile, and has seen the same.
             let _ = self.checked[number].set(Ok(true));
             return Ok(());
         }
-        match self.checked[number].get_or_init(|| file.is_whole()) {
+        match self.checked[number].get_or_init(|| file.is_whole(cancel)) {
             Ok(true) => {}
             Ok(false) => return Err(changed(file)),
             // An error cannot be told twice, but had again.
-            Err(_) => return file.is_whole().and(Err(changed(file))),
+            Err(_) => return file.is_whole(cancel).and(Err(changed(file))),
         }
         let open = File::open(&file.place).map_err(DiskError::io("open", &file.place))?;
         open.read_exact_at(out, offset).map_err(DiskError::io("read", &file.place))

@@ -1,17 +1,12 @@
-//! Counts and digests bytes on their way into a file, or while they are read back.
+//! Counts and digests bytes on their way into a file.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use ibuild_cache::{BlobId, Digest, DropBehind, is_in_memory};
-
-use super::error::DiskError;
+use ibuild_cache::Digest;
 
 /// What is known of bytes once all of them have passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,26 +23,6 @@ impl<D: Digest> Digested<D> {
         let mut hasher = D::Hasher::default();
         D::update(&mut hasher, bytes);
         Self { size: bytes.len() as u64, digest: D::finish(hasher) }
-    }
-}
-
-impl Digested<BlobId> {
-    /// Reads the file and digests it. Even its holes would take up memory, if they stayed there.
-    pub fn of_file(path: &Path) -> Result<Self, DiskError> {
-        let file = File::open(path).map_err(DiskError::io("open", path))?;
-        let size = file.metadata().map_err(DiskError::io("look at", path))?.len();
-        let mut behind = (!is_in_memory(&file, size)).then(DropBehind::default);
-        let mut digester = Digester::new();
-        for start in (0..size).step_by(PORTION) {
-            let end = size.min(start + PORTION as u64);
-            let mut portion = vec![0; (end - start) as usize];
-            file.read_exact_at(&mut portion, start).map_err(DiskError::io("read", path))?;
-            digester.update(&Arc::new(portion));
-            if let Some(behind) = &mut behind {
-                behind.passed(&file, start..end);
-            }
-        }
-        Ok(digester.finish())
     }
 }
 
@@ -153,9 +128,10 @@ impl<W: Write, D: Digest> Write for DigestWriter<W, D> {
 
 #[cfg(test)]
 mod tests {
-    use ibuild_cache::Sha256;
+    use ibuild_cache::{BlobId, Sha256};
 
     use super::*;
+    use crate::cancel::Cancel;
 
     #[test]
     fn a_stream_and_a_file_agree_with_the_known_digest() {
@@ -165,7 +141,7 @@ mod tests {
         assert_eq!(writer.position(), 3);
         let (file, digested) = writer.finish().unwrap();
         assert_eq!(digested.digest.as_bytes(), blake3::hash(b"abc").as_bytes());
-        assert_eq!(Digested::of_file(file.path()).unwrap(), digested);
+        assert_eq!(Digested::of_file(file.path(), &Cancel::default()).unwrap(), digested);
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::bounds::Unfit;
 use super::tool::ToolError;
+use crate::cancel::is_stop;
+use crate::snapshot::SnapshotError;
 
 /// An error of this module.
 #[derive(Debug, thiserror::Error)]
@@ -42,9 +45,17 @@ pub enum DiskError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A value that no image can have.
+    #[error("image `{image}`: {unfit}")]
+    Unfit {
+        /// The image's name in the recipe.
+        image: String,
+        /// What is wrong with the value.
+        unfit: Unfit,
+    },
     /// A snapshot cannot be read.
     #[error(transparent)]
-    Snapshot(#[from] crate::snapshot::SnapshotError),
+    Snapshot(#[from] SnapshotError),
     /// A host tool is missing, too old, or failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
@@ -103,6 +114,7 @@ impl DiskError {
     pub fn hint(&self) -> Option<String> {
         match self {
             DiskError::Tool(error) => error.hint(),
+            DiskError::Unfit { unfit, .. } => Some(unfit.advice().to_owned()),
             DiskError::Full { .. } => Some("give the image a larger `disk.size`".into()),
             DiskError::DamagedPack { .. } => Some("build again; `ibuild cache fsck` looks for damage".into()),
             DiskError::Disagree { .. } => Some(
@@ -113,9 +125,21 @@ impl DiskError {
         }
     }
 
+    /// Whether the user gave up.
+    pub fn is_interrupt(&self) -> bool {
+        match self {
+            DiskError::Snapshot(SnapshotError::Interrupted) => true,
+            DiskError::Write { source, .. } => is_stop(source),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: turns an io error into one that tells the act and the path.
     pub(super) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
         let path = path.to_owned();
-        move |source| DiskError::Io { act, path, source }
+        move |source| match source {
+            stopped if is_stop(&stopped) => SnapshotError::Interrupted.into(),
+            source => DiskError::Io { act, path, source },
+        }
     }
 }

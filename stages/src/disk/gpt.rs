@@ -19,6 +19,9 @@ use uuid::{Uuid, uuid};
 use super::spec::{DiskSpec, MIB};
 use crate::hardware::Firmware;
 
+/// Changes when the same spec gives another table. Belongs into the key of a disk.
+pub const GPT_WRITER: &str = "ibuild-gpt 1";
+
 /// Bytes in a sector.
 pub const SECTOR: u64 = 512;
 

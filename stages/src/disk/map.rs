@@ -7,7 +7,8 @@ use std::sync::Arc;
 use ibuild_cache::BlobId;
 
 use super::error::DiskError;
-use crate::snapshot::hash_file;
+use crate::cancel::Cancel;
+use crate::snapshot::{SnapshotError, content_of, open_file};
 
 /// Where some bytes of a disk come from.
 #[derive(Clone, PartialEq, Eq)]
@@ -74,8 +75,10 @@ pub struct ContentFile {
 
 impl ContentFile {
     /// Reads the file and tells whether it holds what it is said to hold.
-    pub fn is_whole(&self) -> Result<bool, DiskError> {
-        Ok(hash_file(&self.place)? == self.content)
+    pub fn is_whole(&self, cancel: &Cancel) -> Result<bool, DiskError> {
+        let file = open_file(&self.place)?;
+        let content = content_of(&file, cancel).map_err(SnapshotError::io("read", &self.place))?;
+        Ok(content == self.content)
     }
 }
 
@@ -88,6 +91,7 @@ pub struct DiskMap {
     pub pieces: Vec<Piece>,
     /// The files that the pieces are parts of.
     pub files: Vec<ContentFile>,
+    cancel: Cancel,
 }
 
 impl DiskMap {
@@ -102,7 +106,17 @@ impl DiskMap {
         let overlap = pieces.windows(2).find(|pair| pair[0].end() > pair[1].at);
         assert!(overlap.is_none(), "two things are in one place: {overlap:?}");
         assert!(pieces.last().is_none_or(|last| last.end() <= size), "something is outside of the disk");
-        Self { size, pieces, files }
+        Self { size, pieces, files, cancel: Cancel::default() }
+    }
+
+    /// The same for a user who may give up: who reads its bytes then gets no more.
+    pub fn until(self, cancel: &Cancel) -> Self {
+        Self { cancel: cancel.clone(), ..self }
+    }
+
+    /// Whether to give up.
+    pub(super) fn cancel(&self) -> &Cancel {
+        &self.cancel
     }
 
     /// A disk with these bytes in these places.

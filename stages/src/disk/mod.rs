@@ -3,10 +3,11 @@
 //! The layers of a snapshot become the description of a file system ([`filesystem`]), that becomes the description of a
 //! disk ([`disk_map`]), and that becomes what people download ([`pack()`]), grain by grain ([`collect`]). Nothing needs
 //! root, a loop device or a mount, and the same input gives the same bytes. What can change bytes has a version, for keys:
-//! [`EXT4_WRITER`], [`packer_identity`], [`GrubPlan::VERSION`].
+//! [`disk_identity`] and [`packer_identity`].
 
 mod artifact;
 mod boot;
+pub mod bounds;
 #[cfg(test)]
 mod check;
 mod chunks;
@@ -16,6 +17,8 @@ mod digest;
 mod error;
 mod ext4;
 mod format;
+#[cfg(test)]
+mod golden;
 mod gpt;
 mod grains;
 mod identity;
@@ -39,6 +42,7 @@ pub mod tool;
 mod ustar;
 mod vdi;
 mod vmdk;
+mod whole;
 
 pub use artifact::PackedArtifact;
 pub use boot::{BiosBoot, BootFiles, GrubPlan};
@@ -46,7 +50,7 @@ pub use compose::{Destination, Made, compose_file};
 pub use contents::Contents;
 pub use digest::Digested;
 pub use error::DiskError;
-pub use ext4::{EXT4_WRITER, FilesystemOptions, filesystem};
+pub use ext4::{FilesystemOptions, filesystem};
 pub use format::{Format, UnknownFormat};
 pub use gpt::{Gpt, Role};
 pub use grains::{
@@ -56,11 +60,11 @@ pub use identity::{Identity, Mac};
 pub use map::{ContentFile, DiskMap, Origin, Piece};
 pub use oci::{LayerSource, OciImage};
 pub use ova::{DiskContent, MachineDisk, OVA_WRITER, OvfMachine, ovf_text, write_ova};
-pub use pack::{Source, pack, packer_identity};
+pub use pack::{Source, disk_identity, pack, packer_identity};
 pub use qcow2::qcow2;
 pub use raw::{disk_map, write_raw};
 pub use rope::{Part, Rope};
-pub use spec::{DiskSpec, FirmwareSet, MIB, Nic, SMALLEST_DISK, VmSpec};
+pub use spec::{DiskSpec, FirmwareSet, LARGEST_DISK, MIB, Nic, SMALLEST_DISK, VmSpec};
 pub use time::utc;
 pub use vmdk::{FoundVmdk, KeptVmdk, VMDK_WRITER, vmdk};
 

@@ -228,6 +228,7 @@ impl<W: Write> Archive<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cancel::Cancel;
 
     struct Bytes(Vec<u8>);
 
@@ -269,7 +270,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (Bytes(b"one ".repeat(100_000)), Bytes(b"two".to_vec()));
         let (path, digested) = archive(dir.path(), &[&one, &two, &one]);
-        assert_eq!(digested, Digested::of_file(&path).unwrap());
+        assert_eq!(digested, Digested::of_file(&path, &Cancel::default()).unwrap());
         let members = members(&path);
         assert_eq!(members.len(), 2 + 2 + 2, "a layer that is there twice is written once");
         for (name, bytes) in &members[2..] {

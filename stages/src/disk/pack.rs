@@ -8,22 +8,29 @@ use ibuild_cache::{BlobId, EagerFile};
 
 use super::Progress;
 use super::artifact::{PackedArtifact, create};
+use super::boot::{BIOS_WRITER, ESP_WRITER, GRUB_WRITER};
 use super::compose::{Destination, Made, compose_file};
 use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
+use super::ext4::EXT4_WRITER;
 use super::format::Format;
+use super::gpt::GPT_WRITER;
 use super::grains::{CODEC, Packs, collect};
 use super::map::DiskMap;
 use super::oci::{OCI_WRITER, OciImage, write_oci};
 use super::ova::{DiskContent, MachineDisk, OVA_WRITER, write_ova};
 use super::qcow2::{QCOW2_WRITER, qcow2};
-use super::raw::write_raw;
+use super::raw::{RAW_WRITER, write_raw};
 use super::raw_zst::{RAW_ZST_WRITER, write_raw_zst};
 use super::rope::Rope;
 use super::spec::DiskSpec;
 use super::vdi::{VDI_WRITER, write_vdi};
 use super::vmdk::{KeptVmdk, VMDK_WRITER, vmdk};
-use crate::snapshot::flat::FLAT_WRITER;
+use crate::cancel::{Cancel, Stoppable};
+use crate::snapshot::TARBALL_WRITER;
+
+/// Changes when the same tarball is compressed in another way. Belongs into the key, beside the version of zstd.
+pub const ROOTFS_WRITER: &str = "ibuild-rootfs.zst 1";
 
 /// Level of zstd for root file systems: the best that still keeps up with a disk.
 const ZSTD_LEVEL: i32 = 3;
@@ -45,12 +52,19 @@ pub enum Source<'a> {
     Rootfs {
         /// The tar.
         tar: &'a Path,
+        /// Whether to give up.
+        cancel: &'a Cancel,
     },
     /// The layers of a root file system.
     Layers(OciImage<'a>),
 }
 
-/// Names the writer of a format and its version, for keys.
+/// Names the writers of a disk and their versions, for keys: of the file system, and of all that is around it.
+pub fn disk_identity() -> String {
+    [EXT4_WRITER, GPT_WRITER, ESP_WRITER, BIOS_WRITER, GRUB_WRITER, RAW_WRITER].join(", ")
+}
+
+/// Names the writer of a format and its version, for keys. What a disk is made by is no part of it.
 pub fn packer_identity(format: Format) -> String {
     let zstd = zstd::zstd_safe::version_string();
     match format {
@@ -58,9 +72,9 @@ pub fn packer_identity(format: Format) -> String {
         Format::Vmdk => format!("{VMDK_WRITER}, {CODEC}"),
         Format::Qcow2 => format!("{QCOW2_WRITER}, {CODEC}"),
         Format::Vdi => VDI_WRITER.into(),
-        Format::Raw => "raw 1".into(),
+        Format::Raw => RAW_WRITER.into(),
         Format::RawZst => format!("{RAW_ZST_WRITER}, zstd {zstd}"),
-        Format::RootfsTarZst => format!("{FLAT_WRITER}, zstd {zstd}, level {ZSTD_LEVEL}"),
+        Format::RootfsTarZst => format!("{ROOTFS_WRITER}, {TARBALL_WRITER}, zstd {zstd}"),
         Format::Oci => format!("{OCI_WRITER}, zstd {zstd}"),
     }
 }
@@ -82,7 +96,9 @@ pub fn pack<'d>(
         (Format::Ova, Source::Machines { name, epoch, machines, packs }) => {
             write_ova(name, epoch, machines, packs, destination, progress)
         }
-        (Format::RootfsTarZst, Source::Rootfs { tar }) => Ok(compress_tar(tar, out, progress)?.into()),
+        (Format::RootfsTarZst, Source::Rootfs { tar, cancel }) => {
+            Ok(compress_tar(tar, cancel, out, progress)?.into())
+        }
         (Format::Oci, Source::Layers(image)) => Ok(write_oci(&image, out, progress)?.into()),
         (_, Source::Machines { machines: [machine], packs, .. }) => {
             pack_disk(format, machine, packs, destination, progress)
@@ -120,7 +136,7 @@ fn pack_disk(
         Format::RawZst => Ok(write_raw_zst(disk, map, create(out)?, progress)?.into()),
         Format::Raw => {
             write_raw(map, out, progress)?;
-            Ok(Digested::of_file(out)?.into())
+            Ok(Digested::of_file(out, map.cancel())?.into())
         }
         Format::Ova | Format::RootfsTarZst | Format::Oci => {
             Err(DiskError::Pack { format, reason: "it is not made of a disk alone" })
@@ -153,9 +169,15 @@ fn write(rope: &Rope, packs: &Packs, destination: Destination<'_>) -> Result<Pac
 }
 
 /// Always with one worker: zstd's output with workers differs from that without, but not with their number.
-fn compress_tar(tar: &Path, out: &Path, progress: Progress<'_>) -> Result<Digested<BlobId>, DiskError> {
-    let mut source = File::open(tar).map_err(DiskError::io("open the root file system", tar))?;
+fn compress_tar(
+    tar: &Path,
+    cancel: &Cancel,
+    out: &Path,
+    progress: Progress<'_>,
+) -> Result<Digested<BlobId>, DiskError> {
+    let source = File::open(tar).map_err(DiskError::io("open the root file system", tar))?;
     let total = source.metadata().map_err(DiskError::io("read", tar))?.len();
+    let mut source = Stoppable::new(source, cancel.clone());
     let file = File::create(out).map_err(DiskError::io("create", out))?;
     let write = |error| DiskError::io("write", out)(error);
     let mut encoder = encoder(DigestWriter::new(EagerFile::new(file)), total).map_err(write)?;
@@ -248,7 +270,7 @@ mod tests {
         let lab = Lab::new();
         for format in Format::ALL.into_iter().filter(|format| format.needs_disk()) {
             let (out, packed) = lab.pack(format, 1).unwrap();
-            assert_eq!(packed.file, Digested::of_file(&out).unwrap(), "{format}");
+            assert_eq!(packed.file, Digested::of_file(&out, &Cancel::default()).unwrap(), "{format}");
             assert_eq!(packed.made.is_some(), format.keeps_grains(), "{format}");
             assert_eq!(packed.disks.is_empty(), !format.keeps_vmdks(), "{format}");
             let again = lab.pack(format, 1).unwrap().1;
@@ -265,8 +287,14 @@ mod tests {
         let (tar, out) = (dir.path().join("flat.tar"), dir.path().join("x.rootfs.tar.zst"));
         let content = b"a file system ".repeat(500_000);
         std::fs::write(&tar, &content).unwrap();
-        let packed = pack(Format::RootfsTarZst, Source::Rootfs { tar: &tar }, &out, &|_, _| {}).unwrap();
-        assert_eq!(packed.file, Digested::of_file(&out).unwrap());
+        let packed = pack(
+            Format::RootfsTarZst,
+            Source::Rootfs { tar: &tar, cancel: &Cancel::default() },
+            &out,
+            &|_, _| {},
+        )
+        .unwrap();
+        assert_eq!(packed.file, Digested::of_file(&out, &Cancel::default()).unwrap());
         assert!(zstd::decode_all(File::open(&out).unwrap()).unwrap() == content);
         assert!(packed.file.size < 100_000);
     }
@@ -277,7 +305,7 @@ mod tests {
         let text = lab.pack(Format::Qcow2, 2).unwrap_err().to_string();
         assert_eq!(text, "cannot pack `qcow2`: it holds one machine; several go into an OVA");
         assert!(lab.pack(Format::RootfsTarZst, 1).is_err());
-        let source = Source::Rootfs { tar: Path::new("unused") };
+        let source = Source::Rootfs { tar: Path::new("unused"), cancel: &Cancel::default() };
         let out = lab.bench.dir.path().join("x");
         assert!(pack(Format::Vmdk, source, &out, &|_, _| {}).is_err());
     }

@@ -16,6 +16,9 @@ use super::gpt::{Gpt, Role};
 use super::map::{DiskMap, Origin, Piece};
 use super::spec::DiskSpec;
 
+/// Changes when the same parts are put elsewhere on a disk. Belongs into the key of a disk.
+pub const RAW_WRITER: &str = "ibuild-raw 1";
+
 /// Bytes that are read and written at once.
 const CHUNK: usize = 1 << 20;
 /// What is left out if it is zero.

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::bounds;
 use super::error::DiskError;
 use super::identity::Identity;
 use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
@@ -11,6 +12,9 @@ pub const MIB: u64 = 1 << 20;
 
 /// The smallest disk there can be, in bytes: 64 MiB before the root partition, 32 MiB of it, 1 MiB behind.
 pub const SMALLEST_DISK: u64 = 97 * MIB;
+
+/// The largest, in bytes: of a root partition that is larger the blocks could not be counted with 32 bits.
+pub const LARGEST_DISK: u64 = 16 << 40;
 
 /// The firmwares that a disk can be started by. There is at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,23 +81,11 @@ impl DiskSpec {
 
     /// Refuses what cannot become a disk.
     pub fn check(&self) -> Result<(), DiskError> {
-        let wrong = |reason: String| Err(DiskError::Spec { image: self.name.clone(), reason });
-        if !is_plain_name(&self.name) {
-            return wrong(
-                "its name may have letters, digits, `.`, `_` and `-`, and starts with a letter or digit"
-                    .into(),
-            );
-        }
-        if !self.size.is_multiple_of(MIB) || self.size < SMALLEST_DISK {
-            return wrong(format!(
-                "the disk's size must be a multiple of 1 MiB and at least {} MiB",
-                SMALLEST_DISK / MIB
-            ));
-        }
-        if let Some(c) = self.cmdline.chars().find(|&c| !is_cmdline_char(c)) {
-            return wrong(format!("the kernel command line cannot have {c:?}"));
-        }
-        Ok(())
+        let unfit = |unfit| DiskError::Unfit { image: self.name.clone(), unfit };
+        let fit = bounds::image_name(&self.name)
+            .and_then(|()| bounds::disk_size(self.size))
+            .and_then(|()| bounds::cmdline(&self.cmdline));
+        fit.map_err(unfit)
     }
 }
 
@@ -147,22 +139,14 @@ impl VmSpec {
 
     /// Refuses what no hypervisor would run. `image` is for the message.
     pub fn check(&self, image: &str) -> Result<(), DiskError> {
-        let wrong =
-            |reason: &str| Err(DiskError::Spec { image: image.to_owned(), reason: reason.to_owned() });
-        if !(1..=64).contains(&self.cpus) {
-            return wrong("a machine has 1 to 64 CPUs");
-        }
-        if !(32..=4 << 20).contains(&self.memory_mib) {
-            return wrong("a machine has 32 MiB to 4 TiB of memory");
-        }
-        if !(1..=256).contains(&self.vram_mib) {
-            return wrong("a machine has 1 to 256 MiB of video memory");
-        }
-        if self.nics.len() > 8 {
-            return wrong("a machine has at most 8 network adapters");
-        }
+        let fit = bounds::cpus(self.cpus.into())
+            .and_then(|()| bounds::memory(u64::from(self.memory_mib) * MIB))
+            .and_then(|()| bounds::video_memory(u64::from(self.vram_mib) * MIB))
+            .and_then(|()| bounds::network_cards(self.nics.len()));
+        fit.map_err(|unfit| DiskError::Unfit { image: image.to_owned(), unfit })?;
         if self.nics.iter().any(|nic| matches!(nic, Nic::Internal(name) if name.trim().is_empty())) {
-            return wrong("an internal network needs a name");
+            let reason = "an internal network needs a name".to_owned();
+            return Err(DiskError::Spec { image: image.to_owned(), reason });
         }
         Ok(())
     }
@@ -177,17 +161,6 @@ pub enum Nic {
     Internal(String),
     /// Nothing. The slot is kept, so that adapters behind it keep their numbers.
     None,
-}
-
-fn is_plain_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.len() <= 64
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-}
-
-/// GRUB and the kernel disagree on how quotes and backslashes are read, so neither may appear.
-fn is_cmdline_char(c: char) -> bool {
-    (' '..='~').contains(&c) && !"'\"\\".contains(c)
 }
 
 #[cfg(test)]
@@ -211,10 +184,10 @@ mod tests {
             let text = spec.check().unwrap_err().to_string();
             assert!(text.contains(needle), "{text}");
         };
-        check(|d| d.name = "../veil".into(), "its name");
-        check(|d| d.name = String::new(), "its name");
-        check(|d| d.size += 512, "multiple of 1 MiB");
-        check(|d| d.size = 64 * MIB, "at least 97 MiB");
+        check(|d| d.name = "../veil".into(), "cannot be that of a disk");
+        check(|d| d.name = String::new(), "cannot be that of a disk");
+        check(|d| d.size += 512, "no number of mebibytes");
+        check(|d| d.size = 64 * MIB, "too small");
         check(|d| d.cmdline = "a\nb".into(), "'\\n'");
         check(|d| d.cmdline = "a='b'".into(), "command line");
     }
@@ -227,10 +200,10 @@ mod tests {
             let text = spec.check("veil").unwrap_err().to_string();
             assert!(text.contains(needle), "{text}");
         };
-        check(|vm| vm.cpus = 0, "CPUs");
+        check(|vm| vm.cpus = 0, "processors");
         check(|vm| vm.memory_mib = 1, "memory");
         check(|vm| vm.vram_mib = 0, "video memory");
-        check(|vm| vm.nics = vec![Nic::Nat; 9], "at most 8");
+        check(|vm| vm.nics = vec![Nic::Nat; 9], "network cards");
         check(|vm| vm.nics = vec![Nic::Internal(" ".into())], "needs a name");
     }
 

@@ -1,9 +1,10 @@
-//! What apt says that it would do: what it prints with `--print-uris` and with `--simulate`.
+//! What apt says that it would do: what it prints with `--print-uris` and with `--simulate`, and what its indices have about it.
 
 use std::collections::BTreeSet;
 
 use hyper::{Method, Uri};
-use ibuild_cache::Sha256;
+use ibuild_cache::{Digest, Record, Sha256};
+use serde::{Deserialize, Serialize};
 
 use super::address::Addresses;
 use super::target::Target;
@@ -24,39 +25,138 @@ impl From<&DebRef> for PlannedDeb {
     }
 }
 
-/// What apt would install, if it would do nothing but install, and each that is named. `None` in every doubt: what is removed,
-/// of unknown content or there already makes another plan, and so does a name that stands for another package, which need
-/// not stand for it always, or a line that says something else than this knows.
-///
-/// The addresses are lines `'ADDRESS' NAME SIZE SHA256:DIGEST`, one for each package; what is simulated, lines that begin
-/// with `Inst NAME`, one for each package, and `Conf` (apt-get(8), `--print-uris` and `--simulate`).
-pub fn planned(
-    view: &ArchiveView,
-    names: &[&str],
-    addresses: &str,
-    simulated: &str,
-) -> Option<BTreeSet<PlannedDeb>> {
-    planned_from(&Addresses::of(view), names, addresses, simulated)
+/// What would be installed, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The packages.
+    pub debs: BTreeSet<PlannedDeb>,
+    /// What apt would do with them; `None` where it is not apt that installs.
+    pub course: Option<Course>,
 }
 
-fn planned_from(
-    known: &Addresses,
-    names: &[&str],
-    addresses: &str,
-    simulated: &str,
-) -> Option<BTreeSet<PlannedDeb>> {
-    let debs = addresses.lines().map(|line| planned_deb(known, line)).collect::<Option<BTreeSet<_>>>()?;
-    let mut installed = BTreeSet::new();
-    for line in simulated.lines() {
-        match line.split(' ').collect::<Vec<_>>()[..] {
-            ["Inst", name, ..] => installed.insert(name),
-            ["Conf", ..] => true,
-            _ => return None,
-        }
-        .then_some(())?;
+/// Everything that a state of the archive decides about an installation, but the packages themselves: what is done in which
+/// order, and what the indices say of each package. Of the latter, apt writes down what follows from sections and
+/// priorities, which an archive may override. Where a package is from is told in neither.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Course {
+    actions: Vec<Action>,
+    /// The digest of what `apt-cache show` prints of the packages, in their order.
+    stanzas: Sha256,
+}
+
+impl Record for Course {
+    const SCHEMA: u16 = 1;
+}
+
+/// Something that apt does with a package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Action {
+    verb: Verb,
+    name: String,
+    /// The version that it replaces.
+    old: Option<String>,
+    version: String,
+    architecture: String,
+    /// What is broken while it is done.
+    broken: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Verb {
+    Unpack,
+    Configure,
+}
+
+/// What apt and its tools printed.
+#[derive(Debug, Clone, Copy)]
+pub struct Answers<'a> {
+    /// `apt-get -q --print-uris install`. Among what it has to say, lines `'ADDRESS' NAME SIZE SHA256:DIGEST`, one for each
+    /// package, and `NAME is already the newest version (VERSION).`
+    pub addresses: &'a str,
+    /// `apt-get -qq --simulate install`: lines `Inst NAME [OLD] (NEW ORIGIN [ARCHITECTURE]) BROKEN` and `Conf` likewise
+    /// (apt-get(8)).
+    pub simulated: &'a str,
+    /// `apt-cache show` of each package that is unpacked.
+    pub stanzas: &'a str,
+}
+
+impl Course {
+    /// What these answers say, if it is nothing but to install. `None` in every doubt: a line that says something else than
+    /// this knows, or packages of which another number is described.
+    pub fn of(simulated: &str, stanzas: &str) -> Option<Self> {
+        let actions = simulated.lines().map(Action::read).collect::<Option<Vec<_>>>()?;
+        let described = stanzas.lines().filter(|line| line.starts_with("Package: ")).count();
+        let mut hasher = <Sha256 as Digest>::Hasher::default();
+        Sha256::update(&mut hasher, stanzas.as_bytes());
+        let course = Self { actions, stanzas: Sha256::finish(hasher) };
+        (course.unpacked().count() == described).then_some(course)
     }
-    let is_complete = installed.len() == debs.len() && names.iter().all(|name| installed.contains(name));
-    is_complete.then_some(debs)
+
+    fn unpacked(&self) -> impl Iterator<Item = &Action> {
+        self.actions.iter().filter(|action| action.verb == Verb::Unpack)
+    }
+}
+
+impl Action {
+    fn read(line: &str) -> Option<Self> {
+        let (verb, rest) = line.split_once(' ')?;
+        let verb = match verb {
+            "Inst" => Verb::Unpack,
+            "Conf" => Verb::Configure,
+            _ => return None,
+        };
+        let (name, rest) = rest.split_once(' ')?;
+        let (old, rest) = match rest.strip_prefix('[') {
+            Some(rest) => rest.split_once("] ").map(|(old, rest)| (Some(old.to_owned()), rest))?,
+            None => (None, rest),
+        };
+        let (version, rest) = rest.strip_prefix('(')?.split_once(' ')?;
+        let (origin, broken) = rest.split_once("])")?;
+        let (_, architecture) = origin.rsplit_once('[')?;
+        let [name, version, architecture, broken] =
+            [name, version, architecture, broken].map(|text| text.trim().to_owned());
+        Some(Self { verb, name, old, version, architecture, broken })
+    }
+}
+
+/// What apt would install, if it would do nothing but install, and each that is named is installed or was. `None` in every
+/// doubt: what is removed or of unknown content makes another plan, and so does a name that stands for another package, which
+/// need not stand for it always.
+pub fn planned(view: &ArchiveView, names: &[&str], answers: Answers<'_>) -> Option<Plan> {
+    planned_from(&Addresses::of(view), names, answers)
+}
+
+fn planned_from(known: &Addresses, names: &[&str], answers: Answers<'_>) -> Option<Plan> {
+    let lines = answers.addresses.lines().filter(|line| line.starts_with('\''));
+    let debs = lines.map(|line| planned_deb(known, line)).collect::<Option<BTreeSet<_>>>()?;
+    let course = Course::of(answers.simulated, answers.stanzas)?;
+    let is_complete = course.unpacked().count() == debs.len()
+        && names.iter().all(|name| is_meant(name, &course) || is_there(name, answers.addresses));
+    is_complete.then_some(Plan { debs, course: Some(course) })
+}
+
+/// Whether a package is installed under the name, and in the version, that it is asked for.
+fn is_meant(name: &str, course: &Course) -> bool {
+    let (package, version) = in_version(name);
+    course
+        .unpacked()
+        .any(|action| action.name == package && version.is_none_or(|wanted| wanted == action.version))
+}
+
+/// Whether apt has nothing to do for a name, because what it names is installed. What it stands on is the same in every state
+/// of the archive.
+fn is_there(name: &str, said: &str) -> bool {
+    let (package, version) = in_version(name);
+    let newest = |line: &str| {
+        let rest = line.strip_prefix(package)?.strip_prefix(" is already the newest version (")?;
+        rest.strip_suffix(").").map(str::to_owned)
+    };
+    said.lines().filter_map(newest).any(|there| version.is_none_or(|wanted| wanted == there))
+}
+
+/// A name as apt is given it, with the version if it is asked for one.
+fn in_version(name: &str) -> (&str, Option<&str>) {
+    name.split_once('=').map_or((name, None), |(package, version)| (package, Some(version)))
 }
 
 fn planned_deb(known: &Addresses, line: &str) -> Option<PlannedDeb> {
@@ -76,32 +176,70 @@ mod tests {
         format!("'http://deb.debian.org/debian/{path}' x.deb 12 SHA256:{DIGEST}\n")
     }
 
+    fn read(names: &[&str], addresses: &str, simulated: &str, stanzas: &str) -> Option<Plan> {
+        planned_from(&Addresses::canonical(), names, Answers { addresses, simulated, stanzas })
+    }
+
+    const SIMULATED: &str = "Inst h (1 Debian:13.1/stable, Debian-Security:13/stable-security [all]) []\n\
+         Inst g++ [1+1] (1+2 Debian:13.1/stable [amd64])\nConf h (1 Debian:13.1/stable [all])\n\
+         Conf g++ (1+2 Debian:13.1/stable [amd64])\n";
+
+    const STANZAS: &str = "Package: h\nSection: misc\n\nPackage: g++\nSection: devel\n\n";
+
+    fn addresses() -> String {
+        line("pool/main/g/g++/g++_1%2b2_amd64.deb") + &line("pool/main/h/h/h_1_all.deb")
+    }
+
     #[test]
     fn what_is_installed_is_read() {
-        let addresses = line("pool/main/g/g++/g++_1%2b2_amd64.deb") + &line("pool/main/h/h/h_1_all.deb");
-        let simulated =
-            "Inst h (1 Debian:13 [all])\nInst g++ (1+2 Debian:13 [amd64])\nConf h (1)\nConf g++ (1+2)\n";
-        let planned = |names: &[&str], addresses: &str, simulated: &str| {
-            planned_from(&Addresses::canonical(), names, addresses, simulated)
-        };
-        let debs = planned(&["g++"], &addresses, simulated).unwrap();
-        let paths: Vec<_> = debs.iter().map(|deb| deb.path.as_str()).collect();
+        let plan = read(&["g++"], &addresses(), SIMULATED, STANZAS).unwrap();
+        let paths: Vec<_> = plan.debs.iter().map(|deb| deb.path.as_str()).collect();
         assert_eq!(paths, ["pool/main/g/g++/g++_1+2_amd64.deb", "pool/main/h/h/h_1_all.deb"]);
-        assert_eq!(planned(&[], "", ""), Some(BTreeSet::new()));
+        assert!(read(&["g++=1+2"], &addresses(), SIMULATED, STANZAS).is_some());
+        assert_eq!(read(&[], "", "", "").unwrap().debs, BTreeSet::new());
+    }
+
+    #[test]
+    fn the_order_and_what_indices_say_make_another_plan_and_origins_do_not() {
+        let plan = |simulated: &str, stanzas: &str| read(&["h"], &addresses(), simulated, stanzas).unwrap();
+        let before = plan(SIMULATED, STANZAS);
+        assert_eq!(plan(&SIMULATED.replace("13.1", "13.2"), STANZAS), before);
+        assert_ne!(plan(SIMULATED, &STANZAS.replace("misc", "metapackages")), before);
+        let mut lines: Vec<_> = SIMULATED.lines().collect();
+        lines.swap(2, 3);
+        assert_ne!(plan(&lines.join("\n"), STANZAS), before);
+        for (old, new) in [("[1+1]", "[1+0]"), ("(1+2", "(1+3"), ("[amd64]", "[i386]"), ("[]", "[g++ ]")] {
+            assert_ne!(plan(&SIMULATED.replace(old, new), STANZAS), before, "{new}");
+        }
+    }
+
+    /// A regression: a name that is installed already had no plan, so each update ran its step.
+    #[test]
+    fn names_that_are_installed_already_have_a_plan() {
+        let said = "Reading package lists...\nlibx:i386 is already the newest version (2:1.0-1).\n";
+        let plan =
+            |names: &[&str], said: &str| read(names, &(said.to_owned() + &addresses()), SIMULATED, STANZAS);
+        assert!(plan(&["h", "libx:i386", "libx:i386=2:1.0-1"], said).is_some());
+        assert_eq!(plan(&["libx:i386=2:1.0-2"], said), None);
+        assert_eq!(plan(&["libx"], said), None);
+        assert_eq!(plan(&["x:i386"], said), None);
+        assert_eq!(plan(&["libx:i386"], &said.replace("already the newest", "kept at its")), None);
+        assert!(read(&["libx:i386"], said, "", "").is_some_and(|plan| plan.debs.is_empty()));
     }
 
     #[test]
     fn in_doubt_there_is_no_plan() {
-        let address = line("pool/main/h/h/h_1_all.deb");
-        let simulated = "Inst h (1)\nConf h (1)\n";
-        let known = Addresses::canonical();
-        let planned = |addresses: &str, simulated: &str| planned_from(&known, &["h"], addresses, simulated);
-        assert!(planned(&address, simulated).is_some());
-        assert_eq!(planned(&address, &simulated.replace("Inst h", "Inst g")), None);
-        assert_eq!(planned(&address, &format!("Remv x [1]\n{simulated}")), None);
-        assert_eq!(planned(&address, "Conf h (1)\n"), None);
-        assert_eq!(planned(&address.replace("SHA256", "MD5Sum"), simulated), None);
-        assert_eq!(planned(&address.replace("deb.debian.org", "example.org"), simulated), None);
-        assert_eq!(planned(&format!("{address}W: something\n"), simulated), None);
+        let plan =
+            |addresses: &str, simulated: &str, stanzas: &str| read(&["h"], addresses, simulated, stanzas);
+        assert!(plan(&addresses(), SIMULATED, STANZAS).is_some());
+        assert_eq!(plan(&addresses(), &SIMULATED.replace("Inst h", "Inst i"), STANZAS), None);
+        assert_eq!(plan(&addresses(), &format!("Remv x [1]\n{SIMULATED}"), STANZAS), None);
+        assert_eq!(plan(&addresses(), &format!("Purg x [1]\n{SIMULATED}"), STANZAS), None);
+        assert_eq!(plan(&addresses(), "Conf h (1 x [all])\n", STANZAS), None);
+        assert_eq!(plan(&addresses(), SIMULATED, "Package: h\n"), None);
+        assert_eq!(plan(&addresses().replace("SHA256", "MD5Sum"), SIMULATED, STANZAS), None);
+        assert_eq!(plan(&addresses().replace("deb.debian.org", "example.org"), SIMULATED, STANZAS), None);
+        assert_eq!(plan(&line("pool/main/h/h/h_1_all.deb"), SIMULATED, STANZAS), None);
+        assert_eq!(plan(&addresses(), &SIMULATED.replace(" [amd64]", ""), STANZAS), None);
     }
 }

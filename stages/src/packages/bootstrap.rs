@@ -11,8 +11,8 @@ use super::fetch::Fetcher;
 use super::view::ArchiveView;
 use super::{Base, Name, PackageError};
 
-/// Raised whenever the same archive could resolve to other packages.
-const RESOLVER: &str = "ibuild bootstrap 1";
+/// Changes whenever the same archive could resolve to other packages. Belongs into the key of whatever begins with them.
+pub const RESOLVER: &str = "ibuild bootstrap 1";
 
 /// The packages of a minimal system: all that are essential or of priority `required`, apt, `extras`, and what
 /// these depend on; sorted by name. The answer is a function of the view and is remembered.
@@ -146,6 +146,7 @@ impl<'a> Universe<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::pin;
     use crate::packages::Preference;
 
     fn stanza(name: &str, version: &str, fields: &str) -> String {
@@ -221,6 +222,45 @@ mod tests {
             stanza("c", "1", "Provides: v (= 2)"),
         ]);
         assert_eq!(resolve(&texts, &[]).unwrap(), ["apt 1", "c 1"]);
+    }
+
+    /// Alternatives, virtual packages with and without versions, priorities, an update, backports, a circle, an extra.
+    #[test]
+    fn what_is_resolved_has_a_version() {
+        let texts = [
+            text(
+                Base::Main,
+                Preference::Automatic,
+                &[
+                    stanza("apt", "2", "Depends: lib (>= 1), gone | choice, mta"),
+                    stanza("base", "1:1~rc1", "Essential: yes\nPre-Depends: awk"),
+                    stanza("gawk", "1", "Provides: awk\nPriority: optional"),
+                    stanza("mawk", "1", "Provides: awk\nPriority: standard"),
+                    stanza("choice", "1", "Depends: late | early\nRecommends: other\nSuggests: other"),
+                    stanza("early", "1", ""),
+                    stanza("late", "1", "Depends: circle"),
+                    stanza("circle", "1", "Depends: late"),
+                    stanza("lib", "1", "Provides: lib-api (= 3)"),
+                    stanza("exim", "4", "Provides: mta"),
+                    stanza("postfix", "3", "Provides: mta"),
+                    stanza("needed", "1", "Priority: required\nDepends: lib-api (>= 2)"),
+                    stanza("extra", "1", "Depends: lib:any (<< 9)"),
+                    stanza("other", "1", ""),
+                ],
+            ),
+            text(Base::Security, Preference::Automatic, &[stanza("lib", "1+deb13u1", "")]),
+            text(Base::Main, Preference::LastResort, &[stanza("apt", "3", ""), stanza("new", "3", "")]),
+        ];
+        let made = [&[][..], &["extra"], &["new", "postfix"]].map(|extras| {
+            let made = resolve(&texts, extras).map_or_else(|error| error.to_string(), |debs| debs.join(", "));
+            made + "\n"
+        });
+        pin(
+            "RESOLVER in packages/bootstrap.rs",
+            RESOLVER,
+            ("ibuild bootstrap 1", "d72e7aff5ea52176a1a799c67633c6fe226a16ab63ab2952494b244ba01e52d9"),
+            made.concat(),
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use ibuild_cache::{BlobWriter, CacheError, Sha256};
 use tokio::sync::watch;
+use tracing::info;
 
 use super::elsewhere::open_if_there;
 use super::fetch::{FetchError, FetchReason, Shared, Upstream, refusal};
@@ -139,6 +140,7 @@ impl Attempt<'_> {
 
     async fn copy(&mut self, path: PathBuf) -> Result<bool, FetchReason> {
         let Some(mut source) = open_if_there(&path, self.file.known.size) else { return Ok(false) };
+        info!(from = %path.display(), size = self.file.known.size, "copies from another store");
         let mut writer = self.begin()?;
         let copied =
             tokio::task::spawn_blocking(move || std::io::copy(&mut source, &mut writer).map(|_| writer));
@@ -207,6 +209,7 @@ impl Attempt<'_> {
     }
 
     async fn transfer(&mut self, url: &Url) -> Result<(), FetchReason> {
+        info!(%url, size = self.file.known.size, "fetches");
         let mut writer = match self.partial.take() {
             Some(writer) => writer,
             None => self.begin()?,

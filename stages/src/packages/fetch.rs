@@ -15,6 +15,7 @@ use hyper::StatusCode;
 use ibuild_cache::{BlobStore, CacheError, Sha256, Store};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
+use tracing::{debug, info};
 
 use super::connection::{ConnectError, Connections};
 use super::download::{Download, find_elsewhere};
@@ -345,6 +346,7 @@ impl Shared {
     pub(super) async fn obtain(self: &Arc<Self>, file: &ArchiveFile) -> Result<(), FetchError> {
         let failed = |reason| FetchError { what: file.path().to_owned(), reason };
         if self.open(file).await.map_err(|e| failed(e.into()))?.is_some() {
+            debug!(file = file.path(), "is in the store");
             return Ok(());
         }
         self.join(file).0.await_outcome().await
@@ -411,6 +413,7 @@ impl Shared {
     async fn whole_once(&self, url: &Url) -> Result<Bytes, FetchReason> {
         /// The largest InRelease so far has 300 kB.
         const LIMIT: usize = 16 << 20;
+        info!(%url, "fetches");
         let response = self.connections.get(url, 0).await?;
         match response.status() {
             StatusCode::OK => {}

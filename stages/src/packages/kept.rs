@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use ibuild_cache::{BlobStore, CacheError, FileStamp, Sha256};
 use tokio::task::spawn_blocking;
@@ -65,14 +65,13 @@ impl Kept {
             return Ok(Some(file));
         }
         let (store, digest) = (self.store.clone(), known.sha256);
-        let verified = spawn_blocking(move || store.verify(&digest)).await;
+        let verified = spawn_blocking(move || store.verify_watched(&digest)).await;
         match verified.expect("reading does not panic")? {
-            Some(true) => {
+            Some(stamp) => {
                 self.remember(known.sha256, stamp);
                 Ok(Some(file))
             }
-            Some(false) => self.store.remove(&known.sha256).map(|()| None),
-            None => Ok(None),
+            None => self.store.remove(&known.sha256).map(|()| None),
         }
     }
 
@@ -81,9 +80,9 @@ impl Kept {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
 
-    /// A file that was written a moment ago might be written again without looking any different.
-    fn remember(&self, digest: Sha256, stamp: FileStamp) {
-        if stamp.is_settled(SystemTime::now()) {
+    /// One that was written a moment ago has no stamp: it might be written again without looking any different.
+    fn remember(&self, digest: Sha256, stamp: Option<FileStamp>) {
+        if let Some(stamp) = stamp {
             self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, stamp);
         }
     }

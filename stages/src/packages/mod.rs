@@ -60,11 +60,11 @@ mod view;
 
 pub use address::is_debians;
 pub use apt_conf::{APT_CONF_PATH, CA_PATH, apt_conf};
-pub use apt_plan::{PlannedDeb, planned};
+pub use apt_plan::{Answers, Course, Plan, PlannedDeb, planned};
 pub use archive::{Archive, DEBIAN_KEYRING, Origin, Pocket};
 pub use asked::Asked;
 pub use base::Base;
-pub use bootstrap::minbase;
+pub use bootstrap::{RESOLVER, minbase};
 pub use candidate::{DebRef, candidates};
 pub use deb::{Identity, Member, identify, needs, open_deb, read_deb};
 pub use elsewhere::{Elsewhere, ElsewhereError};

@@ -91,8 +91,12 @@ impl Project<'_> {
             |script: &&PathBuf| skip.iter().any(|skip| script.file_name() == Some(OsStr::new(&skip.value)));
         let (_, kept): (Vec<&PathBuf>, Vec<&PathBuf>) = scripts.iter().partition(skipped);
         if kept.is_empty() {
-            let message = format!("there are no scripts in `{}`", dir.value.display());
-            self.report.push(Problem::at(dir.at.clone(), message));
+            let dir_name = dir.value.display();
+            self.report.push(match scripts.len() {
+                0 => Problem::at(dir.at.clone(), format!("there are no scripts in `{dir_name}`")),
+                count => Problem::at(dir.at.clone(), format!("`skip` leaves no script of `{dir_name}`"))
+                    .hint(format!("it names all {count} of them")),
+            });
         }
         kept.into_iter().map(|script| self.script_step(step, script, &dir.at)).collect()
     }

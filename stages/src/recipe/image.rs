@@ -31,7 +31,7 @@ pub struct Image {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Disk {
-    /// Its size as the machine sees it; a multiple of 512 bytes.
+    /// Its size as the machine sees it; whole mebibytes that a disk can have.
     pub size: ByteSize,
     /// What it boots with; at least one.
     pub firmware: BTreeSet<Firmware>,

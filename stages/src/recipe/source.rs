@@ -177,22 +177,32 @@ pub(super) enum ReadError {
     Missing,
     #[error("it is a directory")]
     Directory,
+    #[error("it is no regular file")]
+    Special,
     #[error("permission denied")]
     Denied,
-    #[error("it is not UTF-8 text")]
-    NotText,
+    #[error("it is not UTF-8 text: line {0} has other bytes")]
+    NotText(usize),
     #[error("{0}")]
     Other(std::io::ErrorKind),
 }
 
 fn read_text(path: &Path) -> Result<String, ReadError> {
     use std::io::ErrorKind;
-    fs::read_to_string(path).map_err(|error| match error.kind() {
+    let bytes = fs::metadata(path).and_then(|found| {
+        // To open a FIFO is to wait for who writes into it.
+        let is_special = !found.is_file() && !found.is_dir();
+        if is_special { Ok(None) } else { fs::read(path).map(Some) }
+    });
+    let bytes = bytes.map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => ReadError::Missing,
         ErrorKind::IsADirectory => ReadError::Directory,
         ErrorKind::PermissionDenied => ReadError::Denied,
-        ErrorKind::InvalidData => ReadError::NotText,
         kind => ReadError::Other(kind),
+    });
+    String::from_utf8(bytes?.ok_or(ReadError::Special)?).map_err(|error| {
+        let text = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        ReadError::NotText(1 + text.iter().filter(|byte| **byte == b'\n').count())
     })
 }
 

@@ -47,7 +47,7 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, UnitError> {
         measure(text, &SIZES).map(ByteSize).ok_or_else(|| UnitError {
             what: "size",
-            examples: "sizes are written like `100 GiB`, `768 MiB` or `512 MB`",
+            examples: "sizes are written like `100 GiB`, `768 MiB` or `64 KiB`",
             found: text.to_owned(),
         })
     }

@@ -12,6 +12,7 @@ use super::source::{FileId, SourceMap, Span, stays_inside};
 use super::suggest;
 use super::units::UnitError;
 use super::vars::Vars;
+use crate::disk::bounds::Unfit;
 
 /// Something read from a recipe, and where it stood.
 #[derive(Clone, Debug)]
@@ -43,6 +44,9 @@ impl Explained for UnitError {
         self.examples()
     }
 }
+
+const STRING: &str = "a string";
+const ARRAY: &str = "an array";
 
 /// One value.
 #[derive(Clone, Copy)]
@@ -82,14 +86,33 @@ impl<'a> Node<'a> {
     /// Reports a value of the wrong type. Always `None`, to end a getter with.
     pub(super) fn wrong_type<T>(self, expected: &str) -> Option<T> {
         let found = type_name(self.raw());
-        self.push(self.problem(format!("expected {expected}, found {found}")));
+        let problem = self.problem(format!("expected {expected}, found {found}"));
+        self.push(problem.hint_if(self.right_form(expected)));
         None
+    }
+
+    /// How a value is written that has brackets too many or too few.
+    fn right_form(self, expected: &str) -> Option<String> {
+        let as_string = |value: &DeValue<'_>| value.as_str().map(|text| format!("{text:?}"));
+        match self.raw() {
+            DeValue::Array(several) if expected == STRING => Some(match &several[..] {
+                [one] => match as_string(one.get_ref()) {
+                    Some(text) => format!("write `{text}`, without brackets"),
+                    None => "write one text in quotes".to_owned(),
+                },
+                _ => "write one text in quotes, without brackets: there can be no more".to_owned(),
+            }),
+            text @ DeValue::String(_) if expected == ARRAY => {
+                as_string(text).map(|text| format!("write `[{text}]`, in brackets"))
+            }
+            _ => None,
+        }
     }
 
     /// A string with its vars substituted.
     pub(super) fn text(self) -> Option<At<String>> {
         let DeValue::String(text) = self.raw() else {
-            return self.wrong_type("a string");
+            return self.wrong_type(STRING);
         };
         let value = self.context.vars.substitute(text, &self.span(), self.context.report)?;
         Some(At { value, at: self.span() })
@@ -110,6 +133,11 @@ impl<'a> Node<'a> {
                 None
             }
         }
+    }
+
+    /// Reports a value that no image can have.
+    pub(super) fn fits(self, fit: Result<(), Unfit>) -> Option<()> {
+        fit.map_err(|unfit| self.push(self.problem(unfit.to_string()).hint(unfit.advice()))).ok()
     }
 
     /// A string that is one of a few words.
@@ -140,7 +168,7 @@ impl<'a> Node<'a> {
 
     pub(super) fn array(self) -> Option<Vec<Node<'a>>> {
         let Some(array) = self.raw().as_array() else {
-            return self.wrong_type("an array");
+            return self.wrong_type(ARRAY);
         };
         Some(array.iter().map(|value| Node { value, ..self }).collect())
     }
@@ -286,6 +314,7 @@ impl<'a> Table<'a> {
         for (key, _) in self.entries() {
             if !known.contains(&key.value) {
                 let hint = suggest::hint(key.value, known.iter().copied());
+                let hint = hint.or_else(|| Some(format!("its keys are {}", suggest::list(known))));
                 self.push(
                     Problem::at(key.at, format!("unknown key `{}` in {what}", key.value)).hint_if(hint),
                 );

@@ -35,6 +35,9 @@ pub enum SandboxError {
     /// The file system of the store has too little room left for everybody else.
     #[error("less than {} is left on the disk of the store", ByteSize(*.0))]
     DiskFull(u64),
+    /// A file of the project, by its path below what was copied, is another than the stage was to have.
+    #[error("`{0}` changed while it was copied")]
+    SourceChanged(String),
     /// The user gave up.
     #[error("interrupted")]
     Interrupted,

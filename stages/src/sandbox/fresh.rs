@@ -28,6 +28,22 @@ fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
     }
 }
 
+/// For an init whose payload uses the builder's terminal, which only the group in front may read: moves it from its own group
+/// to the builder's. The terminal's signals are for the payload, which gets the default actions back.
+pub(super) fn join_builders_group() -> io::Result<()> {
+    // SAFETY: system calls without pointers.
+    unsafe {
+        if libc::signal(libc::SIGINT, libc::SIG_IGN) == libc::SIG_ERR
+            || libc::signal(libc::SIGQUIT, libc::SIG_IGN) == libc::SIG_ERR
+        {
+            return Err(io::Error::last_os_error());
+        }
+        let group = libc::getpgid(libc::getppid());
+        check(group)?;
+        check(libc::setpgid(0, group))
+    }
+}
+
 /// For init, and so for all of its sandbox. To be called in its own namespaces, where `/proc` is still the host's.
 pub(super) fn begin() -> io::Result<()> {
     let path = "/proc/self/oom_score_adj";

@@ -12,9 +12,11 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, sethostname};
 
+use super::copy::{Copied, Sources};
 use super::mounts::{SetupResult, failed};
 use super::protocol::{Given, Order, Report, receive, send, send_with_fds};
-use super::spec::{NetworkSpec, Payload};
+use super::spec::Stdio;
+use super::view::{NetworkSpec, Payload};
 use super::{HOST_NAME, copy, fresh, inject, mounts, network, process};
 
 /// `CLONE_INTO_CGROUP` of linux/sched.h.
@@ -62,6 +64,9 @@ fn outer(control: &mut UnixStream) -> SetupResult<i32> {
         .map_err(failed("hear what to do"))?
         .ok_or_else(|| "the builder is gone".to_owned())?;
     let group = accept(&order.given, fds)?;
+    if order.spec.policy.stdio == Stdio::Terminal {
+        fresh::join_builders_group().map_err(failed("use the terminal"))?;
+    }
     let namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
@@ -161,6 +166,7 @@ fn inner(control: &mut UnixStream, Order { spec, devices, .. }: &Order) -> Setup
     unshare(CloneFlags::CLONE_NEWCGROUP).map_err(failed("make namespaces"))?;
     sethostname(HOST_NAME).map_err(failed("set the host name"))?;
     fresh::begin().map_err(failed("let go of what was inherited"))?;
+    let sources = Sources::open(spec)?;
     mounts::enter(spec, *devices)?;
     network::loopback_up().map_err(failed("switch the loopback interface on"))?;
     if spec.network == NetworkSpec::Proxy {
@@ -168,8 +174,13 @@ fn inner(control: &mut UnixStream, Order { spec, devices, .. }: &Order) -> Setup
     }
     let injected = inject::inject(&spec.inject)?;
     let status = match &spec.payload {
-        Payload::Exec { argv } => process::run(argv, &spec.env, spec.stdio)?,
-        Payload::Copy(items) => copy::copy(items).map(|()| 0)?,
+        Payload::Exec { argv } => process::run(argv, &spec.env, spec.policy.stdio)?,
+        Payload::Copy(_) => match copy::copy(spec, &sources)? {
+            Copied::All => 0,
+            Copied::SourceChanged(path) => {
+                return send(control, &Report::SourceChanged(path)).map_err(failed("report"));
+            }
+        },
     };
     let survivors = process::kill_survivors();
     injected.withdraw()?;

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 
 use super::BUILD_MACHINE_ID;
 use super::mounts::{SetupResult, failed};
-use super::spec::Inject;
+use super::view::{Inject, InjectedContent};
 
 const MACHINE_ID: &str = "/etc/machine-id";
 const DBUS_MACHINE_ID: &str = "/var/lib/dbus/machine-id";
+
+/// Changes when a stage finds another machine id, or leaves another one behind. Belongs into the key of every stage.
+pub const MACHINE_ID_WRITER: &str = "ibuild-machine-id 1";
 
 /// What was put into the sandbox. [`Injected::withdraw`] has to follow.
 #[must_use = "what was injected has to be withdrawn"]
@@ -36,13 +39,14 @@ pub(super) fn text(path: &Path) -> io::Result<String> {
 pub(super) fn inject(files: &[Inject]) -> SetupResult<Injected> {
     let mut injected = Injected { files: Vec::new() };
     for file in files {
+        let InjectedContent::Text(content) = &file.content else { continue };
         let has_place = file.path.parent().is_some_and(Path::is_dir);
         if has_place && fs::symlink_metadata(&file.path).is_err() {
             let act = || format!("create `{}`", file.path.display());
-            fs::write(&file.path, &file.content).map_err(failed(act()))?;
+            fs::write(&file.path, content).map_err(failed(act()))?;
             let mode = fs::Permissions::from_mode(file.mode);
             fs::set_permissions(&file.path, mode).map_err(failed(act()))?;
-            injected.files.push((file.path.clone(), file.content.clone()));
+            injected.files.push((file.path.clone(), content.clone()));
         }
     }
     if Path::new("/etc").is_dir() && lacks_machine_id() {
@@ -82,5 +86,19 @@ impl Injected {
             fs::set_permissions(MACHINE_ID, mode).map_err(failed("set the mode of `/etc/machine-id`"))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::pin;
+
+    #[test]
+    fn the_machine_id_has_a_version() {
+        let seen = [MACHINE_ID, DBUS_MACHINE_ID, &machine_id()].join("\n");
+        let pinned =
+            ("ibuild-machine-id 1", "60887dbbe69b2503ce8b692cfcd0ed264f8c257c1545fb5d7330335c35a1d854");
+        pin("MACHINE_ID_WRITER in sandbox/inject.rs", MACHINE_ID_WRITER, pinned, seen);
     }
 }

@@ -7,6 +7,7 @@
 
 mod cgroup;
 mod copy;
+mod copy_list;
 mod devices;
 mod disk;
 mod error;
@@ -30,15 +31,23 @@ mod stand_in;
 mod starter;
 mod supervise;
 mod transcript;
+mod view;
 
+pub use crate::cancel::Cancel;
+pub use copy_list::{CopyList, ListedFile, ListedKind};
 pub use error::SandboxError;
 pub use init::init_main;
+pub use inject::MACHINE_ID_WRITER;
 pub use limits::{Exceeded, Limits};
 pub(crate) use mounts::OVERLAY_OPTIONS;
 pub use mounts::lower_name;
-pub use spec::{Access, Bind, CopyItem, CopyStyle, Inject, NetworkSpec, Payload, Spec, Stdio};
+pub use spec::{OUTPUT_DIR, Place, RunPolicy, SHOWN_DIR, SourcePlace, Spec, Stdio, Tracing};
 pub use starter::InitProgram;
-pub use supervise::{Cancel, Ended, Supervisor};
+pub use supervise::{Ended, Supervisor};
+pub use view::{
+    CopyItem, CopySource, Executable, Inject, InjectedContent, Look, NetworkSpec, Payload, ProjectContent,
+    SandboxView, Shown, ShownContent,
+};
 
 /// The machine id that programs see while a stage runs, if the tree has none. The tree keeps an empty file, which makes
 /// systemd choose one at the first boot.

@@ -1,5 +1,6 @@
 //! The file systems of a sandbox. All of them are in init's own mount namespace and end with it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,8 +13,15 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::RUN_DIR;
 use super::cgroup::DeviceFilter;
-use super::spec::{Access, Bind, Spec};
+use super::spec::{OUTPUT_DIR, SHOWN_DIR, Spec};
 use crate::userns;
+
+/// Whether a bind can be written to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    ReadOnly,
+    ReadWrite,
+}
 
 /// What failed, in words, with the kernel's reason.
 pub(super) type SetupResult<T = ()> = Result<T, String>;
@@ -91,9 +99,8 @@ pub(super) fn enter(spec: &Spec, devices: DeviceFilter) -> SetupResult {
     memory(&root, "sys", "mode=0555,size=0")?;
     device_nodes(&root)?;
     processes(&root)?;
-    for bind in &spec.binds {
-        bind_into(spec, &root, bind)?;
-    }
+    shown(spec, &root)?;
+    outputs(spec, &root)?;
     other_root(spec, &root)?;
     pivot(&root)
 }
@@ -139,13 +146,13 @@ impl std::fmt::Display for Nameless {
 /// Mounts the overlay: from the layers' directory, so that their names can be short.
 fn overlay(spec: &Spec, devices: DeviceFilter) -> SetupResult<PathBuf> {
     let dir = |name: &str| {
-        let dir = spec.run_dir.join(name);
+        let dir = spec.place.run_dir.join(name);
         make_dir(&dir).map(|()| dir)
     };
     let root = dir("root")?;
     let (work, empty) = (Nameless::open(&dir("work")?)?, Nameless::open(&dir("empty")?)?);
-    let upper = Nameless::open(&spec.run_dir.join("upper"))?;
-    let mut lowers = spec.lowers.clone();
+    let upper = Nameless::open(&spec.place.run_dir.join("upper"))?;
+    let mut lowers = spec.place.lowers.clone();
     if lowers.is_empty() {
         lowers.push(empty.to_string());
     }
@@ -165,9 +172,12 @@ fn mount_overlay(spec: &Spec, target: &Path, flags: MsFlags, options: &str) -> S
     // Where the overlay keeps its own marks: only root of the whole machine has the other place for them.
     let options = if userns::is_initial() { options.to_owned() } else { format!("{options},userxattr") };
     if options.len() >= PAGE {
-        return Err(format!("a chain of {} layers is longer than an overlay can be", spec.lowers.len()));
+        return Err(format!(
+            "a chain of {} layers is longer than an overlay can be",
+            spec.place.lowers.len()
+        ));
     }
-    std::env::set_current_dir(&spec.layers_dir).map_err(failed("enter the layers' directory"))?;
+    std::env::set_current_dir(&spec.place.layers_dir).map_err(failed("enter the layers' directory"))?;
     mount(Some("overlay"), target, Some("overlay"), flags, Some(options.as_str()))
         .map_err(failed("mount the overlay"))
 }
@@ -247,43 +257,63 @@ fn device_node(name: &str, number: u64, target: &Path) -> SetupResult {
     }
 }
 
-fn bind_into(spec: &Spec, root: &Path, bind_spec: &Bind) -> SetupResult {
-    let target = root.join(RUN_DIR.trim_start_matches('/')).join(&bind_spec.target);
-    let parent = target.parent().unwrap_or(root);
-    fs::create_dir_all(parent).map_err(failed(format!("create `{}`", parent.display())))?;
-    if bind_spec.source.is_dir() {
-        make_dir(&target)?;
-    } else {
-        fs::File::create(&target).map_err(failed(format!("create `{}`", target.display())))?;
+/// What the stage is shown, entry by entry, through an overlay of its own: neither its place on the host nor the file system
+/// that it is on can be learnt or reached.
+fn shown(spec: &Spec, root: &Path) -> SetupResult {
+    let dir = spec.place.run_dir.join(SHOWN_DIR);
+    let names = names_in(&dir)?;
+    if names.is_empty() {
+        return Ok(());
     }
-    match bind_spec.access {
-        Access::ReadOnly => veiled(spec, &bind_spec.source, &target)
-            .or_else(|_| bind(&bind_spec.source, &target, bind_spec.access)),
-        Access::ReadWrite => bind(&bind_spec.source, &target, bind_spec.access),
+    let none: Option<&str> = None;
+    let empty = Nameless::open(&spec.place.run_dir.join("empty"))?;
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let veil = spec.place.run_dir.join("veil");
+    make_dir(&veil)?;
+    let lower = Nameless::open(&dir)?;
+    mount_overlay(spec, &veil, flags, &format!("lowerdir={lower}:{empty},{OVERLAY_OPTIONS}"))?;
+    for name in names {
+        let (source, target) = (veil.join(&name), ibuild_dir(root).join(&name));
+        make_target(&source, &target)?;
+        mount(Some(&source), &target, none, MsFlags::MS_BIND, none)
+            .map_err(failed(format!("show `{}`", name.display())))?;
     }
+    umount2(&veil, MntFlags::MNT_DETACH).map_err(failed("let go of a veil"))
 }
 
-/// A file or directory of the host, through an overlay of its own: neither its place on the host nor the file system that
-/// it is on can be learnt or reached. Not all file systems can be under an overlay; of those a plain bind shows both.
-fn veiled(spec: &Spec, source: &Path, target: &Path) -> SetupResult {
-    let none: Option<&str> = None;
-    let empty = Nameless::open(&spec.run_dir.join("empty"))?;
-    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    let overlay = |dir: &Path, target: &Path| {
-        let dir = Nameless::open(dir)?;
-        let options = format!("lowerdir={dir}:{empty},{OVERLAY_OPTIONS}");
-        mount_overlay(spec, target, flags, &options)
-    };
-    if source.is_dir() {
-        return overlay(source, target);
+/// Directories that the stage may write to and that are no part of its tree.
+fn outputs(spec: &Spec, root: &Path) -> SetupResult {
+    let dir = spec.place.run_dir.join(OUTPUT_DIR);
+    for name in names_in(&dir)? {
+        let (source, target) = (dir.join(&name), ibuild_dir(root).join(&name));
+        make_target(&source, &target)?;
+        bind(&source, &target, Access::ReadWrite)?;
     }
-    let (parent, name) = source.parent().zip(source.file_name()).ok_or("it is the root of a file system")?;
-    let veil = spec.run_dir.join("veil");
-    make_dir(&veil)?;
-    overlay(parent, &veil)?;
-    let bound = mount(Some(&veil.join(name)), target, none, MsFlags::MS_BIND, none);
-    umount2(&veil, MntFlags::MNT_DETACH).map_err(failed("let go of a veil"))?;
-    bound.map_err(failed(format!("bind `{}`", source.display())))
+    Ok(())
+}
+
+fn ibuild_dir(root: &Path) -> PathBuf {
+    root.join(RUN_DIR.trim_start_matches('/'))
+}
+
+/// What is in a directory, in the order of names; nothing in one that is not there.
+fn names_in(dir: &Path) -> SetupResult<Vec<OsString>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed("read what is to be shown"))?,
+    };
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>();
+    let mut names = names.map_err(failed("read what is to be shown"))?;
+    names.sort();
+    Ok(names)
+}
+
+/// Something of the same kind, to mount on.
+fn make_target(source: &Path, target: &Path) -> SetupResult {
+    if source.is_dir() {
+        return make_dir(target);
+    }
+    fs::File::create(target).map(drop).map_err(failed(format!("create `{}`", target.display())))
 }
 
 fn bind(source: &Path, target: &Path, access: Access) -> SetupResult {
@@ -310,13 +340,13 @@ fn kept(target: &Path) -> MsFlags {
 
 /// Another root file system, to copy from. An overlay without an upper directory needs two lower ones.
 fn other_root(spec: &Spec, root: &Path) -> SetupResult {
-    if spec.from.is_empty() {
+    if spec.place.from.is_empty() {
         return Ok(());
     }
-    let target = root.join(RUN_DIR.trim_start_matches('/')).join("from");
+    let target = ibuild_dir(root).join("from");
     make_dir(&target)?;
-    let empty = Nameless::open(&spec.run_dir.join("empty"))?;
-    let options = format!("lowerdir={}:{empty},{OVERLAY_OPTIONS}", spec.from.join(":"));
+    let empty = Nameless::open(&spec.place.run_dir.join("empty"))?;
+    let options = format!("lowerdir={}:{empty},{OVERLAY_OPTIONS}", spec.place.from.join(":"));
     mount_overlay(spec, &target, MsFlags::empty(), &options)
 }
 

@@ -53,6 +53,8 @@ pub(super) enum Report {
         /// Names of processes that outlived the payload and were killed.
         survivors: Vec<String>,
     },
+    /// A file of the project, named by its path below what is copied, no longer has the bytes that it was to have.
+    SourceChanged(String),
     /// The sandbox could not be set up, or the payload not be started.
     Failed(String),
 }

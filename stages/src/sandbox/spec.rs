@@ -7,120 +7,75 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
+use super::view::{Inject, InjectedContent, NetworkSpec, Payload, SandboxView};
 
-/// A whole sandbox.
+/// A whole sandbox. Only [`Spec::new`] makes one, so nothing gets into a sandbox but by way of a [`SandboxView`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {
+    pub(super) inject: Vec<Inject>,
+    pub(super) network: NetworkSpec,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) payload: Payload,
+    pub(super) place: Place,
+    pub(super) policy: RunPolicy,
+}
+
+/// Where on this machine the contents of a sandbox are found. None of these paths can be seen inside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Place {
     /// The directory that has the unpacked layers. Lower directories are named relative to it, because the kernel
     /// takes all of them in one page of text.
     pub layers_dir: PathBuf,
-    /// The lower directories, topmost first. Empty for a stage that starts from nothing.
+    /// The lower directories of the tree that the stage stands on, topmost first. Empty for a stage that starts from nothing.
     pub lowers: Vec<String>,
-    /// A work directory on the same file system, with nothing in it that init needs: `upper` holds the stage's changes
-    /// afterwards.
+    /// A work directory on the same file system. Init finds in it `upper`, which holds the stage's changes
+    /// afterwards, [`SHOWN_DIR`] and [`OUTPUT_DIR`].
     pub run_dir: PathBuf,
-    /// Files and directories of the host that the stage may read.
-    pub binds: Vec<Bind>,
-    /// Layers of another root file system, topmost first, to be seen below `/run/ibuild/from`.
+    /// Layers of another root file system, topmost first, that a copy takes files from.
     pub from: Vec<String>,
-    /// Files that exist only while the stage runs.
-    pub inject: Vec<Inject>,
-    /// What the stage can reach.
-    pub network: NetworkSpec,
-    /// The whole environment of the payload.
-    pub env: BTreeMap<String, String>,
-    /// What to do.
-    pub payload: Payload,
-    /// Where input and output go.
-    pub stdio: Stdio,
-    /// When to give up.
-    pub timeout: Option<Duration>,
-    /// How much of the machine it may take.
-    pub limits: Limits,
+    /// For each item of a copy from the project, where its bytes are. They are believed only as far as digests match.
+    pub sources: Vec<Option<SourcePlace>>,
+    /// The certificate of the authority that the package proxy has for this run.
+    pub authority: Option<String>,
 }
 
-/// A file or directory of the host, seen read-only in the sandbox.
+/// Below the work directory: what is shown read-only under `/run/ibuild`, entry by entry.
+pub const SHOWN_DIR: &str = "shown";
+
+/// Below the work directory: directories below `/run/ibuild` that the payload may write to.
+pub const OUTPUT_DIR: &str = "output";
+
+/// Where bytes of the project are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Bind {
-    /// On the host, absolute.
-    pub source: PathBuf,
-    /// Below `/run/ibuild`, relative.
-    pub target: PathBuf,
-    /// Whether the stage may write.
-    pub access: Access,
-}
-
-/// Whether a bind can be written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Access {
-    /// Only read.
-    ReadOnly,
-    /// Written too: a place for results that are no part of the tree.
-    ReadWrite,
-}
-
-/// A file that is there while the stage runs and gone afterwards, unless the stage changed it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Inject {
-    /// In the sandbox, absolute. Its directory has to be there, or nothing is injected; so has the file not to be.
+pub struct SourcePlace {
+    /// The file or directory.
     pub path: PathBuf,
-    /// What is in it.
-    pub content: String,
-    /// Its mode.
-    pub mode: u32,
+    /// A file with an encoded [`CopyList`](super::CopyList): what is copied of it.
+    pub list: PathBuf,
 }
 
-/// What a stage can reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NetworkSpec {
-    /// Nothing but its own loopback interface.
-    Isolated,
-    /// A listener on its own loopback interface, which init hands out.
-    Proxy,
-}
-
-/// What init does in the sandbox.
+/// How a payload is run on this machine. None of this is in a key, for the reason given with each.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Payload {
-    /// Runs a program.
-    Exec {
-        /// The program and its arguments.
-        argv: Vec<String>,
-    },
-    /// Copies files into the tree.
-    Copy(Vec<CopyItem>),
+pub struct RunPolicy {
+    /// When to give up. It can only make a stage fail, and no result of a failed stage is remembered.
+    pub timeout: Option<Duration>,
+    /// How much of the machine the payload may take. One that comes up against a limit fails; it cannot read its limits.
+    pub limits: Limits,
+    /// Whether shells print each command. That goes to the log, which is no part of the tree.
+    pub tracing: Tracing,
+    /// Where input and output go. Stages have no input, and their output is no part of the tree; a person's shell is
+    /// thrown away afterwards.
+    pub stdio: Stdio,
 }
 
-/// One source and where it goes. All paths are as seen in the sandbox.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CopyItem {
-    /// A file, or a directory whose content is copied.
-    pub from: PathBuf,
-    /// The file's new name, or the directory that receives the content.
-    pub to: PathBuf,
-    /// What files and directories are to look like.
-    pub style: CopyStyle,
-    /// Of a directory, a file with the paths that are copied, each ended by a zero byte and after the directory that it is
-    /// in; without one, everything in it.
-    pub list: Option<PathBuf>,
-}
-
-/// Whose the copies are and what they may.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum CopyStyle {
-    /// As a checkout gives them: owner, group and modes from the recipe, else root, and 0755 or 0644 by the executable bit.
-    FromHost {
-        /// A user's name or number in the image.
-        owner: Option<String>,
-        /// A group's name or number in the image.
-        group: Option<String>,
-        /// Of files.
-        mode: Option<u32>,
-        /// Of directories that the copy makes.
-        dirs: Option<u32>,
-    },
-    /// As they are, for files that come from another root file system.
-    Preserve,
+/// Whether scripts say what they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Tracing {
+    /// As they are written.
+    #[default]
+    Off,
+    /// Shells print each command (`-x`).
+    On,
 }
 
 /// Where the payload's input and output go.
@@ -130,4 +85,54 @@ pub enum Stdio {
     Log,
     /// A person's terminal.
     Terminal,
+}
+
+impl Spec {
+    /// A sandbox that shows `view`, with its contents laid out at `place`.
+    pub fn new(view: &SandboxView, place: Place, policy: RunPolicy) -> Self {
+        // What is shown has been laid out by whoever has its contents.
+        let SandboxView { shown: _, inject, network, env, payload } = view.clone();
+        let inject = inject.into_iter().filter_map(|file| known(file, place.authority.as_deref())).collect();
+        let payload = match payload {
+            Payload::Exec { argv } => Payload::Exec { argv: traced(argv, policy.tracing) },
+            copy @ Payload::Copy(_) => copy,
+        };
+        Self { inject, network, env, payload, place, policy }
+    }
+}
+
+/// An injected file with its text.
+fn known(file: Inject, authority: Option<&str>) -> Option<Inject> {
+    let text = match file.content {
+        InjectedContent::Text(text) => text,
+        InjectedContent::Authority => authority?.to_owned(),
+    };
+    Some(Inject { content: InjectedContent::Text(text), ..file })
+}
+
+fn traced(mut argv: Vec<String>, tracing: Tracing) -> Vec<String> {
+    if tracing == Tracing::On && argv.len() > 1 && is_shell(&argv[0]) {
+        argv.insert(argv.len() - 1, "-x".to_owned());
+    }
+    argv
+}
+
+fn is_shell(interpreter: &str) -> bool {
+    matches!(interpreter.rsplit('/').next(), Some("sh" | "bash" | "dash" | "ksh" | "zsh"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shells_are_traced_and_nothing_else_is() {
+        let traced = |argv: &[&str]| traced(argv.iter().map(ToString::to_string).collect(), Tracing::On);
+        assert_eq!(traced(&["/bin/bash", "/run/x"]), ["/bin/bash", "-x", "/run/x"]);
+        assert_eq!(traced(&["/bin/sh", "-e", "/run/x"]), ["/bin/sh", "-e", "-x", "/run/x"]);
+        assert_eq!(
+            traced(&["/usr/bin/env", "python3 -u", "/run/x"]),
+            ["/usr/bin/env", "python3 -u", "/run/x"]
+        );
+    }
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -34,6 +35,9 @@ impl Running {
         let mut command = Command::new(&init.program);
         command.args(&init.arguments).env_clear().current_dir("/");
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        // Ctrl-C and its like go to the whole group of a terminal's command. They are for the builder, which then says what
+        // becomes of the stage; an init that died of them would look like one that was killed.
+        command.process_group(0);
         Ok(Self { child: command.spawn()?, control })
     }
 

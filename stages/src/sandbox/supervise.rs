@@ -6,10 +6,10 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tracing::{debug, info};
 
 use super::SandboxError;
 use super::cgroup::Groups;
@@ -18,22 +18,7 @@ use super::protocol::{Given, Order, Report, receive, send_with_fds};
 use super::spec::{Spec, Stdio};
 use super::starter::{InitProgram, Running, Starter};
 use super::transcript::Transcript;
-
-/// A wish to stop, seen by all sandboxes within a tenth of a second.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Stops every sandbox that was given this value.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it is time to stop.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::cancel::Cancel;
 
 /// A payload that came to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +44,16 @@ impl Supervisor {
         Self { starter: Arc::new(Starter::new(init)), cancel }
     }
 
+    /// The wish to stop that its sandboxes obey.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Whether it has given up.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
     /// Says that there is going to be something to run, so that it begins at once when its time has come.
     pub fn get_ready(&self) {
         self.starter.get_ready();
@@ -72,14 +67,17 @@ impl Supervisor {
         log: Option<&File>,
         serve: impl FnOnce(TcpListener) -> Result<Guard, SandboxError>,
     ) -> Result<Ended, SandboxError> {
-        let groups = Groups::make(&spec.limits);
+        let (place, limits) = (&spec.place, &spec.policy.limits);
+        info!(layers = place.lowers.len(), network = ?spec.network, "mounts a sandbox");
+        debug!(lowers = ?place.lowers, limits = ?limits, upper = %place.run_dir.display(), "of these");
+        let groups = Groups::make(limits);
         let (mut running, transcript) = self.start(spec, log, &groups)?;
-        if spec.stdio == Stdio::Log {
+        if spec.policy.stdio == Stdio::Log {
             // Where one stage runs another is likely to follow.
             self.starter.get_ready();
         }
-        let disk = DiskWatch::new(spec.run_dir.join("upper"), spec.limits.disk);
-        let deadline = spec.timeout.map(|timeout| (Instant::now() + timeout, timeout));
+        let disk = DiskWatch::new(spec.place.run_dir.join("upper"), spec.policy.limits.disk);
+        let deadline = spec.policy.timeout.map(|timeout| (Instant::now() + timeout, timeout));
         let mut watch = Watch { cancel: &self.cancel, deadline, groups: &groups, disk };
         let outcome = converse(&mut running.control, &mut watch, serve);
         if outcome.is_ok() {
@@ -89,6 +87,7 @@ impl Supervisor {
         drop(running);
         let said = transcript.map_or(Ok(()), Transcript::finish);
         let ended = watch.judge(outcome)?;
+        debug!(status = ended.status, survivors = ?ended.survivors, unlimited = ?ended.unlimited, "the sandbox is gone");
         said.map_err(SandboxError::init("write the log of"))?;
         Ok(ended)
     }
@@ -120,7 +119,7 @@ fn order(
     log: Option<&File>,
     groups: &Groups,
 ) -> Result<Option<Transcript>, SandboxError> {
-    let (transcript, output) = match log.filter(|_| spec.stdio == Stdio::Log) {
+    let (transcript, output) = match log.filter(|_| spec.policy.stdio == Stdio::Log) {
         Some(log) => Transcript::begin(log).map(|(transcript, output)| (Some(transcript), Some(output))),
         None => Ok((None, None)),
     }
@@ -128,7 +127,7 @@ fn order(
     let group = groups.unified().map_err(SandboxError::init("limit"))?;
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let mut given = Vec::new();
-    if spec.stdio == Stdio::Terminal {
+    if spec.policy.stdio == Stdio::Terminal {
         given.extend([
             (Given::Input, stdin.as_fd()),
             (Given::Output, stdout.as_fd()),
@@ -166,6 +165,7 @@ fn converse<Guard>(
             Some((Report::Ended { status, survivors }, _)) => {
                 return Ok(Ended { status, survivors, unlimited: watch.groups.unlimited.clone() });
             }
+            Some((Report::SourceChanged(path), _)) => return Err(SandboxError::SourceChanged(path)),
             Some((Report::Failed(reason), _)) => return Err(SandboxError::Setup(reason)),
             None => return Err(SandboxError::Killed),
         }

@@ -22,6 +22,7 @@ use super::links::Links;
 use super::tree::{Entry, Kind, Listing, Metadata, TreeStore};
 use super::volatile::VolatileList;
 use super::{SnapshotError, device, unpack, xattr};
+use crate::cancel::Cancel;
 
 /// What a capture needs to know besides the directory.
 pub struct CaptureContext<'a> {
@@ -59,11 +60,22 @@ pub fn capture(
     upper: &Path,
     parent: Option<TreeId>,
 ) -> Result<Captured, SnapshotError> {
+    capture_until(&Cancel::default(), context, upper, parent)
+}
+
+/// The same, for a user who may give up.
+pub fn capture_until(
+    cancel: &Cancel,
+    context: &CaptureContext<'_>,
+    upper: &Path,
+    parent: Option<TreeId>,
+) -> Result<Captured, SnapshotError> {
     let base = parent.map(|tree| context.trees.root(tree)).transpose()?;
-    let (contents, shared) = Contents::below(upper, &context.volatile)?;
+    let (contents, shared) = Contents::below(upper, &context.volatile, cancel)?;
     let (flags, links) = (InodeFlags::below(upper)?, Links::of(shared));
     let (changes, dropped) = (Vec::new(), Vec::new());
-    let mut walk = Walk { context, upper, parent, flags, contents, changes, dropped, links, forced: 0 };
+    let mut walk =
+        Walk { context, cancel, upper, parent, flags, contents, changes, dropped, links, forced: 0 };
     let root = walk.directory(b"", base.as_ref(), Below::Seen)?;
     Ok(Captured { tree: context.trees.add_root(&root), changes: walk.changes, dropped: walk.dropped })
 }
@@ -77,6 +89,7 @@ enum Below {
 
 struct Walk<'a> {
     context: &'a CaptureContext<'a>,
+    cancel: &'a Cancel,
     upper: &'a Path,
     parent: Option<TreeId>,
     flags: InodeFlags,
@@ -134,6 +147,7 @@ impl Walk<'_> {
     ) -> Result<(), SnapshotError> {
         let path = join(parent, name);
         let disk = file.path();
+        self.cancel.check().map_err(SnapshotError::io("read", &disk))?;
         let meta = fs::symlink_metadata(&disk).map_err(SnapshotError::io("look at", &disk))?;
         let kind = meta.file_type();
         if kind.is_char_device() && meta.rdev() == 0 {

@@ -1,36 +1,47 @@
 //! The digests of what files hold, found by several threads before one of them walks the tree.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{BlobId, Digest};
+use ibuild_cache::BlobId;
 use rayon::prelude::*;
 
+use super::allocated::{is_all, parts};
 use super::capture::join;
+use super::digest::open_file;
 use super::links::Shared;
+use super::settle::settle;
 use super::volatile::VolatileList;
-use super::{SnapshotError, depth};
+use super::{SnapshotError, depth, digest};
+use crate::cancel::Cancel;
 
 /// The digests by inode, so that a file with several names is read once.
-pub(super) struct Contents(HashMap<u64, BlobId>);
+pub(super) struct Contents {
+    found: HashMap<u64, BlobId>,
+    cancel: Cancel,
+}
 
 impl Contents {
     /// Reads all files below `dir` but those that will not be kept. Tells which of them have several names, too.
-    pub(super) fn below(dir: &Path, volatile: &VolatileList) -> Result<(Self, Shared), SnapshotError> {
+    pub(super) fn below(
+        dir: &Path,
+        volatile: &VolatileList,
+        cancel: &Cancel,
+    ) -> Result<(Self, Shared), SnapshotError> {
         let (mut files, mut shared) = (HashMap::new(), Shared::default());
         collect(dir, volatile, &mut files, &mut shared)?;
         // A file that cannot be read is asked for again, by somebody who needs it and can tell.
-        let hashed = files.into_par_iter().filter_map(|(inode, path)| Some((inode, hash_file(&path).ok()?)));
-        Ok((Self(hashed.collect()), shared))
+        let named = |(inode, path): (u64, PathBuf)| Some((inode, settled(&path, cancel).ok()?));
+        let found = files.into_par_iter().filter_map(named).collect();
+        Ok((Self { found, cancel: cancel.clone() }, shared))
     }
 
     /// The digest of a file.
     pub(super) fn of(&self, disk: &Path, meta: &fs::Metadata) -> Result<BlobId, SnapshotError> {
-        self.0.get(&meta.ino()).map_or_else(|| hash_file(disk), |content| Ok(*content))
+        self.found.get(&meta.ino()).map_or_else(|| settled(disk, &self.cancel), |content| Ok(*content))
     }
 }
 
@@ -63,23 +74,17 @@ fn collect(
     Ok(())
 }
 
-/// The digest of a regular file's bytes.
-pub(crate) fn hash_file(path: &Path) -> Result<BlobId, SnapshotError> {
-    let mut options = fs::OpenOptions::new();
-    let open = options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path);
-    let mut file = open.map_err(SnapshotError::io("open", path))?;
-    hash_open_file(&mut file).map_err(SnapshotError::io("read", path))
-}
-
-/// With a buffer no larger than the file, because most files are small and fresh memory costs more than they do.
-fn hash_open_file(file: &mut File) -> io::Result<BlobId> {
-    const MOST: u64 = 256 << 10;
-    let mut hasher = <BlobId as Digest>::Hasher::default();
-    let mut buffer = vec![0; (file.metadata()?.len() + 1).min(MOST) as usize];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(BlobId::finish(hasher)),
-            length => BlobId::update(&mut hasher, &buffer[..length]),
+/// The name of what a captured file holds, of which everybody sees the same holes afterwards.
+fn settled(path: &Path, cancel: &Cancel) -> Result<BlobId, SnapshotError> {
+    let file = open_file(path)?;
+    let name = || {
+        let size = file.metadata()?.len();
+        let mut found = parts(&file, size)?;
+        if !is_all(&found, size) {
+            settle(path, &file, cancel)?;
+            found = parts(&file, size)?;
         }
-    }
+        digest::name(&file, size, &found, cancel)
+    };
+    name().map_err(SnapshotError::io("read", path))
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ibuild_cache::{CacheError, LayerId, TreeId};
 
+use crate::cancel::is_stop;
+
 /// A failed operation on a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -70,11 +72,17 @@ pub enum SnapshotError {
         /// Why not.
         reason: &'static str,
     },
+    /// The user gave up.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl SnapshotError {
     pub(crate) fn io<E: Into<io::Error>>(act: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { act, path, source: source.into() }
+        move |source| match source.into() {
+            stopped if is_stop(&stopped) => Self::Interrupted,
+            source => Self::Io { act, path, source },
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What each layer of a snapshot holds, read from where it is unpacked, for those who place files by layer.
 //!
 //! What is read is a function of the layer alone, because capture makes an unpacked layer look exactly as if it had
-//! been unpacked from its tarball. That goes for holes too: a hole is a block of zeros, whatever the disk has there.
+//! been unpacked from its tarball. That goes for holes too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec;
 
-use ibuild_cache::LayerId;
+use ibuild_cache::{BlobId, LayerId};
 use rayon::prelude::*;
 use rustix::fs::{major, minor};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::capture::join;
 use super::tree::{Entry, Kind, Metadata};
 use super::{LayerStore, Snapshot, SnapshotError, TreeStore, device, held, holes, xattr};
+use crate::cancel::Cancel;
 
 /// Paths relative to the root, each with what is there, a directory before what is in it.
 pub type Listed<T> = Vec<(Vec<u8>, T)>;
@@ -69,6 +70,8 @@ pub struct LayerContent {
     pub size: u64,
     /// Those that are in no hole.
     pub data: Vec<Range<u64>>,
+    /// The name of what it holds, if it has holes.
+    pub with_holes: Option<BlobId>,
     /// Where they can be read.
     #[serde(skip, default = "nowhere")]
     pub place: Arc<Path>,
@@ -79,9 +82,9 @@ fn nowhere() -> Arc<Path> {
 }
 
 /// What a layer holds that is unpacked in `dir`.
-pub fn read_layer(dir: &Path) -> Result<Listed<LayerChange>, SnapshotError> {
+pub fn read_layer(dir: &Path, cancel: &Cancel) -> Result<Listed<LayerChange>, SnapshotError> {
     let mut changes = list(dir)?;
-    holes::read(&mut changes)?;
+    holes::read(&mut changes, cancel)?;
     Ok(changes)
 }
 
@@ -95,7 +98,7 @@ pub fn read_layers(
     layers: &LayerStore<'_>,
     snapshot: &Snapshot,
 ) -> Result<Vec<Listed<LayerChange>>, SnapshotError> {
-    let read = |layer: &LayerId| held::find(layers.store(), layer, &layers.unpacked(layer)?);
+    let read = |layer: &LayerId| held::find(layers.store(), layer, &layers.unpacked(layer)?, layers.cancel());
     snapshot.layers.par_iter().map(read).collect()
 }
 
@@ -224,7 +227,12 @@ fn kind_of(disk: PathBuf, meta: &fs::Metadata) -> Result<LayerKind, SnapshotErro
     } else if kind.is_fifo() {
         LayerKind::Fifo
     } else {
-        LayerKind::Regular(LayerContent { size: meta.len(), data: Vec::new(), place: disk.into() })
+        LayerKind::Regular(LayerContent {
+            size: meta.len(),
+            data: Vec::new(),
+            with_holes: None,
+            place: disk.into(),
+        })
     })
 }
 

@@ -15,9 +15,7 @@ use super::layers::{Links, write_entry};
 use super::tarball::{Acls, TarWriter};
 use super::tree::{Entry, Kind, TreeStore};
 use super::{LayerStore, Snapshot, SnapshotError};
-
-/// Names this writer and its version, for keys.
-pub const FLAT_WRITER: &str = "ibuild-rootfs.tar 2";
+use crate::cancel::Stoppable;
 
 /// Writes every file of `snapshot`, in the canonical order, to `out`.
 pub fn write_flat(
@@ -27,8 +25,8 @@ pub fn write_flat(
     out: impl Write,
 ) -> Result<(), SnapshotError> {
     let sources = Sources::of(layers, snapshot)?;
-    let mut flat =
-        Flat { trees, sources, tar: TarWriter::new(out, Acls::TextToo), written: Links::default() };
+    let tar = TarWriter::new(Stoppable::new(out, layers.cancel().clone()), Acls::TextToo);
+    let mut flat = Flat { trees, sources, tar, written: Links::default() };
     flat.everything(trees.root(snapshot.tree)?)?;
     flat.tar.finish().map_err(SnapshotError::io("write", Path::new("tarball")))?;
     Ok(())

@@ -11,13 +11,19 @@ use std::process::Command;
 
 use fastrand::Rng;
 use ibuild_cache::{Batch, MemoryIndex, Store};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, makedev, mknodat, utimensat};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, FileType, Mode, Timespec, Timestamps, fallocate, makedev, mknodat,
+    utimensat,
+};
 
+use super::allocated::parts;
 use super::capture::{CaptureContext, capture};
 use super::flat::write_flat;
+use super::settle::settle;
 use super::unpack::{Dialect, make_whiteout, unpack};
 use super::volatile::VolatileList;
 use super::{LayerStore, Snapshot, TreeStore, xattr};
+use crate::cancel::Cancel;
 
 const EPOCH: i64 = 1_700_000_000;
 
@@ -169,7 +175,12 @@ fn describe(disk: &Path, meta: &fs::Metadata) -> String {
         return "whiteout".to_owned();
     }
     let content = match meta.file_type() {
-        kind if kind.is_file() => blake3::hash(&fs::read(disk).unwrap()).to_hex().to_string(),
+        kind if kind.is_file() => {
+            let (bytes, file) = (fs::read(disk).unwrap(), fs::File::open(disk).unwrap());
+            // The space ends a word.
+            let parts = format!("{:?}", parts(&file, meta.len()).unwrap()).replace(' ', "");
+            format!("{}{parts}", blake3::hash(&bytes).to_hex())
+        }
         kind if kind.is_symlink() => format!("{:?}", fs::read_link(disk).unwrap()),
         kind if kind.is_dir() => format!("opaque {}", xattr::is_opaque(disk)),
         _ => format!("{:x}", meta.rdev()),
@@ -318,6 +329,11 @@ fn sparse(disk: &Path, rng: &mut Rng) {
     file.set_len(rng.u64(..600_000)).unwrap();
     for _ in 0..rng.u8(..3) {
         file.write_all_at(&bytes(rng), rng.u64(..500_000)).unwrap();
+    }
+    if rng.bool() {
+        // What has blocks and was never written is data once it is captured: only then it is looked at.
+        fallocate(&file, FallocateFlags::empty(), rng.u64(..500_000), rng.u64(1..100_000)).unwrap();
+        settle(disk, &fs::File::open(disk).unwrap(), &Cancel::default()).unwrap();
     }
 }
 

@@ -1,4 +1,5 @@
-//! Pinned names of a small tree. Whoever changes one of them makes every layer in every cache another one.
+//! Pinned names of a small tree, with the versions of who makes them. Whoever changes one of them makes every layer in every cache
+//! another one.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -7,9 +8,12 @@ use std::path::Path;
 use ibuild_cache::{Batch, MemoryIndex, Store, TreeId};
 
 use super::capture::{CaptureContext, Captured, capture};
+use super::flat::write_flat;
+use super::tree::{LISTING_DOMAIN, ROOT_DOMAIN};
 use super::unpack::make_whiteout;
 use super::volatile::VolatileList;
-use super::{Layer, LayerStore, TreeStore, xattr};
+use super::{Layer, LayerStore, Snapshot, TARBALL_WRITER, TreeStore, xattr};
+use crate::golden::pin;
 
 struct Lab {
     root: tempfile::TempDir,
@@ -86,20 +90,52 @@ fn make_change(dir: &Path) {
     put(&dir.join("old/new"), 0o755, b"new");
 }
 
-#[test]
-fn names_of_layers_and_trees() {
+/// A store with two layers, the second of which changes what the first has.
+fn two_layers() -> (Lab, [(Captured, Layer); 2]) {
     let lab = Lab::new();
     make_base(&lab.root.path().join("base"));
     make_change(&lab.root.path().join("change"));
-    let (base, low) = lab.publish("base", None);
-    let (change, high) = lab.publish("change", Some(base.tree));
-    let names = [base.tree.hex(), low.id.hex(), change.tree.hex(), high.id.hex()];
-    let pinned = [
-        "517dd9b7710e157d197959ccfea03d6eab5b18ae359a10d4bcba82a3da8e06ca",
-        "3323e8dfa82f20746470bc0802a104be07afd19fea381811e36178c2f69497b8",
-        "0cdf7fc5356400fc5792d4e39e03118b409666aa715bbe28bfdaa9f13a1d8b73",
-        "7b72169e7943fa93e2c91eaeade03729666df7bbfa592c2de1dea6f1e51b4ade",
-    ];
-    assert_eq!(names, pinned);
-    assert_eq!((low.raw_size, low.changes, high.raw_size, high.changes), (1_124_864, 11, 6_144, 8));
+    let base = lab.publish("base", None);
+    let change = lab.publish("change", Some(base.0.tree));
+    (lab, [base, change])
+}
+
+#[test]
+fn names_of_trees() {
+    let (_lab, layers) = two_layers();
+    let trees = layers.map(|(captured, _)| captured.tree.hex()).concat();
+    let domains = [ROOT_DOMAIN, LISTING_DOMAIN].join(", ");
+    let pinned = (
+        "ibuild tree v2, ibuild listing v2",
+        "c0adba2b3f9447fe9812f7133ff1a27622645b1bb8f0f653d5a2656e4272e23d",
+    );
+    pin("ROOT_DOMAIN or LISTING_DOMAIN in snapshot/tree.rs", domains, pinned, trees);
+}
+
+#[test]
+fn names_of_layers() {
+    let (_lab, layers) = two_layers();
+    let tarballs =
+        layers.map(|(_, Layer { id, raw_size, changes, .. })| format!("{id} {raw_size} {changes}\n"));
+    pin(
+        "TARBALL_WRITER in snapshot/tarball/mod.rs",
+        TARBALL_WRITER,
+        ("ibuild-tar 3", "27aa43c9d37c8fc285c588ad0b1680cb40f4648663b3192965e8e8a82835975b"),
+        tarballs.concat(),
+    );
+}
+
+#[test]
+fn tarballs_of_everything() {
+    let (lab, layers) = two_layers();
+    let snapshot = Snapshot { tree: layers[1].0.tree, layers: layers.map(|(_, layer)| layer.id).to_vec() };
+    let (trees, store) = (TreeStore::new(&lab.store), LayerStore::new(&lab.store));
+    let mut tar = Vec::new();
+    write_flat(&trees, &store, &snapshot, &mut tar).unwrap();
+    pin(
+        "TARBALL_WRITER in snapshot/tarball/mod.rs",
+        TARBALL_WRITER,
+        ("ibuild-tar 3", "0c938879f84c3dce645b36af885e5bb50bfa43cd9cc6b42d533e8f20f9026898"),
+        tar,
+    );
 }

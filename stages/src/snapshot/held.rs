@@ -1,6 +1,6 @@
 //! What layers hold, found once for each of them.
 //!
-//! To find it means to look at every file, and to read the large ones for their holes. It is a function of the layer, and is kept with
+//! To find it means to look at every file, and to read those that have holes. It is a function of the layer, and is kept with
 //! the other things that the index knows only to save time.
 
 use std::ffi::OsStr;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SnapshotError;
 use super::files::{LayerChange, LayerFile, LayerKind, Listed, read_layer};
+use crate::cancel::Cancel;
 
 /// One path of a layer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,15 +27,20 @@ struct Row {
 struct Held(Vec<Row>);
 
 impl Record for Held {
-    const SCHEMA: u16 = 1;
+    const SCHEMA: u16 = 2;
 }
 
 /// What the layer holds that is unpacked in `dir`.
-pub(super) fn find(store: &Store, layer: &LayerId, dir: &Path) -> Result<Listed<LayerChange>, SnapshotError> {
+pub(super) fn find(
+    store: &Store,
+    layer: &LayerId,
+    dir: &Path,
+    cancel: &Cancel,
+) -> Result<Listed<LayerChange>, SnapshotError> {
     if let Some(held) = recall(store, layer) {
         return Ok(held.within(dir));
     }
-    let held = Held::of(read_layer(dir)?);
+    let held = Held::of(read_layer(dir, cancel)?);
     remember(store, layer, &held);
     Ok(held.within(dir))
 }
@@ -91,7 +97,7 @@ fn remember(store: &Store, layer: &LayerId, held: &Held) {
 
 /// The beginning of all keys.
 fn rows() -> Encoder {
-    Encoder::new("ibuild layer holds v1")
+    Encoder::new("ibuild layer holds v2")
 }
 
 fn key(layer: &LayerId) -> Vec<u8> {
@@ -132,18 +138,22 @@ mod tests {
         }
 
         fn find(&self, layer: u8, dir: &str) -> Listed<LayerChange> {
-            find(&self.store, &LayerId::from_bytes([layer; 32]), &self.dir.path().join(dir)).unwrap()
+            let (layer, dir) = (LayerId::from_bytes([layer; 32]), self.dir.path().join(dir));
+            find(&self.store, &layer, &dir, &Cancel::default()).unwrap()
         }
     }
 
     #[test]
     fn what_was_found_is_not_looked_for_again() {
         let lab = Lab::new();
-        let by_looking = read_layer(&lab.dir.path().join("layer")).unwrap();
+        let by_looking = read_layer(&lab.dir.path().join("layer"), &Cancel::default()).unwrap();
         assert_eq!(lab.find(1, "layer"), by_looking);
         assert_eq!(lab.find(1, "layer"), by_looking);
         fs::rename(lab.dir.path().join("layer"), lab.dir.path().join("moved")).unwrap();
-        assert_eq!(lab.find(1, "moved"), read_layer(&lab.dir.path().join("moved")).unwrap());
+        assert_eq!(
+            lab.find(1, "moved"),
+            read_layer(&lab.dir.path().join("moved"), &Cancel::default()).unwrap()
+        );
         fs::write(lab.dir.path().join("moved/new"), "new").unwrap();
         assert_eq!(lab.find(1, "moved").len(), by_looking.len(), "it was looked for again");
         assert_eq!(lab.find(2, "moved").len(), by_looking.len() + 1);

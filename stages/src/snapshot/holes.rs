@@ -1,20 +1,19 @@
-//! Where the files of a layer have holes. A hole is a block of zeros, whatever the disk has there, so finding holes is reading.
+//! Where the files of a layer have holes, and what those hold that have some.
 
-use std::fs::File;
+use std::io;
 
 use rayon::prelude::*;
 
 use super::SnapshotError;
+use super::allocated::{is_all, parts};
+use super::digest::{name, open_file};
 use super::files::{LayerChange, LayerContent, LayerFile, LayerKind, Listed};
-use super::tarball::segments;
-
-/// Files that are smaller have no holes worth the reading.
-const SMALL: u64 = 64 << 10;
+use crate::cancel::Cancel;
 
 /// Tells all regular files of a layer which of their bytes are in no hole.
-pub(super) fn read(changes: &mut Listed<LayerChange>) -> Result<(), SnapshotError> {
+pub(super) fn read(changes: &mut Listed<LayerChange>, cancel: &Cancel) -> Result<(), SnapshotError> {
     let contents: Vec<&mut LayerContent> = changes.iter_mut().filter_map(content).collect();
-    contents.into_par_iter().try_for_each(read_file)
+    contents.into_par_iter().try_for_each(|content| read_file(content, cancel))
 }
 
 fn content((_, change): &mut (Vec<u8>, LayerChange)) -> Option<&mut LayerContent> {
@@ -24,13 +23,17 @@ fn content((_, change): &mut (Vec<u8>, LayerChange)) -> Option<&mut LayerContent
     }
 }
 
-fn read_file(content: &mut LayerContent) -> Result<(), SnapshotError> {
-    content.data = std::iter::once(0..content.size).filter(|range| !range.is_empty()).collect();
-    if content.size >= SMALL {
-        let file = File::open(&content.place).map_err(SnapshotError::io("open", &content.place))?;
-        let found = segments(&file, content.size).map_err(SnapshotError::io("read", &content.place))?;
-        let ranges = found.iter().map(|segment| segment.offset..segment.offset + segment.length);
-        content.data = ranges.filter(|range| !range.is_empty()).collect();
-    }
+/// What is in a hole is never read again, so it has to be known from here on that it belongs there.
+fn read_file(content: &mut LayerContent, cancel: &Cancel) -> Result<(), SnapshotError> {
+    let file = open_file(&content.place)?;
+    let read = || -> io::Result<_> {
+        let data = parts(&file, content.size)?;
+        let with_holes = match is_all(&data, content.size) {
+            true => None,
+            false => Some(name(&file, content.size, &data, cancel)?),
+        };
+        Ok((data, with_holes))
+    };
+    (content.data, content.with_holes) = read().map_err(SnapshotError::io("read", &content.place))?;
     Ok(())
 }

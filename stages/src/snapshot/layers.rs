@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use ibuild_cache::{Batch, BlobId, BlobWriter, Digest, LayerId, Layout, Record, Store, Table};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use tracing::{debug, info};
 
 use super::ahead::read_ahead;
 use super::capture::Change;
@@ -18,6 +19,7 @@ use super::tarball::{Acls, TarWriter, segments};
 use super::tree::{Entry, Kind};
 use super::unpack::{Dialect, unpack};
 use super::{Snapshot, SnapshotError};
+use crate::cancel::{Cancel, Stoppable, is_stop};
 
 /// Speed over size: a layer is written once and read seldom.
 const ZSTD_LEVEL: i32 = 3;
@@ -46,16 +48,26 @@ impl Record for Layer {
 /// The layers of a store.
 pub struct LayerStore<'s> {
     store: &'s Store,
+    cancel: Cancel,
 }
 
 impl<'s> LayerStore<'s> {
     /// The layers of `store`.
     pub fn new(store: &'s Store) -> Self {
-        Self { store }
+        Self { store, cancel: Cancel::default() }
+    }
+
+    /// The same for a user who may give up: what packs or unpacks a layer then ends, and leaves nothing.
+    pub fn until(self, cancel: &Cancel) -> Self {
+        Self { cancel: cancel.clone(), ..self }
     }
 
     pub(super) fn store(&self) -> &'s Store {
         self.store
+    }
+
+    pub(super) fn cancel(&self) -> &Cancel {
+        &self.cancel
     }
 
     /// Where the layer is, or would be, unpacked.
@@ -108,10 +120,11 @@ impl<'s> LayerStore<'s> {
     /// The first half of [`LayerStore::publish`]: names a captured directory and moves it to where overlays find it, so
     /// that the next stage can stand on it. If the place is taken, what is there is as good.
     pub fn adopt(&self, dir: &Path, changes: &[(Vec<u8>, Change)]) -> Result<LayerId, SnapshotError> {
-        let mut named = Named::of(io::sink());
+        let mut named = Named::of(Stoppable::new(io::sink(), self.cancel.clone()));
         write_layer(dir, changes, &mut named)?;
         let id = LayerId::finish(named.hasher);
         self.move_in(dir, &id)?;
+        info!(layer = %id.short(), changes = changes.len(), "captured");
         Ok(id)
     }
 
@@ -123,7 +136,10 @@ impl<'s> LayerStore<'s> {
         batch: &mut Batch,
     ) -> Result<Layer, SnapshotError> {
         let layer = match self.find(id)? {
-            Some(known) => known,
+            Some(known) => {
+                debug!(layer = %id.short(), "its tarball is in the store");
+                known
+            }
             None => self.write_tarball(id, changes)?,
         };
         batch.put_record(Table::Layers, id.as_bytes(), &layer);
@@ -132,7 +148,8 @@ impl<'s> LayerStore<'s> {
 
     fn write_tarball(&self, id: &LayerId, changes: &[(Vec<u8>, Change)]) -> Result<Layer, SnapshotError> {
         let dir = self.unpacked_path(id);
-        let mut named = Named::of(compressor(self.store.blobs().writer()?));
+        let mut named =
+            Named::of(Stoppable::new(compressor(self.store.blobs().writer()?), self.cancel.clone()));
         write_layer(&dir, changes, &mut named)?;
         let Named { inner, hasher, size: raw_size } = named;
         if LayerId::finish(hasher) != *id {
@@ -140,7 +157,7 @@ impl<'s> LayerStore<'s> {
             self.store.discard(&dir)?;
             return Err(SnapshotError::ChangedLayer(*id));
         }
-        let blob = inner.finish().map_err(SnapshotError::io("compress", &dir))?.finish()?;
+        let blob = inner.into_inner().finish().map_err(SnapshotError::io("compress", &dir))?.finish()?;
         let (blob, blob_size) = (blob.digest, blob.size);
         Ok(Layer { id: *id, blob, raw_size, blob_size, changes: changes.len() as u64 })
     }
@@ -197,13 +214,16 @@ impl<'s> LayerStore<'s> {
         let found = self.find(layer)?.ok_or_else(missing)?;
         let blob = self.store.blobs().open(&found.blob)?.ok_or_else(missing)?;
         let decoder = zstd::Decoder::new(blob).map_err(SnapshotError::io("unpack", dir))?;
-        let reader = HashingReader { inner: decoder, hasher: <LayerId as Digest>::Hasher::default() };
+        let inner = Stoppable::new(decoder, self.cancel.clone());
+        let reader = HashingReader { inner, hasher: <LayerId as Digest>::Hasher::default() };
         let (unpacked, reader) = read_ahead(reader, |bytes| unpack(bytes, dir, Dialect::Layer));
         // A damaged tarball usually does not even parse; its digest is the better reason.
         let is_whole = match reader {
             Ok(reader) => LayerId::finish(reader.hasher) == *layer,
-            // The disk did not give the bytes; nothing is known of them.
-            Err(e) if e.raw_os_error().is_some() => return Err(SnapshotError::io("unpack", dir)(e)),
+            // The disk did not give the bytes, or nobody wants them any more; nothing is known of them.
+            Err(e) if e.raw_os_error().is_some() || is_stop(&e) => {
+                return Err(SnapshotError::io("unpack", dir)(e));
+            }
             Err(_) => false,
         };
         if is_whole {

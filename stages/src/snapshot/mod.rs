@@ -4,13 +4,17 @@
 //! and the [`TreeId`](ibuild_cache::TreeId) of the whole file system, at the cost of what the stage changed.
 
 mod ahead;
+mod allocated;
 pub mod capture;
 mod chain;
 mod contents;
+mod copying;
 pub(crate) mod depth;
 pub(crate) mod device;
 pub mod diff;
+mod digest;
 mod error;
+mod fiemap;
 pub mod files;
 pub mod flat;
 #[cfg(test)]
@@ -26,6 +30,7 @@ pub mod layers;
 mod links;
 mod merged;
 mod room;
+mod settle;
 mod tarball;
 #[cfg(test)]
 mod tests;
@@ -34,11 +39,14 @@ pub mod unpack;
 pub mod volatile;
 mod xattr;
 
+pub(crate) use allocated::parts;
 pub use chain::Snapshot;
-pub(crate) use contents::hash_file;
+pub(crate) use copying::{Copying, SourceRoot, copy_verified, copy_with_holes};
+pub(crate) use digest::{content_of, hash_bytes, open_file};
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore};
 pub use room::Trimmed;
+pub use tarball::TARBALL_WRITER;
 pub use tree::{Entry, Kind, Listing, Metadata, PackedListing, RecentTrees, TreeStore};
 #[cfg(test)]
 pub(crate) use xattr::read as read_xattrs;

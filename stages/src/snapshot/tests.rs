@@ -18,6 +18,7 @@ use super::{Kind, LayerStore, Snapshot, SnapshotError, TreeStore, Trimmed, xattr
 
 mod deep;
 mod hiding;
+mod holes;
 mod hostile;
 
 const EPOCH: i64 = 1_700_000_000;

@@ -307,6 +307,11 @@ impl Place<'_> {
         buffer: &mut [u8],
     ) -> io::Result<File> {
         let mut file = self.empty_file()?;
+        let is_sparse = segments.iter().map(|segment| segment.length).sum::<u64>() != size;
+        if is_sparse {
+            // First, because a file system may fill what lies between two writes that make a file longer.
+            file.set_len(size)?;
+        }
         let mut end = 0;
         for segment in segments {
             if segment.offset != end {
@@ -314,10 +319,6 @@ impl Place<'_> {
             }
             copy_exactly(bytes, &mut file, segment.length, buffer)?;
             end = segment.offset + segment.length;
-        }
-        // An empty segment at the end, as sparse maps have it, writes nothing and so does not make the file longer.
-        if end != size || segments.last().is_some_and(|last| last.length == 0) {
-            file.set_len(size)?;
         }
         Ok(file)
     }

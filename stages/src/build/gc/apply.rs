@@ -8,8 +8,8 @@ use ibuild_graph::RunMemory;
 
 use super::plan::{GcPlan, Thing};
 use crate::build::StageError;
-use crate::build::boot_loaders;
 use crate::build::grains::GrainMemory;
+use crate::build::{boot_loaders, evidence};
 
 /// What came of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,10 @@ fn facts(store: &Store, plan: &GcPlan) -> Result<Batch, StageError> {
     boot_loaders::forget(store, &files, &mut batch)?;
     for removal in &plan.removals {
         match &removal.thing {
-            Thing::Result(key) => batch.delete(Table::Actions, key.as_bytes()),
+            Thing::Result(key) => {
+                batch.delete(Table::Actions, key.as_bytes());
+                evidence::forget(&mut batch, key);
+            }
             Thing::Layer(layer) => batch.delete(Table::Layers, layer.as_bytes()),
             Thing::Tree(tree) => batch.delete(Table::Trees, tree.as_bytes()),
             Thing::LastRun(last) => {

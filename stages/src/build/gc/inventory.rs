@@ -9,7 +9,7 @@ use ibuild_cache::{ActionKey, BlobId, LayerId, Layout, Sha256, Store, Table, Tre
 use ibuild_graph::{ActionResult, LastRun, RememberedStage, RunMemory, StageName};
 
 use super::roots::{self, Needs, Root};
-use crate::build::{FailedState, StageError, StageOutput};
+use crate::build::{FailedState, StageError, StageOutput, evidence};
 use crate::snapshot::{LayerStore, TreeStore};
 
 /// Everything that a plan is made from. Bytes are those of occupied blocks.
@@ -19,7 +19,7 @@ pub struct Inventory {
     pub total: u64,
     /// What actions made.
     pub results: BTreeMap<ActionKey, HeldResult>,
-    /// Rows and files of results that this version cannot read, or that have no row.
+    /// Rows and files of results that this version cannot read, or that have no row, and of which there may be evidence.
     pub lost_results: BTreeSet<ActionKey>,
     /// What is known of layers.
     pub layers: BTreeMap<LayerId, HeldLayer>,
@@ -153,7 +153,8 @@ impl Inventory {
         }
         let rows = store.index().scan(Table::Actions, &[])?;
         let rows = rows.iter().filter_map(|(key, _)| <[u8; 32]>::try_from(key.as_slice()).ok());
-        self.lost_results = rows.map(ActionKey::from_bytes).chain(store.results().list()?).collect();
+        self.lost_results = evidence::actions(store)?;
+        self.lost_results.extend(rows.map(ActionKey::from_bytes).chain(store.results().list()?));
         self.lost_results.retain(|key| !self.results.contains_key(key));
         for layer in LayerStore::new(store).all()? {
             self.layers.insert(layer.id, HeldLayer { blob: layer.blob });
@@ -211,7 +212,7 @@ fn failed_states(store: &Store) -> Result<Vec<HeldPath>, StageError> {
     let mut found = Vec::new();
     for project in paths_in(&store.layout().failed())? {
         for path in paths_in(&project)? {
-            let (project, stage) = (file_name(&project), file_name(&path).replace("__", "/"));
+            let (project, stage) = (file_name(&project), FailedState::stage_of(&file_name(&path)));
             let layers = FailedState::find(store, &project, &stage).map(FailedState::into_layers);
             found.push(held(path, project, stage, layers.unwrap_or_default())?);
         }

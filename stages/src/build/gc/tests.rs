@@ -7,6 +7,7 @@ use ibuild_cache::{ActionKey, Batch, BlobId, LayerId, MemoryIndex, Record, Sha25
 use ibuild_graph::{Description, Pin, RunMemory, StageName};
 
 use super::*;
+use crate::build::evidence::{self, Evidence};
 use crate::build::{Artifact, StageOutput};
 use crate::snapshot::{Layer, LayerStore, Snapshot};
 
@@ -421,4 +422,33 @@ fn a_plan_is_applied() {
     assert_eq!(std::fs::read_dir(store.layout().layers()).unwrap().count(), 0);
     // Once more there is nothing to do.
     assert!(plan_with(Some(0)).removals.is_empty(), "{:?}", plan_with(Some(0)).removals);
+}
+
+#[test]
+fn how_a_result_came_to_its_packages_goes_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+    let with_evidence = |name: &str| {
+        let (action, _) = snapshot(&store, name, &[], name.len() as u8);
+        note_evidence(&store, &action);
+        action
+    };
+    let (stays, _goes) = (with_evidence("x/1"), with_evidence("x/other"));
+    // Of an action whose result is gone already, as earlier versions left it.
+    note_evidence(&store, &key(77));
+    let other = b"what else the packages part knows";
+    let mut batch = Batch::default();
+    batch.put(Table::Packages, other, Vec::new());
+    store.index().commit(batch).unwrap();
+    Pin { project: "lab".to_owned(), stage: StageName::new("x/1"), key: stays }.set(&store).unwrap();
+    let policy = Policy { keep: 3, budget: Some(0), packages: Packages::Keep };
+    apply(&store, &plan(&Inventory::of(&store).unwrap(), &policy)).unwrap();
+    assert_eq!(evidence::actions(&store).unwrap(), [stays].into());
+    assert!(store.index().get(Table::Packages, other).unwrap().is_some());
+}
+
+fn note_evidence(store: &Store, action: &ActionKey) {
+    let mut facts = Batch::default();
+    Evidence::record(Some(Evidence::default()), &mut facts, action);
+    store.index().commit(facts).unwrap();
 }

@@ -16,17 +16,22 @@ use super::packing::Packing;
 use crate::build::StageError;
 use crate::build::boot_loaders::{BootLoader, BootMemory};
 use crate::build::builder::BootOutcome;
-use crate::build::changeroot::{Changeroot, Work, read_only};
+use crate::build::resolved::{CONTENTS, SANDBOX};
+use crate::build::stage_run::{StageCommand, StageRun, policy};
 use crate::disk::{BootFiles, DiskSpec, GrubPlan};
 use crate::recipe::Limits;
-use crate::sandbox::{Access, Bind, Payload};
+use crate::sandbox::{NetworkSpec, Payload, SandboxView, Shown, ShownContent, Tracing};
 use crate::snapshot::Snapshot;
 use crate::snapshot::files::{LayerChange, Listed};
 
 /// Longer than any `grub-mkimage` takes.
 const GRUB_TIMEOUT: Duration = Duration::from_secs(300);
 
-const IMPLEMENTATION: i64 = 1;
+/// Raised when GRUB's images are made in another way. In the key of a disk as well, which is looked up before the layers are read.
+pub(super) const IMPLEMENTATION: i64 = 2;
+
+/// Where the images are written, below `/run/ibuild`.
+const OUT: &str = "out";
 
 /// What belongs to GRUB, from the root on.
 const GRUB: [&[u8]; 2] = [b"usr/lib/grub", b"usr/bin/grub-mkimage"];
@@ -45,13 +50,14 @@ impl Packing<'_, '_> {
     ) -> Result<BootFiles, StageError> {
         let plan = GrubPlan::new(disk);
         let root = grub_root(machine.snapshot, layers);
-        let made_by = describe(&plan, &root.layers).key();
+        let view = view(&plan);
+        let made_by = describe(&view, &root.layers).key();
         let image = machine.image.name.as_str();
         // Held while one is made: another packing that needs the same waits for it.
         let mut known = self.builder.boot_loaders().0.lock().expect("no panic while held");
         let files = match known.get(&made_by) {
             Some(files) => files.clone(),
-            None => self.find_or_make(image, made_by, || self.make_boot_files(&plan, &root, disk))?,
+            None => self.find_or_make(image, made_by, || self.make_boot_files(&plan, &view, &root, disk))?,
         };
         known.insert(made_by, files.clone());
         let loader = BootLoader { made_by, files: files.clone() };
@@ -79,39 +85,50 @@ impl Packing<'_, '_> {
     fn make_boot_files(
         &self,
         plan: &GrubPlan,
+        view: &SandboxView,
         root: &Snapshot,
         disk: &DiskSpec,
     ) -> Result<BootFiles, StageError> {
-        let root = Changeroot::over(self.builder, Some(root))?;
-        let out = root.side_dir("out")?;
-        let script = root.side_file("grub", plan.script("/run/ibuild/memdisk", "/run/ibuild/out"))?;
-        let memdisk = root.side_file("memdisk", plan.memdisk())?;
-        let work = Work {
-            program: format!("`grub-mkimage` (from {})", plan.packages().join(", ")),
-            payload: Payload::Exec { argv: ["/bin/sh", "/run/ibuild/grub"].map(str::to_owned).to_vec() },
-            binds: vec![
-                read_only(script, "grub"),
-                read_only(memdisk, "memdisk"),
-                Bind { source: out.clone(), target: "out".into(), access: Access::ReadWrite },
-            ],
-            from: None,
+        let run = StageRun::over(self.builder, Some(root))?;
+        let command = StageCommand {
+            stage: &self.target.to_string(),
+            program: &format!("`grub-mkimage` (from {})", plan.packages().join(", ")),
+            view,
+            epoch: self.builder.epoch(),
             archives: &[],
-            env: BTreeMap::from([("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())]),
-            timeout: Some(GRUB_TIMEOUT),
-            limits: Limits::default(),
+            from: None,
+            base_packages: &[],
+            policy: policy(Some(GRUB_TIMEOUT), &Limits::default(), Tracing::Off),
         };
-        let _done = root.run(self.builder, &self.target.to_string(), work)?;
-        Ok(BootFiles::read(&out, disk.firmware)?)
+        run.run(self.builder, &command)?;
+        Ok(BootFiles::read(&run.output(OUT), disk.firmware)?)
+    }
+}
+
+/// What the sandbox holds and does in which GRUB's images are made.
+fn view(plan: &GrubPlan) -> SandboxView {
+    let shown = |path: &str, content| Shown { path: path.into(), content };
+    let script = plan.script("/run/ibuild/memdisk", "/run/ibuild/out").into_bytes();
+    SandboxView {
+        shown: vec![
+            shown("grub", ShownContent::Program(script)),
+            shown("memdisk", ShownContent::Data(plan.memdisk())),
+            shown(OUT, ShownContent::Output),
+        ],
+        inject: Vec::new(),
+        network: NetworkSpec::Isolated,
+        env: BTreeMap::from([("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())]),
+        payload: Payload::Exec { argv: ["/bin/sh", "/run/ibuild/grub"].map(str::to_owned).to_vec() },
     }
 }
 
 /// Everything that can change GRUB's images.
-fn describe(plan: &GrubPlan, layers: &[LayerId]) -> Description {
+fn describe(view: &SandboxView, layers: &[LayerId]) -> Description {
     let mut description = Description::new("boot loader", IMPLEMENTATION);
     let layers = layers.iter().map(|layer| Value::Digest(*layer.as_bytes()));
     description.set("layers", Value::List(layers.collect()));
-    description.set("script", plan.script("/memdisk", "/out"));
-    description.set("memory disk", Value::Bytes(plan.memdisk()));
+    description.set("sandbox", SANDBOX);
+    description.set(CONTENTS, view.value());
     description
 }
 
@@ -175,7 +192,7 @@ mod tests {
         let disk = DiskSpec::new("veil", 1 << 30, 0);
         let key = |disk: &DiskSpec, layers: &[u8]| {
             let layers: Vec<LayerId> = layers.iter().map(|n| LayerId::from_bytes([*n; 32])).collect();
-            describe(&GrubPlan::new(disk), &layers).key()
+            describe(&view(&GrubPlan::new(disk)), &layers).key()
         };
         let mut other = disk.clone();
         other.cmdline = "quiet".into();

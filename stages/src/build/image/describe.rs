@@ -9,7 +9,7 @@ use ibuild_graph::{Description, Value};
 
 use super::Machine;
 use super::spec::vm_spec;
-use crate::disk::{DiskSpec, EXT4_WRITER, Format, GrubPlan, Nic, VmSpec, packer_identity};
+use crate::disk::{DiskSpec, Format, Nic, VmSpec, disk_identity, packer_identity};
 use crate::hardware::{Firmware, VmTexts};
 use crate::snapshot::Snapshot;
 
@@ -110,8 +110,8 @@ fn layers(machine: &Machine<'_>) -> Value {
 }
 
 fn describe_writers(into: &mut Description) {
-    into.set("file system", EXT4_WRITER);
-    into.set("boot loader", i64::from(GrubPlan::VERSION));
+    into.set("writers", disk_identity());
+    into.set("boot loader", super::boot::IMPLEMENTATION);
 }
 
 fn describe_disk(disk: &DiskSpec) -> Value {

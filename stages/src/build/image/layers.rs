@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ibuild_cache::{Digest, LayerId, Store};
 
 use crate::build::StageError;
+use crate::cancel::{Cancel, Stoppable};
 use crate::disk::LayerSource;
 use crate::snapshot::{Layer, LayerStore, Snapshot, SnapshotError};
 
@@ -18,23 +19,26 @@ const GLANCE: Duration = Duration::from_millis(50);
 pub struct StoredLayer<'s> {
     store: &'s Store,
     layer: Layer,
+    cancel: &'s Cancel,
 }
 
 impl<'s> StoredLayer<'s> {
     /// The layers of a snapshot, lowest first.
-    pub fn all(store: &'s Store, snapshot: &Snapshot) -> Result<Vec<Self>, StageError> {
-        let found = snapshot.layers.iter().map(|id| Ok(Self { store, layer: find(store, id)? }));
+    pub fn all(store: &'s Store, snapshot: &Snapshot, cancel: &'s Cancel) -> Result<Vec<Self>, StageError> {
+        let found =
+            snapshot.layers.iter().map(|id| Ok(Self { store, layer: find(store, id, cancel)?, cancel }));
         found.collect()
     }
 }
 
 /// The stages before the image have made their layers, but a tarball is written beside what comes next.
-fn find(store: &Store, id: &LayerId) -> Result<Layer, StageError> {
+fn find(store: &Store, id: &LayerId, cancel: &Cancel) -> Result<Layer, StageError> {
     let (layers, begun) = (LayerStore::new(store), Instant::now());
     loop {
         if let Some(layer) = layers.find(id)? {
             return Ok(layer);
         }
+        cancel.check().map_err(SnapshotError::io("read", &layers.unpacked_path(id)))?;
         if !layers.is_unpacked(id) || begun.elapsed() > PATIENCE {
             return Err(SnapshotError::MissingLayer(*id).into());
         }
@@ -47,7 +51,8 @@ impl LayerSource for StoredLayer<'_> {
         let blob = self.store.blobs().open(&self.layer.blob).map_err(io::Error::other)?;
         let blob = blob.ok_or_else(|| io::Error::other(SnapshotError::MissingLayer(self.layer.id)))?;
         let hasher = <LayerId as Digest>::Hasher::default();
-        Ok(Box::new(Checked { inner: zstd::Decoder::new(blob)?, hasher, id: self.layer.id }))
+        let inner = Stoppable::new(zstd::Decoder::new(blob)?, self.cancel.clone());
+        Ok(Box::new(Checked { inner, hasher, id: self.layer.id }))
     }
 
     fn size(&self) -> u64 {
@@ -57,7 +62,7 @@ impl LayerSource for StoredLayer<'_> {
 
 /// A tarball that is found at its end to be the layer's, or not.
 struct Checked {
-    inner: zstd::Decoder<'static, io::BufReader<File>>,
+    inner: Stoppable<zstd::Decoder<'static, io::BufReader<File>>>,
     hasher: <LayerId as Digest>::Hasher,
     id: LayerId,
 }

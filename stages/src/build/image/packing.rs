@@ -8,10 +8,12 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 use ibuild_cache::{ActionKey, BlobId, ReadAhead};
+use tracing::{debug, info};
 
 use super::layers::StoredLayer;
 use super::spec::vm_spec;
 use super::{Machine, vmdk_keys};
+
 use crate::build::StageError;
 use crate::build::boot_loaders::{BootLoader, BootMemory};
 use crate::build::builder::Builder;
@@ -20,11 +22,11 @@ use crate::build::grains::{GrainMemory, Reusable};
 use crate::build::project::Target;
 use crate::build::space::left;
 use crate::build::spare::Spare;
+use crate::cancel::Cancel;
 use crate::disk::{
     Destination, Digested, DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource,
     MachineDisk, OciImage, PackedArtifact, Packs, Piece, Source, VmSpec, disk_map, filesystem, pack,
 };
-use crate::snapshot::LayerStore;
 use crate::snapshot::files::{read_layers, read_tree};
 use crate::snapshot::flat::write_flat;
 
@@ -91,7 +93,9 @@ impl<'a, 'b> Packing<'a, 'b> {
     pub fn pack(&self, spare: &Spare) -> Result<Packed, StageError> {
         let out = self.scratch.join("image");
         let packed = match self.target.format {
-            Format::RootfsTarZst => self.pack_into(Source::Rootfs { tar: &self.flat_tar()? }, &out)?,
+            Format::RootfsTarZst => {
+                self.pack_into(Source::Rootfs { tar: &self.flat_tar()?, cancel: self.cancel() }, &out)?
+            }
             Format::Oci => self.pack_layers(&out)?,
             _ => {
                 spare.take(&out)?;
@@ -127,6 +131,7 @@ impl<'a, 'b> Packing<'a, 'b> {
             files.open(self.builder.store(), &self.scratch.join("grains"), wanted)?;
         let ready = self.ready(vmdks)?;
         let machines: Vec<_> = ready.iter().map(Ready::as_disk).collect();
+        packs = packs.until(self.cancel());
         let epoch = self.builder.epoch().max(0) as u64;
         let name = self.target.image.as_str();
         let source = Source::Machines { name, epoch, machines: &machines, packs: &mut packs };
@@ -157,6 +162,7 @@ impl<'a, 'b> Packing<'a, 'b> {
         let Some(made) = packed.made else { return Ok(None) };
         let grains = made.rope.grains().len() as u64;
         self.builder.observer().packed(&self.target.to_string(), grains, packed.compressed);
+        debug!(target_file = %self.target, grains, compressed = packed.compressed, "packed; the other grains were there");
         if let Some(new) = packed.new_pack {
             self.builder.store().blobs().adopt(&new.path, &new.id)?;
         }
@@ -165,7 +171,7 @@ impl<'a, 'b> Packing<'a, 'b> {
 
     fn pack_layers(&self, out: &Path) -> Result<PackedArtifact, StageError> {
         let machine = &self.machines[0];
-        let layers = StoredLayer::all(self.builder.store(), machine.snapshot)?;
+        let layers = StoredLayer::all(self.builder.store(), machine.snapshot, self.cancel())?;
         let layers: Vec<&dyn LayerSource> = layers.iter().map(|layer| layer as _).collect();
         let (name, epoch) = (self.target.image.as_str(), self.builder.epoch().max(0) as u64);
         let image = OciImage { name, architecture: machine.architecture, epoch, layers: &layers };
@@ -178,8 +184,13 @@ impl<'a, 'b> Packing<'a, 'b> {
         destination: impl Into<Destination<'d>>,
     ) -> Result<PackedArtifact, StageError> {
         let stage = self.target.to_string();
+        info!(target_file = %stage, machines = self.machines.len(), "packs");
         let progress = |done, total| self.builder.observer().progress(&stage, done, total);
         Ok(pack(self.target.format, source, destination, &progress)?)
+    }
+
+    fn cancel(&self) -> &Cancel {
+        self.builder.supervisor().cancel()
     }
 
     fn images(&self) -> Vec<&crate::recipe::Image> {
@@ -190,12 +201,14 @@ impl<'a, 'b> Packing<'a, 'b> {
     fn ready(&self, found: Vec<Option<FoundVmdk>>) -> Result<Vec<Ready>, StageError> {
         let found = found.into_iter().chain(iter::repeat(None));
         let ready = self.machines.iter().zip(found).map(|(machine, found)| {
-            let disk = machine.disk(self.builder.epoch());
+            let (disk, vm) = (machine.disk(self.builder.epoch()), vm_spec(machine.image));
+            disk.check()?;
+            vm.check(&disk.name)?;
             let content = match found {
                 Some(vmdk) => Content::Vmdk(vmdk),
                 None => Content::Map(self.disk_map(machine, &disk)?),
             };
-            Ok(Ready { disk, vm: vm_spec(machine.image), content })
+            Ok(Ready { disk, vm, content })
         });
         ready.collect()
     }
@@ -203,20 +216,20 @@ impl<'a, 'b> Packing<'a, 'b> {
     fn flat_tar(&self) -> Result<PathBuf, StageError> {
         let path = self.scratch.join("root.tar");
         let file = File::create(&path).map_err(StageError::io("create", &path))?;
-        let (trees, layers) = (self.builder.trees(), LayerStore::new(self.builder.store()));
+        let (trees, layers) = (self.builder.trees(), self.builder.layers());
         write_flat(&trees, &layers, self.machines[0].snapshot, BufWriter::with_capacity(1 << 20, file))?;
         Ok(path)
     }
 
     /// What will be on the disk. Of the files of the root file system nothing is read yet.
     fn disk_map(&self, machine: &Machine<'_>, disk: &DiskSpec) -> Result<DiskMap, StageError> {
-        let (store, trees) = (LayerStore::new(self.builder.store()), self.builder.trees());
+        let (store, trees) = (self.builder.layers(), self.builder.trees());
         let (layers, tree) =
             rayon::join(|| read_layers(&store, machine.snapshot), || read_tree(&trees, machine.snapshot));
         let (layers, tree) = (layers?, tree?);
         let boot = self.boot_loader(machine, disk, &layers)?;
         let root = filesystem(layers, tree, &FilesystemOptions::of(disk))?;
-        Ok(disk_map(disk, &boot, root)?)
+        Ok(disk_map(disk, &boot, root)?.until(self.cancel()))
     }
 }
 

@@ -3,13 +3,17 @@
 use ibuild_cache::TreeId;
 use ibuild_graph::{Change, Description, Value, value_changes};
 
+use super::super::resolved::CONTENTS;
 use crate::snapshot::diff::{Difference, diff};
 use crate::snapshot::{Entry, Kind, Metadata, TreeStore};
 
 /// What differs between two descriptions. Two trees are compared by their files, as long as their listings are known;
-/// else that they differ is all that can be said.
+/// else that they differ is all that can be said. What a stage sees is named only where nothing in the words of the recipe
+/// says the same.
 pub(super) fn changes(trees: &TreeStore<'_>, old: &Description, new: &Description) -> Vec<Change> {
-    let changes = ibuild_graph::changes(old, new).into_iter();
+    let (seen, said): (Vec<_>, Vec<_>) =
+        ibuild_graph::changes(old, new).into_iter().partition(|change| change.path[0] == CONTENTS);
+    let changes = if said.is_empty() { seen } else { said }.into_iter();
     changes.flat_map(|change| by_file(trees, &change).unwrap_or_else(|| vec![change])).collect()
 }
 

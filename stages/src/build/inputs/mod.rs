@@ -1,26 +1,28 @@
 //! The project's files as data: what a stage's key knows of a copied file or tree.
 //!
 //! Type, executable bit, content and link target count. Time, owner, group, the other permission bits and the checkout's
-//! umask do not, because copies do not get them. What is ignored does not count either, and is not copied: the walk that
-//! makes the key makes the list of what is copied.
+//! umask do not, because no stage sees them: what a stage sees is a copy with the digests of its key. What is ignored does
+//! not count either, and is not copied.
 
+mod copied;
 mod listed;
 mod scan;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use ibuild_cache::{Batch, BlobId, DirectoryMemo, FileStamp, MemoEntry, Store, Table};
-use ibuild_graph::{Change, Description, Value};
+use ibuild_graph::{Change, Description};
 
 use super::StageError;
 use crate::ignore::Ignore;
+use crate::sandbox::{Executable, ProjectContent};
 use crate::snapshot::TreeStore;
-pub(super) use scan::Scanned;
-use scan::{Remembered, Scan, read};
+use copied::content_digest;
+use scan::{Remembered, Scan, Scanned, read};
 
 /// Reads input files, and remembers digests of files that have not changed.
 pub(super) struct Inputs<'s> {
@@ -29,22 +31,24 @@ pub(super) struct Inputs<'s> {
     trees: TreeStore<'s>,
     learnt: Mutex<BTreeMap<[u8; 16], MemoEntry>>,
     learnt_directories: Mutex<BTreeMap<[u8; 16], DirectoryMemo>>,
+    /// Where content was found, by its digest.
+    sources: Mutex<HashMap<[u8; 32], PathBuf>>,
 }
 
-/// A file or tree as a stage's key knows it.
-pub(super) struct Described {
+/// A file or tree of the project by its content.
+pub(super) struct ResolvedInput {
     /// All that counts.
-    pub value: Value,
+    pub content: ProjectContent,
     /// Paths that were left out, relative to the tree, with a slash after those of directories.
     pub ignored: Vec<String>,
 }
 
 /// A directory, walked.
-pub(super) struct Tree {
+struct Tree {
     /// What is in it.
-    pub scanned: Scanned,
+    scanned: Scanned,
     /// Paths of what is left out, its own rules included.
-    pub left_out: Vec<Vec<u8>>,
+    left_out: Vec<Vec<u8>>,
 }
 
 impl<'s> Inputs<'s> {
@@ -55,44 +59,55 @@ impl<'s> Inputs<'s> {
             trees,
             learnt: Mutex::default(),
             learnt_directories: Mutex::default(),
+            sources: Mutex::default(),
         }
     }
 
     /// A file or a whole tree, by its path in the project.
-    pub(super) fn describe(&self, path: &Path) -> Result<Described, StageError> {
+    pub(super) fn resolve(&self, path: &Path) -> Result<ResolvedInput, StageError> {
         let path = self.project.join(path);
+        let resolved = self.look(&path)?;
         // The recipe may name a link: what it points to is meant.
-        let meta = fs::metadata(&path).map_err(StageError::io("read", &path))?;
+        let source = fs::canonicalize(&path).map_err(StageError::io("read", &path))?;
+        self.sources.lock().expect("no panic while held").insert(content_digest(&resolved.content), source);
+        Ok(resolved)
+    }
+
+    fn look(&self, path: &Path) -> Result<ResolvedInput, StageError> {
+        let meta = fs::metadata(path).map_err(StageError::io("read", path))?;
         if !meta.is_dir() {
-            return Ok(Described { value: self.file(&path, &meta)?, ignored: Vec::new() });
+            return Ok(ResolvedInput { content: self.file(path, &meta)?, ignored: Vec::new() });
         }
-        let Tree { scanned, left_out } = self.tree(&path)?;
+        let Tree { scanned, left_out } = self.tree(path)?;
         let id = scanned.root().tree_id();
         if self.store.index().get(Table::Trees, id.as_bytes())?.is_none() {
             scanned.remember(&self.trees);
         }
         let ignored = left_out.iter().filter(|path| !Ignore::is_own_rules(path));
         let ignored = ignored.map(|path| String::from_utf8_lossy(path).into_owned()).collect();
-        Ok(Described { value: Value::Tree(*id.as_bytes()), ignored })
+        Ok(ResolvedInput { content: ProjectContent::Tree(id), ignored })
     }
 
     /// Walks a directory.
-    pub(super) fn tree(&self, dir: &Path) -> Result<Tree, StageError> {
+    fn tree(&self, dir: &Path) -> Result<Tree, StageError> {
         let meta = fs::metadata(dir).map_err(StageError::io("read", dir))?;
         let ignore =
             Ignore::for_tree(&self.project, dir).map_err(StageError::io("read the rules of", dir))?;
         let scan =
             Scan { store: self.store, ignore, ignored: Mutex::default(), learnt: &self.learnt_directories };
-        let scanned = scan.directory(dir, &FileStamp::of(&meta), b"")?;
+        let scanned = scan.tree(dir, FileStamp::of(&meta))?;
         let mut left_out = scan.ignored.into_inner().expect("no panic while held");
         left_out.sort();
         Ok(Tree { scanned, left_out })
     }
 
-    fn file(&self, path: &Path, meta: &Metadata) -> Result<Value, StageError> {
-        let mode = if meta.mode() & 0o111 == 0 { "file" } else { "executable" };
+    fn file(&self, path: &Path, meta: &Metadata) -> Result<ProjectContent, StageError> {
+        if !meta.is_file() {
+            let reason = std::io::Error::other("it is neither a file, nor a directory, nor a link");
+            return Err(StageError::io("copy", path)(reason));
+        }
         let content = self.digest(path, meta)?;
-        Ok(Value::map([("type", mode.into()), ("content", Value::Digest(*content.as_bytes()))]))
+        Ok(ProjectContent::File { content, size: meta.len(), access: Executable::of_mode(meta.mode()) })
     }
 
     /// The digest of a file's bytes. A file that looks as it did when it was read is not read again.
@@ -143,6 +158,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use ibuild_cache::MemoryIndex;
+    use ibuild_graph::Value;
 
     use super::*;
 
@@ -167,7 +183,7 @@ mod tests {
         }
 
         fn describe(&self) -> Value {
-            self.inputs().describe(Path::new("tree")).unwrap().value
+            self.inputs().resolve(Path::new("tree")).unwrap().content.value()
         }
 
         fn inputs(&self) -> Inputs<'_> {
@@ -260,7 +276,7 @@ mod tests {
     fn a_file_that_was_just_written_is_not_remembered() {
         let lab = Lab::new();
         let inputs = lab.inputs();
-        inputs.describe(Path::new("tree")).unwrap();
+        inputs.resolve(Path::new("tree")).unwrap();
         inputs.flush().unwrap();
         let rows = lab.store.index().scan(Table::Memo, &[]).unwrap();
         assert_eq!(rows, [], "a stamp that may be racy was kept");
@@ -275,19 +291,20 @@ mod tests {
         for name in ["etc/a~", "etc/x.log", "out/deep/f"] {
             fs::write(lab.path(name), "").unwrap();
         }
-        let Described { value, ignored } = lab.inputs().describe(Path::new("tree")).unwrap();
-        assert_eq!(value, before);
+        let ResolvedInput { content, ignored } = lab.inputs().resolve(Path::new("tree")).unwrap();
+        assert_eq!(content.value(), before);
         assert_eq!(ignored, ["etc/a~", "etc/x.log", "out/"]);
-        let tree = lab.inputs().tree(&lab.path("")).unwrap();
-        assert_eq!(tree.scanned.paths(), ["etc", "etc/a", "etc/link"].map(PathBuf::from));
-        assert_eq!(tree.left_out.len(), 4);
+        let inputs = lab.inputs();
+        let list = inputs.list(&inputs.resolve(Path::new("tree")).unwrap().content).unwrap();
+        let paths = list.files.iter().map(|file| file.path.as_slice());
+        assert!(paths.eq([&b"etc"[..], b"etc/a", b"etc/link"]));
     }
 
     #[test]
     fn a_pipe_is_refused_instead_of_waited_for() {
         let lab = Lab::new();
         nix::unistd::mkfifo(&lab.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let error = lab.inputs().describe(Path::new("tree")).err().unwrap();
+        let error = lab.inputs().resolve(Path::new("tree")).err().unwrap();
         assert!(error.to_string().starts_with("cannot copy `"), "{error}");
     }
 
@@ -298,7 +315,7 @@ mod tests {
         let inputs = lab.inputs();
         let described = || {
             let mut description = Description::new("copy", 1);
-            description.set("files", inputs.describe(Path::new("tree")).unwrap().value);
+            description.set("files", inputs.resolve(Path::new("tree")).unwrap().content.value());
             description
         };
         let before = described();
@@ -323,5 +340,57 @@ mod tests {
         assert_eq!(changes.len(), 1);
         descriptions[1] = descriptions[0].clone();
         assert_eq!(lab.inputs().changes(&descriptions[0], &descriptions[1]), []);
+    }
+
+    /// What a stage is shown of a checkout is the same whatever its owners, modes, times and ignored files are.
+    #[test]
+    fn a_private_copy_has_the_look_of_its_digest() {
+        use std::os::unix::fs::MetadataExt;
+
+        let lab = Lab::new();
+        fs::write(lab.path("etc/tool"), "tool").unwrap();
+        fs::set_permissions(lab.path("etc/tool"), fs::Permissions::from_mode(0o4710)).unwrap();
+        fs::write(lab.path("etc/a~"), "an editor's").unwrap();
+        std::os::unix::fs::chown(lab.path("etc/a"), Some(1234), Some(77)).unwrap();
+        fs::set_permissions(lab.path("etc"), fs::Permissions::from_mode(0o700)).unwrap();
+        let (inputs, to) = (lab.inputs(), lab.root.path().join("copy"));
+        let content = inputs.resolve(Path::new("tree")).unwrap().content;
+        inputs.lay_out(&content, &to, 1_700_000_000).unwrap();
+        let look = |name: &str| {
+            let meta = fs::symlink_metadata(to.join(name)).unwrap();
+            (meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.mtime(), meta.nlink())
+        };
+        assert_eq!(look("etc/tool"), (0o755, 0, 0, 1_700_000_000, 1));
+        assert_eq!(look("etc/a"), (0o644, 0, 0, 1_700_000_000, 1));
+        assert_eq!((look("etc").0, look("etc").3), (0o755, 1_700_000_000));
+        assert_eq!(look("").3, 1_700_000_000);
+        assert_eq!(fs::read_link(to.join("etc/link")).unwrap(), Path::new("a"));
+        assert!(!to.join("etc/a~").exists());
+    }
+
+    #[test]
+    fn a_private_copy_is_of_what_was_hashed_or_not_made() {
+        let lab = Lab::new();
+        let inputs = lab.inputs();
+        let content = inputs.resolve(Path::new("tree")).unwrap().content;
+        fs::write(lab.path("etc/a"), "b").unwrap();
+        let error = inputs.lay_out(&content, &lab.root.path().join("copy"), 0).unwrap_err();
+        assert!(matches!(&error, StageError::InputsChanged(path) if path.ends_with("tree/etc/a")), "{error}");
+    }
+
+    #[test]
+    fn a_tree_may_be_as_deep_as_a_path_can_be_long() {
+        let lab = Lab::new();
+        let mut deep = lab.path("deep");
+        while deep.as_os_str().len() < 4000 {
+            fs::create_dir(&deep).unwrap();
+            deep.push("d");
+        }
+        fs::write(&deep, "deep").unwrap();
+        let inputs = lab.inputs();
+        let content = inputs.resolve(Path::new("tree")).unwrap().content;
+        let list = inputs.list(&content).unwrap();
+        assert!(list.files.len() > 1_900, "{}", list.files.len());
+        inputs.lay_out(&content, &lab.root.path().join("c"), 0).unwrap();
     }
 }

@@ -1,68 +1,40 @@
 //! One walk over a directory of the project, by several threads: what a copy of it would be, and what is left out.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::SystemTime;
 
-use ibuild_cache::{BlobId, DirectoryMemo, FileStamp, MemoEntry, Store, Table};
+use ibuild_cache::{BlobId, DirectoryMemo, FileStamp, MemoEntry, Store, Table, TreeId, WatchedFile};
 use rayon::prelude::*;
 
 use super::super::StageError;
 use crate::ignore::Ignore;
-use crate::snapshot::{Entry, Kind, Listing, Metadata, PackedListing, TreeStore, hash_file};
+use crate::snapshot::{Entry, Kind, Listing, Metadata, PackedListing, TreeStore, hash_bytes};
 
 /// So many files are not worth another thread.
 const FEW: usize = 64;
 
 /// A directory as a copy of it would be: files of root, modes by the executable bit, no times.
-pub(in crate::build) struct Scanned {
-    listing: PackedListing,
-    below: BTreeMap<Vec<u8>, Scanned>,
+pub(super) struct Scanned {
+    root: TreeId,
+    /// It and all directories below it.
+    listings: Vec<PackedListing>,
 }
 
 impl Scanned {
-    fn new(found: Vec<Found>) -> Self {
-        let (mut listing, mut below) = (Listing::default(), BTreeMap::new());
-        for Found { name, entry, scanned, .. } in found {
-            below.extend(scanned.map(|scanned| (name.clone(), *scanned)));
-            listing.entries.insert(name, entry);
-        }
-        Self { listing: listing.packed(), below }
-    }
-
     /// The whole tree by its root.
     pub(super) fn root(&self) -> Entry {
-        entry(Kind::Directory(self.listing.id()), 0o755)
+        entry(Kind::Directory(self.root), 0o755)
     }
 
     /// Remembers every directory.
     pub(super) fn remember(&self, trees: &TreeStore<'_>) {
-        self.below.values().for_each(|scanned| scanned.remember(trees));
-        trees.add_packed(&self.listing);
+        self.listings.iter().for_each(|listing| trees.add_packed(listing));
         trees.add_root(&self.root());
-    }
-
-    /// Everything in it by its path, each directory before what is in it.
-    pub(in crate::build) fn paths(&self) -> Vec<PathBuf> {
-        let mut paths = Vec::new();
-        self.collect_paths(Path::new(""), &mut paths);
-        paths
-    }
-
-    fn collect_paths(&self, prefix: &Path, paths: &mut Vec<PathBuf>) {
-        for name in self.listing.unpacked().entries.keys() {
-            let path = prefix.join(OsStr::from_bytes(name));
-            paths.push(path.clone());
-            if let Some(scanned) = self.below.get(name) {
-                scanned.collect_paths(&path, paths);
-            }
-        }
     }
 }
 
@@ -86,11 +58,30 @@ struct Child {
     place: DirEntry,
 }
 
+/// A directory to be read.
+struct Directory {
+    /// Where it is.
+    path: PathBuf,
+    /// Its path below what is scanned, with a slash at its end, or nothing.
+    below: Vec<u8>,
+    /// Its name.
+    name: Vec<u8>,
+    stamp: FileStamp,
+    /// Which of the directories one level up it is in.
+    parent: usize,
+}
+
+/// A directory that was read, but for the directories in it.
+struct Read {
+    name: Vec<u8>,
+    parent: usize,
+    found: Vec<Found>,
+}
+
 /// Something in a directory.
 struct Found {
     name: Vec<u8>,
     entry: Entry,
-    scanned: Option<Box<Scanned>>,
     memo: Memo,
 }
 
@@ -104,31 +95,38 @@ enum Memo {
 
 impl Found {
     fn new(name: Vec<u8>, kind: Kind, mode: u32) -> Self {
-        Self { name, entry: entry(kind, mode), scanned: None, memo: Memo::Nothing }
+        Self { name, entry: entry(kind, mode), memo: Memo::Nothing }
     }
 }
 
 impl Scan<'_> {
-    /// Walks a directory, of which `below` is the path with a slash at its end, or nothing.
-    pub(super) fn directory(
-        &self,
-        dir: &Path,
-        stamp: &FileStamp,
-        below: &[u8],
-    ) -> Result<Scanned, StageError> {
+    /// Walks a directory, level by level: how deep it is does not matter to the stack.
+    pub(super) fn tree(&self, dir: &Path, stamp: FileStamp) -> Result<Scanned, StageError> {
+        let top = Directory { path: dir.to_owned(), below: Vec::new(), name: Vec::new(), stamp, parent: 0 };
+        let (mut levels, mut level) = (Vec::new(), vec![top]);
+        while !level.is_empty() {
+            let read = level.into_par_iter().map(|directory| self.directory(directory));
+            let (read, below): (Vec<_>, Vec<_>) = read.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+            levels.push(read);
+            let below = below.into_iter().enumerate();
+            level = below
+                .flat_map(|(parent, below)| below.into_iter().map(move |d| Directory { parent, ..d }))
+                .collect();
+        }
+        Ok(assemble(levels))
+    }
+
+    /// Reads a directory; gives what is in it, and the directories in it, which are to be read next.
+    fn directory(&self, directory: Directory) -> Result<(Read, Vec<Directory>), StageError> {
+        let Directory { path, below, name, stamp, parent } = directory;
         let known: Option<DirectoryMemo> = self.store.index().record(Table::Memo, &stamp.key())?;
         let known = known.unwrap_or_default();
-        let (dirs, files) = self.children(dir, below)?;
-        let all = |children: Vec<Child>, few| -> Result<Vec<_>, _> {
-            let children = children.into_par_iter().with_min_len(few);
-            children.map(|child| self.child(child, below, &known)).collect()
-        };
-        let (dirs, files) = rayon::join(|| all(dirs, 1), || all(files, FEW));
-        let mut found = dirs?;
-        found.extend(files?);
-        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        self.learn(stamp, &known, &found);
-        Ok(Scanned::new(found))
+        let (dirs, files) = self.children(&path, &below)?;
+        let files = files.into_par_iter().with_min_len(FEW).map(|child| self.file(child, &known));
+        let found = files.collect::<Result<Vec<_>, _>>()?;
+        self.learn(&stamp, &known, &found);
+        let next = dirs.into_iter().map(|child| next(child, &below)).collect::<Result<_, _>>()?;
+        Ok((Read { name, parent, found }, next))
     }
 
     /// Takes down what is to be remembered of a directory, unless it is what was remembered before.
@@ -167,16 +165,11 @@ impl Scan<'_> {
         Ok((dirs, files))
     }
 
-    fn child(&self, child: Child, below: &[u8], known: &DirectoryMemo) -> Result<Found, StageError> {
+    fn file(&self, child: Child, known: &DirectoryMemo) -> Result<Found, StageError> {
         let Child { name, place } = child;
         let look = |e| StageError::io("look at", &place.path())(e);
         let meta = place.metadata().map_err(look)?;
         let stamp = FileStamp::of(&meta);
-        if meta.is_dir() {
-            let scanned = self.directory(&place.path(), &stamp, &[below, &name, b"/"].concat())?;
-            let (entry, scanned) = (scanned.root(), Some(Box::new(scanned)));
-            return Ok(Found { name, entry, scanned, memo: Memo::Nothing });
-        }
         if meta.is_symlink() {
             let target = fs::read_link(place.path()).map_err(look)?.into_os_string().into_vec();
             return Ok(Found::new(name, Kind::Symlink(target), 0o777));
@@ -195,6 +188,32 @@ impl Scan<'_> {
     }
 }
 
+/// A directory in another one.
+fn next(Child { name, place }: Child, below: &[u8]) -> Result<Directory, StageError> {
+    let path = place.path();
+    let meta = place.metadata().map_err(StageError::io("look at", &path))?;
+    let below = [below, &name, b"/"].concat();
+    Ok(Directory { path, below, name, stamp: FileStamp::of(&meta), parent: 0 })
+}
+
+/// Names directories from the lowest level up, each by what is in it.
+fn assemble(mut levels: Vec<Vec<Read>>) -> Scanned {
+    let (mut listings, mut root) = (Vec::new(), TreeId::from_bytes([0; 32]));
+    while let Some(level) = levels.pop() {
+        for Read { name, parent, found } in level {
+            let entries = found.into_iter().map(|Found { name, entry, .. }| (name, entry)).collect();
+            let listing = Listing { entries }.packed();
+            root = listing.id();
+            if let Some(above) = levels.last_mut() {
+                let found = Found::new(name, Kind::Directory(root), 0o755);
+                above[parent].found.push(found);
+            }
+            listings.push(listing);
+        }
+    }
+    Scanned { root, listings }
+}
+
 /// A file's digest, and what may be remembered of it.
 pub(super) struct Remembered {
     pub digest: BlobId,
@@ -207,11 +226,11 @@ impl From<Remembered> for (BlobId, Memo) {
     }
 }
 
-/// Reads a file that looked like `stamp` before. Only if it still does, and its last change is so old that another one
-/// would show, is there something to remember.
+/// Reads a file that looked like `stamp` before. Only if it did so all the time, and every later change would show, is there
+/// something to remember.
 pub(super) fn read(path: &Path, stamp: FileStamp) -> Result<Remembered, StageError> {
-    let digest = hash_file(path)?;
-    let after = fs::symlink_metadata(path).map_err(StageError::io("look at", path))?;
-    let is_safe = FileStamp::of(&after) == stamp && stamp.is_settled(SystemTime::now());
-    Ok(Remembered { digest, entry: is_safe.then_some(MemoEntry { stamp, digest }) })
+    let watched = WatchedFile::open(path).map_err(StageError::io("open", path))?;
+    let (digest, settled) = watched.read(hash_bytes).map_err(StageError::io("read", path))?;
+    let entry = settled.filter(|settled| *settled == stamp).map(|stamp| MemoEntry { stamp, digest });
+    Ok(Remembered { digest, entry })
 }

@@ -1,59 +1,43 @@
 //! `copy-from`: files out of another root file system, as they are there.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
-use ibuild_graph::{Description, Value};
+use ibuild_graph::Value;
 
 use super::StepContext;
+use super::copy::copy_step;
 use crate::build::StageError;
-use crate::build::changeroot::{Changeroot, MadeSnapshot, Work};
-use crate::build::environment::environment_of;
+use crate::build::resolved::ResolvedStep;
 use crate::recipe::RootfsName;
-use crate::sandbox::{CopyItem, CopyStyle, Payload, RUN_DIR};
+use crate::sandbox::{CopyItem, CopySource};
 use crate::snapshot::Snapshot;
 
-const IMPLEMENTATION: i64 = 1;
+const IMPLEMENTATION: i64 = 2;
 
-/// Only what is copied counts, not the rest of the other root file system.
-pub(super) fn describe(
+/// Only what is copied counts, not the rest of the other root file system. Links on the way to a path are followed there; a
+/// path that is a link itself is copied as a link. Later paths are copied over earlier ones.
+pub(super) fn resolve(
     context: &StepContext<'_, '_>,
     rootfs: &RootfsName,
     paths: &[String],
-) -> Result<Description, StageError> {
-    let trees = context.builder.trees();
-    let mut description = Description::new("copy-from", IMPLEMENTATION);
-    let mut described = Vec::new();
+) -> Result<ResolvedStep, StageError> {
+    let (trees, other) = (context.builder.trees(), other(context));
+    let (mut described, mut items) = (Vec::new(), Vec::new());
     for path in paths {
-        let found = trees.find(other(context).tree, path.as_bytes())?;
         let missing = || StageError::NothingToCopy { path: path.clone(), rootfs: rootfs.to_string() };
-        let entry = found.ok_or_else(missing)?;
-        described.push((path.as_str(), Value::Digest(*entry.tree_id().as_bytes())));
+        let (place, entry) = trees.find_through_links(other.tree, path.as_bytes())?.ok_or_else(missing)?;
+        let entry = entry.tree_id();
+        described.push((path.as_str(), Value::Digest(*entry.as_bytes())));
+        let source = CopySource::Root { path: PathBuf::from(OsString::from_vec(place)), entry };
+        items.push(CopyItem { source, to: PathBuf::from(path) });
     }
-    description.set("paths", Value::map(described));
-    Ok(description)
+    let resolved = copy_step(context, "copy-from", IMPLEMENTATION, items)?;
+    let request = vec![("order", Value::texts(paths)), ("paths", Value::map(described))];
+    Ok(ResolvedStep { request, from: Some(other.clone()), ..resolved })
 }
 
 fn other<'a>(context: &StepContext<'a, '_>) -> &'a Snapshot {
     context.inputs.get(1).copied().expect("the other root file system is the second input")
-}
-
-pub(super) fn run(context: &StepContext<'_, '_>, paths: &[String]) -> MadeSnapshot {
-    let root = Changeroot::over(context.builder, context.parent())?;
-    let item = |path: &String| CopyItem {
-        from: Path::new(RUN_DIR).join("from").join(path.trim_start_matches('/')),
-        to: PathBuf::from(path),
-        style: CopyStyle::Preserve,
-        list: None,
-    };
-    let work = Work {
-        program: "the copy".to_owned(),
-        payload: Payload::Copy(paths.iter().map(item).collect()),
-        binds: Vec::new(),
-        from: Some(other(context)),
-        archives: &[],
-        env: environment_of(context.builder, context.name, context.step),
-        timeout: context.step.timeout,
-        limits: context.step.limits,
-    };
-    root.run(context.builder, &context.name.to_string(), work)?.capture(context.builder, context.step)
 }

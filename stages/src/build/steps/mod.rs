@@ -1,29 +1,25 @@
-//! The kinds of steps. Each file says what describes its kind and how it is made; adding a kind means adding a file.
+//! The kinds of steps. Each file resolves its kind; adding a kind means adding a file. All of them run in the same way.
 
 mod bootstrap;
 mod check;
 mod copy;
 mod copy_from;
 mod packages;
+mod program;
 mod run;
 mod script;
 
-use std::collections::BTreeSet;
+use ibuild_graph::Made;
 
-use ibuild_graph::{Description, Value};
-
-use super::StageError;
 use super::builder::Builder;
-use super::changeroot::{MadeSnapshot, reachable};
-use super::environment::environment_of;
-use super::inputs::Described;
-use crate::packages::PlannedDeb;
-use crate::recipe::{ArchiveName, Network, StageName, Step, StepKind};
+use super::evidence::Evidence;
+use super::resolved::{ArchiveAccess, Changes, OutputRules, ResolvedStep, Start};
+use super::stage_run::{StageCommand, StageRun};
+use super::{StageError, apt};
+use crate::packages::{DebRef, Plan};
+use crate::recipe::{Network, StageName, Step, StepKind};
+use crate::sandbox::RunPolicy;
 use crate::snapshot::Snapshot;
-
-/// Raised when a change to the sandbox, to what is injected into it, or to the capture makes the same step give another
-/// tree, or the same by another layer.
-const SANDBOX: i64 = 4;
 
 /// A step of one build.
 pub(super) struct StepContext<'a, 'b> {
@@ -35,105 +31,119 @@ pub(super) struct StepContext<'a, 'b> {
 }
 
 impl StepContext<'_, '_> {
-    fn parent(&self) -> Option<&Snapshot> {
-        self.inputs.first().copied()
+    /// What the step stands on. Only a bootstrap stands on nothing, and it does not ask.
+    fn start(&self) -> Start {
+        Start::Over((*self.inputs.first().expect("a step stands on another one")).clone())
+    }
+
+    /// The archives that the step may install from; none if it may not.
+    fn archives(&self) -> Result<Option<ArchiveAccess>, StageError> {
+        if self.step.network != Network::Packages {
+            return Ok(None);
+        }
+        let names = self.builder.archives_of(self.name);
+        Ok(Some(ArchiveAccess { names: names.clone(), state: self.builder.archives().describe(names)? }))
+    }
+
+    fn output(&self, changes: Changes) -> OutputRules {
+        OutputRules { epoch: self.builder.epoch(), volatile: self.step.volatile.clone(), changes }
     }
 }
 
-/// Everything that can change what a step makes.
-///
-/// | field | of |
-/// |---|---|
-/// | kind, implementation | the step's kind and the version of its code |
-/// | epoch | the project: the latest time of any file |
-/// | sandbox | the version of what every stage sees and of what is scrubbed and clamped afterwards |
-/// | parent tree | the tree that it stands on |
-/// | env | the whole environment, for steps that run a program |
-/// | archive | addresses, keys, suites, components and locked states, for steps that may install |
-/// | inputs | files it may read |
-/// | volatile | paths scrubbed afterwards |
-///
-/// and the kind's own. Left out on purpose: the time-out and the limits, which can only make it fail, and everything about
-/// the machine that builds. A stage cannot read its limits: they are those of control groups, which it does not see.
-pub(super) fn describe(
+/// Looks at the recipe, the project and the archives, and puts everything that can change what a step makes into one value.
+pub(super) fn resolve(
     builder: &Builder<'_>,
     name: &StageName,
     step: &Step,
     inputs: &[&Snapshot],
-) -> Result<Description, StageError> {
-    let context = StepContext { builder, name, step, inputs };
-    let mut description = match &step.kind {
-        StepKind::Bootstrap { variant, include, .. } => bootstrap::describe(*variant, include),
-        StepKind::Packages { names, recommends } => packages::describe(names, *recommends),
-        StepKind::Copy(rules) => copy::describe(&context, rules)?,
-        StepKind::Script { path } => script::describe(&context, path)?,
-        StepKind::Run { command } => run::describe(command),
-        StepKind::CopyFrom { rootfs, paths } => copy_from::describe(&context, rootfs, paths)?,
-        StepKind::Check { command } => check::describe(command),
-    };
-    describe_surroundings(&context, &mut description)?;
-    Ok(description)
-}
-
-fn describe_surroundings(context: &StepContext<'_, '_>, into: &mut Description) -> Result<(), StageError> {
-    let StepContext { builder, name, step, .. } = context;
-    into.set("sandbox", SANDBOX);
-    into.set("epoch", builder.epoch());
-    into.set("volatile", Value::texts(&step.volatile));
-    into.set("parent tree", Value::option(context.parent().map(|p| Value::Digest(*p.tree.as_bytes()))));
-    if !matches!(step.kind, StepKind::Copy(_) | StepKind::CopyFrom { .. }) {
-        let env = environment_of(builder, name, step);
-        into.set("env", Value::map(env.into_iter().map(|(name, value)| (name, value.into()))));
-    }
-    if step.network == Network::Packages {
-        into.set("archive", builder.archives().describe(builder.archives_of(name))?);
-    }
-    let (mut inputs, mut left_out) = (Vec::new(), Vec::new());
-    for path in &step.inputs {
-        let Described { value, ignored } = builder.inputs().describe(path)?;
-        left_out.extend(ignored.iter().map(|file| path.join(file).display().to_string()));
-        inputs.push((path.display().to_string(), value));
-    }
-    builder.report_ignored(&name.to_string(), &left_out);
-    into.set("inputs", Value::map(inputs));
-    Ok(())
-}
-
-/// Makes a step.
-pub(super) fn run(
-    builder: &Builder<'_>,
-    name: &StageName,
-    step: &Step,
-    inputs: &[&Snapshot],
-) -> MadeSnapshot {
+) -> Result<ResolvedStep, StageError> {
     let context = StepContext { builder, name, step, inputs };
     match &step.kind {
-        StepKind::Bootstrap { archive, include, .. } => bootstrap::run(&context, archive, include),
-        StepKind::Packages { names, recommends } => packages::run(&context, names, *recommends),
-        StepKind::Copy(rules) => copy::run(&context, rules),
-        StepKind::Script { path } => script::run(&context, path),
-        StepKind::Run { command } => run::run(&context, command),
-        StepKind::CopyFrom { paths, .. } => copy_from::run(&context, paths),
-        StepKind::Check { command } => check::run(&context, command),
+        StepKind::Bootstrap { archive, variant, include } => {
+            bootstrap::resolve(&context, archive, *variant, include)
+        }
+        StepKind::Packages { names, recommends } => packages::resolve(&context, names, *recommends),
+        StepKind::Copy(rules) => copy::resolve(&context, rules),
+        StepKind::Script { path } => script::resolve(&context, path),
+        StepKind::Run { command } => run::resolve(&context, command),
+        StepKind::CopyFrom { rootfs, paths } => copy_from::resolve(&context, rootfs, paths),
+        StepKind::Check { command } => check::resolve(&context, command),
     }
 }
 
-/// Which packages a step would install, without installing any. `None` where only a run can tell.
+/// What a step made, and what it was made of, if that is known.
+pub(super) struct StepMade {
+    pub made: Made<Snapshot, StageError>,
+    pub evidence: Option<Evidence>,
+}
+
+/// Makes a step from its value.
+pub(super) fn run(
+    builder: &Builder<'_>,
+    stage: &str,
+    resolved: &ResolvedStep,
+    policy: RunPolicy,
+) -> Result<StepMade, StageError> {
+    let run = StageRun::over(builder, resolved.start.parent())?;
+    let mut base_packages = Vec::new();
+    if let Start::Bootstrap(base) = &resolved.start {
+        base_packages = base.select(builder)?;
+        base.unpack(builder, &base_packages, &run.upper())?;
+    }
+    let asked = run.run(builder, &command(stage, resolved, &base_packages, policy))?;
+    let evidence = match &resolved.start {
+        // What it would ask for is known ahead.
+        Start::Bootstrap(_) => Some(Evidence { debs: base_packages, asked: None, course: None }),
+        Start::Over(_) => {
+            let course = apt::course_in(&run.output(apt::PLAN));
+            asked.map(|asked| Evidence { course, ..asked })
+        }
+    };
+    let made = match (&resolved.start, resolved.output.changes) {
+        // A check that changes lets everything after it be fresh.
+        (Start::Over(parent), Changes::Discarded) => Made::whole(parent.clone()),
+        _ => run.capture(builder, &resolved.output)?,
+    };
+    Ok(StepMade { made, evidence })
+}
+
+fn command<'a>(
+    stage: &'a str,
+    resolved: &'a ResolvedStep,
+    base_packages: &'a [DebRef],
+    policy: RunPolicy,
+) -> StageCommand<'a> {
+    let archives = match resolved.start {
+        // Its packages are there before it runs.
+        Start::Bootstrap(_) => &[],
+        Start::Over(_) => resolved.archive_names(),
+    };
+    StageCommand {
+        stage,
+        program: &resolved.program,
+        view: &resolved.view,
+        epoch: resolved.output.epoch,
+        archives,
+        from: resolved.from.as_ref(),
+        base_packages,
+        policy,
+    }
+}
+
+/// Which packages a step would install and how, without installing any. `None` where only a run can tell.
 pub(super) fn plan(
     builder: &Builder<'_>,
     name: &StageName,
     step: &Step,
     inputs: &[&Snapshot],
-) -> Result<Option<BTreeSet<PlannedDeb>>, StageError> {
+) -> Result<Option<Plan>, StageError> {
     let context = StepContext { builder, name, step, inputs };
     match &step.kind {
-        StepKind::Bootstrap { archive, include, .. } => bootstrap::plan(&context, archive, include).map(Some),
+        StepKind::Bootstrap { archive, variant, include } => {
+            let debs = bootstrap::plan(&context, archive, *variant, include)?;
+            Ok(Some(Plan { debs, course: None }))
+        }
         StepKind::Packages { names, recommends } => packages::plan(&context, names, *recommends),
         _ => Ok(None),
     }
-}
-
-/// The archives that the step may install from; none if it may not.
-fn archives_for<'a>(context: &StepContext<'_, 'a>) -> &'a [ArchiveName] {
-    reachable(context.step, context.builder.archives_of(context.name))
 }

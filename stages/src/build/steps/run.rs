@@ -1,32 +1,33 @@
 //! `run`: a text for `/bin/sh -e`.
 
-use ibuild_graph::Description;
-
 use super::StepContext;
-use super::script::run_file;
+use super::program::Program;
 use crate::build::StageError;
-use crate::build::changeroot::{Changeroot, MadeSnapshot};
+use crate::build::resolved::{Changes, ResolvedStep};
 
 const IMPLEMENTATION: i64 = 1;
 
-pub(super) fn describe(command: &str) -> Description {
-    let mut description = Description::new("run", IMPLEMENTATION);
-    description.set("command", command);
-    description
+pub(super) fn resolve(context: &StepContext<'_, '_>, command: &str) -> Result<ResolvedStep, StageError> {
+    command_text(context, "run", IMPLEMENTATION, command, Changes::Kept)
 }
 
-pub(super) fn run(context: &StepContext<'_, '_>, command: &str) -> MadeSnapshot {
-    run_command(context, command, "run")?.capture(context.builder, context.step)
-}
-
-/// Runs a text as a script of this name.
-pub(super) fn run_command(
+/// A step of some kind that runs a text.
+pub(super) fn command_text(
     context: &StepContext<'_, '_>,
+    kind: &'static str,
+    implementation: i64,
     command: &str,
-    name: &str,
-) -> Result<Changeroot, StageError> {
-    let root = Changeroot::over(context.builder, context.parent())?;
-    let script = root.side_file(name, format!("#!/bin/sh -e\n{command}\n"))?;
+    changes: Changes,
+) -> Result<ResolvedStep, StageError> {
     let first = command.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    run_file(context, root, script, format!("`{}`", first.trim()))
+    let program = Program {
+        kind,
+        implementation,
+        name: kind.into(),
+        bytes: format!("#!/bin/sh -e\n{command}\n").into_bytes(),
+        label: format!("`{}`", first.trim()),
+        changes,
+    };
+    let resolved = program.resolve(context)?;
+    Ok(ResolvedStep { request: vec![("command", command.into())], ..resolved })
 }

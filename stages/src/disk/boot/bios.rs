@@ -18,6 +18,9 @@ const DRIVE_CHECK: usize = 0x66;
 const BLOCK_LIST: usize = 0x1f4;
 const NOP: u8 = 0x90;
 
+/// Changes when the same images of GRUB are patched in another way. Belongs into the key of a disk.
+pub const BIOS_WRITER: &str = "ibuild-bios 1";
+
 /// GRUB's two images for the BIOS, known to have the right shape.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BiosBoot {

@@ -34,6 +34,9 @@ const LABEL: &[u8; 11] = b"ESP        ";
 /// 1 January 1980, FAT's first day. The partition does not need to tell when it was made.
 const DATE: u16 = 0x0021;
 
+/// Changes when the same program gives another partition. Belongs into the key of a disk.
+pub const ESP_WRITER: &str = "ibuild-esp 1";
+
 /// Forms the partition with `program` as `EFI/BOOT/BOOTX64.EFI`, up to the last byte in use. The rest of
 /// the partition is zeros. The same arguments give the same bytes.
 pub fn format_esp(program: &[u8], volume_id: u32) -> Result<Vec<u8>, DiskError> {

@@ -15,6 +15,9 @@ const MODULES: &str = "all_video boot cat configfile echo ext2 fat font gfxterm 
 /// Where GRUB looks for its configuration.
 const CONFIG: &str = "boot/grub/grub.cfg";
 
+/// Changes when the same spec gives another script or memory disk. Belongs into the key of a disk.
+pub const GRUB_WRITER: &str = "ibuild-grub 2";
+
 /// How a disk finds its kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrubPlan {
@@ -23,9 +26,6 @@ pub struct GrubPlan {
 }
 
 impl GrubPlan {
-    /// Changes when the same spec gives another script or memory disk: it belongs into the key of what runs it.
-    pub const VERSION: u32 = 2;
-
     /// The plan for a disk. It depends on the firmware, the file system's UUID and the command line.
     pub fn new(spec: &DiskSpec) -> GrubPlan {
         GrubPlan { firmware: spec.firmware, early_config: early_config(spec) }

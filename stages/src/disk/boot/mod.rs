@@ -10,9 +10,9 @@ mod grub;
 
 use std::path::Path;
 
-pub use bios::BiosBoot;
-pub use esp::format_esp;
-pub use grub::GrubPlan;
+pub use bios::{BIOS_WRITER, BiosBoot};
+pub use esp::{ESP_WRITER, format_esp};
+pub use grub::{GRUB_WRITER, GrubPlan};
 use serde::{Deserialize, Serialize};
 
 use super::error::DiskError;

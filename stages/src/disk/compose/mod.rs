@@ -98,6 +98,7 @@ impl<'m> Output<'m> {
                 end: self.old_end,
             };
             let buffer = self.buffers.take();
+            packs.check()?;
             let (written, next) = rayon::join(
                 || ready.take().map_or(Ok(()), |ready| self.put(&ready)),
                 || batch.map(|batch| batch.read(&old, packs, buffer)).transpose(),

@@ -2,7 +2,7 @@
 
 use super::FilesystemOptions;
 use super::base::{Base, RESERVED_INODES, write_groups};
-use super::geometry::Geometry;
+use super::geometry::{Geometry, NoGeometry};
 use super::hash::NameHash;
 use super::place::{Placer, Room};
 use super::space::{Full, Space};
@@ -31,7 +31,14 @@ pub fn filesystem(
     let mut missing = Full::Blocks;
     for plan in [Plan::ByLayer, Plan::AtOnce] {
         for inodes in INODES_PER_GROUP {
-            let geometry = Geometry::new(options.size, inodes);
+            let geometry = match Geometry::new(options.size, inodes) {
+                Ok(geometry) => geometry,
+                // As many as can be counted were too few.
+                Err(NoGeometry::TooManyInodes(..)) if missing == Full::Inodes => break,
+                Err(unfit) => {
+                    return Err(DiskError::Spec { image: options.image.clone(), reason: unfit.to_string() });
+                }
+            };
             match plan.place(&layers, options, &geometry) {
                 Ok(placed) => {
                     // Each list takes as much memory as what is made of it.

@@ -48,17 +48,44 @@ pub struct Geometry {
     pub reserved: u64,
 }
 
+/// Why there is no file system of some size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoGeometry {
+    /// Its own data would not fit.
+    #[error("a file system of {0} bytes is too small")]
+    TooSmall(u64),
+    /// Its blocks could not be counted.
+    #[error("a file system of {0} bytes is too large")]
+    TooLarge(u64),
+    /// Its inodes could not be counted.
+    #[error("a file system cannot have {0} groups with {1} inodes each")]
+    TooManyInodes(u32, u32),
+}
+
+/// The smallest file system.
+const SMALLEST: u64 = 32 << 20;
+
 impl Geometry {
     /// The geometry of a file system of so many bytes, with `inodes_per_group` unless it has one small group.
-    pub fn new(bytes: u64, inodes_per_group: u32) -> Self {
+    pub fn new(bytes: u64, inodes_per_group: u32) -> Result<Self, NoGeometry> {
+        if bytes < SMALLEST {
+            return Err(NoGeometry::TooSmall(bytes));
+        }
         let blocks = bytes / BLOCK as u64;
+        // The inode that lets it grow points with 32 bits.
+        if blocks > u32::MAX.into() {
+            return Err(NoGeometry::TooLarge(bytes));
+        }
         let mut made = Self::of(blocks, inodes_per_group);
         let last = made.groups - 1;
         let start = u64::from(last) * GROUP;
         if last > 0 && blocks - start < made.taken_in(last) + WORTH {
             made = Self::of(start, inodes_per_group);
         }
-        made
+        match made.inodes_per_group.checked_mul(made.groups) {
+            Some(_) => Ok(made),
+            None => Err(NoGeometry::TooManyInodes(made.groups, made.inodes_per_group)),
+        }
     }
 
     fn of(blocks: u64, inodes_per_group: u32) -> Self {
@@ -186,7 +213,7 @@ mod tests {
     #[test]
     fn nothing_overlaps_and_nothing_is_outside() {
         for mib in [32, 127, 128, 129, 200, 257, 4031, 16 * 128, 16 * 128 + 5, 102_335] {
-            let geometry = Geometry::new(mib * MIB, 8192);
+            let geometry = Geometry::new(mib * MIB, 8192).unwrap();
             let taken = geometry.taken();
             assert!(taken.windows(2).all(|pair| pair[0].end <= pair[1].start), "{mib} MiB: {taken:?}");
             assert!(taken.last().unwrap().end <= geometry.blocks, "{mib} MiB");
@@ -195,16 +222,61 @@ mod tests {
         }
     }
 
+    /// Sizes around every power of two, and some between them.
+    fn sizes() -> impl Iterator<Item = u64> {
+        let mut random = fastrand::Rng::with_seed(17);
+        let around = (0..64).flat_map(|bits| {
+            let power = 1u64 << bits;
+            [power - 1, power, power + 1, power.saturating_add(power / 2 + 4097)]
+        });
+        let between: Vec<u64> = (0..200).map(|_| random.u64(..) >> random.u32(..64)).collect();
+        around.chain([u64::MAX, 64 << 40, 50 << 20]).chain(between)
+    }
+
+    #[test]
+    fn every_size_has_a_geometry_or_an_error() {
+        for (size, inodes) in sizes().flat_map(|size| [8192, 16_384, 32_768].map(|inodes| (size, inodes))) {
+            let geometry = match Geometry::new(size, inodes) {
+                Ok(geometry) => geometry,
+                Err(NoGeometry::TooSmall(_)) => {
+                    assert!(size < 32 * MIB, "{size}");
+                    continue;
+                }
+                Err(NoGeometry::TooLarge(_)) => {
+                    assert!(size >= 16 << 40, "{size}");
+                    continue;
+                }
+                Err(NoGeometry::TooManyInodes(groups, each)) => {
+                    assert!(u64::from(groups) * u64::from(each) > u32::MAX.into(), "{size}");
+                    continue;
+                }
+            };
+            let taken = geometry.taken();
+            assert!(taken.windows(2).all(|pair| pair[0].end <= pair[1].start), "{size} {inodes}");
+            assert!(taken.last().unwrap().end <= geometry.blocks, "{size} {inodes}");
+            assert!(geometry.inodes() > 0 && geometry.blocks * BLOCK as u64 <= size, "{size} {inodes}");
+        }
+    }
+
+    #[test]
+    fn what_a_disk_may_have_has_a_geometry() {
+        use crate::disk::{LARGEST_DISK, Role, SMALLEST_DISK};
+        for size in [SMALLEST_DISK, SMALLEST_DISK + MIB, LARGEST_DISK - MIB, LARGEST_DISK] {
+            let root = Role::Root.range(size);
+            assert!(Geometry::new(root.end - root.start, 8192).is_ok(), "{size}");
+        }
+    }
+
     #[test]
     fn copies_are_where_everybody_looks_for_them() {
-        let geometry = Geometry::new(16 << 30, 8192);
+        let geometry = Geometry::new(16 << 30, 8192).unwrap();
         let backups: Vec<u32> = geometry.backups().collect();
         assert_eq!(backups, [1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
     }
 
     #[test]
     fn tables_start_on_grains() {
-        let geometry = Geometry::new(5 << 30, 8192);
+        let geometry = Geometry::new(5 << 30, 8192).unwrap();
         for group in 0..geometry.groups {
             assert!(geometry.inode_table(group).is_multiple_of(GRAIN_BLOCKS));
         }

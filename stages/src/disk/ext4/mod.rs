@@ -51,7 +51,7 @@ use super::gpt::Role;
 use super::spec::DiskSpec;
 
 /// Changes when the same layers and options give other bytes. Belongs into the key of whatever holds a file system.
-pub const EXT4_WRITER: &str = "ibuild-ext4 1";
+pub const EXT4_WRITER: &str = "ibuild-ext4 2";
 
 /// The inode that is the journal.
 const JOURNAL_INODE: u32 = 8;

@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn grains_are_whole_and_never_given_twice() {
-        let geometry = Geometry::new(300 << 20, 8192);
+        let geometry = Geometry::new(300 << 20, 8192).unwrap();
         let mut space = Space::of(&geometry);
         let mut seen: Vec<Range<u64>> = geometry.taken();
         while let Ok(mut supply) = space.take(1000) {

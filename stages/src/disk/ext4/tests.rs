@@ -1,5 +1,7 @@
 //! The file system is what the layers make, for `e2fsck`, for the kernel and beside `mke2fs -d`; and it stays where it is.
 
+mod golden;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use ibuild_cache::{Batch, MemoryIndex, Store, TreeId};
 
 use super::*;
+use crate::cancel::Cancel;
 use crate::disk::map::DiskMap;
 use crate::disk::plan;
 use crate::disk::spec::MIB;
@@ -24,6 +27,8 @@ const EPOCH: i64 = 1_767_225_600;
 
 /// `cap_net_raw=ep`, version 2.
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+mod swap;
 
 /// A POSIX ACL: user::rw-, user:1000:r--, group::r--, mask::r--, other::---.
 const ACL: [u8; 44] = [
@@ -162,7 +167,9 @@ fn assert_same(path: &Path, entry: &Entry, links: &mut BTreeMap<Vec<u8>, u64>) {
         Kind::Directory(_) => libc::S_IFDIR,
         Kind::File { content, size, link } => {
             assert_eq!(meta.len(), *size, "{at}");
-            assert_eq!(crate::snapshot::hash_file(path).unwrap(), *content, "{at}");
+            let file = File::open(path).unwrap();
+            let found = crate::snapshot::content_of(&file, &Cancel::default()).unwrap();
+            assert_eq!(found, *content, "{at}");
             if let Some(first) = link {
                 assert_eq!(*links.entry(first.clone()).or_insert(meta.ino()), meta.ino(), "{at}");
             }

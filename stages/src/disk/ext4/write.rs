@@ -90,10 +90,9 @@ impl<'a> Writer<'a> {
         });
         // These are most of the work, and need nothing but the tree.
         let directories = order.par_iter().filter(|node| tree.is_directory(**node));
-        let made = || directories.map(|node| (*node, self.directory_blocks(tree, *node))).collect();
-        let holes = || order.par_iter().try_for_each(|node| check_holes(&tree.nodes[*node]));
-        let (mut made, holes): (HashMap<NodeId, DirectoryBlocks>, _) = rayon::join(made, holes);
-        holes?;
+        let made = directories.map(|node| (*node, self.directory_blocks(tree, *node)));
+        let mut made: HashMap<NodeId, DirectoryBlocks> = made.collect();
+        order.iter().try_for_each(|node| check_holes(&tree.nodes[*node]))?;
         order.into_iter().try_for_each(|node| self.node(tree, node, made.remove(&node)))
     }
 
@@ -222,15 +221,12 @@ fn content_file(node: &Node) -> Option<ContentFile> {
     Some(ContentFile { content: digest, size: content.size, place: content.place.clone() })
 }
 
-/// What is in a hole is never read, so it has to be known now that it belongs there.
+/// What is in a hole is never read, so it has to be known that it belongs there: that the file with these holes is the tree's.
 fn check_holes(node: &Node) -> Result<(), DiskError> {
-    let Body::Regular { content, .. } = &node.body else { return Ok(()) };
-    if blocks_of(&node.extents) >= content.size.div_ceil(BLOCK as u64) {
-        return Ok(());
-    }
-    match content_file(node) {
-        Some(file) if !file.is_whole()? => {
-            Err(DiskError::Disagree { file: file.place.display().to_string() })
+    let Body::Regular { content, digest } = &node.body else { return Ok(()) };
+    match content.with_holes {
+        Some(found) if Some(found) != *digest => {
+            Err(DiskError::Disagree { file: content.place.display().to_string() })
         }
         _ => Ok(()),
     }

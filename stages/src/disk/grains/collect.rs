@@ -103,6 +103,7 @@ impl Source<'_> {
     fn collect(&self, wanted: &[Grain], packs: &mut Packs) -> Result<DiskGrains, DiskError> {
         let mut made = DiskGrains { list: Vec::new(), compressed: 0 };
         for some in wanted.chunks(AT_ONCE) {
+            packs.check()?;
             let found = self.find_or_compress(some, packs)?;
             for (grain, found) in some.iter().zip(found) {
                 let packed = match found {

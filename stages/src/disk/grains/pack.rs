@@ -11,6 +11,7 @@ use libdeflater::Decompressor;
 
 use super::GRAIN;
 use super::plan::GrainKey;
+use crate::cancel::Cancel;
 use crate::disk::error::DiskError;
 use crate::disk::rows::Row;
 
@@ -61,6 +62,7 @@ pub struct Packs {
     files: Vec<Pack>,
     grains: HashMap<GrainKey, PackedGrain>,
     new: NewPack,
+    cancel: Cancel,
 }
 
 #[derive(Debug)]
@@ -97,7 +99,17 @@ impl Packs {
     pub fn none(new: &Path) -> Self {
         let new =
             NewPack { path: new.to_owned(), file: None, out: None, hasher: blake3::Hasher::new(), size: 0 };
-        Self { files: Vec::new(), grains: HashMap::new(), new }
+        Self { files: Vec::new(), grains: HashMap::new(), new, cancel: Cancel::default() }
+    }
+
+    /// The same for a user who may give up: what is made of them then ends.
+    pub fn until(self, cancel: &Cancel) -> Self {
+        Self { cancel: cancel.clone(), ..self }
+    }
+
+    /// An error if it is time to stop.
+    pub fn check(&self) -> Result<(), DiskError> {
+        self.cancel.check().map_err(DiskError::io("read", &self.new.path))
     }
 
     /// Adds a pack, and tells its place. One that is here already has that place.

@@ -8,6 +8,7 @@ use std::process::Command;
 use ibuild_cache::BlobId;
 
 use super::*;
+use crate::cancel::Cancel;
 use crate::disk::Digested;
 use crate::disk::check::check_ova;
 use crate::disk::lab::{Bench, bytes_of};
@@ -93,7 +94,7 @@ fn members_come_in_order_and_the_manifest_tells_their_digests() {
         })
         .concat();
     assert_eq!(manifest, expected);
-    assert_eq!(digested, Digested::of_file(&ova).unwrap());
+    assert_eq!(digested, Digested::of_file(&ova, &Cancel::default()).unwrap());
 }
 
 #[test]

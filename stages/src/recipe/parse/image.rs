@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::vm::vm;
 use super::{all, optional};
+use crate::disk::bounds;
 use crate::hardware::Firmware;
 use crate::recipe::draft::DraftImage;
 use crate::recipe::image::{Appliance, Disk, Image, ImageFormat};
@@ -18,6 +19,7 @@ pub(super) fn image(name: &ImageName, node: Node<'_>) -> Option<DraftImage> {
     let what = format!("`[image.{name}]`");
     let table = node.table(&what, &["rootfs", "formats", "disk", "vm", "machines"])?;
     if let Some(machines) = table.get("machines") {
+        node.fits(bounds::image_name(name.as_str()))?;
         return several(name, &what, &table, machines);
     }
     let rootfs = table.require(&what, "rootfs", "write `rootfs = \"...\"`, the name of a `[rootfs.NAME]`");
@@ -28,6 +30,9 @@ pub(super) fn image(name: &ImageName, node: Node<'_>) -> Option<DraftImage> {
         None if without => Some(None),
         _ => table.require(&what, "disk", "write `disk = { size = \"8 GiB\" }`").and_then(disk).map(Some),
     };
+    if table.get("disk").is_some() {
+        node.fits(bounds::image_name(name.as_str()))?;
+    }
     let vm = match table.get("vm") {
         Some(node) => vm(node, disk.as_ref().and_then(Option::as_ref)),
         None => Some(Vm::default()),
@@ -102,21 +107,13 @@ fn disk(node: Node<'_>) -> Option<Disk> {
         None => Some(BTreeSet::from([Firmware::Bios, Firmware::Uefi])),
     };
     let fs_uuid = optional(&table, "fs-uuid", uuid);
-    let cmdline = optional(&table, "cmdline", one_line);
+    let cmdline = optional(&table, "cmdline", command_line);
     Some(Disk { size: size?, firmware: firmware?, fs_uuid: fs_uuid?, cmdline: cmdline? })
 }
 
-/// Disks are made of sectors.
 fn disk_size(node: Node<'_>) -> Option<ByteSize> {
     let size: ByteSize = node.parsed()?.value;
-    if size.0.is_multiple_of(512) {
-        return Some(size);
-    }
-    node.push(
-        node.problem(format!("a disk of {size} does not end with a sector"))
-            .hint("use `KiB`, `MiB` or `GiB`"),
-    );
-    None
+    node.fits(bounds::disk_size(size.0)).map(|()| size)
 }
 
 fn firmware(node: Node<'_>) -> Option<BTreeSet<Firmware>> {
@@ -134,12 +131,7 @@ fn uuid(node: Node<'_>) -> Option<uuid::Uuid> {
     uuid
 }
 
-/// The kernel's command line is one line of the boot loader's configuration.
-fn one_line(node: Node<'_>) -> Option<String> {
+fn command_line(node: Node<'_>) -> Option<String> {
     let text = node.text()?.value;
-    if text.contains(char::is_control) {
-        node.push(node.problem("the command line contains a control character"));
-        return None;
-    }
-    Some(text)
+    node.fits(bounds::cmdline(&text)).map(|()| text)
 }

@@ -56,7 +56,14 @@ pub(super) fn parse(sources: &SourceMap, overrides: &Overrides, report: &Report)
 fn syntax<'a>(sources: &'a SourceMap, report: &Report) -> Vec<Spanned<DeTable<'a>>> {
     let parse = |id| {
         let (table, errors) = DeTable::parse_recoverable(&sources.file(id).text);
-        errors.into_iter().for_each(|error| report.push(syntax_problem(sources, id, &error)));
+        let mut errors = errors.iter();
+        while let Some(error) = errors.next() {
+            report.push(syntax_problem(sources, id, error));
+            if error.message().starts_with("unclosed") {
+                // What comes after it was read as a part of it.
+                break;
+            }
+        }
         table
     };
     sources.ids().map(parse).collect()

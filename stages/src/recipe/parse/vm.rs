@@ -1,6 +1,7 @@
 //! `vm` of an image: the machine that it is meant for.
 
 use super::{all, optional};
+use crate::disk::bounds::{self, Unfit};
 use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 use crate::recipe::image::Disk;
 use crate::recipe::units::ByteSize;
@@ -33,11 +34,11 @@ pub(super) fn vm(node: Node<'_>, disk: Option<&Disk>) -> Option<Vm> {
     let table = node.table("`vm`", &KEYS)?;
     let default = Vm::default();
     let cpus = optional(&table, "cpus", cpus);
-    let memory = optional(&table, "memory", mebibytes);
-    let vram = optional(&table, "vram", mebibytes);
+    let memory = optional(&table, "memory", |node| amount(node, bounds::memory));
+    let vram = optional(&table, "vram", |node| amount(node, bounds::video_memory));
     let firmware = optional(&table, "firmware", |node| firmware(node, disk));
     let disk_bus = optional(&table, "disk-bus", |node| node.word("disk bus", DiskBus::WORDS));
-    let nics = optional(&table, "nics", |node| all(node.array()?, nic));
+    let nics = optional(&table, "nics", nics);
     let audio = optional(&table, "audio", |node| node.word("sound card", Audio::WORDS));
     let sharing = |node: Node<'_>| node.word("way of sharing", Sharing::WORDS);
     let clipboard = optional(&table, "clipboard", sharing);
@@ -61,14 +62,9 @@ pub(super) fn vm(node: Node<'_>, disk: Option<&Disk>) -> Option<Vm> {
     })
 }
 
-/// Machines have whole mebibytes.
-fn mebibytes(node: Node<'_>) -> Option<ByteSize> {
+fn amount(node: Node<'_>, bounds: fn(u64) -> Result<(), Unfit>) -> Option<ByteSize> {
     let size: ByteSize = node.parsed()?.value;
-    if size.0.is_multiple_of(1 << 20) && size.0 > 0 {
-        return Some(size);
-    }
-    node.push(node.problem(format!("{size} is no number of mebibytes")).hint("use `MiB` or `GiB`"));
-    None
+    node.fits(bounds(size.0)).map(|()| size)
 }
 
 fn firmware(node: Node<'_>, disk: Option<&Disk>) -> Option<Firmware> {
@@ -129,11 +125,13 @@ fn text(node: Node<'_>, lines: Lines) -> Option<String> {
 
 fn cpus(node: Node<'_>) -> Option<u32> {
     let number = node.integer()?;
-    let cpus = u32::try_from(number).ok().filter(|cpus| (1..=256).contains(cpus));
-    if cpus.is_none() {
-        node.push(node.problem(format!("a machine cannot have {number} processors")).hint("from 1 to 256"));
-    }
-    cpus
+    node.fits(bounds::cpus(number))?;
+    u32::try_from(number).ok()
+}
+
+fn nics(node: Node<'_>) -> Option<Vec<Nic>> {
+    let nics = all(node.array()?, nic)?;
+    node.fits(bounds::network_cards(nics.len())).map(|()| nics)
 }
 
 fn nic(node: Node<'_>) -> Option<Nic> {

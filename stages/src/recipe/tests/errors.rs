@@ -82,7 +82,10 @@ fn unknown_keys() {
         "name = \"a\", package = [\"sudo\"]",
         "unknown key `package` in a step | did you mean `packages`?",
     );
-    check_step("name = \"a\", run = \"true\", zzzzzzzzzz = 1", "unknown key `zzzzzzzzzz` in a step");
+    check_step(
+        "name = \"a\", run = \"true\", zzzzzzzzzz = 1",
+        "unknown key `zzzzzzzzzz` in a step | its keys are KEYS",
+    );
     check_image(&format!("{DISK}vm = {{ cpu = 1 }}"), "unknown key `cpu` in `vm` | did you mean `cpus`?");
 }
 
@@ -122,9 +125,87 @@ fn several_machines() {
 }
 
 #[test]
+fn what_no_disk_can_be() {
+    let size = |size: &str, expected: &str| {
+        check_image(&format!("formats = [\"qcow2\"]\ndisk = {{ size = \"{size}\" }}"), expected);
+    };
+    let small = "too small | the smallest has 97 MiB, of which what starts the machine takes two thirds";
+    let large = "too large | the largest has 16 TiB: its file system counts blocks with 32 bits";
+    size("50 MiB", &format!("a disk of 50 MiB is {small}"));
+    size("90 MiB", &format!("a disk of 90 MiB is {small}"));
+    size("64 TiB", &format!("a disk of 64 TiB is {large}"));
+    size("16777215 TiB", &format!("a disk of 16777215 TiB is {large}"));
+    size("1 GB", "1 GB is no number of mebibytes | use `MiB` or `GiB`: `954 MiB` is the next that is one");
+    size(
+        "100000 KiB",
+        "100000 KiB is no number of mebibytes | use `MiB` or `GiB`: `98 MiB` is the next that is one",
+    );
+    for (cmdline, c) in [("a='b c'", "'\\''"), ("a=\\\"b\\\"", "'\"'"), ("a\\\\b", "'\\\\'"), ("ü", "'ü'")]
+    {
+        check_image(
+            &format!("formats = [\"raw\"]\ndisk = {{ size = \"8 GiB\", cmdline = \"{cmdline}\" }}"),
+            &format!(
+                "the kernel's command line cannot have {c} | it consists of printable ASCII without quotes and backslashes"
+            ),
+        );
+    }
+}
+
+#[test]
+fn what_no_disk_can_be_called() {
+    let name = |name: &str| {
+        let image = format!("[image.\"{name}\"]\nrootfs = \"base\"\n{DISK}");
+        check(
+            &image,
+            &format!(
+                "the name `{name}` cannot be that of a disk | such names consist of letters, digits, `.`, `_` and `-`, start with a letter or digit, and have 64 characters at most"
+            ),
+        );
+    };
+    name("g++");
+    name(&"x".repeat(65));
+    Project::with("[image.\"g++\"]\nrootfs = \"base\"\nformats = [\"rootfs.tar.zst\"]\n").recipe();
+}
+
+#[test]
+fn what_no_machine_can_have() {
+    let vm = |vm: &str, expected: &str| check_image(&format!("{DISK}vm = {{ {vm} }}"), expected);
+    vm("cpus = 100", "a machine cannot have 100 processors | from 1 to 64");
+    vm("cpus = -1", "a machine cannot have -1 processors | from 1 to 64");
+    vm("memory = \"16 MiB\"", "a machine cannot have 16 MiB of memory | from 32 MiB to 4 TiB");
+    vm("memory = \"5 TiB\"", "a machine cannot have 5 TiB of memory | from 32 MiB to 4 TiB");
+    vm(
+        "memory = \"1 GB\"",
+        "1 GB is no number of mebibytes | use `MiB` or `GiB`: `954 MiB` is the next that is one",
+    );
+    vm("vram = \"1 GiB\"", "a machine cannot have 1 GiB of video memory | from 1 MiB to 256 MiB");
+    let nine = ["\"nat\""; 9].join(", ");
+    vm(&format!("nics = [{nine}]"), "a machine cannot have 9 network cards | at most 8");
+}
+
+#[test]
+fn the_right_form_is_shown() {
+    check_step(
+        "name = \"a\", run = [\"true\"]",
+        "expected a string, found an array | write `\"true\"`, without brackets",
+    );
+    check_step(
+        "name = \"a\", run = [\"a\", \"b\"]",
+        "expected a string, found an array | write one text in quotes, without brackets: there can be no more",
+    );
+}
+
+#[test]
+fn an_unclosed_array_is_one_mistake() {
+    check_whole(
+        &BASE.replace("suites = [\"trixie\"]", "suites = [\"trixie\""),
+        "unclosed array, expected `]`",
+    );
+}
+
+#[test]
 fn hardware() {
     let vm = |vm: &str, expected: &str| check_image(&format!("{DISK}vm = {{ {vm} }}"), expected);
-    vm("memory = \"1500 KiB\"", "1500 KiB is no number of mebibytes | use `MiB` or `GiB`");
     vm("disk-bus = \"sat\"", "`sat` is not a disk bus | did you mean `sata`?");
     vm("audio = \"hdaa\"", "`hdaa` is not a sound card | did you mean `hda`?");
     vm("clipboard = \"disable\"", "`disable` is not a way of sharing | did you mean `disabled`?");
@@ -241,7 +322,7 @@ fn kinds() {
     );
     check_step(
         "name = \"a\", run = \"true\", limits = { memory = \"lots\" }",
-        "`lots` is not a size | sizes are written like `100 GiB`, `768 MiB` or `512 MB`",
+        "`lots` is not a size | sizes are written like `100 GiB`, `768 MiB` or `64 KiB`",
     );
     check_step(
         "name = \"a\", run = \"true\", limits = { processes = 0 }",
@@ -308,7 +389,10 @@ fn packages() {
         "name = \"a\", packages = [\"sudo\", 3, \"Nft\"]",
         &format!("expected a string, found an integer\n`Nft` is not a valid package name | {RULE}"),
     );
-    check_step("name = \"a\", packages = \"sudo\"", "expected an array, found a string");
+    check_step(
+        "name = \"a\", packages = \"sudo\"",
+        "expected an array, found a string | write `[\"sudo\"]`, in brackets",
+    );
     check_step(
         "name = \"a\", packages = [\"sudo\"], recommends = \"no\"",
         "expected `true` or `false`, found a string",
@@ -395,7 +479,7 @@ fn skips() {
     );
     check_step(
         "scripts = \"scripts/ws\", skip = [\"10-tools\", \"30-user\"]",
-        "there are no scripts in `scripts/ws`",
+        "`skip` leaves no script of `scripts/ws` | it names all 2 of them",
     );
 }
 
@@ -415,11 +499,11 @@ fn images() {
     check_image("formats = [\"ova\", \"ova\"]\ndisk = { size = \"8 GiB\" }", "format `ova` is listed twice");
     check_image(
         "formats = [\"ova\"]\ndisk = { size = \"8 gigs\" }",
-        "`8 gigs` is not a size | sizes are written like `100 GiB`, `768 MiB` or `512 MB`",
+        "`8 gigs` is not a size | sizes are written like `100 GiB`, `768 MiB` or `64 KiB`",
     );
     check_image(
         "formats = [\"ova\"]\ndisk = { size = \"1 kB\" }",
-        "a disk of 1 kB does not end with a sector | use `KiB`, `MiB` or `GiB`",
+        "a disk of 1 kB is too small | the smallest has 97 MiB, of which what starts the machine takes two thirds",
     );
     check_image(
         "formats = [\"ova\"]\ndisk = { size = \"8 GiB\", firmware = [\"efi\"] }",
@@ -431,9 +515,9 @@ fn images() {
     );
     check_image(
         "formats = [\"ova\"]\ndisk = { size = \"8 GiB\", cmdline = \"a\\nb\" }",
-        "the command line contains a control character",
+        "the kernel's command line cannot have '\\n' | it consists of printable ASCII without quotes and backslashes",
     );
-    check_image(&format!("{DISK}vm = {{ cpus = 0 }}"), "a machine cannot have 0 processors | from 1 to 256");
+    check_image(&format!("{DISK}vm = {{ cpus = 0 }}"), "a machine cannot have 0 processors | from 1 to 64");
     check_image(&format!("{DISK}vm = {{ memory = 512 }}"), "expected a string, found an integer");
     check_image(
         &format!("{DISK}vm = {{ nics = [\"internal:\"] }}"),

@@ -48,8 +48,24 @@ fn includes_that_cannot_be() {
                     `../x` contains `..` | paths may not leave the recipe's directory\n\
                     expected a string, found an integer";
     assert_eq!(project.messages(), expected);
-    fs::write(project.path().join("b.toml"), b"\xff").expect("it can be written");
-    assert_eq!(project.messages(), "cannot include `b.toml`: it is not UTF-8 text");
+    fs::write(project.path().join("b.toml"), b"# \xc3\xa4\n\n# \xff\n").expect("it can be written");
+    assert_eq!(project.messages(), "cannot include `b.toml`: it is not UTF-8 text: line 3 has other bytes");
+}
+
+#[test]
+fn a_fifo_is_no_recipe() {
+    let project = with_include("a.toml");
+    let make = |name: &str| {
+        let mode = nix::sys::stat::Mode::S_IRWXU;
+        nix::unistd::mkfifo(&project.path().join(name), mode).expect("it can be made");
+    };
+    make("a.toml");
+    assert_eq!(project.messages(), "cannot include `a.toml`: it is no regular file");
+    fs::remove_file(project.path().join("ibuild.toml")).expect("it is there");
+    make("ibuild.toml");
+    let expected =
+        format!("cannot read `ibuild.toml` in `{}`: it is no regular file", project.path().display());
+    assert_eq!(project.messages(), expected);
 }
 
 #[test]

@@ -5,6 +5,9 @@
 //! The `tar` crate parses and writes the 512-byte headers; records and their meaning are ours, because its own
 //! reader of PAX records splits them at line feeds, which binary attributes may contain.
 
+/// Changes when the same members give another tarball. Belongs into the key of whatever makes a layer, or an archive of all files.
+pub const TARBALL_WRITER: &str = "ibuild-tar 3";
+
 mod acl;
 mod pax;
 mod read;

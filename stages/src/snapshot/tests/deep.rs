@@ -61,7 +61,7 @@ fn what_is_as_deep_as_a_tree_may_be_is_like_any_other() {
     assert_eq!(fs::read_to_string(out.join(&changed)).unwrap(), "two");
     lab.assert_same(lab.capture(&out, None).tree, snapshot.tree);
     let (cold, layers) = (lab.cold(&snapshot), LayerStore::new(&lab.store));
-    assert_eq!(read_layer(&cold).unwrap().len(), 1 + MOST_LEVELS + 1);
+    assert_eq!(read_layer(&cold, &crate::cancel::Cancel::default()).unwrap().len(), 1 + MOST_LEVELS + 1);
     let total = 1 + MOST_LEVELS + 1 + MOST_BYTES / 255 + 1;
     assert_eq!(read_tree(&trees, &snapshot).unwrap().len(), total);
     let (work, place) = (lab.root.path().join("work"), lab.root.path().join("merged"));
