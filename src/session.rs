@@ -142,11 +142,11 @@ impl How {
 }
 
 /// Makes an ordinary user root of a namespace, before there is a second thread; root stays root. From then on a
-/// new file's mode is what whoever makes it says, and not a matter of the user's habits.
+/// new file's mode is what whoever makes it says, and its group is root's: neither is a matter of the user's habits.
 pub fn become_root() -> Result<()> {
     nix::sys::stat::umask(nix::sys::stat::Mode::S_IWGRP | nix::sys::stat::Mode::S_IWOTH);
     if nix::unistd::geteuid().is_root() {
-        return Ok(());
+        return nix::unistd::setegid(nix::unistd::Gid::from_raw(0)).context("cannot take root's group");
     }
     userns::enter().context("without root, this works in a user namespace only, and there is none")
 }

@@ -5,6 +5,7 @@
 //! values in an [`Index`]: which action gave which result, what ran last. Facts point at content, never
 //! the other way, and are written after it, so a crash leaves garbage but never a lie.
 
+mod below;
 mod blobs;
 mod cancel;
 mod canon;
@@ -20,8 +21,10 @@ mod index;
 mod layout;
 mod lock;
 mod memo;
+mod neutral;
 mod read_ahead;
 mod record;
+mod remove;
 mod results;
 #[cfg(feature = "rocksdb")]
 mod rocks;
@@ -29,6 +32,7 @@ mod store;
 mod temp;
 mod usage;
 
+pub use below::each_below;
 pub use blobs::{BlobStore, BlobWriter, Scrubbed, Stored};
 pub use cancel::{Cancel, Stoppable, is_stop};
 pub use canon::{DecodeError, Decoder, Encoder, Item};

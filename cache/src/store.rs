@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::blobs::sync_dir;
 use crate::lock::Tried;
-use crate::{BlobId, BlobStore, CacheError, FileLock, Index, Layout, LockMode, ResultFiles, Sha256, temp};
+use crate::remove::remove_dir;
+use crate::{
+    BlobId, BlobStore, CacheError, FileLock, Index, Layout, LockMode, ResultFiles, Sha256, neutral, temp,
+};
 
 /// A directory that holds everything ibuild remembers. Cheap to clone; any number of processes may have it open.
 #[derive(Clone)]
@@ -100,11 +103,13 @@ impl Store {
         Ok(aside)
     }
 
-    /// A fresh directory for a piece of work, on the same file system as everything else.
+    /// A fresh directory for a piece of work, on the same file system as everything else. It passes nothing on of where
+    /// the store is: no default ACL, no group, no flags.
     pub fn run_dir(&self) -> Result<RunDir, CacheError> {
         loop {
             let path = unused(&self.layout.runs(), |path| fs::create_dir(path))?;
             if let Some(lock) = FileLock::of_new_dir(&path)? {
+                neutral::make(&path).map_err(CacheError::io("prepare", &path))?;
                 return Ok(RunDir { path, trash: self.layout.trash(), _lock: lock });
             }
         }
@@ -242,7 +247,7 @@ fn unused(dir: &Path, make: impl Fn(&Path) -> io::Result<()>) -> Result<PathBuf,
 /// Another process may be deleting the same thing: what is gone is no error.
 fn remove(path: &Path) -> Result<(), CacheError> {
     let removed = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(meta) if meta.is_dir() => remove_dir(path),
         Ok(_) => fs::remove_file(path),
         Err(e) => Err(e),
     };

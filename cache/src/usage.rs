@@ -1,13 +1,13 @@
 //! What a directory really takes of the disk.
 
 use std::collections::HashSet;
-use std::fs;
-use std::io;
 use std::ops::AddAssign;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::CacheError;
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+
+use crate::{CacheError, each_below};
 
 /// Files and the blocks that they occupy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,44 +28,30 @@ impl AddAssign for Usage {
 impl Usage {
     /// Measures a directory, or a file. What is not there, or goes away meanwhile, takes nothing.
     pub fn of(path: &Path) -> Result<Self, CacheError> {
-        let mut usage = Self::default();
-        usage.add(path, &mut HashSet::new())?;
-        Ok(usage)
+        let (mut usage, mut seen) = (Self::default(), HashSet::new());
+        match rustix::fs::lstat(path) {
+            Ok(stat) => usage.add(&stat, &mut seen),
+            Err(Errno::NOENT) => return Ok(usage),
+            Err(e) => return Err(CacheError::io("look at", path)(e.into())),
+        }
+        let looked = each_below(path, |stat| usage.add(stat, &mut seen));
+        looked.map(|()| usage).map_err(|e| CacheError::io("read", path)(e.into()))
     }
 
-    fn add(&mut self, path: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<(), CacheError> {
-        let Some(meta) = if_there(fs::symlink_metadata(path)).map_err(CacheError::io("look at", path))?
-        else {
-            return Ok(());
-        };
-        if meta.nlink() > 1 && !meta.is_dir() && !seen.insert((meta.dev(), meta.ino())) {
-            return Ok(());
+    fn add(&mut self, stat: &Stat, seen: &mut HashSet<(u64, u64)>) {
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if stat.st_nlink > 1 && !is_dir && !seen.insert((stat.st_dev, stat.st_ino)) {
+            return;
         }
-        self.bytes += meta.blocks() * 512;
-        if !meta.is_dir() {
-            self.files += 1;
-            return Ok(());
-        }
-        let Some(entries) = if_there(fs::read_dir(path)).map_err(CacheError::io("read", path))? else {
-            return Ok(());
-        };
-        for entry in entries {
-            self.add(&entry.map_err(CacheError::io("read", path))?.path(), seen)?;
-        }
-        Ok(())
-    }
-}
-
-fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
+        self.bytes += stat.st_blocks as u64 * 512;
+        self.files += u64::from(!is_dir);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -175,6 +175,13 @@ impl StageError {
             Self::Snapshot(SnapshotError::ReservedName(_)) => {
                 Some("remove it in the step, or list its path under the step's `volatile`".to_owned())
             }
+            Self::Snapshot(SnapshotError::InodeFlag { path, letter, .. }) => Some(format!(
+                "take it away at the end of the step: `chattr -{letter} /{}`; the machine can set it when it starts",
+                path.display()
+            )),
+            Self::Snapshot(SnapshotError::TooDeep { .. } | SnapshotError::TooLong { .. }) => {
+                Some("remove it at the end of the step".to_owned())
+            }
             Self::DiskFull { .. } => {
                 Some("`ibuild cache gc` makes room, with `--budget SIZE` as much as you like".to_owned())
             }
@@ -231,7 +238,12 @@ impl StageError {
     pub fn is_environment(&self) -> bool {
         match self {
             Self::Failed { .. }
-            | Self::Snapshot(SnapshotError::ReservedName(_))
+            | Self::Snapshot(
+                SnapshotError::ReservedName(_)
+                | SnapshotError::InodeFlag { .. }
+                | SnapshotError::TooDeep { .. }
+                | SnapshotError::TooLong { .. },
+            )
             | Self::NothingToCopy { .. }
             | Self::InputsChanged(_)
             | Self::NotLocked { .. }

@@ -303,7 +303,7 @@ fn archives_of_files() {
         "ROOTFS_WRITER in disk/pack.rs",
         packer_identity(Format::RootfsTarZst),
         (
-            "ibuild-rootfs.zst 1, ibuild-tar 2, zstd 1.5.7",
+            "ibuild-rootfs.zst 1, ibuild-tar 3, zstd 1.5.7",
             "7bd746fd0bb7b1eb68e149c84f8b0cde79b677fc59291ca7b78257ecefa24623",
         ),
         made,

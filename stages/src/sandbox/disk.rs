@@ -1,12 +1,10 @@
 //! Watches what a stage writes. The file system is shared with everything else, so what is free on it tells only when it
 //! is time to look at the files themselves.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ibuild_cache::each_below;
 use nix::sys::statvfs::statvfs;
 
 use super::SandboxError;
@@ -69,21 +67,12 @@ fn free_space(dir: &Path) -> Option<(u64, u64)> {
     Some((free * unit, reserve / RESERVED_UNIT * RESERVED_UNIT))
 }
 
-/// Bytes on the disk of everything below a directory. What goes away meanwhile is not counted; a file with several names
-/// counts once for each, which errs on the side of the host.
+/// Bytes on the disk of everything below a directory, however deep. What goes away meanwhile is not counted; a file with
+/// several names counts once for each, which errs on the side of the host.
 fn blocks_below(dir: &Path) -> u64 {
     const BLOCK: u64 = 512;
-    let entries = || -> io::Result<u64> {
-        let mut sum = 0;
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            let Ok(meta) = entry.metadata() else { continue };
-            sum += meta.blocks() * BLOCK;
-            if meta.is_dir() {
-                sum += blocks_below(&entry.path());
-            }
-        }
-        Ok(sum)
-    };
-    entries().unwrap_or_default()
+    let mut sum = 0;
+    // What cannot be read cannot be counted.
+    let _ = each_below(dir, |stat| sum += stat.st_blocks as u64 * BLOCK);
+    sum
 }

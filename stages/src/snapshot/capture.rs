@@ -1,8 +1,8 @@
 //! What a stage changed: an overlay's upper directory becomes tree entries and a tarball of changes.
 //!
 //! The upper directory is made canonical *in place* while it is read, because it is what the next stage runs on:
-//! volatile files go, what equals the parent goes, times are clamped, and a directory that hides all of the parent's hides
-//! only what it has not. Afterwards it looks exactly as if it had been unpacked from its tarball, and the two trees alone
+//! volatile files go, what equals the parent goes, attributes that no tree holds go, times are clamped, and a directory that
+//! hides all of the parent's hides only what it has not. Afterwards it looks exactly as if it had been unpacked from its tarball, and the two trees alone
 //! decide what is in it, not the way from one to the other.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,9 @@ use ibuild_cache::{Cancel, TreeId};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, major, minor, utimensat};
 
 use super::contents::Contents;
+use super::inode_flags::InodeFlags;
 use super::layers::REMOVAL;
+use super::links::Links;
 use super::tree::{Entry, Kind, Listing, Metadata, TreeStore};
 use super::volatile::VolatileList;
 use super::{SnapshotError, device, unpack, xattr};
@@ -68,9 +70,11 @@ pub fn capture_until(
     parent: Option<TreeId>,
 ) -> Result<Captured, SnapshotError> {
     let base = parent.map(|tree| context.trees.root(tree)).transpose()?;
-    let contents = Contents::below(upper, &context.volatile, cancel)?;
-    let (changes, dropped, links) = (Vec::new(), Vec::new(), BTreeMap::new());
-    let mut walk = Walk { context, cancel, upper, contents, changes, dropped, links };
+    let (contents, shared) = Contents::below(upper, &context.volatile, cancel)?;
+    let (flags, links) = (InodeFlags::below(upper)?, Links::of(shared));
+    let (changes, dropped) = (Vec::new(), Vec::new());
+    let mut walk =
+        Walk { context, cancel, upper, parent, flags, contents, changes, dropped, links, forced: 0 };
     let root = walk.directory(b"", base.as_ref(), Below::Seen)?;
     Ok(Captured { tree: context.trees.add_root(&root), changes: walk.changes, dropped: walk.dropped })
 }
@@ -86,11 +90,14 @@ struct Walk<'a> {
     context: &'a CaptureContext<'a>,
     cancel: &'a Cancel,
     upper: &'a Path,
+    parent: Option<TreeId>,
+    flags: InodeFlags,
     contents: Contents,
     changes: Vec<(Vec<u8>, Change)>,
     dropped: Vec<PathBuf>,
-    /// Inode of a file with several names -> the first of them.
-    links: BTreeMap<u64, Vec<u8>>,
+    links: Links,
+    /// Names that are as the parent has them and are kept all the same.
+    forced: usize,
 }
 
 impl Walk<'_> {
@@ -99,8 +106,13 @@ impl Walk<'_> {
     }
 
     /// Captures a directory that the upper directory has, over what the parent has at that place.
+    ///
+    /// Its own entry comes in front of the changes of its children, unless together they change nothing. An overlay shows the
+    /// topmost layer's owner and mode of a directory, so a layer has to tell those of every directory on the way to a
+    /// change, also where they are the parent's.
     fn directory(&mut self, path: &[u8], base: Option<&Entry>, above: Below) -> Result<Entry, SnapshotError> {
         let disk = self.on_disk(path);
+        self.flags.settle(&disk, path)?;
         let mut listing = match base.map(|entry| &entry.kind) {
             Some(Kind::Directory(listing)) => self.context.trees.listing(*listing)?,
             _ => Listing::default(),
@@ -109,27 +121,19 @@ impl Walk<'_> {
         if below == Below::Hidden {
             hide_one_by_one(&disk, &listing)?;
         }
-        let place = self.changes.len();
+        let (place, forced) = (self.changes.len(), self.forced);
         for (name, file) in sorted(&disk)? {
             self.child(path, &name, &file, &mut listing, below)?;
         }
         self.set_times(&disk, self.context.epoch)?;
-        let meta = self.metadata(&disk, Some(self.context.epoch))?;
+        let meta = self.metadata(path, &disk, Some(self.context.epoch))?;
         let entry = Entry { meta, kind: Kind::Directory(self.context.trees.add_listing(&listing)) };
-        self.place_directory(path, place, &entry, base);
-        Ok(entry)
-    }
-
-    /// Puts a directory's own entry in front of the changes of its children, or drops all of them if together they
-    /// change nothing. An overlay shows the topmost layer's owner and mode of a directory, so a layer has to tell those
-    /// of every directory on the way to a change, also where they are the parent's.
-    fn place_directory(&mut self, path: &[u8], place: usize, entry: &Entry, base: Option<&Entry>) {
-        let unchanged = base == Some(entry);
-        if unchanged {
+        if base == Some(&entry) && self.forced == forced {
             self.changes.truncate(place);
-            return;
+        } else {
+            self.changes.insert(place, (path.to_vec(), Change::Set(entry.clone())));
         }
-        self.changes.insert(place, (path.to_vec(), Change::Set(entry.clone())));
+        Ok(entry)
     }
 
     fn child(
@@ -158,13 +162,13 @@ impl Walk<'_> {
         if name.starts_with(REMOVAL) {
             return Err(SnapshotError::ReservedName(PathBuf::from(std::ffi::OsString::from_vec(path))));
         }
-        let base = listing.entries.get(name).cloned();
+        let (base, forced) = (listing.entries.get(name).cloned(), self.forced);
         let entry = if kind.is_dir() {
             self.directory(&path, base.as_ref(), below)?
         } else {
             self.leaf(&path, &disk, &meta)?
         };
-        if base.as_ref() == Some(&entry) {
+        if base.as_ref() == Some(&entry) && self.forced == forced && self.is_known(&meta, &entry)? {
             return remove_from_disk(&disk);
         }
         if !kind.is_dir() {
@@ -172,6 +176,14 @@ impl Walk<'_> {
         }
         listing.entries.insert(name.to_vec(), entry);
         Ok(())
+    }
+
+    /// Whether the layer can do without what is as the parent has it.
+    fn is_known(&mut self, meta: &fs::Metadata, entry: &Entry) -> Result<bool, SnapshotError> {
+        let Kind::File { link: Some(_), .. } = entry.kind else { return Ok(true) };
+        let known = self.links.is_known(meta.ino(), entry, self.context.trees, self.parent)?;
+        self.forced += usize::from(!known);
+        Ok(known)
     }
 
     /// A whiteout for something that the parent does not have is left over from a file that came and went.
@@ -201,13 +213,16 @@ impl Walk<'_> {
     }
 
     fn leaf(&mut self, path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<Entry, SnapshotError> {
+        if meta.is_file() {
+            self.flags.settle(disk, path)?;
+        }
         let mtime = meta.mtime().min(self.context.epoch);
         self.set_times(disk, mtime)?;
-        let mut own = self.metadata(disk, None)?;
+        let mut own = self.metadata(path, disk, None)?;
         if meta.is_file()
             && let Some(kind) = device::take(&mut own.xattrs)
         {
-            unpack::put_device(disk, &own, &kind)?;
+            unpack::put_anew(disk, &own, &kind)?;
             return Ok(Entry { meta: own, kind });
         }
         let kind = match meta.file_type() {
@@ -218,16 +233,18 @@ impl Walk<'_> {
             kind if kind.is_char_device() => Kind::Char(major(meta.rdev()), minor(meta.rdev())),
             kind if kind.is_block_device() => Kind::Block(major(meta.rdev()), minor(meta.rdev())),
             kind if kind.is_fifo() => Kind::Fifo,
-            _ => self.file(path, disk, meta)?,
+            _ => return Ok(Entry { kind: self.file(disk, meta)?, meta: own }),
         };
+        if meta.nlink() > 1 {
+            // Only regular files have several names in a tree.
+            unpack::put_anew(disk, &own, &kind)?;
+        }
         Ok(Entry { meta: own, kind })
     }
 
-    fn file(&mut self, path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<Kind, SnapshotError> {
+    fn file(&self, disk: &Path, meta: &fs::Metadata) -> Result<Kind, SnapshotError> {
         let content = self.contents.of(disk, meta)?;
-        let link =
-            (meta.nlink() > 1).then(|| self.links.entry(meta.ino()).or_insert_with(|| path.to_vec()).clone());
-        Ok(Kind::File { content, size: meta.len(), link })
+        Ok(Kind::File { content, size: meta.len(), link: self.links.identity(meta.ino()) })
     }
 
     /// Sets the modification time on disk, in whole seconds as the tarball has it.
@@ -239,14 +256,18 @@ impl Walk<'_> {
     }
 
     /// A symbolic link has no mode of its own worth keeping: the kernel always says 0777.
-    fn metadata(&self, disk: &Path, mtime: Option<i64>) -> Result<Metadata, SnapshotError> {
+    fn metadata(&self, path: &[u8], disk: &Path, mtime: Option<i64>) -> Result<Metadata, SnapshotError> {
         let meta = fs::symlink_metadata(disk).map_err(SnapshotError::io("look at", disk))?;
+        let xattrs = match meta.is_symlink() {
+            true => xattr::settle_link(disk).map(|()| BTreeMap::new()),
+            false => xattr::settle(disk, path),
+        };
         Ok(Metadata {
             mode: meta.mode() & 0o7777,
             uid: meta.uid(),
             gid: meta.gid(),
             mtime: mtime.unwrap_or(meta.mtime()),
-            xattrs: if meta.is_symlink() { BTreeMap::new() } else { xattr::read(disk, xattr::Side::Layer)? },
+            xattrs: xattrs?,
         })
     }
 }

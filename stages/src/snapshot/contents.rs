@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,10 @@ use rayon::prelude::*;
 use super::allocated::{is_all, parts};
 use super::capture::join;
 use super::digest::open_file;
+use super::links::Shared;
 use super::settle::settle;
 use super::volatile::VolatileList;
-use super::{SnapshotError, digest};
+use super::{SnapshotError, depth, digest};
 
 /// The digests by inode, so that a file with several names is read once.
 pub(super) struct Contents {
@@ -23,14 +24,18 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Reads all files below `dir` but those that will not be kept.
-    pub(super) fn below(dir: &Path, volatile: &VolatileList, cancel: &Cancel) -> Result<Self, SnapshotError> {
-        let mut files = HashMap::new();
-        collect(dir, b"", volatile, &mut files)?;
+    /// Reads all files below `dir` but those that will not be kept. Tells which of them have several names, too.
+    pub(super) fn below(
+        dir: &Path,
+        volatile: &VolatileList,
+        cancel: &Cancel,
+    ) -> Result<(Self, Shared), SnapshotError> {
+        let (mut files, mut shared) = (HashMap::new(), Shared::default());
+        collect(dir, volatile, &mut files, &mut shared)?;
         // A file that cannot be read is asked for again, by somebody who needs it and can tell.
         let named = |(inode, path): (u64, PathBuf)| Some((inode, settled(&path, cancel).ok()?));
         let found = files.into_par_iter().filter_map(named).collect();
-        Ok(Self { found, cancel: cancel.clone() })
+        Ok((Self { found, cancel: cancel.clone() }, shared))
     }
 
     /// The digest of a file.
@@ -40,20 +45,29 @@ impl Contents {
 }
 
 fn collect(
-    dir: &Path,
-    path: &[u8],
+    top: &Path,
     volatile: &VolatileList,
     files: &mut HashMap<u64, PathBuf>,
+    shared: &mut Shared,
 ) -> Result<(), SnapshotError> {
-    let error = || SnapshotError::io("read", dir);
-    for entry in fs::read_dir(dir).map_err(error())? {
-        let entry = entry.map_err(error())?;
-        let kind = entry.file_type().map_err(error())?;
-        let path = join(path, &entry.file_name().into_vec());
-        if kind.is_dir() {
-            collect(&entry.path(), &path, volatile, files)?;
-        } else if kind.is_file() && !volatile.contains(&path) {
-            files.insert(entry.ino(), entry.path());
+    let mut waiting = vec![(top.to_owned(), Vec::new())];
+    while let Some((dir, path)) = waiting.pop() {
+        let error = || SnapshotError::io("read", &dir);
+        for entry in fs::read_dir(&dir).map_err(error())? {
+            let entry = entry.map_err(error())?;
+            let kind = entry.file_type().map_err(error())?;
+            let path = join(&path, &entry.file_name().into_vec());
+            depth::check(&path)?;
+            if kind.is_dir() {
+                waiting.push((entry.path(), path));
+            } else if kind.is_file() && !volatile.contains(&path) {
+                let before = files.insert(entry.ino(), entry.path());
+                let within =
+                    |first: PathBuf| first.strip_prefix(top).map(|name| name.as_os_str().as_bytes().to_vec());
+                if let Some(Ok(first)) = before.map(within) {
+                    shared.note(entry.ino(), || first, &path);
+                }
+            }
         }
     }
     Ok(())

@@ -26,37 +26,32 @@ pub fn diff(
     new: TreeId,
 ) -> Result<Vec<(Vec<u8>, Difference)>, SnapshotError> {
     let mut found = Vec::new();
-    if old != new {
-        compare(trees, b"", Some(trees.root(old)?), Some(trees.root(new)?), &mut found)?;
+    if old == new {
+        return Ok(found);
+    }
+    let mut waiting = vec![(Vec::new(), Some(trees.root(old)?), Some(trees.root(new)?))];
+    while let Some((path, old, new)) = waiting.pop() {
+        let (mut before, mut after) = (listing(trees, old.as_ref())?, listing(trees, new.as_ref())?);
+        let names: BTreeSet<_> = before.entries.keys().chain(after.entries.keys()).cloned().collect();
+        for name in names.into_iter().rev() {
+            let (old, new) = (before.entries.remove(&name), after.entries.remove(&name));
+            if old != new {
+                waiting.push((join(&path, &name), old, new));
+            }
+        }
+        found.extend(difference(old, new).map(|difference| (path, difference)));
     }
     Ok(found)
 }
 
-fn compare(
-    trees: &TreeStore<'_>,
-    path: &[u8],
-    old: Option<Entry>,
-    new: Option<Entry>,
-    found: &mut Vec<(Vec<u8>, Difference)>,
-) -> Result<(), SnapshotError> {
-    if old == new {
-        return Ok(());
-    }
-    let (before, after) = (listing(trees, old.as_ref())?, listing(trees, new.as_ref())?);
-    let difference = match (old, new) {
+fn difference(old: Option<Entry>, new: Option<Entry>) -> Option<Difference> {
+    match (old, new) {
         (Some(old), Some(new)) if is_same_itself(&old, &new) => None,
         (Some(old), Some(new)) => Some(Difference::Changed(old, new)),
         (Some(old), None) => Some(Difference::Removed(old)),
         (None, Some(new)) => Some(Difference::Added(new)),
         (None, None) => None,
-    };
-    found.extend(difference.map(|difference| (path.to_vec(), difference)));
-    let names: BTreeSet<_> = before.entries.keys().chain(after.entries.keys()).collect();
-    for name in names {
-        let (old, new) = (before.entries.get(name).cloned(), after.entries.get(name).cloned());
-        compare(trees, &join(path, name), old, new, found)?;
     }
-    Ok(())
 }
 
 /// Two directories of which only the content differs.

@@ -36,6 +36,32 @@ pub enum SnapshotError {
     /// A file's name has another meaning in a layer.
     #[error("cannot keep `{}`: in a layer a name that begins with `.wh.` stands for a removal", .0.display())]
     ReservedName(PathBuf),
+    /// A file has a flag that no tree holds.
+    #[error("cannot keep the flag `{letter}` ({meaning}) of `/{}`", path.display())]
+    InodeFlag {
+        /// The file, relative to the root.
+        path: PathBuf,
+        /// What `chattr` and `lsattr` call it.
+        letter: char,
+        /// What it does.
+        meaning: &'static str,
+    },
+    /// A directory is in too many others.
+    #[error("cannot keep `/{}`: it is nested deeper than {most} levels", path.display())]
+    TooDeep {
+        /// The directory, relative to the root.
+        path: PathBuf,
+        /// So many are possible.
+        most: usize,
+    },
+    /// A path is too long.
+    #[error("cannot keep `/{}`: its path is longer than {most} bytes", path.display())]
+    TooLong {
+        /// The file, relative to the root.
+        path: PathBuf,
+        /// So many are possible.
+        most: usize,
+    },
     /// A tarball holds something that must not be extracted.
     #[error("cannot extract `{}`: {reason}", path.display())]
     Refused {

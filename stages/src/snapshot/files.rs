@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::vec;
 
 use ibuild_cache::{BlobId, Cancel, LayerId};
 use rayon::prelude::*;
@@ -88,8 +89,7 @@ pub fn read_layer(dir: &Path, cancel: &Cancel) -> Result<Listed<LayerChange>, Sn
 
 /// What a layer holds, without where its files have holes.
 fn list(dir: &Path) -> Result<Listed<LayerChange>, SnapshotError> {
-    let meta = fs::symlink_metadata(dir).map_err(SnapshotError::io("look at", dir))?;
-    Ok(linked(directory(b"", dir, &meta)?))
+    Ok(linked(below(dir)?))
 }
 
 /// What each layer of the snapshot holds, lowest first.
@@ -143,31 +143,65 @@ fn linked(seen: Vec<Seen>) -> Listed<LayerChange> {
     seen.into_iter().map(one).collect()
 }
 
-/// A directory and all that is in it, by several threads: looking at a file is waiting for the kernel.
-fn directory(path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<Vec<Seen>, SnapshotError> {
+/// A path that was seen, and where a directory is.
+type Found = (Seen, Option<PathBuf>);
+
+/// A directory and all that is in it, each directory before what is in it. Level by level, because whole levels are looked at
+/// by several threads: looking at a file is waiting for the kernel.
+fn below(dir: &Path) -> Result<Vec<Seen>, SnapshotError> {
+    let meta = fs::symlink_metadata(dir).map_err(SnapshotError::io("look at", dir))?;
+    let root = Seen::new(Vec::new(), metadata(dir, &meta)?, LayerKind::Directory);
+    let mut levels = vec![vec![(root, Some(dir.to_owned()))]];
+    let mut sizes: Vec<vec::IntoIter<usize>> = Vec::new();
+    while let Some(level) = levels.last().filter(|level| !level.is_empty()) {
+        let inside = |(seen, disk): &Found| disk.as_ref().map(|disk| names(&seen.path, disk));
+        let inside = level.par_iter().filter_map(inside).collect::<Result<Vec<_>, _>>()?;
+        sizes.push(inside.iter().map(Vec::len).collect::<Vec<_>>().into_iter());
+        let next = inside.into_par_iter().flatten().map(|(path, disk)| child(path, disk));
+        levels.push(next.collect::<Result<_, SnapshotError>>()?);
+    }
+    Ok(in_order(levels, sizes))
+}
+
+/// Of each level the paths, and for each of its directories how many of the next level are in it.
+fn in_order(levels: Vec<Vec<Found>>, mut sizes: Vec<vec::IntoIter<usize>>) -> Vec<Seen> {
+    let mut ordered = Vec::with_capacity(levels.iter().map(Vec::len).sum());
+    let mut levels: Vec<_> = levels.into_iter().map(Vec::into_iter).collect();
+    let mut left = vec![1_usize];
+    while let Some(here) = left.last_mut() {
+        let Some(fewer) = here.checked_sub(1) else {
+            left.pop();
+            continue;
+        };
+        *here = fewer;
+        let level = left.len() - 1;
+        let (seen, disk) = levels[level].next().expect("as many as were counted");
+        ordered.push(seen);
+        if disk.is_some() {
+            left.push(sizes[level].next().expect("each directory was counted"));
+        }
+    }
+    ordered
+}
+
+/// What is in a directory, by name.
+fn names(path: &[u8], disk: &Path) -> Result<Vec<(Vec<u8>, PathBuf)>, SnapshotError> {
     let error = || SnapshotError::io("read", disk);
     let names = fs::read_dir(disk).map_err(error())?.map(|entry| Ok(entry?.file_name().into_vec()));
     let mut names = names.collect::<io::Result<Vec<_>>>().map_err(error())?;
     names.sort_unstable();
-    let below = names.into_par_iter().map(|name| {
-        let own = join(path, &name);
-        child(own, disk.join(std::ffi::OsString::from_vec(name)))
-    });
-    let below = below.collect::<Result<Vec<_>, SnapshotError>>()?;
-    let mut seen = Vec::with_capacity(1 + below.iter().map(Vec::len).sum::<usize>());
-    seen.push(Seen::new(path.to_vec(), metadata(disk, meta)?, LayerKind::Directory));
-    below.into_iter().for_each(|some| seen.extend(some));
-    Ok(seen)
+    let placed = |name: Vec<u8>| (join(path, &name), disk.join(std::ffi::OsString::from_vec(name)));
+    Ok(names.into_iter().map(placed).collect())
 }
 
-fn child(path: Vec<u8>, disk: PathBuf) -> Result<Vec<Seen>, SnapshotError> {
+fn child(path: Vec<u8>, disk: PathBuf) -> Result<Found, SnapshotError> {
     let meta = fs::symlink_metadata(&disk).map_err(SnapshotError::io("look at", &disk))?;
     let kind = meta.file_type();
     if kind.is_dir() {
-        return directory(&path, &disk, &meta);
+        return Ok((Seen::new(path, metadata(&disk, &meta)?, LayerKind::Directory), Some(disk)));
     }
     if kind.is_char_device() && meta.rdev() == 0 {
-        return Ok(vec![Seen { path, change: LayerChange::Removed, shared: None }]);
+        return Ok((Seen { path, change: LayerChange::Removed, shared: None }, None));
     }
     let mut own = metadata(&disk, &meta)?;
     let device = if kind.is_file() { device::take(&mut own.xattrs) } else { None };
@@ -177,7 +211,7 @@ fn child(path: Vec<u8>, disk: PathBuf) -> Result<Vec<Seen>, SnapshotError> {
         Some(Kind::Block(major, minor)) => LayerKind::Block(major, minor),
         _ => kind_of(disk, &meta)?,
     };
-    Ok(vec![Seen { shared, ..Seen::new(path, own, kind) }])
+    Ok((Seen { shared, ..Seen::new(path, own, kind) }, None))
 }
 
 fn kind_of(disk: PathBuf, meta: &fs::Metadata) -> Result<LayerKind, SnapshotError> {

@@ -1,7 +1,7 @@
 //! A whole snapshot as one tarball, without mounting anything.
 //!
 //! Names and metadata come from the tree, bytes from the topmost layer that has the file: so the result is a function of
-//! the tree alone, and device nodes need no privilege.
+//! the tree alone, and device nodes need no privilege. It is made for other programs, so ACLs are told in their way.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,7 +14,7 @@ use ibuild_cache::{Stoppable, TreeId};
 
 use super::capture::join;
 use super::layers::{Links, write_entry};
-use super::tarball::TarWriter;
+use super::tarball::{Acls, TarWriter};
 use super::tree::{Entry, Kind, TreeStore};
 use super::{LayerStore, Snapshot, SnapshotError};
 
@@ -26,13 +26,9 @@ pub fn write_flat(
     out: impl Write,
 ) -> Result<(), SnapshotError> {
     let sources = Sources::of(layers, snapshot)?;
-    let mut flat = Flat {
-        trees,
-        sources,
-        tar: TarWriter::new(Stoppable::new(out, layers.cancel().clone())),
-        written: Links::default(),
-    };
-    flat.entry(b"", &trees.root(snapshot.tree)?)?;
+    let tar = TarWriter::new(Stoppable::new(out, layers.cancel().clone()), Acls::TextToo);
+    let mut flat = Flat { trees, sources, tar, written: Links::default() };
+    flat.everything(trees.root(snapshot.tree)?)?;
     flat.tar.finish().map_err(SnapshotError::io("write", Path::new("tarball")))?;
     Ok(())
 }
@@ -49,23 +45,26 @@ impl Sources {
         let mut sources = Self { files: HashMap::new() };
         for layer in &snapshot.layers {
             let dir = layers.unpacked(layer)?;
-            sources.add(&dir, b"")?;
+            sources.add(dir)?;
         }
         Ok(sources)
     }
 
-    fn add(&mut self, dir: &Path, path: &[u8]) -> Result<(), SnapshotError> {
-        let error = || SnapshotError::io("read", dir);
-        for file in fs::read_dir(dir).map_err(error())? {
-            let file = file.map_err(error())?;
-            let kind = file.file_type().map_err(error())?;
-            let path = join(path, &file.file_name().into_vec());
-            if kind.is_dir() {
-                self.add(&file.path(), &path)?;
-            } else if kind.is_file() {
-                self.files.insert(path, file.path());
-            } else {
-                debug_assert!(!kind.is_socket(), "a capture drops sockets");
+    fn add(&mut self, layer: PathBuf) -> Result<(), SnapshotError> {
+        let mut waiting = vec![(layer, Vec::new())];
+        while let Some((dir, path)) = waiting.pop() {
+            let error = || SnapshotError::io("read", &dir);
+            for file in fs::read_dir(&dir).map_err(error())? {
+                let file = file.map_err(error())?;
+                let kind = file.file_type().map_err(error())?;
+                let path = join(&path, &file.file_name().into_vec());
+                if kind.is_dir() {
+                    waiting.push((file.path(), path));
+                } else if kind.is_file() {
+                    self.files.insert(path, file.path());
+                } else {
+                    debug_assert!(!kind.is_socket(), "a capture drops sockets");
+                }
             }
         }
         Ok(())
@@ -80,21 +79,17 @@ struct Flat<'a, W> {
 }
 
 impl<W: Write> Flat<'_, W> {
-    fn entry(&mut self, path: &[u8], entry: &Entry) -> Result<(), SnapshotError> {
-        let disk = self.sources.files.get(path).cloned().unwrap_or_default();
-        write_entry(&mut self.tar, path, entry, &disk, &mut self.written).map_err(SnapshotError::io(
-            "pack",
-            &PathBuf::from(std::ffi::OsString::from_vec(path.to_vec())),
-        ))?;
-        match entry.kind {
-            Kind::Directory(listing) => self.children(path, listing),
-            _ => Ok(()),
-        }
-    }
-
-    fn children(&mut self, path: &[u8], listing: TreeId) -> Result<(), SnapshotError> {
-        for (name, child) in &self.trees.listing(listing)?.entries {
-            self.entry(&join(path, name), child)?;
+    fn everything(&mut self, root: Entry) -> Result<(), SnapshotError> {
+        let mut waiting = vec![(Vec::new(), root)];
+        while let Some((path, entry)) = waiting.pop() {
+            let disk = self.sources.files.get(&path).cloned().unwrap_or_default();
+            write_entry(&mut self.tar, &path, &entry, &disk, &mut self.written).map_err(
+                SnapshotError::io("pack", &PathBuf::from(std::ffi::OsString::from_vec(path.clone()))),
+            )?;
+            if let Kind::Directory(listing) = entry.kind {
+                let below = self.trees.listing(listing)?.entries.into_iter().rev();
+                waiting.extend(below.map(|(name, child)| (join(&path, &name), child)));
+            }
         }
         Ok(())
     }

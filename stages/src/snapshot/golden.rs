@@ -106,7 +106,7 @@ fn names_of_trees() {
     let trees = layers.map(|(captured, _)| captured.tree.hex()).concat();
     let domains = [ROOT_DOMAIN, LISTING_DOMAIN].join(", ");
     let pinned = (
-        "ibuild tree v1, ibuild listing v1",
+        "ibuild tree v2, ibuild listing v2",
         "c0adba2b3f9447fe9812f7133ff1a27622645b1bb8f0f653d5a2656e4272e23d",
     );
     pin("ROOT_DOMAIN or LISTING_DOMAIN in snapshot/tree.rs", domains, pinned, trees);
@@ -120,7 +120,7 @@ fn names_of_layers() {
     pin(
         "TARBALL_WRITER in snapshot/tarball/mod.rs",
         TARBALL_WRITER,
-        ("ibuild-tar 2", "27aa43c9d37c8fc285c588ad0b1680cb40f4648663b3192965e8e8a82835975b"),
+        ("ibuild-tar 3", "27aa43c9d37c8fc285c588ad0b1680cb40f4648663b3192965e8e8a82835975b"),
         tarballs.concat(),
     );
 }
@@ -135,7 +135,7 @@ fn tarballs_of_everything() {
     pin(
         "TARBALL_WRITER in snapshot/tarball/mod.rs",
         TARBALL_WRITER,
-        ("ibuild-tar 2", "0c938879f84c3dce645b36af885e5bb50bfa43cd9cc6b42d533e8f20f9026898"),
+        ("ibuild-tar 3", "0c938879f84c3dce645b36af885e5bb50bfa43cd9cc6b42d533e8f20f9026898"),
         tar,
     );
 }

@@ -17,7 +17,7 @@ use super::ahead::read_ahead;
 use super::capture::Change;
 use super::merged::{self, Merged};
 use super::room::mark_used;
-use super::tarball::{TarWriter, segments};
+use super::tarball::{Acls, TarWriter, segments};
 use super::tree::{Entry, Kind};
 use super::unpack::{Dialect, unpack};
 use super::{Snapshot, SnapshotError};
@@ -261,7 +261,7 @@ impl<'s> LayerStore<'s> {
 pub(super) const REMOVAL: &[u8] = b".wh.";
 
 fn write_layer(dir: &Path, changes: &[(Vec<u8>, Change)], out: &mut impl Write) -> Result<(), SnapshotError> {
-    let mut tar = TarWriter::new(io::BufWriter::with_capacity(1 << 20, out));
+    let mut tar = TarWriter::new(io::BufWriter::with_capacity(1 << 20, out), Acls::Attributes);
     let mut written = Links::default();
     for (path, change) in changes {
         let disk = dir.join(std::ffi::OsStr::from_bytes(path));
@@ -279,17 +279,14 @@ fn whiteout(path: &[u8]) -> Vec<u8> {
     [&path[..slash], REMOVAL, &path[slash..]].concat()
 }
 
-/// The files with several names that are in a tarball, by their first name.
-///
-/// A first name is that of a file in its layer. In a flat tarball it may stand for several files: a later layer can have
-/// another file of that name, and need not have the other names of the first.
+/// The files with several names that are in a tarball, by what all of their names have, with the first name and its entry.
 #[derive(Default)]
 pub(super) struct Links(HashMap<Vec<u8>, Vec<(Vec<u8>, Entry)>>);
 
 impl Links {
     /// The name that a file has in the tarball already; if it has none, it gets this one.
-    fn find_or_add(&mut self, first: &[u8], path: &[u8], entry: &Entry) -> Option<&[u8]> {
-        let files = self.0.entry(first.to_vec()).or_default();
+    fn find_or_add(&mut self, link: &[u8], path: &[u8], entry: &Entry) -> Option<&[u8]> {
+        let files = self.0.entry(link.to_vec()).or_default();
         match files.iter().position(|(_, there)| there == entry) {
             Some(at) => Some(&files[at].0),
             None => {
@@ -312,8 +309,8 @@ pub(super) fn write_entry<W: Write>(
     let Kind::File { size, link, .. } = &entry.kind else {
         return tar.special(path, &entry.meta, &entry.kind);
     };
-    if let Some(first) = link
-        && let Some(there) = written.find_or_add(first, path, entry)
+    if let Some(link) = link
+        && let Some(there) = written.find_or_add(link, path, entry)
     {
         return tar.hard_link(path, &entry.meta, there);
     }

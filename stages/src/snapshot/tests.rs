@@ -16,9 +16,11 @@ use super::unpack::{Dialect, make_whiteout, unpack};
 use super::volatile::VolatileList;
 use super::{Kind, LayerStore, Snapshot, SnapshotError, TreeStore, Trimmed, xattr};
 
+mod deep;
 mod hiding;
 #[allow(clippy::single_range_in_vec_init, reason = "a file has one part, or several")]
 mod holes;
+mod hostile;
 
 const EPOCH: i64 = 1_700_000_000;
 

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SnapshotError;
 
-pub(super) const LISTING_DOMAIN: &str = "ibuild listing v1";
-pub(super) const ROOT_DOMAIN: &str = "ibuild tree v1";
+pub(super) const LISTING_DOMAIN: &str = "ibuild listing v2";
+pub(super) const ROOT_DOMAIN: &str = "ibuild tree v2";
 
 /// What every kind of file has.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ pub enum Kind {
         content: BlobId,
         /// Their number.
         size: u64,
-        /// The first name of a file with several names, `None` for one with a single name.
+        /// Of a file with several names what all of them have and nothing else, `None` for one with a single name.
         link: Option<Vec<u8>>,
     },
     /// A symbolic link, with its target.
@@ -427,7 +427,7 @@ mod tests {
     #[test]
     fn pinned_vector() {
         let digest = TreeId::from_bytes(every_kind().encoded().hash());
-        assert_eq!(digest.hex(), "9eaab7fa1d200e56cde0b8f892d7851cf815b3dfe37f0c5fa2ab666f2780316e");
+        assert_eq!(digest.hex(), "78bbbab7b753049dabd0590b52543110ded614a2fd2efc9ea3b09e8eba2f2b42");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Every parent directory is opened with `openat2`, relative to the root's descriptor, so neither `..` nor a symbolic
 //! link in the tarball or on disk can lead out. Files are made relative to that descriptor, without following the
-//! last component.
+//! last component, and all that they are given reaches them by descriptors too. Paths of the host are for messages.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,8 +13,7 @@ use std::rc::Rc;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags, chownat, fchmod,
-    fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
-    utimensat,
+    fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -67,20 +66,25 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Puts a device in the place of the file at `path`, exactly as it would be unpacked.
-pub(super) fn put_device(path: &Path, meta: &Metadata, kind: &Kind) -> Result<(), SnapshotError> {
-    let (kind, major, minor) = match kind {
-        Kind::Char(major, minor) => (FileType::CharacterDevice, *major, *minor),
-        Kind::Block(major, minor) => (FileType::BlockDevice, *major, *minor),
-        _ => unreachable!("the caller has a device"),
-    };
+/// Puts a file of its own, which is no directory and has no bytes, in the place of what is at `path`, exactly as it would
+/// be unpacked.
+pub(super) fn put_anew(path: &Path, meta: &Metadata, kind: &Kind) -> Result<(), SnapshotError> {
     let place = Place { dir: CWD, name: path.as_os_str().as_bytes(), disk: path.to_owned() };
-    let made = place.clear().and_then(|()| place.device(kind, major, minor));
-    made.map_err(SnapshotError::io("create", path))?;
+    let make = || match kind {
+        Kind::Symlink(target) => Ok(symlinkat(target.as_slice(), CWD, path)?),
+        Kind::Char(major, minor) => place.device(FileType::CharacterDevice, *major, *minor),
+        Kind::Block(major, minor) => place.device(FileType::BlockDevice, *major, *minor),
+        Kind::Fifo => Ok(mknodat(CWD, path, FileType::Fifo, Mode::from(0o600), 0)?),
+        Kind::Directory(_) | Kind::File { .. } => unreachable!("the caller has something without bytes"),
+    };
+    place.clear().and_then(|()| make()).map_err(SnapshotError::io("create", path))?;
     place.own(meta)?;
-    place.set_mode(meta.mode).map_err(SnapshotError::io("set the mode of", path))?;
-    place.set_xattrs(meta)?;
-    place.set_mtime(meta.mtime).map_err(SnapshotError::io("set the times of", path))
+    if !matches!(kind, Kind::Symlink(_)) {
+        let named = place.named()?;
+        place.set_mode(&named, meta.mode)?;
+        xattr::write(named.as_fd(), &meta.xattrs, path)?;
+    }
+    place.set_mtime(meta.mtime)
 }
 
 /// Whether a member's owner, mode and times are still to be set, and how.
@@ -233,23 +237,26 @@ impl Unpacker<'_> {
             return Ok(());
         }
         place.own(meta)?;
-        if !matches!(kind, MemberKind::Symlink(_)) {
-            place.set_mode(meta.mode).map_err(SnapshotError::io("set the mode of", &place.disk))?;
+        if matches!(kind, MemberKind::Symlink(_)) {
+            // It has no mode, and no attributes that belong to a tree.
+            return place.set_mtime(meta.mtime);
         }
+        let named = place.named()?;
+        place.set_mode(&named, meta.mode)?;
         if *kind == MemberKind::Directory {
             self.directories.push((path.clone(), meta.clone()));
             return Ok(());
         }
-        place.set_xattrs(meta)?;
-        place.set_mtime(meta.mtime).map_err(SnapshotError::io("set the times of", &place.disk))
+        xattr::write(named.as_fd(), &meta.xattrs, &place.disk)?;
+        place.set_mtime(meta.mtime)
     }
 
     fn finish(self) -> Result<(), SnapshotError> {
         for (path, meta) in self.directories.iter().rev() {
             let dir = self.open_dir(path)?;
             let place = Place { dir: dir.as_fd(), name: b".", disk: self.on_disk(path) };
-            place.set_xattrs(meta)?;
-            place.set_mtime(meta.mtime).map_err(SnapshotError::io("set the times of", &place.disk))?;
+            xattr::write(place.named()?.as_fd(), &meta.xattrs, &place.disk)?;
+            place.set_mtime(meta.mtime)?;
         }
         Ok(())
     }
@@ -318,8 +325,10 @@ impl Place<'_> {
 
     /// A device node, or a file that stands for one where nobody can make them.
     fn device(&self, kind: FileType, major: u32, minor: u32) -> io::Result<()> {
+        let device = device::number(kind, major, minor)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no device has these numbers"))?;
         if userns::is_initial() {
-            return Ok(mknodat(self.dir, self.name, kind, Mode::from(0o600), makedev(major, minor))?);
+            return Ok(mknodat(self.dir, self.name, kind, Mode::from(0o600), device)?);
         }
         let file = self.empty_file()?;
         let value = device::encode(kind, major, minor);
@@ -347,30 +356,25 @@ impl Place<'_> {
         let (uid, gid) = owner(meta);
         fchown(file, Some(uid), Some(gid)).map_err(|error| self.owner_error(error, meta))?;
         fchmod(file, Mode::from(meta.mode)).map_err(SnapshotError::io("set the mode of", &self.disk))?;
-        self.set_xattrs(meta)?;
+        xattr::write(file.as_fd(), &meta.xattrs, &self.disk)?;
         futimens(file, &times(meta.mtime)).map_err(SnapshotError::io("set the times of", &self.disk))
     }
 
-    fn set_mode(&self, mode: u32) -> io::Result<()> {
+    /// A descriptor of what is there, itself. It is opened for nothing but to name it: opening a device has effects.
+    fn named(&self) -> Result<OwnedFd, SnapshotError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = openat(self.dir, self.name, flags, Mode::empty())?;
-        // `fchmod` does not take a descriptor of this kind, which is the only one that opens devices harmlessly.
-        let through_proc = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
-        match rustix::fs::chmod(&through_proc, Mode::from(mode)) {
-            Err(Errno::NOENT) => {
-                let fd = openat(self.dir, self.name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
-                Ok(fchmod(fd, Mode::from(mode))?)
-            }
-            done => Ok(done?),
-        }
+        openat(self.dir, self.name, flags, Mode::empty()).map_err(SnapshotError::io("open", &self.disk))
     }
 
-    fn set_xattrs(&self, meta: &Metadata) -> Result<(), SnapshotError> {
-        xattr::write(&self.disk, &meta.xattrs, xattr::Side::Layer)
+    /// `fchmod` does not take a descriptor of this kind.
+    fn set_mode(&self, named: &OwnedFd, mode: u32) -> Result<(), SnapshotError> {
+        rustix::fs::chmod(xattr::through_proc(named.as_fd()), Mode::from(mode))
+            .map_err(SnapshotError::io("set the mode of", &self.disk))
     }
 
-    fn set_mtime(&self, mtime: i64) -> io::Result<()> {
-        Ok(utimensat(self.dir, self.name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?)
+    fn set_mtime(&self, mtime: i64) -> Result<(), SnapshotError> {
+        utimensat(self.dir, self.name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(SnapshotError::io("set the times of", &self.disk))
     }
 }
 

@@ -1,12 +1,13 @@
 //! Extended attributes: which ones belong to a tree, and how they are read and set.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lremovexattr, lsetxattr};
+use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lremovexattr, lsetxattr, setxattr};
 use rustix::io::Errno;
 
-use super::SnapshotError;
+use super::{SnapshotError, inode_flags};
 use crate::userns;
 
 /// Whether an attribute is part of a tree. `trusted.*` is the overlay's own, the other `security.*` belong to the
@@ -49,6 +50,14 @@ impl Marks {
         }
     }
 
+    /// Where an overlay keeps the flags that it does not let its layers have.
+    fn protected(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.protattr",
+            Self::User => b"user.overlay.protattr",
+        }
+    }
+
     /// What an attribute of a file is called in a tree; `None` for a mark.
     fn name_in_tree(self, name: &[u8]) -> Option<Vec<u8>> {
         match name.strip_prefix(OWN) {
@@ -82,15 +91,70 @@ pub(crate) fn read(path: &Path, side: Side) -> Result<BTreeMap<Vec<u8>, Vec<u8>>
     Ok(found)
 }
 
-/// Gives a file the attributes that it has in a tree.
+/// What a file of a layer keeps of its attributes, by their names in a tree. All others are taken away, an overlay's marks
+/// among them: the next stage is to see what it would see if the layer were unpacked from its tarball.
+pub(super) fn settle(disk: &Path, path: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, SnapshotError> {
+    let marks = Marks::here();
+    let mut found = BTreeMap::new();
+    for name in names(disk)?.split(|b| *b == 0).filter(|name| !name.is_empty()) {
+        if let Some(name_in_tree) = marks.name_in_tree(name).filter(|name| is_kept(name)) {
+            found.insert(name_in_tree, value(disk, name)?);
+            continue;
+        }
+        if name == marks.protected() {
+            inode_flags::refuse_protected(&value(disk, name)?, path)?;
+        }
+        remove(disk, name)?;
+    }
+    Ok(found)
+}
+
+/// A symbolic link keeps none.
+pub(super) fn settle_link(disk: &Path) -> Result<(), SnapshotError> {
+    let names = names(disk)?;
+    names.split(|b| *b == 0).filter(|name| !name.is_empty()).try_for_each(|name| remove(disk, name))
+}
+
+fn remove(disk: &Path, name: &[u8]) -> Result<(), SnapshotError> {
+    match lremovexattr(disk, name) {
+        Ok(()) | Err(Errno::NODATA) => Ok(()),
+        Err(_) if is_the_hosts(name) => Ok(()),
+        Err(e) => Err(SnapshotError::io("take an attribute from", disk)(e)),
+    }
+}
+
+/// What the host's security module or file system puts on every file, an unpacked one too.
+fn is_the_hosts(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 6] = [
+        b"security.selinux",
+        b"security.SMACK64",
+        b"security.apparmor",
+        b"security.ima",
+        b"security.evm",
+        b"btrfs.",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Gives an open file of a layer the attributes that it has in a tree. A descriptor that was opened for nothing but to
+/// name the file will do; that is why the way leads through `/proc`. `disk` is for messages alone: a path could lead
+/// elsewhere.
 pub(super) fn write(
-    path: &Path,
+    file: BorrowedFd<'_>,
     xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
-    side: Side,
+    disk: &Path,
 ) -> Result<(), SnapshotError> {
-    let marks = Marks::on(side);
+    let (marks, place) = (Marks::here(), through_proc(file));
     let kept = xattrs.iter().filter(|(name, _)| is_kept(name));
-    kept.into_iter().try_for_each(|(name, value)| set(path, &marks.name_on_disk(name), value))
+    kept.into_iter().try_for_each(|(name, value)| {
+        setxattr(&place, marks.name_on_disk(name), value, XattrFlags::empty())
+            .map_err(SnapshotError::io("set an attribute of", disk))
+    })
+}
+
+/// A path that leads to an open file and nowhere else, for the calls that take no descriptor of some kinds.
+pub(super) fn through_proc(file: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 fn names(path: &Path) -> Result<Vec<u8>, SnapshotError> {
@@ -152,7 +216,10 @@ pub(crate) fn copy_xattrs(from: &Path, to: &Path, side: Side) -> std::io::Result
     if to.is_symlink() {
         return Ok(());
     }
-    read(from, side).and_then(|xattrs| write(to, &xattrs, side)).map_err(std::io::Error::other)
+    let marks = Marks::on(side);
+    let xattrs = read(from, side).map_err(std::io::Error::other)?;
+    let copied = xattrs.iter().try_for_each(|(name, value)| set(to, &marks.name_on_disk(name), value));
+    copied.map_err(std::io::Error::other)
 }
 
 /// Gives a copy the modification time of its original.

@@ -346,6 +346,17 @@ fn pipes(count: usize) -> (Listed<LayerChange>, Listed<Entry>) {
 }
 
 #[test]
+fn directories_as_deep_as_a_tree_may_have_them() {
+    let mut lab = Lab::new();
+    lab.layer(|dir| {
+        let deepest = dir.join("d/".repeat(crate::snapshot::depth::MOST_LEVELS));
+        fs::create_dir_all(&deepest).unwrap();
+        fs::write(deepest.join("file"), "deep").unwrap();
+    });
+    lab.check(32 * MIB);
+}
+
+#[test]
 fn a_hundred_thousand_names_in_one_directory() {
     let (layer, tree) = pipes(100_000);
     let image = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();

@@ -145,9 +145,12 @@ impl Tree {
 
     /// Visits every name below a directory, the directory itself first.
     pub fn walk(&self, node: NodeId, visit: &mut impl FnMut(NodeId)) {
-        visit(node);
-        if let Body::Directory { children, .. } = &self.nodes[node].body {
-            children.values().for_each(|child| self.walk(*child, visit));
+        let mut waiting = vec![node];
+        while let Some(node) = waiting.pop() {
+            visit(node);
+            if let Body::Directory { children, .. } = &self.nodes[node].body {
+                waiting.extend(children.values().rev());
+            }
         }
     }
 

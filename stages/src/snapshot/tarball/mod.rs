@@ -6,8 +6,9 @@
 //! reader of PAX records splits them at line feeds, which binary attributes may contain.
 
 /// Changes when the same members give another tarball. Belongs into the key of whatever makes a layer, or an archive of all files.
-pub const TARBALL_WRITER: &str = "ibuild-tar 2";
+pub const TARBALL_WRITER: &str = "ibuild-tar 3";
 
+mod acl;
 mod pax;
 mod read;
 mod sparse;
@@ -15,4 +16,4 @@ mod write;
 
 pub(super) use read::{Member, MemberKind, read_members};
 pub(super) use sparse::{Segment, segments};
-pub(super) use write::TarWriter;
+pub(super) use write::{Acls, TarWriter};

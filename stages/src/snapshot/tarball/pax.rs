@@ -41,12 +41,15 @@ pub(super) fn decode(mut payload: &[u8]) -> Option<Records> {
     Some(records)
 }
 
-/// The key of an attribute's record. `=` ends a key, so it is written as GNU tar writes it.
+/// The key of an attribute's record. `=` ends a key, so it is written as GNU tar reads it; other programs see what is
+/// written. So `%` is written in another way only where it would be read as another byte.
 pub(super) fn xattr_key(name: &[u8]) -> Vec<u8> {
     let mut key = XATTR.to_vec();
-    for byte in name {
+    for (at, byte) in name.iter().enumerate() {
         match byte {
-            b'%' => key.extend_from_slice(b"%25"),
+            b'%' if name[at..].starts_with(b"%25") || name[at..].starts_with(b"%3D") => {
+                key.extend_from_slice(b"%25");
+            }
             b'=' => key.extend_from_slice(b"%3D"),
             _ => key.push(*byte),
         }
@@ -100,8 +103,9 @@ mod tests {
 
     #[test]
     fn names_with_an_equals_sign_survive() {
-        for name in [&b"user.a=b%"[..], b"user.%3D", b"security.capability"] {
+        for name in [&b"user.a=b%"[..], b"user.%3D", b"user.%2525", b"user.%%3D%2=", b"security.capability"] {
             assert_eq!(xattr_name(&xattr_key(name)).as_deref(), Some(name));
         }
+        assert_eq!(xattr_key(b"user.50%"), b"SCHILY.xattr.user.50%");
     }
 }

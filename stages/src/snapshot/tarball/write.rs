@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use tar::{EntryType, Header};
 
+use super::acl;
 use super::pax::{self, Records};
 use super::sparse::Segment;
 use crate::snapshot::tree::{Kind, Metadata};
@@ -14,14 +15,24 @@ const MAX_OWNER: u32 = 0o7_777_777;
 /// Longest name and link target of a ustar header.
 const MAX_NAME: usize = 100;
 
+/// For whom ACLs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acls {
+    /// For ourselves, and those who unpack layers of images: as the attributes that they are.
+    Attributes,
+    /// For other programs, too. The mode is one that gives nobody more than the ACL does.
+    TextToo,
+}
+
 /// Writes a canonical tarball. The caller gives the members in order.
 pub(crate) struct TarWriter<W> {
     out: W,
+    acls: Acls,
 }
 
 impl<W: Write> TarWriter<W> {
-    pub(crate) fn new(out: W) -> Self {
-        Self { out }
+    pub(crate) fn new(out: W, acls: Acls) -> Self {
+        Self { out, acls }
     }
 
     /// A regular file with the bytes of `file` in `segments`.
@@ -129,7 +140,12 @@ impl<W: Write> TarWriter<W> {
         if shape.kind == EntryType::Directory {
             path.push(b'/');
         }
-        let records = records(&path, meta, &shape);
+        let mut records = records(&path, meta, &shape);
+        let mut mode = meta.mode;
+        if self.acls == Acls::TextToo {
+            acl::add_records(meta, &mut records);
+            mode = acl::narrowed_mode(meta);
+        }
         if !records.is_empty() {
             let payload = pax::encode(&records);
             let mut header = blank(EntryType::XHeader, payload.len() as u64);
@@ -139,7 +155,7 @@ impl<W: Write> TarWriter<W> {
             self.out.write_all(&payload)?;
             self.pad(payload.len() as u64)?;
         }
-        self.out.write_all(main_header(&path, meta, &shape)?.as_bytes())
+        self.out.write_all(main_header(&path, meta, mode, &shape)?.as_bytes())
     }
 }
 
@@ -188,11 +204,11 @@ fn records(path: &[u8], meta: &Metadata, shape: &Shape<'_>) -> Records {
     records
 }
 
-fn main_header(path: &[u8], meta: &Metadata, shape: &Shape<'_>) -> io::Result<Header> {
+fn main_header(path: &[u8], meta: &Metadata, mode: u32, shape: &Shape<'_>) -> io::Result<Header> {
     let mut header = blank(shape.kind, shape.size);
     set_bytes(&mut header.as_old_mut().name, path);
     set_bytes(&mut header.as_old_mut().linkname, shape.target);
-    header.set_mode(meta.mode);
+    header.set_mode(mode);
     header.set_uid(meta.uid.min(MAX_OWNER).into());
     header.set_gid(meta.gid.min(MAX_OWNER).into());
     header.set_mtime(meta.mtime.max(0) as u64);
