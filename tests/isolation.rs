@@ -1,8 +1,12 @@
 //! What a stage tries in order to see the host, to change it, to take all of it, or to outlive its build. Each test is a
 //! real sandbox. Those that would harm the machine if they succeeded stop by themselves, long before.
 
+#[allow(dead_code, reason = "other tests need the rest")]
+mod harness;
 #[path = "harness/lab.rs"]
 mod lab;
+#[path = "harness/seeded.rs"]
+mod seeded;
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -54,12 +58,21 @@ fn calls_that_reach_past_a_sandbox_are_refused() {
         call("perf_event_open", libc::SYS_perf_event_open, "0 0 0 0 0", libc::ENOSYS),
         call("userfaultfd", libc::SYS_userfaultfd, "0", libc::ENOSYS),
         call("io_uring_setup", libc::SYS_io_uring_setup, "1 0", libc::ENOSYS),
+        call("io_uring_enter", libc::SYS_io_uring_enter, "-1 0 0 0 0 0", libc::ENOSYS),
+        call("io_uring_register", libc::SYS_io_uring_register, "-1 0 0 0", libc::ENOSYS),
         call("fanotify_init", libc::SYS_fanotify_init, "0 0", libc::ENOSYS),
         call("fspick", libc::SYS_fspick, "-100 @/ 0", libc::ENOSYS),
         call("open_by_handle_at", libc::SYS_open_by_handle_at, "-1 0 0", libc::EPERM),
         call("kexec_load", libc::SYS_kexec_load, "0 99 0 0", libc::EPERM),
         call("finit_module", libc::SYS_finit_module, "-1 0 0", libc::EPERM),
+        call("kexec_file_load", libc::SYS_kexec_file_load, "-1 -1 0 0 0", libc::EPERM),
+        call("init_module", libc::SYS_init_module, "0 0 0", libc::EPERM),
+        call("delete_module", libc::SYS_delete_module, "@none 0", libc::EPERM),
+        call("swapon", libc::SYS_swapon, "@/none 0", libc::EPERM),
         call("swapoff", libc::SYS_swapoff, "@/none", libc::EPERM),
+        call("quotactl", libc::SYS_quotactl, "-1 @/none 0 0", libc::EPERM),
+        call("quotactl_fd", libc::SYS_quotactl_fd, "-1 0 0 0", libc::EPERM),
+        call("acct", libc::SYS_acct, "@/none", libc::EPERM),
         call("reboot", libc::SYS_reboot, "0 0 0 0", libc::EPERM),
         call("syslog", libc::SYS_syslog, "10 0 0", libc::EPERM),
         call("vsock", libc::SYS_socket, "40 1 0", libc::EAFNOSUPPORT),
@@ -143,11 +156,155 @@ fn no_path_of_the_host_can_be_learnt() {
     assert!(shown.join("in/tree/input").exists());
 }
 
+/// What a step brings along lies in its work directory, beside everything else of it.
+#[test]
+fn neither_can_that_of_the_work_directory() {
+    let mut lab = Lab::new();
+    let run = lab.root.path().join("run");
+    fs::write(run.join("command"), "script").unwrap();
+    fs::create_dir(run.join("pool")).unwrap();
+    fs::write(run.join("pool/a.deb"), "package").unwrap();
+    fs::create_dir(run.join("out")).unwrap();
+    let bind = |name: &str, access| Bind { source: run.join(name), target: name.into(), access };
+    lab.spec.binds = vec![
+        bind("command", Access::ReadOnly),
+        bind("pool", Access::ReadOnly),
+        bind("out", Access::ReadWrite),
+    ];
+    lab.script(
+        "cd /run/ibuild; cat command pool/a.deb; echo x > command; echo x > pool/b; rm pool/a.deb; ls pool; \
+         mkdir out/dir; echo made > out/dir/file; echo; cat /proc/self/mountinfo /proc/mounts",
+    );
+    let said = lab.output();
+    assert!(said.starts_with("scriptpackage"), "{said}");
+    let name = lab.root.path().file_name().unwrap().to_str().unwrap();
+    for path in [name, "/var/tmp", "/layers", "/run/command", "/run/pool", "/run/out"] {
+        assert!(!said.contains(path), "`{path}` of the host is in {said}");
+    }
+    assert_eq!(fs::read_to_string(run.join("out/dir/file")).unwrap(), "made\n");
+    assert_eq!(fs::read_to_string(run.join("command")).unwrap(), "script");
+    assert_eq!(fs::read_dir(run.join("pool")).unwrap().count(), 1);
+}
+
+#[test]
+fn no_file_of_proc_names_the_host() {
+    let mut lab = Lab::new();
+    lab.script(
+        "for dir in /proc /proc/1 /proc/self /proc/1/net /proc/sys/kernel; do \
+             for file in $dir/*; do case $file in */pagemap|*/mem|*/clear_refs|*/auxv) continue; esac; \
+                 test -f $file && timeout 2 cat $file; done; done 2> /dev/null | tr '\\0' '\\n' | tr -cd '\\n -~'; \
+         tr '\\0' ' ' < /proc/1/cmdline; cat /proc/1/comm",
+    );
+    let said = lab.output();
+    assert!(said.len() > 10_000, "nothing was read: {said}");
+    assert!(said.ends_with("init __stage-init init\n"), "{}", &said[said.len() - 200..]);
+    let program = Path::new(env!("CARGO_BIN_EXE_ibuild"));
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let name = lab.root.path().file_name().unwrap().to_str().unwrap();
+    for word in [name, "/var/tmp", program.to_str().unwrap(), "(ibuild)", "Name:\tibuild"] {
+        let line = said.lines().find(|line| line.contains(word));
+        assert!(line.is_none(), "`{word}` is in {line:?}");
+    }
+    let is_host = |line: &str| line == host.trim() && line != "localhost";
+    assert!(!said.lines().any(is_host), "the host is called {host}");
+}
+
+#[test]
+fn what_is_in_memory_is_empty_and_devices_are_few() {
+    let mut lab = Lab::new();
+    lab.script(
+        "for dir in /run /tmp /dev/shm /run/lock; do stat -f -c %T $dir; ls $dir | tr '\\n' ' '; echo; done; \
+         ls /dev | tr '\\n' ' '; ls /dev/pts; cat /proc/sys/kernel/ostype",
+    );
+    assert_eq!(
+        lab.output().lines().collect::<Vec<_>>(),
+        [
+            "tmpfs",
+            "ibuild lock ",
+            "tmpfs",
+            "",
+            "tmpfs",
+            "",
+            "tmpfs",
+            "",
+            "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero ptmx",
+            "Linux",
+        ]
+    );
+}
+
+#[test]
+fn niceness_and_cores_are_passed_on() {
+    // SAFETY: plain system calls on this test's own thread.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 7);
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(libc::sched_getcpu() as usize, &mut one);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const one);
+    }
+    let mut lab = Lab::new();
+    lab.script("nice; nproc");
+    assert_eq!(lab.output(), "7\n1\n");
+}
+
+#[test]
+fn waiting_for_the_disk_takes_no_time() {
+    let mut lab = with_attempt();
+    // The kernel would say that there is no such descriptor, and no such memory.
+    let calls = [
+        (libc::SYS_fsync, "-1"),
+        (libc::SYS_fdatasync, "-1"),
+        (libc::SYS_syncfs, "-1"),
+        (libc::SYS_sync_file_range, "-1 0 0 0"),
+        (libc::SYS_msync, "1 1 99"),
+    ];
+    lab.script(&calls.map(|(call, arguments)| format!("attempt {call} {arguments}")).join("; "));
+    assert_eq!(lab.output(), "result 0\n".repeat(calls.len()));
+}
+
+#[test]
+fn a_step_has_the_variables_of_every_step_and_its_own() {
+    let sandbox = harness::Sandbox::empty();
+    let steps = "{ name = \"env\", run = \"env > /srv/env; busybox id -u >> /srv/env; date +%Z >> /srv/env\", env = { A = \"b c\", LANG = \"C\" } },\n";
+    seeded::project(&sandbox.path(""), &sandbox.path("../cache"), steps);
+    sandbox.run(&["build", "--until", "ws/env"]).succeeds();
+    let said = sandbox.run(&["cat", "ws/env", "/srv/env"]).succeeds();
+    let mut lines: Vec<_> = said.lines().collect();
+    // What a shell adds is not the step's.
+    lines.retain(|line| !line.starts_with("PWD=") && !line.starts_with("SHLVL=") && !line.starts_with("_="));
+    lines.sort_unstable();
+    let expected = [
+        "0",
+        "A=b c",
+        "DEBIAN_FRONTEND=noninteractive",
+        "HOME=/root",
+        "LANG=C",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "SOURCE_DATE_EPOCH=1767225600",
+        "TERM=dumb",
+        "TZ=UTC",
+        "UTC",
+    ];
+    assert_eq!(lines, expected);
+}
+
+/// Programs of images that run as root would be that on the host, too.
+#[test]
+fn only_the_owner_of_a_store_gets_at_the_files_of_images() {
+    let sandbox = harness::Sandbox::empty();
+    seeded::project(&sandbox.path(""), &sandbox.path("../cache"), "");
+    for dir in ["layers", "runs", "failed", "spares", "tmp", "trash"] {
+        let meta = fs::metadata(sandbox.path("../cache").join(dir)).unwrap();
+        assert_eq!(meta.mode() & 0o7777, 0o700, "{dir}");
+    }
+}
+
 #[test]
 fn the_kernel_tells_nothing_of_the_host_and_takes_no_orders() {
     let mut lab = Lab::new();
     lab.script(
-        "for name in cmdline kcore keys key-users kmsg modules partitions diskstats interrupts timer_list swaps; do \
+        "for name in cmdline kcore keys key-users kmsg modules partitions diskstats interrupts timer_list swaps \
+             kallsyms iomem ioports softirqs zoneinfo vmallocinfo buddyinfo locks; do \
              test ! -e /proc/$name || wc -c < /proc/$name; done | sort -u; \
          ls /proc/bus /proc/driver /sys 2>/dev/null | grep -v : | grep . ; dmesg | wc -l; \
          for name in sys/kernel/core_pattern sys/kernel/hostname sys/kernel/panic sysrq-trigger; do \

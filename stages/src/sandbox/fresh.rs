@@ -53,6 +53,8 @@ pub(super) fn begin() -> io::Result<()> {
     }
     // SAFETY: system calls that read a constant at most.
     unsafe {
+        // The kernel took the name of the program's file.
+        check(libc::prctl(libc::PR_SET_NAME, c"init".as_ptr()))?;
         check(libc::setdomainname(NIS_DOMAIN.as_ptr().cast(), NIS_DOMAIN.len()))?;
         // Also with the addresses at random, as on any machine.
         check(libc::personality(0))?;

@@ -281,13 +281,20 @@ fn shown(spec: &Spec, root: &Path) -> SetupResult {
     umount2(&veil, MntFlags::MNT_DETACH).map_err(failed("let go of a veil"))
 }
 
-/// Directories that the stage may write to and that are no part of its tree.
+/// Directories that the stage may write to and that are no part of its tree. What is written arrives in the directory itself,
+/// through an overlay that has it for its upper one.
 fn outputs(spec: &Spec, root: &Path) -> SetupResult {
     let dir = spec.place.run_dir.join(OUTPUT_DIR);
     for name in names_in(&dir)? {
-        let (source, target) = (dir.join(&name), ibuild_dir(root).join(&name));
-        make_target(&source, &target)?;
-        bind(&source, &target, Access::ReadWrite)?;
+        let target = ibuild_dir(root).join(&name);
+        let work = spec.place.run_dir.join("output-work").join(&name);
+        make_dir(&target)?;
+        fs::create_dir_all(&work).map_err(failed("make room for what is written"))?;
+        let (upper, work) = (Nameless::open(&dir.join(&name))?, Nameless::open(&work)?);
+        let empty = Nameless::open(&spec.place.run_dir.join("empty"))?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let options = format!("lowerdir={empty},upperdir={upper},workdir={work},volatile,{OVERLAY_OPTIONS}");
+        mount_overlay(spec, &target, flags, &options)?;
     }
     Ok(())
 }

@@ -33,7 +33,8 @@ impl Running {
     fn start(init: &InitProgram) -> io::Result<Self> {
         let (control, theirs) = UnixStream::pair()?;
         let mut command = Command::new(&init.program);
-        command.args(&init.arguments).env_clear().current_dir("/");
+        // The stage sees how its init was called, and is not to learn where that program lies.
+        command.arg0("init").args(&init.arguments).env_clear().current_dir("/");
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         // Ctrl-C and its like go to the whole group of a terminal's command. They are for the builder, which then says what
         // becomes of the stage; an init that died of them would look like one that was killed.
