@@ -44,6 +44,7 @@ mod relay;
 mod release;
 mod response;
 mod roots;
+mod seats;
 mod server;
 mod site;
 mod source;

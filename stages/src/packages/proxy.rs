@@ -6,6 +6,8 @@
 
 use std::io;
 use std::net::{IpAddr, TcpListener};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +17,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -25,6 +26,7 @@ use super::exchange::{ExchangeObserver, StageFetch, StageFetches, WatchedBody};
 use super::fetch::{Fetcher, Shared};
 use super::live::Live;
 use super::response;
+use super::seats::Seats;
 use super::server::Server;
 use super::site::Site;
 use super::tunnel::{StageTls, Tunnel, addressed};
@@ -32,11 +34,14 @@ use super::view::ArchiveView;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Clients at a time; more have to wait. Each takes a descriptor, and its file another.
-const CONNECTIONS: usize = 400;
-
 /// How long a client may be silent between requests. apt leaves a connection idle while it works on something else.
 const SILENCE: Duration = Duration::from_secs(600);
+
+/// How long a client may take to ask for the first thing: it has connected because it wants something.
+const FIRST: Duration = Duration::from_secs(30);
+
+/// How long somebody who is not served has to hear why.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The longest head of a request. Also what of an answer may wait before no more of it is read: a client that does not read
 /// holds one piece of a file, and not the file. (With hyper's `pipeline_flush` it would be the file.)
@@ -139,25 +144,40 @@ fn prepare(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(listener)
 }
 
-/// The connections are the task's own, so they end with it.
+/// The connections are the task's own, so they end with it. Who may not ask takes no seat of those who may.
 async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>) {
-    let (mut connections, places) = (JoinSet::new(), Arc::new(Semaphore::new(CONNECTIONS)));
+    let (mut connections, seats) = (JoinSet::new(), Seats::new(server.most_of_an_address()));
     loop {
-        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let room = seats.room().await;
         let Ok((stream, peer)) = listener.accept().await else {
             // Either a connection came and went, or there are no descriptors left: that takes a moment to pass.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let server = server.clone();
-        connections.spawn(async move {
-            let _place = place;
-            let present = Present::of(&server);
-            converse(stream, peer.ip(), &server).await;
-            drop(present);
-        });
+        let (client, server) = (peer.ip(), server.clone());
+        let seat = if server.admits(client) { seats.take(room, client) } else { None };
+        if let Some(seat) = seat {
+            connections.spawn(async move {
+                let _seat = seat;
+                let present = Present::of(&server);
+                converse(stream, client, &server).await;
+                drop(present);
+            });
+        } else if let Some(aside) = seats.aside() {
+            connections.spawn(async move {
+                let _aside = aside;
+                turn_away(stream, client, &server).await;
+            });
+        }
         while connections.try_join_next().is_some() {}
     }
+}
+
+/// Says once why somebody is not served.
+async fn turn_away(stream: TcpStream, client: IpAddr, server: &Arc<Server>) {
+    let service = service_fn(|request| server.clone().turn_away(client, request));
+    let connection = http().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    let _ = timeout(FAREWELL, connection).await;
 }
 
 async fn converse(stream: TcpStream, client: IpAddr, server: &Arc<Server>) {
@@ -165,9 +185,10 @@ async fn converse(stream: TcpStream, client: IpAddr, server: &Arc<Server>) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let opened = Mutex::new(None);
+    let (opened, asked) = (Mutex::new(None), AtomicBool::new(false));
     let service = service_fn(|mut request| {
-        let tunnel = server.tunnel(client, &mut request);
+        asked.store(true, Ordering::Relaxed);
+        let tunnel = server.tunnel(&mut request);
         let (server, opened) = (server.clone(), &opened);
         async move {
             match tunnel {
@@ -179,7 +200,16 @@ async fn converse(stream: TcpStream, client: IpAddr, server: &Arc<Server>) {
             }
         }
     });
-    drop(http().serve_connection(TokioIo::new(stream), service).with_upgrades().await);
+    {
+        let connection = http().serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let mut connection = pin!(connection);
+        if timeout(FIRST, &mut connection).await.is_err() {
+            if !asked.load(Ordering::Relaxed) {
+                return;
+            }
+            let _ = connection.await;
+        }
+    }
     if let Some(tunnel) = opened.into_inner().unwrap_or_else(PoisonError::into_inner) {
         converse_in(tunnel, client, server).await;
     }
@@ -189,7 +219,7 @@ async fn converse(stream: TcpStream, client: IpAddr, server: &Arc<Server>) {
 async fn converse_in(tunnel: Tunnel, client: IpAddr, server: &Arc<Server>) {
     let Tunnel { authority, acceptor, upgrade } = tunnel;
     let Ok(stream) = upgrade.await else { return };
-    let Ok(Ok(stream)) = timeout(SILENCE, acceptor.accept(TokioIo::new(stream))).await else { return };
+    let Ok(Ok(stream)) = timeout(FIRST, acceptor.accept(TokioIo::new(stream))).await else { return };
     let service = service_fn(|request| server.clone().serve(client, addressed(request, &authority)));
     drop(http().serve_connection(TokioIo::new(stream), service).await);
 }

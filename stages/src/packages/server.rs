@@ -19,6 +19,7 @@ use super::live::page;
 use super::relay;
 use super::release::Known;
 use super::response::{self, Content};
+use super::seats;
 use super::site::{Found, Root, RootState, Site};
 use super::target::{Refusal, Target};
 use super::tunnel::Tunnel;
@@ -112,12 +113,43 @@ impl Server {
         &*self.observer
     }
 
-    /// The tunnel that a request asks for, where there is one.
-    pub(super) fn tunnel(&self, client: IpAddr, request: &mut Request<Incoming>) -> Option<Tunnel> {
-        let tls = self.site.tls().filter(|_| self.site.clients().admit(client))?;
-        tls.tunnel(request)
+    /// Whether a client may ask.
+    pub(super) fn admits(&self, client: IpAddr) -> bool {
+        self.site.clients().admit(client)
     }
 
+    /// How many connections an address may have at a time. A stage has one address, and no neighbours.
+    pub(super) fn most_of_an_address(&self) -> usize {
+        match self.site {
+            Site::Stage { .. } => seats::ALL,
+            Site::Live(_) => seats::ALL / 4,
+        }
+    }
+
+    /// The tunnel that a request asks for, where there is one.
+    pub(super) fn tunnel(&self, request: &mut Request<Incoming>) -> Option<Tunnel> {
+        self.site.tls()?.tunnel(request)
+    }
+
+    /// Tells a client why it is not served.
+    pub(super) async fn turn_away(
+        self: Arc<Self>,
+        client: IpAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<WatchedBody>, Infallible> {
+        let problem = match self.admits(client) {
+            false => Problem::new(StatusCode::FORBIDDEN, "this proxy does not serve your address"),
+            true => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format_args!("your address has {} connections already", self.most_of_an_address()),
+            ),
+        };
+        let (address, method) = (request.uri().to_string(), request.method().to_string());
+        let refused = self.refuse(client, &address, problem);
+        Ok(self.watched(client, method, address, refused, Instant::now()))
+    }
+
+    /// Answers a client that may ask.
     pub(super) async fn serve(
         self: Arc<Self>,
         client: IpAddr,
@@ -125,25 +157,27 @@ impl Server {
     ) -> Result<Response<WatchedBody>, Infallible> {
         let since = Instant::now();
         let (address, method) = (request.uri().to_string(), request.method().to_string());
-        let answered = match self.admit(client) {
-            Ok(()) => match self.site.statistics().and_then(|numbers| page::answer(&request, numbers)) {
-                Some(page) => return Ok(page.map(WatchedBody::unwatched)),
-                None => self.respond(client, &request).await,
-            },
-            Err(problem) => Err(problem),
-        };
-        let Answered { verdict, file, problem, response } =
-            answered.unwrap_or_else(|problem| self.refuse(client, &address, problem));
-        let status = response.status();
-        let exchange = Exchange { client, method, address, status, file, verdict, problem };
-        Ok(response.map(|body| WatchedBody::of(exchange, body, since, &self.observer)))
+        if let Some(page) = self.site.statistics().and_then(|numbers| page::answer(&request, numbers)) {
+            return Ok(page.map(WatchedBody::unwatched));
+        }
+        let answered = self.respond(client, &request).await;
+        let answered = answered.unwrap_or_else(|problem| self.refuse(client, &address, problem));
+        Ok(self.watched(client, method, address, answered, since))
     }
 
-    fn admit(&self, client: IpAddr) -> Result<(), Problem> {
-        match self.site.clients().admit(client) {
-            true => Ok(()),
-            false => Err(Problem::new(StatusCode::FORBIDDEN, "this proxy does not serve your address")),
-        }
+    /// An answer whose end will be told.
+    fn watched(
+        &self,
+        client: IpAddr,
+        method: String,
+        address: String,
+        answered: Answered,
+        since: Instant,
+    ) -> Response<WatchedBody> {
+        let Answered { verdict, file, problem, response } = answered;
+        let status = response.status();
+        let exchange = Exchange { client, method, address, status, file, verdict, problem };
+        response.map(|body| WatchedBody::of(exchange, body, since, &self.observer))
     }
 
     async fn respond(&self, client: IpAddr, request: &Request<Incoming>) -> Result<Answered, Problem> {

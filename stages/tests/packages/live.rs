@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use ibuild_stages::packages::{
     Clients, Elsewhere, End, Exchange, ExchangeObserver, Live, LiveGuard, Proxy, Sent, Statistics, Upstream,
     Verdict,
 };
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn};
 
 use crate::archive::{BIG, FakeVerifier, Setup, big, fetcher, noise, sha256, small};
 use crate::client::{get, pipelined, request};
@@ -67,6 +70,81 @@ fn serve(setup: &Setup) -> Served {
     let (address, recorder) = (listener.local_addr().unwrap(), Arc::<Recorder>::default());
     let guard = Proxy::new(&setup.fetcher).serve_live(listener, live, recorder.clone()).unwrap();
     Served { address, recorder, guard }
+}
+
+/// Connections that ask for nothing.
+fn idle(from: &str, to: SocketAddr, count: usize) -> Vec<TcpStream> {
+    (0..count).map(|_| connect(from, to)).collect()
+}
+
+/// A connection from another address of this machine.
+fn connect(from: &str, to: SocketAddr) -> TcpStream {
+    let kind = (AddressFamily::Inet, SockType::Stream);
+    let socket = nix::sys::socket::socket(kind.0, kind.1, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let from: std::net::SocketAddrV4 = format!("{from}:0").parse().unwrap();
+    nix::sys::socket::bind(socket.as_raw_fd(), &SockaddrIn::from(from)).unwrap();
+    let SocketAddr::V4(to) = to else { panic!("it listens by IPv4") };
+    nix::sys::socket::connect(socket.as_raw_fd(), &SockaddrIn::from(to)).unwrap();
+    TcpStream::from(socket)
+}
+
+/// What is answered to a request for the root, if anything is.
+fn ask(mut stream: TcpStream) -> String {
+    let request =
+        format!("GET http://deb.debian.org/debian/{ROOT} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let _ = stream.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn one_address_does_not_keep_out_the_others() {
+    let setup = Setup::with_archive();
+    let served = serve(&setup);
+    let greedy = idle("127.0.0.2", served.address, 400);
+    let said = ask(connect("127.0.0.3", served.address));
+    assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+    // It is told what is wrong, as long as not too many are.
+    drop(greedy);
+    let mut some = idle("127.0.0.2", served.address, 100);
+    let refused = || ask(connect("127.0.0.2", served.address));
+    let said = (0..500).map(|_| refused()).find(|said| !said.starts_with("HTTP/1.1 200 ")).unwrap();
+    assert!(said.starts_with("HTTP/1.1 503 ") && said.contains("has 100 connections already"), "{said}");
+    // What it lets go of it may have again.
+    some.truncate(50);
+    let again = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        refused().starts_with("HTTP/1.1 200 ")
+    });
+    assert!(again);
+}
+
+/// In a network of its own, whose loopback interface has an address that is not loopback.
+#[test]
+fn who_is_refused_takes_no_seat() {
+    let setup = Setup::with_archive();
+    let run = |arguments: &[&str]| {
+        assert!(
+            std::process::Command::new("ip").args(arguments).status().unwrap().success(),
+            "{arguments:?}"
+        );
+    };
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    run(&["link", "set", "lo", "up"]);
+    run(&["address", "add", "192.0.2.1/32", "dev", "lo"]);
+    let served = serve(&setup);
+    let refused = ask(connect("192.0.2.1", served.address));
+    assert!(
+        refused.starts_with("HTTP/1.1 403 ") && refused.contains("does not serve your address"),
+        "{refused}"
+    );
+    let idle = idle("192.0.2.1", served.address, 450);
+    for client in ["127.0.0.1", "127.0.0.2"] {
+        let said = ask(connect(client, served.address));
+        assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+    }
+    drop(idle);
 }
 
 /// As apt goes about it.
