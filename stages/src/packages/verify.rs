@@ -122,10 +122,17 @@ impl Gpgv {
         }
     }
 
+    /// gpgv takes what stands before a colon for a kind of keyring, so it is shown the file from its directory.
     fn run(&self, signed: &[u8]) -> io::Result<Output> {
+        let dir = match self.keyring.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        let name = Path::new(".").join(self.keyring.file_name().unwrap_or_default());
         let mut child = Command::new("gpgv")
             .args(["--status-fd", "2", "--output", "-", "--keyring"])
-            .arg(&self.keyring)
+            .arg(name)
+            .current_dir(dir)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -34,7 +34,10 @@ fn real_signatures_decide() {
         return;
     }
     let (debian, mallory) = (Signer::new("Debian"), Signer::new("Mallory"));
-    let keyring = tempfile::NamedTempFile::new().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    // Before a colon gpgv expects the kind of a keyring.
+    let keyring = dir.path().join("store:1").join("ring.gpg");
+    std::fs::create_dir(keyring.parent().unwrap()).unwrap();
     std::fs::write(&keyring, debian.binary_key()).unwrap();
     let setup = Setup::with_archive();
     let release =
@@ -53,7 +56,7 @@ fn real_signatures_decide() {
         (Vec::new(), "it is not a signed Release"),
     ] {
         setup.upstream.reply(ROOT, [Reply::File(bytes)]);
-        let error = adopt(&setup, keyring.path()).expect_err("it was believed");
+        let error = adopt(&setup, &keyring).expect_err("it was believed");
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         assert_eq!(error.to_string(), "cannot trust the InRelease of `trixie`");
         assert!(source.starts_with(why), "{source}");
@@ -61,6 +64,6 @@ fn real_signatures_decide() {
         assert_eq!(setup.store.packages().list().unwrap(), [], "{source}");
     }
     setup.upstream.reply(ROOT, [Reply::File(signed)]);
-    let lock = adopt(&setup, keyring.path()).unwrap();
+    let lock = adopt(&setup, &keyring).unwrap();
     assert_eq!(lock.releases().len(), 1);
 }
