@@ -185,6 +185,19 @@ pub fn open_store(global: &Global, settings: &Settings) -> Result<Store> {
 
 /// Where the store is, or would be.
 pub fn store_dir(global: &Global, settings: &Settings) -> Result<PathBuf> {
+    let dir = chosen_store_dir(global, settings)?;
+    // The index is opened by a library that knows names as text only.
+    match dir.to_str() {
+        Some(_) => Ok(dir),
+        None => {
+            Err(UsageError::new(format!("the name of the store's directory `{}` is not text", dir.display()))
+                .hint("choose one of which the whole path is UTF-8: `--cache-dir DIR`")
+                .into())
+        }
+    }
+}
+
+fn chosen_store_dir(global: &Global, settings: &Settings) -> Result<PathBuf> {
     if let Some(dir) = global.cache_dir.as_ref().or(settings.cache_dir.as_ref()) {
         return std::path::absolute(dir).with_context(|| format!("cannot find `{}`", dir.display()));
     }

@@ -6,7 +6,9 @@ mod harness;
 #[path = "harness/seeded.rs"]
 mod seeded;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -44,6 +46,31 @@ fn files_of_stages_and_of_targets_are_shown() {
     );
     lab.run(&["cat", "ws.raw", "/etc/word"])
         .fails(2, "error: `ws.raw` was never built\nhint: `ibuild build --target ws.raw` builds it\n");
+}
+
+#[test]
+fn names_may_be_any_bytes_and_take_a_line_each() {
+    let lab = Sandbox::empty();
+    let steps = r#"{ name = "odd", run = "busybox printf 'in it' > /srv/$(busybox printf 'a\\377'); echo > \"/srv/$(echo one; echo two)\"" },"#;
+    seeded::project(&lab.path(""), &lab.path("../cache"), steps);
+    lab.run(&["build", "--until", "ws/odd"]).succeeds();
+    let listed = lab.run(&["ls", "ws/odd", "/srv"]).succeeds();
+    let names: Vec<_> = listed.lines().map(|line| line.rsplit("  ").next().unwrap()).collect();
+    assert_eq!(names, ["a\u{fffd}", "one\u{fffd}two"], "{listed}");
+    let path = OsStr::from_bytes(b"/srv/a\xff");
+    assert_eq!(lab.run_os(&["cat".as_ref(), "ws/odd".as_ref(), path]).succeeds(), "in it");
+    assert!(lab.run_os(&["ls".as_ref(), "ws/odd".as_ref(), path]).succeeds().ends_with("a\u{fffd}\n"));
+}
+
+#[test]
+fn a_store_whose_name_is_no_text_is_refused_in_words() {
+    let lab = Sandbox::with_project();
+    let dir = OsStr::from_bytes(b"store\xff");
+    lab.run_os(&["--cache-dir".as_ref(), dir, "cache".as_ref(), "stats".as_ref()]).fails(
+        2,
+        "error: the name of the store's directory `[ROOT]/project/store\u{fffd}` is not text\n\
+         hint: choose one of which the whole path is UTF-8: `--cache-dir DIR`\n",
+    );
 }
 
 fn mounts() -> String {

@@ -1,6 +1,7 @@
 //! `ibuild ls`, `cat`, `mount` and `umount`: what is in a root file system, of a stage or of a finished target.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -22,13 +23,13 @@ use crate::failure::{EnvironmentError, UsageError};
 use crate::session::{Session, find_stage};
 use crate::settings::Settings;
 use crate::table::{Align, table};
-use crate::terminal::{harmless, print, print_json};
+use crate::terminal::{harmless_line, print, print_json};
 
 /// Lists a directory.
 pub fn ls(global: &Global, args: &LsArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
     let snapshot = snapshot_of(&session, &args.name)?;
-    let found = Inside::of(&session.store, &snapshot).list(&args.path)?;
+    let found = Inside::of(&session.store, &snapshot).list(args.path.as_bytes())?;
     if args.json {
         let files: Vec<_> = found.iter().map(|(name, entry)| described(name, entry)).collect();
         print_json(json!({ "v": 1, "files": files }))?;
@@ -46,7 +47,7 @@ pub fn cat(global: &Global, args: &CatArgs) -> Result<ExitCode> {
     let snapshot = snapshot_of(&session, &args.name)?;
     let _shared = session.share_store()?;
     let mut out = std::io::stdout().lock();
-    match Inside::of(&session.store, &snapshot).read(&args.path, &mut out) {
+    match Inside::of(&session.store, &snapshot).read(args.path.as_bytes(), &mut out) {
         // Whoever reads has seen enough.
         Err(InsideError::Write(_, error)) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         read => {
@@ -212,7 +213,7 @@ fn last_of(
 
 fn row(name: &[u8], entry: &Entry) -> [String; 6] {
     let target = match &entry.kind {
-        Kind::Symlink(target) => format!(" -> {}", harmless(&String::from_utf8_lossy(target))),
+        Kind::Symlink(target) => format!(" -> {}", harmless_line(&String::from_utf8_lossy(target))),
         _ => String::new(),
     };
     let size = match &entry.kind {
@@ -226,7 +227,7 @@ fn row(name: &[u8], entry: &Entry) -> [String; 6] {
         entry.meta.gid.to_string(),
         size,
         utc(u64::try_from(entry.meta.mtime).unwrap_or(0)),
-        format!("{}{target}", harmless(&String::from_utf8_lossy(name))),
+        format!("{}{target}", harmless_line(&String::from_utf8_lossy(name))),
     ]
 }
 

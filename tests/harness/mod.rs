@@ -1,5 +1,6 @@
 //! A place of its own for each test, and what came of running ibuild there.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ impl Sandbox {
     }
 
     /// ibuild in `project`, to be run.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let root = self.root.path().canonicalize().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ibuild"));
         command
@@ -52,6 +53,11 @@ impl Sandbox {
 
     /// Runs ibuild in `project`.
     pub fn run(&self, arguments: &[&str]) -> Outcome {
+        self.finish(self.command(arguments).output().unwrap())
+    }
+
+    /// The same with arguments that need not be text.
+    pub fn run_os(&self, arguments: &[&OsStr]) -> Outcome {
         self.finish(self.command(arguments).output().unwrap())
     }
 

@@ -83,8 +83,8 @@ impl<'s> Inside<'s> {
     }
 
     /// What is in a directory, by name; of anything else that alone. Links are followed as a program inside would.
-    pub fn list(&self, path: &str) -> Result<Vec<(Vec<u8>, Entry)>, InsideError> {
-        let Found { path: way, entry } = self.find(path)?;
+    pub fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<(Vec<u8>, Entry)>, InsideError> {
+        let Found { path: way, entry } = self.find(path.as_ref())?;
         match entry.kind {
             Kind::Directory(listing) => {
                 let listing = self.trees.listing(listing)?;
@@ -95,10 +95,11 @@ impl<'s> Inside<'s> {
     }
 
     /// Passes on the bytes of a file, after they were found to be the right ones.
-    pub fn read(&self, path: &str, out: &mut dyn Write) -> Result<(), InsideError> {
-        let Found { path: way, entry } = self.find(path)?;
+    pub fn read(&self, path: impl AsRef<[u8]>, out: &mut dyn Write) -> Result<(), InsideError> {
+        let text = String::from_utf8_lossy(path.as_ref());
+        let Found { path: way, entry } = self.find(path.as_ref())?;
         let Kind::File { content, .. } = entry.kind else {
-            return Err(InsideError::NotAFile(path.to_owned()));
+            return Err(InsideError::NotAFile(text.into_owned()));
         };
         let way = way.join(&b'/');
         for layer in self.snapshot.layers.iter().rev() {
@@ -110,18 +111,19 @@ impl<'s> Inside<'s> {
             let digest =
                 content_of(&file, &Cancel::default()).map_err(StageError::io("read a file in", &dir))?;
             if digest != content {
-                return Err(InsideError::Damaged(path.to_owned()));
+                return Err(InsideError::Damaged(text.into_owned()));
             }
             io::Seek::rewind(&mut file).map_err(StageError::io("read a file in", &dir))?;
-            io::copy(&mut file, out).map_err(|e| InsideError::Write(path.to_owned(), e))?;
+            io::copy(&mut file, out).map_err(|e| InsideError::Write(text.into_owned(), e))?;
             return Ok(());
         }
-        Err(InsideError::Damaged(path.to_owned()))
+        Err(InsideError::Damaged(text.into_owned()))
     }
 
-    fn find(&self, text: &str) -> Result<Found, InsideError> {
+    fn find(&self, path: &[u8]) -> Result<Found, InsideError> {
+        let text = || String::from_utf8_lossy(path).into_owned();
         let root = self.trees.root(self.snapshot.tree)?;
-        let mut open: VecDeque<Vec<u8>> = components(text.as_bytes());
+        let mut open: VecDeque<Vec<u8>> = components(path);
         let mut way: Vec<(Vec<u8>, Entry)> = Vec::new();
         let mut links = 0;
         while let Some(name) = open.pop_front() {
@@ -134,14 +136,14 @@ impl<'s> Inside<'s> {
                 continue;
             }
             let listing = self.trees.listing(listing)?;
-            let entry = listing.entries.get(&name).ok_or_else(|| InsideError::Missing(text.to_owned()))?;
+            let entry = listing.entries.get(&name).ok_or_else(|| InsideError::Missing(text()))?;
             let Kind::Symlink(target) = &entry.kind else {
                 way.push((name, entry.clone()));
                 continue;
             };
             links += 1;
             if links > MOST_LINKS {
-                return Err(InsideError::TooManyLinks(text.to_owned()));
+                return Err(InsideError::TooManyLinks(text()));
             }
             if target.starts_with(b"/") {
                 way.clear();

@@ -102,6 +102,24 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// One of the paths of a file. Looks through all of the tree, so it is for messages.
+    pub fn path_of(&self, file: NodeId) -> Vec<u8> {
+        let (mut path, mut at) = (Vec::new(), file);
+        while at != ROOT {
+            let found = self.nodes.iter().enumerate().find_map(|(id, node)| match &node.body {
+                Body::Directory { children, .. } => {
+                    let (name, _) = children.iter().find(|(_, child)| **child == at)?;
+                    Some((id, name))
+                }
+                _ => None,
+            });
+            let Some((directory, name)) = found else { break };
+            path.splice(..0, [b"/", name.as_slice()].concat());
+            at = directory;
+        }
+        path
+    }
+
     /// An empty root directory.
     pub fn new() -> Self {
         let body = Body::Directory { children: BTreeMap::new(), parent: ROOT };
@@ -330,4 +348,26 @@ fn refuse(path: &[u8], refused: Refused) -> DiskError {
 
 fn display(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_found_by_what_it_is_in() {
+        let mut tree = Tree::new();
+        let directory = |parent| Body::Directory { children: BTreeMap::new(), parent };
+        let mut add = |parent: NodeId, name: &[u8], body| {
+            let id = tree.nodes.len();
+            tree.nodes.push(Node::new(Metadata::default(), Attrs::default(), body, 0));
+            tree.children(parent).insert(name.to_vec(), id);
+            id
+        };
+        let usr = add(ROOT, b"usr", directory(ROOT));
+        let lib = add(usr, b"lib", directory(usr));
+        let file = add(lib, b"many", Body::Fifo);
+        assert_eq!(tree.path_of(file), b"/usr/lib/many");
+        assert_eq!(tree.path_of(usr), b"/usr");
+    }
 }

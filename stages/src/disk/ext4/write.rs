@@ -128,7 +128,8 @@ impl<'a> Writer<'a> {
             Body::Fifo => {}
         }
         if inode.links > MOST_LINKS && !matches!(node.body, Body::Directory { .. }) {
-            let reason = format!("a file has more than {MOST_LINKS} names, which ext4 cannot have");
+            let path = String::from_utf8_lossy(&tree.path_of(id)).into_owned();
+            let reason = format!("`{path}` has more than {MOST_LINKS} names, which ext4 cannot have");
             return Err(DiskError::Spec { image: self.options.image.clone(), reason });
         }
         if node.attrs.need_block() {
