@@ -1,5 +1,6 @@
 //! The command line as data. Parsing does nothing else.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -227,7 +228,7 @@ pub struct LsArgs {
     pub name: String,
     /// A path inside; links are followed as a program inside would
     #[arg(default_value = "/")]
-    pub path: String,
+    pub path: OsString,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -247,7 +248,7 @@ pub struct CatArgs {
     /// `rootfs/step`, `rootfs` for its last step, or a target that was built
     pub name: String,
     /// A path inside; links are followed as a program inside would
-    pub path: String,
+    pub path: OsString,
 }
 
 #[derive(Debug, Args)]
@@ -268,6 +269,9 @@ pub struct UmountArgs {
 pub struct LogArgs {
     /// `rootfs/step`, `rootfs` or a target [default: what ran last]
     pub stage: Option<String>,
+    /// Byte by byte, with colours and whatever else the stage told a terminal
+    #[arg(long)]
+    pub raw: bool,
 }
 
 #[derive(Debug, Args)]

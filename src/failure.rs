@@ -13,6 +13,7 @@ use ibuild::stages::recipe::{FindStageError, RecipeErrors, Style as RecipeStyle}
 use ibuild::stages::userns::UserNamespaceError;
 
 use crate::interrupt;
+use crate::invocation::Invocation;
 use crate::terminal::{Style, harmless, paint, tell};
 
 /// Exit statuses. Scripts rely on them.
@@ -76,7 +77,7 @@ pub struct CheckFailed(pub String);
 pub struct Panicked;
 
 /// Prints an error with its causes and what to do, and gives the exit status for it.
-pub fn report(error: &anyhow::Error, style: Style) -> ExitCode {
+pub fn report(error: &anyhow::Error, style: Style, invocation: &Invocation) -> ExitCode {
     if let Some(errors) = error.downcast_ref::<RecipeErrors>() {
         let style = if style == Style::Colour { RecipeStyle::Colour } else { RecipeStyle::Plain };
         tell!("{}", errors.render(style).trim_end());
@@ -101,7 +102,7 @@ pub fn report(error: &anyhow::Error, style: Style) -> ExitCode {
         tail.iter().for_each(|line| tell!("  | {line}"));
     }
     for hint in hints(error) {
-        tell!("{} {}", paint(style, "1;36", "hint:"), harmless(&hint));
+        tell!("{} {}", paint(style, "1;36", "hint:"), harmless(&invocation.in_hint(&hint)));
     }
     status(error).into()
 }

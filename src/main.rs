@@ -11,6 +11,7 @@ mod commands;
 mod described;
 mod failure;
 mod interrupt;
+mod invocation;
 mod session;
 mod settings;
 mod table;
@@ -21,6 +22,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use invocation::Invocation;
 
 /// What makes this program the init of a stage. Not for people.
 const STAGE_INIT: &str = "__stage-init";
@@ -33,7 +36,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == STAGE_INIT) {
         ibuild::stages::sandbox::init_main();
     }
-    if std::env::args().nth(1).is_some_and(|word| word == MOUNT_KEEPER) {
+    if std::env::args_os().nth(1).is_some_and(|word| word == MOUNT_KEEPER) {
         return commands::keep_mount(&std::env::args().nth(2).unwrap_or_default());
     }
     let cli = cli::Cli::parse();
@@ -44,6 +47,6 @@ fn main() -> ExitCode {
     let done = done.unwrap_or_else(|_| Err(failure::Panicked.into()));
     match done.and_then(|code| terminal::all_reported().map(|()| code).map_err(Into::into)) {
         Ok(code) => code,
-        Err(error) => failure::report(&error, style),
+        Err(error) => failure::report(&error, style, &Invocation::of(&cli.global)),
     }
 }

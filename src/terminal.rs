@@ -53,6 +53,11 @@ pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
+/// The same for a name in a list, where a line is a thing.
+pub fn harmless_line(text: &str) -> String {
+    harmless(text).replace('\n', "\u{fffd}")
+}
+
 /// Data that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output")]
@@ -61,8 +66,13 @@ pub struct OutputError(#[source] io::Error);
 /// Writes data to standard output. A reader that has gone away, as `head` does, has seen what it wanted. Nothing else of
 /// the program prints there: `println!` panics where this is an error.
 pub fn print(text: &str) -> Result<(), OutputError> {
+    write(text.as_bytes())
+}
+
+/// The same with bytes that need not be text.
+pub fn write(bytes: &[u8]) -> Result<(), OutputError> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(OutputError),
     }

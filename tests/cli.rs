@@ -60,6 +60,32 @@ fn a_new_project_is_right_and_is_not_overwritten() {
 }
 
 #[test]
+fn two_projects_have_two_file_systems() {
+    let sandbox = Sandbox::empty();
+    let uuid = |name: &str| {
+        sandbox.run(&["init", "hello", name]).succeeds();
+        let shown = sandbox.run(&["-C", name, "recipe", "show"]).succeeds();
+        shown.lines().find(|line| line.contains("fs-uuid")).expect("the template has one").to_owned()
+    };
+    assert_ne!(uuid("one"), uuid("other"));
+}
+
+#[test]
+fn a_broken_lock_has_a_remedy_that_works() {
+    let sandbox = Sandbox::with_project();
+    sandbox.write("ibuild.lock", "format 1\ndeb x\n");
+    for command in [&["lock"][..], &["lock", "--check"], &["update"]] {
+        sandbox.run(command).fails(
+            3,
+            "error: line 2 of the lock cannot be read: `deb x`\n\
+             hint: restore it from version control, or remove `ibuild.lock`: `ibuild lock` makes a new one then\n",
+        );
+    }
+    std::fs::remove_file(sandbox.path("ibuild.lock")).unwrap();
+    sandbox.run(&["plan", "--target", "hello.ova"]).succeeds();
+}
+
+#[test]
 fn relative_paths_are_meant_from_the_directory_of_the_command() {
     let sandbox = Sandbox::empty();
     sandbox.run(&["init", "hello", "demo"]).succeeds();
@@ -74,6 +100,29 @@ fn an_unknown_template_has_a_neighbour() {
         2,
         "error: there is no template `helo`\n\
          hint: did you mean `hello`?; a directory comes second: `ibuild init hello helo`\n",
+    );
+}
+
+#[test]
+fn a_format_that_is_not_listed_is_suggested_too() {
+    let sandbox = Sandbox::with_project();
+    sandbox
+        .run(&["plan", "--target", "hello.qcow"])
+        .fails(2, "error: there is no target `hello.qcow`\nhint: did you mean `hello.qcow2`?\n");
+    sandbox
+        .run(&["plan", "--target", "x"])
+        .fails(2, "error: there is no target `x`\nhint: the targets are hello.ova\n");
+}
+
+#[test]
+fn hints_have_the_options_of_the_command() {
+    let sandbox = Sandbox::empty();
+    let made = sandbox.run(&["init", "hello", "my lab"]);
+    assert!(made.stderr.contains("\n  cd 'my lab'\n"), "{}", made.stderr);
+    sandbox.run(&["-C", "my lab", "--cache-dir", "store", "shell", "hello/sane"]).fails(
+        2,
+        "error: `hello/sane` was never built\n\
+         hint: `ibuild -C 'my lab' --cache-dir store build --until hello/sane` builds it\n",
     );
 }
 
@@ -109,7 +158,7 @@ fn no_recipe_is_a_clear_error() {
 #[test]
 fn unknown_names_have_hints() {
     let sandbox = Sandbox::with_project();
-    let target = "error: there is no target `hello.ovo`\nhint: the targets are hello.ova\n";
+    let target = "error: there is no target `hello.ovo`\nhint: did you mean `hello.ova`?\n";
     sandbox.run(&["build", "--target", "hello.ovo"]).fails(2, target);
     sandbox.run(&["plan", "--target", "hello.ovo"]).fails(2, target);
     let name = "error: there is no stage or target `hello.ovo`\nhint: did you mean `hello.ova`?\n";
@@ -342,7 +391,7 @@ fn cleaning_removes_only_what_ibuild_made() {
     );
     assert!(sandbox.exists("out/other.ova"));
     assert_eq!(sandbox.run(&["clean", "hello"]).stderr, "nothing to remove\n");
-    let failed = "error: there is no target `helo`\nhint: the targets are hello.ova\n";
+    let failed = "error: there is no target `helo`\nhint: did you mean `hello`?\n";
     assert!(sandbox.run(&["clean", "helo"]).stderr.contains(failed));
     assert_eq!(sandbox.run(&["clean"]).succeeds(), "removed other.ova  5 B\n");
     assert!(sandbox.exists("out/mine.ova") && sandbox.exists("out/mine.ova.manifest.json"));

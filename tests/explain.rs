@@ -237,6 +237,21 @@ fn a_stage_that_was_stopped_says_as_much_as_one_that_failed() {
 }
 
 #[test]
+fn a_log_tells_a_terminal_nothing_unless_it_is_asked_to() {
+    let lab = lab(r#"{ name = "loud", run = "busybox printf '\\033[31mred\\033]0;title\\a\\tend\\n'" },"#);
+    assert_eq!(lab.run(&["log", "ws/loud"]).succeeds(), "red\tend\n");
+    assert_eq!(lab.run(&["log", "--raw", "ws/loud"]).succeeds(), "\x1b[31mred\x1b]0;title\x07\tend\n");
+}
+
+#[test]
+fn a_quiet_build_that_succeeds_says_nothing() {
+    let lab = unbuilt(STEPS);
+    let built = lab.run(&["-q", "build", "--target", "ws.rootfs.tar.zst"]);
+    assert_eq!((built.status, built.stdout.as_str(), built.stderr.as_str()), (0, "", ""));
+    assert!(lab.exists("out/ws.rootfs.tar.zst"));
+}
+
+#[test]
 fn what_differs_for_no_reason_is_named() {
     let lab = lab(
         r#"{ name = "dice", run = "busybox head -c 9 /dev/urandom > /srv/dice; echo same > /srv/same" },"#,

@@ -42,7 +42,8 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     let builder = session.builder(&project, How::of(args), cancel.clone(), observer.clone(), observer)?;
     session.recipe.notices.iter().for_each(|notice| ui.note("recipe", &notice.to_string()));
     let finished = builder.finished();
-    let shown = Shown { session: &session, project: &project, finished, args, start };
+    let mode = mode(global, args);
+    let shown = Shown { session: &session, project: &project, finished, args, mode, start };
     let made = shown.make(&goal.targets, &ui, || build(&session, &project, &builder, &goal, args, &ui));
     ui.end();
     if !made.as_ref().is_ok_and(|(_, report)| report.failures.iter().any(|(_, error)| error.is_panic())) {
@@ -198,6 +199,7 @@ struct Shown<'a> {
     project: &'a Project<'a>,
     finished: &'a Finished,
     args: &'a BuildArgs,
+    mode: Mode,
     start: Instant,
 }
 
@@ -275,8 +277,8 @@ impl Shown<'_> {
 
     fn line(&self, target: &Target, artifact: &Artifact, ran: usize, cached: usize, path: &Path) {
         let elapsed = self.start.elapsed();
-        if self.args.json {
-            return emit(json!({
+        match self.mode {
+            Mode::Json => emit(json!({
                 "event": "built",
                 "target": target.to_string(),
                 "path": path,
@@ -285,14 +287,15 @@ impl Shown<'_> {
                 "run": ran,
                 "cached": cached,
                 "seconds": elapsed.as_secs_f64(),
-            }));
+            })),
+            Mode::Normal => terminal::report(&format!(
+                "built {target}  {}  {}  {ran} run, {cached} cached  {}\n",
+                artifact.blob,
+                bytes(artifact.size),
+                seconds(elapsed)
+            )),
+            Mode::Quiet => {}
         }
-        terminal::report(&format!(
-            "built {target}  {}  {}  {ran} run, {cached} cached  {}\n",
-            artifact.blob,
-            bytes(artifact.size),
-            seconds(elapsed)
-        ));
     }
 }
 

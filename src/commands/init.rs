@@ -1,7 +1,7 @@
 //! `ibuild init`: starts a project from a template.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ use ibuild::stages::recipe::{ProjectName, RECIPE_FILE, suggest};
 
 use crate::cli::InitArgs;
 use crate::failure::UsageError;
+use crate::invocation::shell_word;
 use crate::session::project_dir;
 use crate::terminal::tell;
 
@@ -63,8 +64,10 @@ pub fn run(args: &InitArgs) -> Result<ExitCode> {
     let dir = normal(&project_dir()?.join(&args.dir));
     refuse_to_overwrite(template, &dir)?;
     let name = project_name(&dir).unwrap_or_else(|| template.name.to_owned());
+    let uuid = random_uuid()?;
     for file in template.files {
-        let text = (file.path == RECIPE_FILE).then(|| named(file.bytes, template.name, &name));
+        let own = |recipe| of_its_own(recipe, template.name, &name, &uuid);
+        let text = (file.path == RECIPE_FILE).then(|| own(file.bytes));
         write(&dir.join(file.path), file.mode, text.as_deref().unwrap_or(file.bytes))?;
     }
     if !dir.join(".gitignore").exists() {
@@ -72,7 +75,7 @@ pub fn run(args: &InitArgs) -> Result<ExitCode> {
     }
     tell!("made the project `{name}` in `{}`; next:", dir.display());
     if args.dir != Path::new(".") {
-        tell!("  cd {}", args.dir.display());
+        tell!("  cd {}", shell_word(&args.dir.to_string_lossy()));
     }
     tell!("  ibuild doctor                        # what this machine lacks");
     tell!("  ibuild build --target {:<14} # the image, in out/", template.target);
@@ -110,11 +113,29 @@ fn project_name(dir: &Path) -> Option<String> {
     Some(name.to_string())
 }
 
-/// The recipe with the project's name in place of the template's.
-fn named(recipe: &[u8], template: &str, name: &str) -> Vec<u8> {
+/// The recipe with the project's name and file system in place of the template's: two machines of which one has the disk of
+/// the other would start from either.
+fn of_its_own(recipe: &[u8], template: &str, name: &str, uuid: &str) -> Vec<u8> {
+    const UUID: &str = "fs-uuid = \"";
     let recipe = String::from_utf8_lossy(recipe);
     let line = |name: &str| format!("[project]\nname = \"{name}\"\n");
-    recipe.replacen(&line(template), &line(name), 1).into_bytes()
+    let recipe = recipe.replacen(&line(template), &line(name), 1);
+    let Some((before, (_, after))) =
+        recipe.split_once(UUID).and_then(|(before, rest)| Some((before, rest.split_once('"')?)))
+    else {
+        return recipe.into_bytes();
+    };
+    format!("{before}{UUID}{uuid}\"{after}").into_bytes()
+}
+
+/// A new UUID of version 4 (RFC 9562).
+fn random_uuid() -> Result<String> {
+    let mut random = [0; 16];
+    let read = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random));
+    read.context("cannot read `/dev/urandom`")?;
+    let bits = u128::from_be_bytes(random) & !(0xf << 76) & !(0b11 << 62) | 4 << 76 | 0b10 << 62;
+    let hex = format!("{bits:032x}");
+    Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
 }
 
 fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
@@ -149,9 +170,20 @@ mod tests {
     }
 
     #[test]
+    fn a_uuid_is_random_and_says_so() {
+        let (one, other) = (random_uuid().unwrap(), random_uuid().unwrap());
+        assert_ne!(one, other);
+        for uuid in [one, other] {
+            let lengths: Vec<_> = uuid.split('-').map(str::len).collect();
+            assert_eq!(lengths, [8, 4, 4, 4, 12], "{uuid}");
+            assert!(uuid[14..].starts_with('4') && uuid[19..].starts_with(['8', '9', 'a', 'b']), "{uuid}");
+        }
+    }
+
+    #[test]
     fn only_the_project_is_renamed() {
         let recipe = b"[project]\nname = \"hello\"\n[image.hello]\nrootfs = \"hello\"\n";
-        let text = String::from_utf8(named(recipe, "hello", "demo")).unwrap();
+        let text = String::from_utf8(of_its_own(recipe, "hello", "demo", "u")).unwrap();
         assert_eq!(text, "[project]\nname = \"demo\"\n[image.hello]\nrootfs = \"hello\"\n");
     }
 }

@@ -1,17 +1,17 @@
 //! `ibuild log`: what a stage said the last time it ran, whether or not it succeeded.
 
 use std::fs;
-use std::io::{ErrorKind, IsTerminal};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use ibuild::stages::build::{Logs, Project, printable};
+use ibuild::stages::build::{Logs, Project, readable};
 
 use crate::cli::{Global, LogArgs};
 use crate::failure::UsageError;
 use crate::session::{Session, find_stage};
-use crate::terminal::{print, tell};
+use crate::terminal::{print, tell, write};
 
 pub fn run(global: &Global, args: &LogArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
@@ -21,8 +21,17 @@ pub fn run(global: &Global, args: &LogArgs) -> Result<ExitCode> {
         Some(text) => project.graph.name(find_stage(&project, text)?).to_string(),
         None => latest(&project, &logs)?,
     };
-    show(&logs.path(&name), &name)?;
+    show(&logs.path(&name), &name, if args.raw { Shown::AsItIs } else { Shown::Readable })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How a log is shown.
+#[derive(Clone, Copy)]
+enum Shown {
+    /// Byte by byte.
+    AsItIs,
+    /// Without what would make a terminal do things.
+    Readable,
 }
 
 fn latest(project: &Project<'_>, logs: &Logs) -> Result<String> {
@@ -35,18 +44,21 @@ fn latest(project: &Project<'_>, logs: &Logs) -> Result<String> {
     Ok(name.to_owned())
 }
 
-fn show(path: &Path, name: &str) -> Result<()> {
+fn show(path: &Path, name: &str, how: Shown) -> Result<()> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == ErrorKind::NotFound => return Err(never_ran(name).into()),
         Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", path.display())),
     };
-    let text = String::from_utf8_lossy(&bytes);
-    if !std::io::stdout().is_terminal() {
-        return Ok(print(&text)?);
+    match how {
+        Shown::AsItIs => Ok(write(&bytes)?),
+        // What a stage says is not to be trusted with a terminal, nor with one at the end of a pipe.
+        Shown::Readable => {
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: String = text.lines().flat_map(|line| [readable(line), "\n".to_owned()]).collect();
+            Ok(print(&lines)?)
+        }
     }
-    // What a stage says is not to be trusted with a terminal.
-    Ok(text.lines().try_for_each(|line| print(&format!("{}\n", printable(line))))?)
 }
 
 fn never_ran(name: &str) -> UsageError {

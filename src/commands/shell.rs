@@ -13,6 +13,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use crate::cli::{Global, ShellArgs};
 use crate::failure::UsageError;
 use crate::session::{Session, find_stage};
+use crate::terminal::tell;
 
 pub fn run(global: &Global, args: &ShellArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
@@ -62,7 +63,7 @@ pub fn into_failure(
 ) -> Result<Ended> {
     let failed = builder.failed_state(stage).ok_or_else(|| ShellError::NotFailed(stage.to_owned()))?;
     let step = stage.parse::<StageName>().ok().and_then(|name| project.recipe.step(&name));
-    eprintln!("note    this is what `{stage}` had made when it failed at {}", Timestamp(failed.time()));
+    tell!("note    this is what `{stage}` had made when it failed at {}", Timestamp(failed.time()));
     leave_signals_to_the_shell()?;
     Ok(enter_failure(builder, &failed, step, command)?)
 }

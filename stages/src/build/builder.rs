@@ -18,7 +18,7 @@ use super::resolved::ResolvedStep;
 use super::stage_run::policy;
 use super::steps::StepMade;
 use super::{StageError, image, past, steps, unmoved};
-use crate::packages::{FetchObserver, StageFetch};
+use crate::packages::{FetchObserver, StageFetch, Verdict};
 use crate::recipe::{ArchiveNames, RootfsName, StepKind};
 use crate::sandbox::{Supervisor, Tracing};
 use crate::snapshot::diff::diff;
@@ -213,6 +213,13 @@ impl<'a> Builder<'a> {
         let refused = asked.iter().filter_map(|fetch| Some((&fetch.address, fetch.problem.as_ref()?)));
         for (address, problem) in refused.take(SHOWN) {
             self.observer.warning(stage, &format!("it asked for {address}: {problem}"));
+        }
+        let is_foreign =
+            |fetch: &StageFetch| matches!(fetch.verdict, Verdict::Refused(status) if status == 403);
+        if asked.iter().any(is_foreign) {
+            let remedy = "`[archive.NAME]` with `url` and `key` in the recipe declares another archive; other files are \
+                          copied out of the project";
+            self.observer.warning(stage, remedy);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::str::Chars;
 
 use ibuild_cache::Layout;
 
@@ -59,10 +60,56 @@ pub fn tail(path: &Path, count: usize) -> Vec<String> {
     lines[lines.len().saturating_sub(count)..].to_vec()
 }
 
-/// What a terminal would show of a line: the part after the last carriage return, without control characters.
+/// What a terminal would show of a line: the part after the last carriage return, without tabs, control characters, and the
+/// sequences that begin with one.
 pub fn printable(line: &str) -> String {
+    readable(line).replace('\t', " ")
+}
+
+/// The same with its tabs, for whoever looks at more than a line.
+pub fn readable(line: &str) -> String {
     let shown = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
-    shown.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect()
+    let (mut rest, mut text) = (shown.chars(), String::with_capacity(shown.len()));
+    while let Some(c) = rest.next() {
+        match c {
+            '\x1b' => skip_sequence(&mut rest),
+            '\u{9b}' => skip_control_sequence(&mut rest),
+            '\t' => text.push(c),
+            c if c.is_control() => {}
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+/// Goes past what an escape character begins (ECMA-48).
+fn skip_sequence(rest: &mut Chars<'_>) {
+    match rest.next() {
+        Some('[') => skip_control_sequence(rest),
+        // A string, such as a title: up to its terminator, or up to the bell that xterm takes for one.
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            while let Some(c) = rest.next() {
+                match c {
+                    '\x07' | '\u{9c}' => break,
+                    '\x1b' => {
+                        rest.next();
+                        break;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        // Intermediate bytes, then the final one.
+        Some(' '..='/') => {
+            let _ = rest.find(|c| !matches!(c, ' '..='/'));
+        }
+        _ => {}
+    }
+}
+
+/// Goes past parameters and the final byte.
+fn skip_control_sequence(rest: &mut Chars<'_>) {
+    let _ = rest.find(|c| !matches!(c, ' '..='?'));
 }
 
 #[cfg(test)]
@@ -70,10 +117,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_terminal_is_told_nothing() {
+        let check = |line: &str, shown: &str| assert_eq!(readable(line), shown, "{line:?}");
+        check("\x1b[1;31mred\x1b[0m and \u{9b}2Jplain", "red and plain");
+        check("\x1b]0;title\x07a\x1b]52;c;x\x1b\\b\x1bP1$r\u{9c}c", "abc");
+        check("\x1b(Ba\x1bcb\x08\x7fc\td", "abc\td");
+        check("ends in \x1b", "ends in ");
+        check("ends in \x1b[12", "ends in ");
+        check("50%\r100%\r", "100%");
+    }
+
+    #[test]
     fn the_last_lines_without_tricks() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "one\n\x1b[31mred\n50%\r100%\n\n\ttab\n").unwrap();
-        assert_eq!(tail(file.path(), 3), ["[31mred", "100%", " tab"]);
+        assert_eq!(tail(file.path(), 3), ["red", "100%", " tab"]);
         assert_eq!(tail(Path::new("/nonexistent"), 3), [] as [String; 0]);
     }
 }

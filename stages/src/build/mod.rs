@@ -50,7 +50,7 @@ pub use forget::{Forgotten, forget_everything, forget_stage};
 pub use fsck::{Checked, Finding, fsck, recover};
 pub use image::packed_snapshots;
 pub use inside::{Inside, InsideError};
-pub use logs::{Logs, printable, tail};
+pub use logs::{Logs, printable, readable, tail};
 pub use mounted::{MountError, Mounted, unmount};
 pub use outlook::{Outlook, PackageChange};
 pub use output::{Artifact, Composed, StageOutput, StoredBlob};

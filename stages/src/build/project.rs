@@ -6,7 +6,7 @@ use std::fmt;
 use ibuild_graph::{GraphBuilder, StageGraph, StageId};
 
 use crate::recipe::{
-    Appliance, Image, ImageFormat, ImageName, Recipe, RootfsName, StageName, Step, StepKind,
+    Appliance, Image, ImageFormat, ImageName, Recipe, RootfsName, StageName, Step, StepKind, suggest,
 };
 
 /// A name that one can ask for: an image in a format.
@@ -29,12 +29,17 @@ impl fmt::Display for Target {
 #[error("there is no target `{name}`")]
 pub struct TargetError {
     name: String,
+    /// One that the text may be meant for, listed or not.
+    near: Option<String>,
     known: Vec<String>,
 }
 
 impl TargetError {
     /// What there is instead.
     pub fn hint(&self) -> String {
+        if let Some(near) = &self.near {
+            return format!("did you mean `{near}`?");
+        }
         match self.known.as_slice() {
             [] => "the recipe has no `[image.NAME]`".to_owned(),
             known => format!("the targets are {}", known.join(", ")),
@@ -122,7 +127,10 @@ impl<'r> Project<'r> {
             let of = |(name, formats): (&ImageName, &[ImageFormat])| {
                 formats.iter().map(|format| format!("{name}.{format}")).collect::<Vec<_>>()
             };
-            TargetError { name: text.to_owned(), known: self.recipe.products().flat_map(of).collect() }
+            let all: Vec<_> = self.images.keys().map(Target::to_string).collect();
+            let images = self.recipe.products().map(|(name, _)| name.as_str());
+            let near = suggest::near(text, all.iter().map(String::as_str).chain(images)).map(str::to_owned);
+            TargetError { name: text.to_owned(), near, known: self.recipe.products().flat_map(of).collect() }
         })
     }
 

@@ -117,10 +117,12 @@ impl LockError {
     pub fn hint(&self) -> String {
         match self {
             Self::Format { .. } => {
-                "use the ibuild that wrote it, or make a new one with `ibuild lock`".to_owned()
+                "use the ibuild that wrote it, or remove `ibuild.lock`: `ibuild lock` makes a new one then"
+                    .to_owned()
             }
             Self::Line { .. } => {
-                "restore it from version control, or make a new one with `ibuild lock`".to_owned()
+                "restore it from version control, or remove `ibuild.lock`: `ibuild lock` makes a new one then"
+                    .to_owned()
             }
         }
     }

@@ -15,6 +15,11 @@ pub fn hint<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option
     }
 }
 
+/// The nearest of `known` to `found`, if there is one that is near. Of several the first by name.
+pub fn near<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest(found, &known.into_iter().collect::<Vec<_>>())
+}
+
 /// More alternatives than this no longer help.
 const LISTED: usize = 8;
 

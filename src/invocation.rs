@@ -1,0 +1,60 @@
+//! How ibuild was called, so that the commands of a hint do what they are meant to do.
+
+use crate::cli::Global;
+
+/// What stands between `ibuild` and its command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Invocation {
+    options: String,
+}
+
+impl Invocation {
+    /// The options without which the same words would mean another project or another store. Variables of the environment
+    /// are there for the next command, too.
+    pub fn of(global: &Global) -> Self {
+        let is_set = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+        let cache_dir =
+            global.cache_dir.as_ref().filter(|dir| Some(*dir) != is_set("IBUILD_CACHE_DIR").as_ref());
+        let given = [("-C", global.directory.as_ref()), ("--cache-dir", cache_dir)];
+        let given = given.iter().filter_map(|(option, dir)| Some((option, dir.as_ref()?)));
+        let words = given.map(|(option, dir)| format!("{option} {} ", shell_word(&dir.to_string_lossy())));
+        Self { options: words.collect() }
+    }
+
+    /// A hint, with these options in the commands that it names.
+    pub fn in_hint(&self, hint: &str) -> String {
+        hint.replace("`ibuild ", &format!("`ibuild {}", self.options))
+    }
+}
+
+/// A word of a command line, in quotes where a shell would take it apart.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "_./:=@%+,-".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_a_shell() {
+        assert_eq!(shell_word("/srv/my-lab_1"), "/srv/my-lab_1");
+        assert_eq!(shell_word("my lab"), "'my lab'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word(""), "''");
+    }
+
+    #[test]
+    fn only_commands_are_completed() {
+        let invocation = Invocation { options: "-C 'my lab' ".to_owned() };
+        assert_eq!(
+            invocation.in_hint("remove `ibuild.lock`: `ibuild lock` makes one, or `ibuild update`"),
+            "remove `ibuild.lock`: `ibuild -C 'my lab' lock` makes one, or `ibuild -C 'my lab' update`"
+        );
+        assert_eq!(Invocation::default().in_hint("`ibuild lock`"), "`ibuild lock`");
+    }
+}
