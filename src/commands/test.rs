@@ -24,6 +24,7 @@ use super::build;
 use crate::cli::{BuildArgs, Global, Targets, TestArgs};
 use crate::failure::{CheckFailed, UsageError, report};
 use crate::interrupt;
+use crate::invocation::Invocation;
 use crate::session::{Session, load_recipe, project_dir};
 use crate::terminal::{Style, print, tell};
 use crate::ui::{emit, seconds};
@@ -46,7 +47,7 @@ pub fn run(global: &Global, args: &TestArgs) -> Result<ExitCode> {
         match bench.test(test) {
             Ok(()) => {}
             Err(error) if error.downcast_ref::<TrialError>().is_some_and(TrialError::is_verdict) => {
-                report(&error, Style::Plain);
+                report(&error, Style::Plain, &Invocation::of(global));
                 failed.push(format!("`{}`", test.name));
             }
             Err(error) => return Err(error),

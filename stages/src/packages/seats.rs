@@ -24,7 +24,9 @@ pub(super) struct Seats {
 type Taken = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 /// A place for somebody. Dropped, it is free again.
-pub(super) struct Room(OwnedSemaphorePermit);
+pub(super) struct Room {
+    _permit: OwnedSemaphorePermit,
+}
 
 /// A client's place.
 pub(super) struct Seat {
@@ -46,7 +48,7 @@ impl Seats {
 
     /// Waits until there is room for one more.
     pub(super) async fn room(&self) -> Room {
-        Room(self.all.clone().acquire_owned().await.expect("the semaphore is never closed"))
+        Room { _permit: self.all.clone().acquire_owned().await.expect("the semaphore is never closed") }
     }
 
     /// Gives a client the room, unless it has as much as an address may have.
@@ -63,7 +65,7 @@ impl Seats {
 
     /// Where somebody is told why there is no seat, if there is room for that.
     pub(super) fn aside(&self) -> Option<Room> {
-        self.aside.clone().try_acquire_owned().ok().map(Room)
+        self.aside.clone().try_acquire_owned().ok().map(|permit| Room { _permit: permit })
     }
 }
 
