@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{Stoppable, TreeId};
+use ibuild_cache::Stoppable;
 
 use super::capture::join;
 use super::layers::{Links, write_entry};

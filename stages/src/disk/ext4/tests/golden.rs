@@ -22,7 +22,7 @@ fn files(dir: &Path) {
     fs::hard_link(dir.join("etc/hosts"), at(dir, "usr/hosts")).unwrap();
     for (name, target) in [("short", 5), ("fits", 59), ("long", 60), ("longest", 3000)] {
         let link = at(dir, &format!("etc/{name}"));
-        symlink("t/".repeat(target)[..target].to_owned(), &link).unwrap();
+        symlink(&"t/".repeat(target)[..target], &link).unwrap();
         set_mtime(&link, EPOCH - 2000);
     }
     for (name, node) in [("null", &["c", "1", "3"][..]), ("large", &["b", "259", "70000"]), ("pipe", &["p"])]
