@@ -34,7 +34,7 @@ pub fn filesystem(
         for inodes in INODES_PER_GROUP {
             let geometry = match Geometry::new(options.size, inodes) {
                 Ok(geometry) => geometry,
-                Err(NoGeometry::TooManyInodes(..)) if missing == Full::Inodes => continue,
+                Err(NoGeometry::Inodes(..)) if missing == Full::Inodes => continue,
                 Err(unfit) => {
                     return Err(DiskError::Spec { image: options.image.clone(), reason: unfit.to_string() });
                 }

@@ -53,13 +53,13 @@ pub struct Geometry {
 pub enum NoGeometry {
     /// Its own data would not fit.
     #[error("a file system of {0} bytes is too small")]
-    TooSmall(u64),
+    Small(u64),
     /// Its blocks could not be counted.
     #[error("a file system of {0} bytes is too large")]
-    TooLarge(u64),
+    Large(u64),
     /// Its inodes could not be counted, or their tables have no place.
     #[error("a file system cannot have {0} groups with {1} inodes each")]
-    TooManyInodes(u32, u32),
+    Inodes(u32, u32),
 }
 
 /// The smallest file system.
@@ -69,12 +69,12 @@ impl Geometry {
     /// The geometry of a file system of so many bytes, with `inodes_per_group` unless it has one small group.
     pub fn new(bytes: u64, inodes_per_group: u32) -> Result<Self, NoGeometry> {
         if bytes < SMALLEST {
-            return Err(NoGeometry::TooSmall(bytes));
+            return Err(NoGeometry::Small(bytes));
         }
         let blocks = bytes / BLOCK as u64;
         // The inode that lets it grow points with 32 bits.
         if blocks > u32::MAX.into() {
-            return Err(NoGeometry::TooLarge(bytes));
+            return Err(NoGeometry::Large(bytes));
         }
         let mut made = Self::of(blocks, inodes_per_group);
         let last = made.groups - 1;
@@ -86,7 +86,7 @@ impl Geometry {
         if can_be_counted && made.has_room_for_itself() {
             return Ok(made);
         }
-        Err(NoGeometry::TooManyInodes(made.groups, made.inodes_per_group))
+        Err(NoGeometry::Inodes(made.groups, made.inodes_per_group))
     }
 
     /// Whether the tables of groups that share a place end before the next copy of the superblock.
@@ -248,15 +248,15 @@ mod tests {
         {
             let geometry = match Geometry::new(size, inodes) {
                 Ok(geometry) => geometry,
-                Err(NoGeometry::TooSmall(_)) => {
+                Err(NoGeometry::Small(_)) => {
                     assert!(size < 32 * MIB, "{size}");
                     continue;
                 }
-                Err(NoGeometry::TooLarge(_)) => {
+                Err(NoGeometry::Large(_)) => {
                     assert!(size >= 16 << 40, "{size}");
                     continue;
                 }
-                Err(NoGeometry::TooManyInodes(groups, each)) => {
+                Err(NoGeometry::Inodes(groups, each)) => {
                     assert!(groups > 1 && each == 32_768, "{size} {inodes}");
                     continue;
                 }
