@@ -163,16 +163,9 @@ fn no_path_of_the_host_can_be_learnt() {
 fn neither_can_that_of_the_work_directory() {
     let mut lab = Lab::new();
     let run = lab.root.path().join("run");
-    fs::write(run.join("command"), "script").unwrap();
-    fs::create_dir(run.join("pool")).unwrap();
-    fs::write(run.join("pool/a.deb"), "package").unwrap();
-    fs::create_dir(run.join("out")).unwrap();
-    let bind = |name: &str, access| Bind { source: run.join(name), target: name.into(), access };
-    lab.spec.binds = vec![
-        bind("command", Access::ReadOnly),
-        bind("pool", Access::ReadOnly),
-        bind("out", Access::ReadWrite),
-    ];
+    lab.show("command", "script");
+    lab.show("pool/a.deb", "package");
+    fs::create_dir_all(run.join("output/out")).unwrap();
     lab.script(
         "cd /run/ibuild; cat command pool/a.deb; echo x > command; echo x > pool/b; rm pool/a.deb; ls pool; \
          mkdir out/dir; echo made > out/dir/file; echo; cat /proc/self/mountinfo /proc/mounts",
@@ -180,12 +173,12 @@ fn neither_can_that_of_the_work_directory() {
     let said = lab.output();
     assert!(said.starts_with("scriptpackage"), "{said}");
     let name = lab.root.path().file_name().unwrap().to_str().unwrap();
-    for path in [name, "/var/tmp", "/layers", "/run/command", "/run/pool", "/run/out"] {
+    for path in [name, "/var/tmp", "/layers", "/shown", "/output"] {
         assert!(!said.contains(path), "`{path}` of the host is in {said}");
     }
-    assert_eq!(fs::read_to_string(run.join("out/dir/file")).unwrap(), "made\n");
-    assert_eq!(fs::read_to_string(run.join("command")).unwrap(), "script");
-    assert_eq!(fs::read_dir(run.join("pool")).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(run.join("output/out/dir/file")).unwrap(), "made\n");
+    assert_eq!(fs::read_to_string(run.join("shown/command")).unwrap(), "script");
+    assert_eq!(fs::read_dir(run.join("shown/pool")).unwrap().count(), 1);
 }
 
 #[test]
