@@ -50,4 +50,5 @@ pub use results::ResultFiles;
 #[cfg(feature = "rocksdb")]
 pub use rocks::RocksIndex;
 pub use store::{RunDir, Store};
+pub use temp::sweep as sweep_file;
 pub use usage::Usage;

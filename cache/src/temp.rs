@@ -23,7 +23,7 @@ pub(crate) fn create(dir: &Path) -> Result<NamedTempFile, CacheError> {
 }
 
 /// Removes a file that has no writer any more. The lock is held meanwhile, so that nobody else takes the file for theirs.
-pub(crate) fn sweep(path: &Path) -> Result<(), CacheError> {
+pub fn sweep(path: &Path) -> Result<(), CacheError> {
     let swept = File::open(path).and_then(|file| match file.try_lock() {
         Ok(()) => fs::remove_file(path),
         Err(TryLockError::WouldBlock) => Ok(()),

@@ -51,10 +51,13 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
         let _ = builder.finish();
     }
     let (published, report) = made?;
-    published.iter().for_each(|published| shown.target(published, &report));
+    published.in_place.iter().for_each(|in_place| shown.target(in_place, &report));
     drop(shared);
     if report.ran() > 0 {
         session.trim_unpacked();
+    }
+    if let Some(error) = published.failed {
+        return Err(error);
     }
     match first_failure(report) {
         None => Ok(ExitCode::SUCCESS),
@@ -203,6 +206,38 @@ struct Shown<'a> {
     start: Instant,
 }
 
+/// The targets in their places, up to the first that could not get there.
+struct Placed<'t> {
+    in_place: Vec<InPlace<'t>>,
+    failed: Option<anyhow::Error>,
+}
+
+impl Placed<'_> {
+    /// Says which files are of this build if not all are.
+    fn note(&self, targets: &[Target], ui: &Ui) {
+        if self.failed.is_none() {
+            return;
+        }
+        let is_new = |target: &&Target| self.in_place.iter().any(|placed| placed.target == *target);
+        let (new, old): (Vec<&Target>, Vec<&Target>) = targets.iter().partition(is_new);
+        let names = |targets: &[&Target]| targets.iter().map(ToString::to_string).collect::<Vec<_>>();
+        ui.note("output", &mixture(&names(&new), &names(&old)));
+    }
+}
+
+/// Which targets are of this build, and which are not.
+fn mixture(new: &[String], old: &[String]) -> String {
+    let said = |targets: &[String], word: &str| {
+        let names: Vec<_> = targets.iter().map(|target| format!("`{target}`")).collect();
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        format!("{} {verb} {word}", names.join(", "))
+    };
+    match new {
+        [] => said(old, "not of this build"),
+        _ => format!("{}; {}", said(new, "of this build"), said(old, "not")),
+    }
+}
+
 /// A target in its place.
 struct InPlace<'t> {
     target: &'t Target,
@@ -218,37 +253,48 @@ impl Shown<'_> {
         targets: &'t [Target],
         ui: &Ui,
         build: impl Fn() -> Result<BuildReport<Builder<'static>>>,
-    ) -> Result<(Vec<InPlace<'t>>, BuildReport<Builder<'static>>)> {
-        let report = build()?;
-        match self.publish(targets, &report) {
-            Err(error) if is_damaged(&error) => {
-                ui.note("store", &format!("{error}, and is made again"));
-                let report = build()?;
-                Ok((self.publish(targets, &report)?, report))
-            }
-            published => Ok((published?, report)),
+    ) -> Result<(Placed<'t>, BuildReport<Builder<'static>>)> {
+        let mut report = build()?;
+        let mut placed = self.publish(targets, &report);
+        if let Some(error) = placed.failed.take_if(|error| is_damaged(error)) {
+            ui.note("store", &format!("{error}, and is made again"));
+            report = build()?;
+            placed = self.publish(targets, &report);
         }
+        placed.note(targets, ui);
+        Ok((placed, report))
     }
 
     /// Puts every target that was made into its place.
-    fn publish<'t>(
-        &self,
-        targets: &'t [Target],
-        report: &BuildReport<Builder<'static>>,
-    ) -> Result<Vec<InPlace<'t>>> {
-        let mut published = Vec::new();
+    fn publish<'t>(&self, targets: &'t [Target], report: &BuildReport<Builder<'static>>) -> Placed<'t> {
+        let mut placed = Placed { in_place: Vec::new(), failed: None };
         for target in targets {
-            let stage = self.project.target_stage(target).expect("it was found before");
-            let Some(output) = report.outputs.get(&stage) else { continue };
-            let Some(artifact) = output.artifact() else { continue };
-            let stages = self.snapshots(stage, report);
-            let dir = self.session.output_dir(self.args.output.as_deref());
-            let project = self.session.recipe.project.name.as_str();
-            let wanted = Wanted { project, target: &target.to_string(), output, stages: &stages };
-            let place = publish(&self.session.store, self.finished, &dir, wanted)?;
-            published.push(InPlace { target, stage, artifact: artifact.clone(), path: place.path });
+            match self.publish_one(target, report) {
+                Ok(in_place) => placed.in_place.extend(in_place),
+                Err(error) => {
+                    placed.failed = Some(error);
+                    break;
+                }
+            }
         }
-        Ok(published)
+        placed
+    }
+
+    /// Puts a target into its place, if it was made.
+    fn publish_one<'t>(
+        &self,
+        target: &'t Target,
+        report: &BuildReport<Builder<'static>>,
+    ) -> Result<Option<InPlace<'t>>> {
+        let stage = self.project.target_stage(target).expect("it was found before");
+        let Some(output) = report.outputs.get(&stage) else { return Ok(None) };
+        let Some(artifact) = output.artifact() else { return Ok(None) };
+        let stages = self.snapshots(stage, report);
+        let dir = self.session.output_dir(self.args.output.as_deref());
+        let project = self.session.recipe.project.name.as_str();
+        let wanted = Wanted { project, target: &target.to_string(), output, stages: &stages };
+        let place = publish(&self.session.store, self.finished, &dir, wanted)?;
+        Ok(Some(InPlace { target, stage, artifact: artifact.clone(), path: place.path }))
     }
 
     /// The stages that a target is made of, with what they made.
@@ -309,4 +355,24 @@ fn be_nice() -> Result<()> {
     };
     anyhow::ensure!(done, std::io::Error::last_os_error());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_files_are_of_this_build_is_said_of_each() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let said = |new: &[&str], old: &[&str]| mixture(&names(new), &names(old));
+        assert_eq!(
+            said(&["a.ova"], &["a.raw", "a.vdi"]),
+            "`a.ova` is of this build; `a.raw`, `a.vdi` are not"
+        );
+        assert_eq!(
+            said(&["a.ova", "b.ova"], &["a.raw"]),
+            "`a.ova`, `b.ova` are of this build; `a.raw` is not"
+        );
+        assert_eq!(said(&[], &["a.ova"]), "`a.ova` is not of this build");
+    }
 }

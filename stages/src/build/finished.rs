@@ -4,15 +4,16 @@
 //! go to another file system.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use ibuild_cache::{BlobId, Cancel, RunDir};
 
 use super::StageError;
+use super::place::Place;
+use super::plain::make_plain;
 use super::spare::Spare;
 
 /// The files, by their digests. Those that nobody takes go with this value.
@@ -52,7 +53,7 @@ impl Finished {
     }
 
     /// Moves the file with this digest to `place`, and tells whether it was here.
-    pub(super) fn take(&self, digest: &BlobId, place: &Path) -> Result<bool, StageError> {
+    pub(super) fn take(&self, digest: &BlobId, place: &Place<'_>) -> Result<bool, StageError> {
         let Some(file) = self.files.lock().expect("no panic while held").remove(digest) else {
             return Ok(false);
         };
@@ -63,14 +64,19 @@ impl Finished {
 impl Waiting {
     /// Moves the file to `place`, durably, and tells whether it is there: it may be on another file system. Until it is whole
     /// there is nothing new in `place`.
-    pub(super) fn move_to(self, place: &Path) -> Result<bool, StageError> {
-        let readable = Permissions::from_mode(0o644);
-        let flushed =
-            fs::set_permissions(&self.path, readable).and_then(|()| File::open(&self.path)?.sync_data());
-        flushed.map_err(StageError::io("write", &self.path))?;
-        match self.spare.trade(&self.path, place) {
+    pub(super) fn move_to(self, place: &Place<'_>) -> Result<bool, StageError> {
+        if !place.is_in_reach_of(&self.path) {
+            return Ok(false);
+        }
+        let flush = || {
+            let file = File::open(&self.path)?;
+            make_plain(&file)?;
+            file.sync_data()
+        };
+        flush().map_err(StageError::io("write", &self.path))?;
+        match place.fill(|image| self.spare.trade(&self.path, image)) {
             Err(e) if e.kind() == ErrorKind::CrossesDevices => return Ok(false),
-            moved => moved.map_err(StageError::io("write", place))?,
+            moved => moved.map_err(StageError::io("write", place.image))?,
         }
         if let Some(twin) = &self.twin {
             self.spare.keep(twin);

@@ -1,6 +1,7 @@
 //! Finished images in the project's `out/`: whole or not at all, with a manifest beside them.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ibuild_cache::{Cancel, FileStamp, MemoEntry, Record, Store, Table};
@@ -10,6 +11,7 @@ use tempfile::NamedTempFile;
 use super::StageError;
 use super::finished::Finished;
 use super::output::{Artifact, StageOutput};
+use super::place::{Place, flush, sweep, temp_in};
 use super::restore::{compose_into, restore};
 use super::spare::Spare;
 use crate::snapshot::Snapshot;
@@ -60,7 +62,8 @@ pub struct Wanted<'a> {
 /// the store has, over the target's spare file if it has one.
 ///
 /// Both files are written whole and made durable before either gets its name: when there is no room for them, those of
-/// an earlier build stay as they are. What is put there has been compared with its digest.
+/// an earlier build stay as they are. What is put there has been compared with its digest. A manifest never lies beside another image
+/// than its own. What killed builds have left in `dir` goes.
 ///
 /// # Panics
 ///
@@ -76,20 +79,22 @@ pub fn publish(
     let path = dir.join(wanted.target);
     let manifest = dir.join(format!("{}.manifest.json", wanted.target));
     let text = manifest_of(wanted.target, artifact, wanted.stages);
+    sweep(dir);
     let is_said = fs::read_to_string(&manifest).is_ok_and(|there| there == text);
-    let said = if is_said { None } else { Some(write(&manifest, &text)?) };
+    let said = if is_said { None } else { Some(write(dir, &manifest, &text)?) };
     let is_there = is_in_place(store, &path, artifact)?;
     if is_there && said.is_none() {
         return Ok(Published { path, manifest });
     }
     if !is_there {
-        if !finished.take(&artifact.blob, &path)? {
-            put(store, &path, wanted, finished.cancel())?;
+        let place = Place { dir, image: &path, stale: said.as_ref().map(|_| manifest.as_path()) };
+        if !finished.take(&artifact.blob, &place)? {
+            put(store, &place, wanted, finished.cancel())?;
         }
         remember(store, &path, artifact)?;
     }
     if let Some(said) = said {
-        give_name(said, &manifest)?;
+        give_name(said, &manifest).map_err(StageError::io("write", &manifest))?;
     }
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(StageError::io("flush", dir))?;
     Ok(Published { path, manifest })
@@ -118,23 +123,24 @@ fn is_in_place(store: &Store, path: &Path, artifact: &Artifact) -> Result<bool, 
 }
 
 /// Makes a file of what the store has.
-fn put(store: &Store, path: &Path, wanted: Wanted<'_>, cancel: &Cancel) -> Result<(), StageError> {
+fn put(store: &Store, place: &Place<'_>, wanted: Wanted<'_>, cancel: &Cancel) -> Result<(), StageError> {
     if let StageOutput::Composed(made) = wanted.output
-        && restore(store, made, Spare::of(store, wanted.project, wanted.target), path, cancel)?
+        && restore(store, made, Spare::of(store, wanted.project, wanted.target), place, cancel)?
     {
         return Ok(());
     }
-    give_name(copy(store, path, wanted.output, cancel)?, path)
+    let copy = copy(store, place, wanted.output, cancel)?;
+    place.fill(|image| give_name(copy, image)).map_err(StageError::io("write", place.image))
 }
 
 /// A copy of a file beside its place.
 fn copy(
     store: &Store,
-    path: &Path,
+    place: &Place<'_>,
     output: &StageOutput,
     cancel: &Cancel,
 ) -> Result<NamedTempFile, StageError> {
-    let temp = temp_beside(path)?;
+    let temp = temp_in(place.dir)?;
     let is_whole = match output {
         StageOutput::Composed(made) => compose_into(store, temp.path(), made, cancel)?,
         StageOutput::Artifact(file) => store.blobs().copy(&file.blob, temp.path(), cancel)?,
@@ -142,33 +148,19 @@ fn copy(
     };
     match output.artifact() {
         Some(file) if !is_whole => Err(StageError::DamagedArtifact(file.blob)),
-        _ => flush(temp, path),
+        _ => flush(temp, place.image),
     }
 }
 
 /// A text beside its place.
-fn write(path: &Path, text: &str) -> Result<NamedTempFile, StageError> {
-    let temp = temp_beside(path)?;
+fn write(dir: &Path, path: &Path, text: &str) -> Result<NamedTempFile, StageError> {
+    let temp = temp_in(dir)?;
     fs::write(temp.path(), text).map_err(StageError::io("write", path))?;
     flush(temp, path)
 }
 
-fn temp_beside(path: &Path) -> Result<NamedTempFile, StageError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    tempfile::Builder::new().prefix(".ibuild-").tempfile_in(dir).map_err(StageError::io("write into", dir))
-}
-
-fn flush(temp: NamedTempFile, path: &Path) -> Result<NamedTempFile, StageError> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = fs::Permissions::from_mode(0o644);
-    let flushed = temp.as_file().set_permissions(mode).and_then(|()| temp.as_file().sync_data());
-    flushed.map_err(StageError::io("write", path))?;
-    Ok(temp)
-}
-
-fn give_name(temp: NamedTempFile, path: &Path) -> Result<(), StageError> {
-    temp.persist(path).map_err(|e| StageError::io("write", path)(e.error))?;
-    Ok(())
+fn give_name(temp: NamedTempFile, path: &Path) -> io::Result<()> {
+    temp.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Nobody else writes to a file that has just got its name, so its stamp is good although it is young. But where the file

@@ -1,7 +1,5 @@
 //! Finished files of which the store has the parts are made again: an earlier state of a project is wanted once more.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ibuild_cache::{Cancel, Store};
@@ -10,6 +8,7 @@ use super::StageError;
 use super::composition::Composition;
 use super::finished::Waiting;
 use super::output::Composed;
+use super::place::Place;
 use super::spare::Spare;
 use crate::disk::{Destination, DiskError, Packs, compose_file};
 
@@ -19,14 +18,14 @@ pub(super) fn restore(
     store: &Store,
     made: &Composed,
     spare: Spare,
-    place: &Path,
+    place: &Place<'_>,
     cancel: &Cancel,
 ) -> Result<bool, StageError> {
     // A store that cannot be written can be read.
     let Ok(scratch) = store.run_dir() else { return Ok(false) };
     let path = scratch.path().join("image");
     spare.take(&path)?;
-    if !is_on_one_file_system(&path, place) {
+    if !place.has_image_in_reach_of(&path) {
         spare.keep(&path);
         return Ok(false);
     }
@@ -34,11 +33,6 @@ pub(super) fn restore(
         return Err(StageError::DamagedArtifact(made.file.blob));
     }
     Waiting { path, twin: None, spare, _dir: scratch }.move_to(place)
-}
-
-fn is_on_one_file_system(file: &Path, place: &Path) -> bool {
-    let device = |path: &Path| fs::symlink_metadata(path).ok().map(|meta| meta.dev());
-    device(file).is_some_and(|of_file| device(place) == Some(of_file))
 }
 
 /// Makes a file of its parts, and tells whether it came out as it should. What is to blame otherwise is removed from the

@@ -5,14 +5,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ibuild_cache::{Encoder, Store};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::StageError;
+use super::plain::make_plain;
+use super::reach::is_nobody_elses;
 
 /// Where the spare file of a target is, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +28,14 @@ impl Spare {
         Self(store.layout().spares().join(name))
     }
 
-    /// Moves it to `place`, where nobody else finds it. If somebody has it open, or by another name, it is theirs, and there is
+    /// Moves it to `place`, where nobody else finds it. If somebody can reach it nevertheless, it is theirs, and there is
     /// nothing in `place`.
     pub(super) fn take(&self, place: &Path) -> Result<(), StageError> {
         match fs::rename(&self.0, place) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             taken => taken.map_err(StageError::io("take", &self.0))?,
         }
-        if !is_nobody_elses(place) {
+        if !is_nobody_elses(place) || File::open(place).and_then(|file| make_plain(&file)).is_err() {
             fs::remove_file(place).map_err(StageError::io("remove", place))?;
         }
         Ok(())
@@ -62,22 +62,11 @@ fn is_plain(file: &Path) -> bool {
     fs::symlink_metadata(file).is_ok_and(|meta| meta.is_file())
 }
 
-/// Whether the file has no other name and is open nowhere. The kernel gives a write lease on no other condition (fcntl(2)); where
-/// it cannot tell, the file is taken to be in use.
-fn is_nobody_elses(file: &Path) -> bool {
-    let open = || File::options().read(true).write(true).open(file);
-    let Ok(file) = open() else { return false };
-    let lease = |kind: libc::c_int| {
-        // SAFETY: one system call on an open descriptor, without memory.
-        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) == 0 }
-    };
-    let has_one_name = file.metadata().is_ok_and(|meta| meta.is_file() && meta.nlink() == 1);
-    has_one_name && lease(libc::F_WRLCK) && lease(libc::F_UNLCK)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::process::{Command, Stdio};
 
     use ibuild_cache::MemoryIndex;
 
@@ -147,6 +136,58 @@ mod tests {
         lab.publish("two");
         assert_eq!(lab.taken(), None);
         assert_eq!(fs::read_to_string(lab.path("good.ova")).unwrap(), "one");
+    }
+
+    #[test]
+    fn what_somebody_holds_without_opening_it_is_theirs() {
+        let lab = Lab::new();
+        lab.publish("one");
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        let held = rustix::fs::open(lab.path("x.ova"), flags, rustix::fs::Mode::empty()).unwrap();
+        lab.publish("two");
+        assert_eq!(lab.taken(), None);
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
+        assert_eq!(fs::read_to_string(path).unwrap(), "one");
+    }
+
+    /// As a container has a volume: nobody has the file open, and it has one name.
+    #[test]
+    fn what_somebody_mounted_is_theirs() {
+        let lab = Lab::new();
+        lab.publish("one");
+        fs::write(lab.path("volume"), "").unwrap();
+        let script = "mount --bind \"$0\" \"$1\" && echo mounted && read line && cat \"$1\"";
+        let mut container = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .args([lab.path("x.ova"), lab.path("volume")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this test needs `unshare` and root");
+        let mut said = BufReader::new(container.stdout.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert_eq!(line, "mounted\n");
+        lab.publish("two");
+        assert_eq!(lab.taken(), None);
+        container.stdin.take().unwrap().write_all(b"\n").unwrap();
+        assert_eq!(io::read_to_string(said).unwrap(), "one");
+        container.wait().unwrap();
+        lab.publish("three");
+        assert_eq!(lab.taken().as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn what_somebody_gave_to_a_file_does_not_come_back() {
+        let lab = Lab::new();
+        lab.publish("one");
+        std::os::unix::fs::chown(lab.path("x.ova"), Some(1234), Some(77)).unwrap();
+        fs::set_permissions(lab.path("x.ova"), fs::Permissions::from_mode(0o606)).unwrap();
+        lab.publish("two");
+        assert_eq!(lab.taken().as_deref(), Some("one"));
+        let meta = fs::metadata(lab.path("taken")).unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!((meta.uid(), meta.mode() & 0o7777), (own, 0o644));
     }
 
     #[test]
