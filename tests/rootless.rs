@@ -376,7 +376,7 @@ fn who_has_no_ids_is_told_the_command() {
         format!(
             "error: without root, this works in a user namespace only, and there is none\n  \
              caused by: `/etc/subuid` gives the user `tester` no range of at least 65535 ids\n\
-             hint: {remedy}\nhint: `ibuild doctor` tells all that is missing\n"
+             hint: {remedy}\nhint: `ibuild -C project doctor` tells all that is missing\n"
         )
     );
     assert_eq!(lab.fail(Who::User, 3, &["cache", "gc"]), said);

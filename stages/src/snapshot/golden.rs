@@ -107,7 +107,7 @@ fn names_of_trees() {
     let domains = [ROOT_DOMAIN, LISTING_DOMAIN].join(", ");
     let pinned = (
         "ibuild tree v2, ibuild listing v2",
-        "c0adba2b3f9447fe9812f7133ff1a27622645b1bb8f0f653d5a2656e4272e23d",
+        "dc5a8ab6a073932671e8499a75db603331eeba4a5a2b86c895f525abea034e22",
     );
     pin("ROOT_DOMAIN or LISTING_DOMAIN in snapshot/tree.rs", domains, pinned, trees);
 }
