@@ -59,7 +59,8 @@ pub struct Sequence<'a> {
     choices: Choices,
     /// All that has been built in the store: what the stages were made of.
     built: BTreeSet<String>,
-    refused: usize,
+    /// What was said of builds that failed, clean or not.
+    refused: Vec<String>,
 }
 
 /// How an incremental build ended.
@@ -74,7 +75,7 @@ impl<'a> Sequence<'a> {
     /// Builds a project for the first time.
     pub fn begin(archives: &'a Archives, choices: &Choices) -> Result<Self, Fault> {
         let (lab, built) = (Lab::new(), BTreeSet::new());
-        let mut sequence = Self { archives, lab, choices: choices.clone(), built, refused: 0 };
+        let mut sequence = Self { archives, lab, choices: choices.clone(), built, refused: Vec::new() };
         let project = sequence.write();
         let incremental = sequence.incremental(&project);
         if incremental.status != 0 {
@@ -99,8 +100,8 @@ impl<'a> Sequence<'a> {
         }
     }
 
-    /// The builds that failed, clean or not. There have to be few of them, as they compare nothing.
-    pub fn refused(&self) -> usize {
+    /// What was said of the builds that failed, clean or not. There have to be few of them, as they compare nothing.
+    pub fn refused(self) -> Vec<String> {
         self.refused
     }
 
@@ -150,7 +151,7 @@ impl<'a> Sequence<'a> {
             (0, _) => return Err(Fault::Failed { place: Place::Clean, stderr: clean.stderr }),
             // What ibuild refuses, it refuses whatever is in the store.
             (one, other) if one == other => {
-                self.refused += 1;
+                self.refused.push(clean.stderr);
                 return Ok(());
             }
             (one, other) => {

@@ -72,11 +72,11 @@ fn share(number: usize) {
     let sequences = chance::rounds(SEQUENCES.0, SEQUENCES.1);
     let cards = deal(&mut rng, &archives, sequences * EDITS);
     let seeds: Vec<_> = (0..sequences).map(|_| rng.u64(..)).collect();
-    let (mut failures, mut refused) = (Vec::new(), 0);
+    let (mut failures, mut refused) = (Vec::new(), Vec::new());
     for sequence in (number..sequences).step_by(SHARES) {
         let cards = &cards[sequence * EDITS..(sequence + 1) * EDITS];
         match run(&archives, seeds[sequence], cards) {
-            Ok(count) => refused += count,
+            Ok(said) => refused.extend(said),
             Err(failure) => failures.push(told(sequence, &shrink(&archives, failure))),
         }
         if failures.len() >= ENOUGH {
@@ -84,11 +84,15 @@ fn share(number: usize) {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert!(refused * SHARES * 10 <= sequences * EDITS, "{refused} builds were refused, and compare nothing");
+    let (count, said) = (refused.len(), refused.join("\n"));
+    assert!(
+        count * SHARES * 10 <= sequences * EDITS,
+        "{count} builds were refused, and compare nothing:\n{said}"
+    );
 }
 
-/// The builds of a sequence that ibuild refused, clean or not.
-fn run(archives: &Archives, seed: u64, cards: &[Card]) -> Result<usize, Failure> {
+/// What was said of the builds of a sequence that ibuild refused, clean or not.
+fn run(archives: &Archives, seed: u64, cards: &[Card]) -> Result<Vec<String>, Failure> {
     let mut rng = Rng::with_seed(seed);
     let begun = begin(&mut rng, archives, cards);
     let fails = |fault, recipe, edits| Failure { begun: begun.clone(), edits, fault, recipe };

@@ -297,7 +297,7 @@ fn inputs(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
             "cp -a /run/ibuild/in /srv/in",
             "cd /run/ibuild/in; { find * -exec stat -c '%n %F %a %u:%g %Y' {} +; \
             find * -exec attributes list {} +; } | sort > /srv/in-stat",
-            "cd /run/ibuild/in; find * ! -type d | sort | tar -c -T - > /srv/in.tar",
+            "cd /run/ibuild/in; find * ! -type d | sort | xargs tar -c > /srv/in.tar",
             "cd /run/ibuild/in; find * -type f | sort | xargs cat > /srv/in-text",
         ],
     );
