@@ -28,6 +28,7 @@ mod hot_cold;
 mod inode_flags;
 pub mod layers;
 mod links;
+mod links_followed;
 mod merged;
 mod room;
 mod settle;

@@ -316,45 +316,6 @@ impl<'s> TreeStore<'s> {
         Ok(found)
     }
 
-    /// The entry at `path`, of which links on the way are followed as they are in that tree, and the path of it without such
-    /// links; `None` if there is none. The entry may be a link itself.
-    pub fn find_through_links(
-        &self,
-        tree: TreeId,
-        path: &[u8],
-    ) -> Result<Option<(Vec<u8>, Entry)>, SnapshotError> {
-        /// As many as the kernel follows.
-        const MOST_LINKS: usize = 40;
-        let root = self.root(tree)?;
-        let (mut way, mut links) = (vec![(Vec::new(), root)], 0);
-        let names = |path: &[u8]| path.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
-        let mut open = names(path);
-        while let Some(name) = open.pop() {
-            match name.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    way.truncate(way.len().saturating_sub(1).max(1));
-                    continue;
-                }
-                _ => {}
-            }
-            let Kind::Directory(listing) = way[way.len() - 1].1.kind else { return Ok(None) };
-            let Some(child) = self.listing(listing)?.entries.remove(&name) else { return Ok(None) };
-            let is_on_the_way = open.iter().any(|name| !matches!(name.as_slice(), b"" | b"."));
-            match &child.kind {
-                Kind::Symlink(_) if is_on_the_way && links == MOST_LINKS => return Ok(None),
-                Kind::Symlink(target) if is_on_the_way => {
-                    links += 1;
-                    way.truncate(if target.starts_with(b"/") { 1 } else { way.len() });
-                    open.extend(names(target));
-                }
-                _ => way.push((name, child)),
-            }
-        }
-        let path = way[1..].iter().flat_map(|(name, _)| [&b"/"[..], name]).collect::<Vec<_>>().concat();
-        Ok(way.pop().map(|(_, entry)| (path, entry)))
-    }
-
     /// The entry at `path`, relative to the root, following no symbolic link; `None` if there is none.
     pub fn find(&self, tree: TreeId, path: &[u8]) -> Result<Option<Entry>, SnapshotError> {
         let mut entry = self.root(tree)?;
