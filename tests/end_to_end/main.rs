@@ -120,7 +120,7 @@ fn a_failure_is_explained_and_can_be_entered(world: &World) {
         "caused by: `scripts/30-user` exited with status 3",
         "| the reason",
         "hello/30-user.log",
-        "ibuild shell --failed hello/30-user",
+        "shell --failed hello/30-user` opens a shell",
     ] {
         assert!(said.contains(part), "no {part:?} in:\n{said}");
     }
