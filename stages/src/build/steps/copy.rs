@@ -22,7 +22,7 @@ pub(super) fn resolve(context: &StepContext<'_, '_>, rules: &[CopyRule]) -> Resu
         ignored.extend(left_out.iter().map(|file| rule.from.join(file).display().to_string()));
         let to = target(rule, &content);
         // A number in front keeps the order, and the name in messages.
-        described.push((format!("{number} to {}", rule.to), describe_rule(rule, content.value())));
+        described.push((format!("{number} to {}", rule.to), describe_rule(rule, &to, content.value())));
         items.push(CopyItem { source: CopySource::Project { content, look: look(rule) }, to });
     }
     context.builder.report_ignored(&context.name.to_string(), &ignored);
@@ -57,11 +57,12 @@ pub(super) fn copy_step(
     })
 }
 
-fn describe_rule(rule: &CopyRule, files: Value) -> Value {
+/// The target is that of the copy, which may have the file's own name at its end.
+fn describe_rule(rule: &CopyRule, to: &Path, files: Value) -> Value {
     let account = |account: &Option<Account>| Value::option(account.as_ref().map(|a| a.to_string().into()));
     let mode = |mode: Option<u32>| Value::option(mode.map(|mode| format!("{mode:04o}").into()));
     Value::map([
-        ("to", rule.to.as_str().into()),
+        ("to", to.display().to_string().into()),
         ("owner", account(&rule.owner)),
         ("group", account(&rule.group)),
         ("mode", mode(rule.mode)),
