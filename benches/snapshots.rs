@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use ibuild::cache::{Batch, RocksIndex, Store, TreeId};
 use ibuild::stages::sandbox::{
-    Cancel, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio,
-    Supervisor, Tracing,
+    Cancel, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio, Supervisor,
 };
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::volatile::VolatileList;
@@ -325,5 +324,5 @@ fn spec(lab: &Lab, run_dir: &Path, lowers: Vec<String>) -> Spec {
         authority: None,
     };
     let (timeout, limits) = (Some(Duration::from_secs(60)), Limits::default());
-    Spec::new(&view, place, RunPolicy { timeout, limits, tracing: Tracing::Off, stdio: Stdio::Log })
+    Spec::new(&view, place, RunPolicy { timeout, limits, stdio: Stdio::Log })
 }

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use ibuild::cache::{Batch, LayerId, MemoryIndex, Store};
 use ibuild::stages::sandbox::{
-    Cancel, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio,
-    Supervisor, Tracing,
+    Cancel, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio, Supervisor,
 };
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::flat::write_flat;
@@ -74,7 +73,7 @@ impl Lab {
             authority: None,
         };
         let (timeout, limits) = (Some(Duration::from_secs(60)), Limits::default());
-        Spec::new(&view, place, RunPolicy { timeout, limits, tracing: Tracing::Off, stdio: Stdio::Log })
+        Spec::new(&view, place, RunPolicy { timeout, limits, stdio: Stdio::Log })
     }
 
     fn keep(&self, upper: &Path, parent: Option<&Snapshot>) -> Snapshot {

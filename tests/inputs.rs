@@ -84,6 +84,31 @@ fn what_is_ignored_from_the_first_build_on_is_not_copied() {
     assert_eq!(events.lines().filter(|line| *line == told).count(), 1, "{events}");
 }
 
+/// A shell that is given a directory for a script says nothing and succeeds.
+#[test]
+fn a_script_cannot_take_the_place_of_its_inputs() {
+    let lab = Sandbox::empty();
+    lab.write("scripts/in", "#!/bin/sh\nexit 7\n");
+    lab.write("data/a", "a");
+    let steps = "{ name = \"s\", script = \"scripts/in\", inputs = [\"data\"] },\n";
+    seeded::project(&lab.path(""), &lab.path("../cache"), steps);
+    let built = build(&lab);
+    assert_eq!(built.status, 1, "{}", built.stderr);
+    assert!(built.stderr.contains("`scripts/in` cannot be called `in`"), "{}", built.stderr);
+}
+
+/// A script can see that it is traced.
+#[test]
+fn a_traced_build_is_found_by_no_other() {
+    let lab = Sandbox::empty();
+    let run = "( ls /none || true ) 2> /srv/err; echo \\\"$-\\\" > /srv/flags";
+    seeded::project(&lab.path(""), &lab.path("../cache"), &format!("{{ name = \"s\", run = \"{run}\" }},\n"));
+    lab.run(&["build", "--debug", "--target", "ws.rootfs.tar.zst"]).succeeds();
+    assert!(lab.run(&["cat", "ws/s", "/srv/flags"]).succeeds().contains('x'));
+    build(&lab).succeeds();
+    assert!(!lab.run(&["cat", "ws/s", "/srv/flags"]).succeeds().contains('x'));
+}
+
 #[test]
 fn a_script_that_an_editor_left_is_no_stage() {
     let lab = Sandbox::empty();

@@ -11,7 +11,7 @@ use ibuild::cache::{BlobId, TreeId};
 use ibuild::stages::sandbox::{
     Cancel, CopyItem, CopyList, CopySource, Ended, Executable, InitProgram, Limits, ListedFile, ListedKind,
     Look, NetworkSpec, Payload, Place, ProjectContent, RunPolicy, SandboxError, SandboxView, SourcePlace,
-    Spec, Stdio, Supervisor, Tracing,
+    Spec, Stdio, Supervisor,
 };
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -50,7 +50,6 @@ impl Lab {
         let policy = RunPolicy {
             timeout: Some(Duration::from_secs(60)),
             limits: Limits::default(),
-            tracing: Tracing::Off,
             stdio: Stdio::Log,
         };
         Self { root, view, place, policy }

@@ -20,14 +20,25 @@ use super::steps::StepMade;
 use super::{StageError, image, past, steps, unmoved};
 use crate::packages::{FetchObserver, StageFetch, Verdict};
 use crate::recipe::{ArchiveNames, RootfsName, StepKind};
-use crate::sandbox::{Supervisor, Tracing};
+use crate::sandbox::Supervisor;
 use crate::snapshot::diff::diff;
 use crate::snapshot::{LayerStore, RecentTrees, Snapshot, SnapshotError, TreeStore};
 
 /// How often who waits for another process looks whether it is done, or whether to go on waiting at all.
 const LOCK_GLANCE: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// How to build. Nothing here is part of a key.
+/// Whether shells print each command. A script can see that it is so, in `$-` and where its errors go, so it is in the key of
+/// what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tracing {
+    /// As they are written.
+    #[default]
+    Off,
+    /// Shells are started with `-x`.
+    On,
+}
+
+/// How to build. Nothing here is part of a key but for tracing.
 #[derive(Debug, Clone, Default)]
 pub struct BuilderOptions {
     /// How archives are reached.
@@ -187,6 +198,10 @@ impl<'a> Builder<'a> {
         &self.logs
     }
 
+    pub(super) fn tracing(&self) -> Tracing {
+        self.tracing
+    }
+
     pub(super) fn project_name(&self) -> &str {
         self.project.recipe.project.name.as_str()
     }
@@ -282,7 +297,7 @@ impl<'a> Builder<'a> {
                 let resolved = self.resolved.lock().expect("no panic while held").get(&key).cloned();
                 let resolved = resolved.expect("a stage is described before it runs");
                 let stage = self.project.graph.name(stage).as_str();
-                let policy = policy(step.timeout, &step.limits, self.tracing);
+                let policy = policy(step.timeout, &step.limits);
                 let StepMade { made, evidence } = steps::run(self, stage, &resolved, policy)?;
                 Ok(with_evidence(key, made, evidence))
             }

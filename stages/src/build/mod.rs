@@ -42,9 +42,8 @@ mod stage_run;
 mod steps;
 mod unmoved;
 
-pub use crate::sandbox::Tracing;
 pub use archives::{Access, ArchiveOptions, Archives, Unlocked};
-pub use builder::{BootOutcome, Builder, BuilderOptions, Nothing, StageObserver};
+pub use builder::{BootOutcome, Builder, BuilderOptions, Nothing, StageObserver, Tracing};
 pub use contents::{Contents, Weight};
 pub use error::StageError;
 pub use evidence::{Observed, used_by};

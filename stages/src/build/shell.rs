@@ -13,9 +13,7 @@ use super::environment::environment;
 use super::stage_run::{lower_names, machine_limits};
 use crate::recipe::Step;
 use crate::sandbox::lower_name;
-use crate::sandbox::{
-    Ended, NetworkSpec, Payload, Place, RunPolicy, SandboxError, SandboxView, Spec, Stdio, Tracing,
-};
+use crate::sandbox::{Ended, NetworkSpec, Payload, Place, RunPolicy, SandboxError, SandboxView, Spec, Stdio};
 use crate::snapshot::{LayerStore, Snapshot};
 
 /// What a failed stage had made.
@@ -173,7 +171,7 @@ impl Builder<'_> {
             authority: None,
         };
         let limits = machine_limits(&step.map(|step| step.limits).unwrap_or_default());
-        let policy = RunPolicy { timeout: None, limits, tracing: Tracing::Off, stdio: Stdio::Terminal };
+        let policy = RunPolicy { timeout: None, limits, stdio: Stdio::Terminal };
         let spec = Spec::new(&view, place, policy);
         Ok(self.supervisor().run(&spec, None, |_| Ok(()))?)
     }

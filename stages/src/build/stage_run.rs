@@ -20,7 +20,6 @@ use crate::packages::{DebRef, StageFetch, StageFetches, StageTls};
 use crate::recipe::{self, ArchiveName};
 use crate::sandbox::{
     self, CopySource, Ended, Payload, Place, RunPolicy, SandboxError, SandboxView, SourcePlace, Spec, Stdio,
-    Tracing,
 };
 use crate::snapshot::capture::{CaptureContext, capture_until};
 use crate::snapshot::volatile::VolatileList;
@@ -265,9 +264,9 @@ fn inherit_root(
 }
 
 /// How a stage is run: what the recipe says, and against accidents a limit where it says nothing.
-pub(super) fn policy(timeout: Option<Duration>, limits: &recipe::Limits, tracing: Tracing) -> RunPolicy {
+pub(super) fn policy(timeout: Option<Duration>, limits: &recipe::Limits) -> RunPolicy {
     let timeout = Some(timeout.unwrap_or(LONGEST));
-    RunPolicy { timeout, limits: machine_limits(limits), tracing, stdio: Stdio::Log }
+    RunPolicy { timeout, limits: machine_limits(limits), stdio: Stdio::Log }
 }
 
 /// Memory and disk have no limit unless the recipe sets one: how much is too much depends on the machine.

@@ -4,7 +4,8 @@ mod glob;
 mod rules;
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rules::{Rules, Verdict};
@@ -48,7 +49,7 @@ impl Ignore {
     }
 
     fn add(&mut self, dir: &Path, below: Vec<u8>) -> io::Result<()> {
-        match fs::read(dir.join(RULES_FILE)) {
+        match read_rules(&dir.join(RULES_FILE)) {
             Ok(text) => self.sets.push((below, Rules::parse(&text))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
@@ -72,11 +73,35 @@ impl Ignore {
     }
 }
 
+/// A file of rules. What has its name may be a pipe that never says anything, or lead to a device without an end.
+fn read_rules(path: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 1 << 20;
+    let file = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > MOST {
+        return Err(io::Error::other("rules are in a regular file of at most 1 MiB"));
+    }
+    let mut text = Vec::new();
+    file.take(MOST).read_to_end(&mut text)?;
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn rules_that_never_end_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let rules = dir.path().join(RULES_FILE);
+        nix::unistd::mkfifo(&rules, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(Ignore::for_tree(dir.path(), dir.path()).is_err());
+        fs::remove_file(&rules).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &rules).unwrap();
+        assert!(Ignore::for_tree(dir.path(), dir.path()).is_err());
+    }
 
     #[test]
     fn editors_leave_nothing_in_an_image() {

@@ -41,7 +41,7 @@ pub use inject::MACHINE_ID_WRITER;
 pub use limits::{Exceeded, Limits};
 pub(crate) use mounts::OVERLAY_OPTIONS;
 pub use mounts::lower_name;
-pub use spec::{OUTPUT_DIR, Place, RunPolicy, SHOWN_DIR, SourcePlace, Spec, Stdio, Tracing};
+pub use spec::{OUTPUT_DIR, Place, RunPolicy, SHOWN_DIR, SourcePlace, Spec, Stdio};
 pub use starter::InitProgram;
 pub use supervise::{Ended, Supervisor};
 pub use view::{

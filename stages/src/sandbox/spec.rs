@@ -61,21 +61,9 @@ pub struct RunPolicy {
     pub timeout: Option<Duration>,
     /// How much of the machine the payload may take. One that comes up against a limit fails; it cannot read its limits.
     pub limits: Limits,
-    /// Whether shells print each command. That goes to the log, which is no part of the tree.
-    pub tracing: Tracing,
     /// Where input and output go. Stages have no input, and their output is no part of the tree; a person's shell is
     /// thrown away afterwards.
     pub stdio: Stdio,
-}
-
-/// Whether scripts say what they do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Tracing {
-    /// As they are written.
-    #[default]
-    Off,
-    /// Shells print each command (`-x`).
-    On,
 }
 
 /// Where the payload's input and output go.
@@ -93,10 +81,6 @@ impl Spec {
         // What is shown has been laid out by whoever has its contents.
         let SandboxView { shown: _, inject, network, env, payload } = view.clone();
         let inject = inject.into_iter().filter_map(|file| known(file, place.authority.as_deref())).collect();
-        let payload = match payload {
-            Payload::Exec { argv } => Payload::Exec { argv: traced(argv, policy.tracing) },
-            copy @ Payload::Copy(_) => copy,
-        };
         Self { inject, network, env, payload, place, policy }
     }
 }
@@ -108,31 +92,4 @@ fn known(file: Inject, authority: Option<&str>) -> Option<Inject> {
         InjectedContent::Authority => authority?.to_owned(),
     };
     Some(Inject { content: InjectedContent::Text(text), ..file })
-}
-
-fn traced(mut argv: Vec<String>, tracing: Tracing) -> Vec<String> {
-    if tracing == Tracing::On && argv.len() > 1 && is_shell(&argv[0]) {
-        argv.insert(argv.len() - 1, "-x".to_owned());
-    }
-    argv
-}
-
-fn is_shell(interpreter: &str) -> bool {
-    matches!(interpreter.rsplit('/').next(), Some("sh" | "bash" | "dash" | "ksh" | "zsh"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shells_are_traced_and_nothing_else_is() {
-        let traced = |argv: &[&str]| traced(argv.iter().map(ToString::to_string).collect(), Tracing::On);
-        assert_eq!(traced(&["/bin/bash", "/run/x"]), ["/bin/bash", "-x", "/run/x"]);
-        assert_eq!(traced(&["/bin/sh", "-e", "/run/x"]), ["/bin/sh", "-e", "-x", "/run/x"]);
-        assert_eq!(
-            traced(&["/usr/bin/env", "python3 -u", "/run/x"]),
-            ["/usr/bin/env", "python3 -u", "/run/x"]
-        );
-    }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// What a sandbox holds besides the root file system, and what runs in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxView {
-    /// Files and directories below `/run/ibuild`, in no order.
+    /// Files and directories below `/run/ibuild`. No two have one path.
     pub shown: Vec<Shown>,
     /// Files in the root file system that exist only while the payload runs.
     pub inject: Vec<Inject>,
@@ -27,7 +27,7 @@ pub struct SandboxView {
     pub payload: Payload,
 }
 
-/// Something below `/run/ibuild`. It belongs to root and has the time 0.
+/// Something below `/run/ibuild`. It belongs to root and has the epoch of the project as its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
     /// Relative to `/run/ibuild`.
@@ -182,14 +182,14 @@ impl SandboxView {
         let Self { shown, inject, network, env, payload } = self;
         let shown = shown.iter().map(|shown| {
             let Shown { path, content } = shown;
-            (path.as_os_str().as_bytes(), content.value())
+            Value::List(vec![path_value(path), content.value()])
         });
         let network = match network {
             NetworkSpec::Isolated => "isolated",
             NetworkSpec::Proxy => "proxy",
         };
         Value::map([
-            ("shown", Value::map(shown)),
+            ("shown", Value::List(shown.collect())),
             ("injected", Value::List(inject.iter().map(Inject::value).collect())),
             ("network", network.into()),
             (

@@ -20,7 +20,7 @@ use crate::build::resolved::{CONTENTS, SANDBOX};
 use crate::build::stage_run::{StageCommand, StageRun, policy};
 use crate::disk::{BootFiles, DiskSpec, GrubPlan};
 use crate::recipe::Limits;
-use crate::sandbox::{NetworkSpec, Payload, SandboxView, Shown, ShownContent, Tracing};
+use crate::sandbox::{NetworkSpec, Payload, SandboxView, Shown, ShownContent};
 use crate::snapshot::Snapshot;
 use crate::snapshot::files::{LayerChange, Listed};
 
@@ -98,7 +98,7 @@ impl Packing<'_, '_> {
             archives: &[],
             from: None,
             base_packages: &[],
-            policy: policy(Some(GRUB_TIMEOUT), &Limits::default(), Tracing::Off),
+            policy: policy(Some(GRUB_TIMEOUT), &Limits::default()),
         };
         run.run(self.builder, &command)?;
         Ok(BootFiles::read(&run.output(OUT), disk.firmware)?)

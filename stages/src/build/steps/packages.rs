@@ -9,7 +9,7 @@ use crate::build::stage_run::{StageRun, policy};
 use crate::build::{StageError, apt};
 use crate::packages::Plan;
 use crate::recipe::{PackageName, Recommends};
-use crate::sandbox::{Shown, ShownContent, Tracing};
+use crate::sandbox::{Shown, ShownContent};
 
 const IMPLEMENTATION: i64 = 2;
 
@@ -54,7 +54,7 @@ pub(super) fn plan(
     let script = apt::ask_script(names, recommends);
     let resolved = with_script(context, script, "what apt would install".to_owned())?;
     let run = StageRun::over(context.builder, resolved.start.parent())?;
-    let policy = policy(context.step.timeout, &context.step.limits, Tracing::Off);
+    let policy = policy(context.step.timeout, &context.step.limits);
     let stage = context.name.to_string();
     if !run.ask(context.builder, &command(&stage, &resolved, &[], policy))? {
         return Ok(None);

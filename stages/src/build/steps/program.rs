@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::StepContext;
 use crate::build::StageError;
+use crate::build::builder::Tracing;
 use crate::build::environment::environment_of;
 use crate::build::inputs::ResolvedInput;
 use crate::build::resolved::{ArchiveAccess, Changes, INPUTS, ResolvedStep};
@@ -32,7 +33,11 @@ impl Program {
     /// The step that runs it over what is below.
     pub(super) fn resolve(self, context: &StepContext<'_, '_>) -> Result<ResolvedStep, StageError> {
         let argv = command_line(&self.bytes, &Path::new(RUN_DIR).join(&self.name));
+        let argv = traced(argv, context.builder.tracing());
         let mut shown = inputs(context)?;
+        if !shown.is_empty() && self.name == Path::new(INPUTS) {
+            return Err(StageError::NameOfInputs { program: self.label });
+        }
         shown.push(Shown { path: self.name, content: ShownContent::Program(self.bytes) });
         let archives = context.archives()?;
         Ok(ResolvedStep {
@@ -112,9 +117,31 @@ fn command_line(bytes: &[u8], inside: &Path) -> Vec<String> {
     argv
 }
 
+fn traced(mut argv: Vec<String>, tracing: Tracing) -> Vec<String> {
+    if tracing == Tracing::On && is_shell(&argv[0]) {
+        argv.insert(argv.len() - 1, "-x".to_owned());
+    }
+    argv
+}
+
+fn is_shell(interpreter: &str) -> bool {
+    matches!(interpreter.rsplit('/').next(), Some("sh" | "bash" | "dash" | "ksh" | "zsh"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shells_are_traced_and_nothing_else_is() {
+        let traced = |argv: &[&str]| traced(argv.iter().map(ToString::to_string).collect(), Tracing::On);
+        assert_eq!(traced(&["/bin/bash", "/run/x"]), ["/bin/bash", "-x", "/run/x"]);
+        assert_eq!(traced(&["/bin/sh", "-e", "/run/x"]), ["/bin/sh", "-e", "-x", "/run/x"]);
+        assert_eq!(
+            traced(&["/usr/bin/env", "python3 -u", "/run/x"]),
+            ["/usr/bin/env", "python3 -u", "/run/x"]
+        );
+    }
 
     #[test]
     fn the_first_line_decides() {
