@@ -152,7 +152,7 @@ pub struct BuildArgs {
     /// Leave cores and disks to others
     #[arg(long)]
     pub nice: bool,
-    /// Let shell scripts print their commands
+    /// Let shell scripts print their commands; they can see that, so it counts like a changed script
     #[arg(long)]
     pub debug: bool,
     /// When a stage fails, go on with what does not need it

@@ -193,6 +193,19 @@ fn two_edits_are_two_causes() {
     assert_eq!(story.last().unwrap(), "2 causes, 2 consequences");
 }
 
+/// Here nothing but the capture can fail.
+#[test]
+fn what_cannot_be_captured_can_be_looked_at() {
+    let dig = "cd /srv; i=0; while test $i -lt 200; do mkdir d; cd d; i=$(( i + 1 )); done";
+    let lab = unbuilt(&format!("{{ name = \"deep\", run = \"{dig}\" }},"));
+    let failed = lab.run(&["build", "--target", "ws.rootfs.tar.zst"]);
+    assert_eq!(failed.status, 1, "{failed:?}");
+    assert!(failed.stderr.contains("it is nested deeper than 128 levels"), "{failed:?}");
+    lab.run(&["shell", "--failed", "ws/deep", "--", "ls", "/srv/d/d"]).succeeds();
+    let plan = lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]).succeeds();
+    assert!(plan.contains("failed the last time"), "{plan}");
+}
+
 #[test]
 fn a_failed_stage_is_told_as_such_until_it_is_mended() {
     let lab = lab(r#"{ name = "shaky", run = "echo made > /srv/made" },"#);

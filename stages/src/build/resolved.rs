@@ -156,10 +156,8 @@ impl Start {
 
     fn value(&self) -> Value {
         match self {
-            // By which layers a tree is made cannot be seen in it.
-            Self::Over(Snapshot { tree, layers: _ }) => {
-                Value::map([("tree", Value::Digest(*tree.as_bytes()))])
-            }
+            // Its tree has a field of its own. By which layers it is made cannot be seen in it.
+            Self::Over(Snapshot { tree: _, layers: _ }) => "stage".into(),
             Self::Bootstrap(base) => Value::map([("base", base.value())]),
         }
     }

@@ -210,15 +210,22 @@ impl StageRun {
         items.iter().enumerate().map(place).collect()
     }
 
-    /// Captures what was changed as a new layer. Its tarball is left to be written while the next stage runs.
-    pub(super) fn capture(self, builder: &Builder<'_>, output: &OutputRules) -> MadeSnapshot {
+    /// Captures what was changed as a new layer. Its tarball is left to be written while the next stage runs. What cannot be
+    /// captured is kept for a look inside, as that of a payload that failed.
+    pub(super) fn capture(self, builder: &Builder<'_>, stage: &str, output: &OutputRules) -> MadeSnapshot {
         let trees = builder.trees();
         let volatile = VolatileList::with(&output.volatile);
         let context = CaptureContext { trees: &trees, epoch: output.epoch, volatile };
         let upper = self.upper();
         let cancel = builder.supervisor().cancel().clone();
         let parent = self.parent.as_ref().map(|parent| parent.tree);
-        let captured = capture_until(&cancel, &context, &upper, parent)?;
+        let captured = match capture_until(&cancel, &context, &upper, parent).map_err(StageError::from) {
+            Err(error) if !error.is_interrupt() && !error.is_environment() => {
+                self.keep_failed(builder, stage)?;
+                return Err(error);
+            }
+            captured => captured?,
+        };
         let mut facts = Batch::default();
         trees.flush(&mut facts);
         let changes = captured.changes;

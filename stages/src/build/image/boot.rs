@@ -51,7 +51,7 @@ impl Packing<'_, '_> {
         let plan = GrubPlan::new(disk);
         let root = grub_root(machine.snapshot, layers);
         let view = view(&plan);
-        let made_by = describe(&view, &root.layers).key();
+        let made_by = describe(&view, &root.layers, self.builder.epoch()).key();
         let image = machine.image.name.as_str();
         // Held while one is made: another packing that needs the same waits for it.
         let mut known = self.builder.boot_loaders().0.lock().expect("no panic while held");
@@ -123,11 +123,12 @@ fn view(plan: &GrubPlan) -> SandboxView {
 }
 
 /// Everything that can change GRUB's images.
-fn describe(view: &SandboxView, layers: &[LayerId]) -> Description {
+fn describe(view: &SandboxView, layers: &[LayerId], epoch: i64) -> Description {
     let mut description = Description::new("boot loader", IMPLEMENTATION);
     let layers = layers.iter().map(|layer| Value::Digest(*layer.as_bytes()));
     description.set("layers", Value::List(layers.collect()));
     description.set("sandbox", SANDBOX);
+    description.set("epoch", epoch);
     description.set(CONTENTS, view.value());
     description
 }
@@ -192,12 +193,15 @@ mod tests {
         let disk = DiskSpec::new("veil", 1 << 30, 0);
         let key = |disk: &DiskSpec, layers: &[u8]| {
             let layers: Vec<LayerId> = layers.iter().map(|n| LayerId::from_bytes([*n; 32])).collect();
-            describe(&view(&GrubPlan::new(disk)), &layers).key()
+            describe(&view(&GrubPlan::new(disk)), &layers, disk.epoch as i64).key()
         };
         let mut other = disk.clone();
         other.cmdline = "quiet".into();
         assert_eq!(key(&disk, &[1, 2]), key(&disk.clone(), &[1, 2]));
         assert_ne!(key(&disk, &[1, 2]), key(&disk, &[1, 3]));
         assert_ne!(key(&disk, &[1, 2]), key(&other, &[1, 2]));
+        // What is shown has this time.
+        let later = DiskSpec { epoch: 1, ..disk.clone() };
+        assert_ne!(key(&disk, &[1, 2]), key(&later, &[1, 2]));
     }
 }

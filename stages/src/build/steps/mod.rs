@@ -102,7 +102,7 @@ pub(super) fn run(
     let made = match (&resolved.start, resolved.output.changes) {
         // A check that changes lets everything after it be fresh.
         (Start::Over(parent), Changes::Discarded) => Made::whole(parent.clone()),
-        _ => run.capture(builder, &resolved.output)?,
+        _ => run.capture(builder, stage, &resolved.output)?,
     };
     Ok(StepMade { made, evidence })
 }
