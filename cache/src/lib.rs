@@ -30,6 +30,7 @@ mod results;
 mod rocks;
 mod store;
 mod temp;
+mod unwritten;
 mod usage;
 
 pub use below::each_below;

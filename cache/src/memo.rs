@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::record::whole_bytes;
+use crate::unwritten::may_change_unseen;
 use crate::{BlobId, Record};
 
 /// The longest tick of a file system's clock: two seconds of FAT. Others have whole seconds (ext4 with inodes of 128 bytes, some
@@ -64,13 +65,15 @@ impl FileStamp {
 /// A file that is read from its beginning to its end, to remember what was read for its stamp.
 ///
 /// The clock is read before the file is opened. What is written while the file is read, or at any time afterwards, is written
-/// after that moment. So it moves the times, if the last change before that moment was more than a tick ago. A clock that is
-/// read at the end says nothing: reading may take longer than a tick.
+/// after that moment. So it moves the times, if the last change before that moment was more than a tick ago, and if no program
+/// has a page of the file mapped that it may write to [unseen](may_change_unseen). A clock that is read at the end says nothing:
+/// reading may take longer than a tick.
 #[derive(Debug)]
 pub struct WatchedFile {
     file: File,
     stamp: FileStamp,
-    opened: SystemTime,
+    /// Whether every change after it was opened moves its times.
+    is_settled: bool,
 }
 
 impl WatchedFile {
@@ -80,15 +83,16 @@ impl WatchedFile {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let file = File::options().read(true).custom_flags(flags).open(path)?;
         let stamp = FileStamp::of(&file.metadata()?);
-        Ok(Self { file, stamp, opened })
+        let is_settled = stamp.is_settled(opened) && !may_change_unseen(&file);
+        Ok(Self { file, stamp, is_settled })
     }
 
     /// What `read` makes of it, and the stamp that stands for that from now on. There is none if the file changed meanwhile, or
-    /// is so young that it could change and have this stamp nevertheless.
+    /// could change and have this stamp nevertheless.
     pub fn read<T>(self, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<(T, Option<FileStamp>)> {
         let made = read(&self.file)?;
         let is_unchanged = FileStamp::of(&self.file.metadata()?) == self.stamp;
-        Ok((made, (is_unchanged && self.stamp.is_settled(self.opened)).then_some(self.stamp)))
+        Ok((made, (is_unchanged && self.is_settled).then_some(self.stamp)))
     }
 }
 
@@ -101,9 +105,9 @@ pub struct MemoEntry {
     pub digest: BlobId,
 }
 
-/// Entries of version 1 were made by a clock that was read too late.
+/// Entries of version 1 were made by a clock that was read too late, those of version 3 did not know of mappings.
 impl Record for MemoEntry {
-    const SCHEMA: u16 = 3;
+    const SCHEMA: u16 = 5;
 }
 
 /// The digests of the files directly in a directory: one row for all of them, because looking for a row costs more than
@@ -123,7 +127,7 @@ struct KnownFile {
 
 /// Another number than [`MemoEntry`]'s: a file may get the inode of a directory that is gone.
 impl Record for DirectoryMemo {
-    const SCHEMA: u16 = 4;
+    const SCHEMA: u16 = 6;
 }
 
 impl DirectoryMemo {
@@ -174,18 +178,78 @@ mod tests {
     /// A regression: the clock was read at the end, so what took long to read was called settled.
     #[test]
     fn what_was_young_when_reading_began_is_not_settled_at_the_end() {
-        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let path = tempfile::NamedTempFile::new_in("/var/tmp").unwrap().into_temp_path();
         std::fs::write(&path, "young").unwrap();
         let slowly = |_: &File| {
             std::thread::sleep(LONGEST_TICK + Duration::from_millis(100));
             Ok(())
         };
         assert_eq!(WatchedFile::open(&path).unwrap().read(slowly).unwrap(), ((), None));
+        File::open(&path).unwrap().sync_all().unwrap();
         let stamp = FileStamp::of(&std::fs::metadata(&path).unwrap());
         assert_eq!(WatchedFile::open(&path).unwrap().read(text).unwrap(), ("young".to_owned(), Some(stamp)));
         let meanwhile = |_: &File| std::fs::write(&path, "other");
         let (_, settled) = WatchedFile::open(&path).unwrap().read(meanwhile).unwrap();
         assert_eq!(settled, None, "it changed while it was read");
+    }
+
+    /// A regression: what a program wrote through a mapping that it had written to before was never seen.
+    #[test]
+    fn a_file_that_a_mapping_can_change_unseen_is_not_settled() {
+        let path = tempfile::NamedTempFile::new_in("/var/tmp").unwrap().into_temp_path();
+        std::fs::write(&path, "first").unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        file.sync_all().unwrap();
+        let mapped = Mapped::new(&file);
+        mapped.write(b'a');
+        std::thread::sleep(LONGEST_TICK + Duration::from_millis(100));
+        let read = || WatchedFile::open(&path).unwrap().read(text).unwrap();
+        let (seen, settled) = read();
+        assert_eq!((seen.as_str(), settled), ("airst", None), "its page is not on the disk yet");
+        file.sync_all().unwrap();
+        let (_, settled) = read();
+        let settled = settled.expect("a file that is on the disk is remembered");
+        mapped.write(b'b');
+        let (seen, now) = read();
+        assert_eq!((seen.as_str(), now), ("birst", None));
+        assert_ne!(FileStamp::of(&file.metadata().unwrap()), settled, "the first write after that is seen");
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_files_in_memory() {
+        let path = tempfile::NamedTempFile::new_in("/dev/shm").unwrap().into_temp_path();
+        std::fs::write(&path, "text").unwrap();
+        std::thread::sleep(LONGEST_TICK + Duration::from_millis(100));
+        assert_eq!(WatchedFile::open(&path).unwrap().read(text).unwrap(), ("text".to_owned(), None));
+    }
+
+    /// The first page of a file in memory, shared.
+    struct Mapped(*mut std::ffi::c_void);
+
+    impl Mapped {
+        const LENGTH: usize = 5;
+
+        fn new(file: &File) -> Self {
+            use rustix::mm::{MapFlags, ProtFlags};
+            let may = ProtFlags::READ | ProtFlags::WRITE;
+            // SAFETY: the kernel chooses the place, which belongs to nobody else.
+            let mapped = unsafe {
+                rustix::mm::mmap(std::ptr::null_mut(), Self::LENGTH, may, MapFlags::SHARED, file, 0)
+            };
+            Self(mapped.unwrap())
+        }
+
+        fn write(&self, byte: u8) {
+            // SAFETY: the mapping is there until this is dropped, and the file has that many bytes.
+            unsafe { self.0.cast::<u8>().write_volatile(byte) }
+        }
+    }
+
+    impl Drop for Mapped {
+        fn drop(&mut self) {
+            // SAFETY: nothing points there any more.
+            unsafe { rustix::mm::munmap(self.0, Self::LENGTH) }.unwrap();
+        }
     }
 
     fn text(mut file: &File) -> io::Result<String> {
@@ -254,6 +318,7 @@ mod tests {
             }
         };
         assert!(of_first.is_coarse());
+        File::open(&path).unwrap().sync_all().unwrap();
         let now = WatchedFile::open(&path).unwrap().read(text).unwrap();
         assert_eq!(now, ("b".to_owned(), Some(of_first.clone())));
         std::fs::write(&path, "c").unwrap();
