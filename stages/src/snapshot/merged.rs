@@ -2,21 +2,22 @@
 //!
 //! An overlay takes a page of names, and looks in each of its directories for a name that is in none. So a chain of more
 //! than [`MOST`] layers is cut into groups of [`GROUP`], lowest first, and each whole group is mounted as one directory.
-//! Its files are hard links to those of the layers, which is safe because nobody writes to a layer: an overlay copies what
-//! is to be changed. What the group hides of the layers below it, it still hides: removals stay, and a directory upon a removal is opaque.
-//!
-//! The one difference that a stage could observe is the number of links of a file.
+//! Its files are copies of those of the layers: hard links would raise the number of links that stages over other chains see.
+//! What the group hides of the layers below it, it still hides: removals stay, and a directory upon a removal is opaque.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{Encoder, LayerId, Layout, Store};
+use ibuild_cache::{Digest, Encoder, LayerId, Layout, Store};
 
+use super::SnapshotError;
+use super::node_copy::{copy_node, dress};
 use super::unpack::make_whiteout;
-use super::{SnapshotError, xattr};
+use super::xattr::{self, Side};
 
 /// The longest chain that is mounted as it is.
 const MOST: usize = 100;
@@ -41,7 +42,7 @@ pub(super) struct Merged<'a> {
 impl<'a> Merged<'a> {
     /// A name that no layer has, because it is one character longer.
     pub(super) fn of(layers: &'a [LayerId]) -> Self {
-        let mut out = Encoder::new("ibuild merged layers v1");
+        let mut out = Encoder::new("ibuild merged layers v2");
         out.sequence(layers.len());
         layers.iter().for_each(|layer| out.digest(layer.as_bytes()));
         let name = format!("m{}", Layout::layer_name(&LayerId::from_bytes(out.hash())));
@@ -60,7 +61,7 @@ impl<'a> Merged<'a> {
         for dir in dirs {
             root.put_upon(dir)?;
         }
-        root.write(work)?;
+        Writer::default().directory(&root, work)?;
         let list = place.with_file_name(format!("{}{LIST}", self.name));
         let lines: String = self.layers.iter().map(|layer| format!("{}\n", layer.hex())).collect();
         fs::write(&list, lines).map_err(SnapshotError::io("write", &list))?;
@@ -73,28 +74,44 @@ impl<'a> Merged<'a> {
 
 /// Removes every merged directory that has the layer in it.
 pub(super) fn discard_with(store: &Store, layer: &LayerId) -> Result<(), SnapshotError> {
+    for group in groups(store)?.iter().filter(|group| group.layers.contains(layer)) {
+        store.discard(&group.place)?;
+        store.discard(&group.place.with_file_name(format!("{}{LIST}", group.name)))?;
+    }
+    Ok(())
+}
+
+/// A merged directory that is there, or whose list is.
+pub(super) struct Group {
+    name: String,
+    place: PathBuf,
+    /// What it was made of, lowest first.
+    pub layers: Vec<LayerId>,
+}
+
+/// All merged directories.
+pub(super) fn groups(store: &Store) -> Result<Vec<Group>, SnapshotError> {
     let layers = store.layout().layers();
     let error = || SnapshotError::io("read", &layers);
+    let mut found = Vec::new();
     for entry in fs::read_dir(&layers).map_err(error())? {
         let list = entry.map_err(error())?.path();
         let name = list.file_name().unwrap_or_default().to_string_lossy();
         let Some(name) = name.strip_suffix(LIST) else { continue };
         // Whoever removed it in the meantime has removed the directory before.
-        let is_in = fs::read_to_string(&list).is_ok_and(|lines| lines.lines().any(|l| l == layer.hex()));
-        if is_in {
-            store.discard(&layers.join(name))?;
-            store.discard(&list)?;
-        }
+        let Ok(lines) = fs::read_to_string(&list) else { continue };
+        let of = lines.lines().filter_map(|line| LayerId::from_hex(line).ok()).collect();
+        found.push(Group { name: name.to_owned(), place: layers.join(name), layers: of });
     }
-    Ok(())
+    Ok(found)
 }
 
 /// What the merged directory is to have at some place.
 enum Node {
     Directory(Directory),
     Whiteout,
-    /// Anything else: another name of the layer's own.
-    Link(PathBuf),
+    /// Anything else: a copy of the layer's own.
+    Copy(PathBuf),
 }
 
 struct Directory {
@@ -139,7 +156,7 @@ impl Directory {
     fn put_child(&mut self, name: Vec<u8>, path: PathBuf, kind: fs::FileType) -> Result<(), SnapshotError> {
         if !kind.is_dir() {
             let node =
-                if kind.is_char_device() && is_whiteout(&path)? { Node::Whiteout } else { Node::Link(path) };
+                if kind.is_char_device() && is_whiteout(&path)? { Node::Whiteout } else { Node::Copy(path) };
             self.children.insert(name, node);
             return Ok(());
         }
@@ -152,40 +169,50 @@ impl Directory {
         self.children.insert(name, Node::Directory(Self::read(&path, cover)?));
         Ok(())
     }
+}
 
-    /// Makes it on disk. It is dressed after its children, because a default ACL would be inherited by them and its time
-    /// would change.
-    fn write(&self, path: &Path) -> Result<(), SnapshotError> {
+/// Makes a merged directory on disk.
+#[derive(Default)]
+struct Writer {
+    /// The first copy of each inode that has several names.
+    links: BTreeMap<(u64, u64), PathBuf>,
+}
+
+impl Writer {
+    /// It is dressed after its children, because a default ACL would be inherited by them and its time would change.
+    fn directory(&mut self, directory: &Directory, path: &Path) -> Result<(), SnapshotError> {
         fs::create_dir(path).map_err(SnapshotError::io("create", path))?;
-        for (name, child) in &self.children {
+        for (name, child) in &directory.children {
             let place = path.join(std::ffi::OsStr::from_bytes(name));
             match child {
-                Node::Directory(directory) => directory.write(&place)?,
-                // Not a link: the kernel makes all whiteouts of a stage one file, and an inode's links are limited.
+                Node::Directory(directory) => self.directory(directory, &place)?,
                 Node::Whiteout => make_whiteout(&place)?,
-                Node::Link(file) => fs::hard_link(file, &place).map_err(SnapshotError::io("link", &place))?,
+                Node::Copy(file) => self.file(file, &place).map_err(SnapshotError::io("copy", file))?,
             }
         }
-        if self.cover == Cover::Opaque {
+        if directory.cover == Cover::Opaque {
             xattr::set_opaque(path)?;
         }
-        dress(path, &self.like)
+        let error = SnapshotError::io("prepare", path);
+        let like = fs::symlink_metadata(&directory.like);
+        like.and_then(|meta| dress(&directory.like, path, &meta, Side::Layer)).map_err(error)
+    }
+
+    fn file(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let source = fs::symlink_metadata(from)?;
+        if source.nlink() > 1 {
+            if let Some(first) = self.links.get(&(source.dev(), source.ino())) {
+                return fs::hard_link(first, to);
+            }
+            self.links.insert((source.dev(), source.ino()), to.to_owned());
+        }
+        copy_node(from, to, &source, Side::Layer)
     }
 }
 
 fn is_whiteout(path: &Path) -> Result<bool, SnapshotError> {
     let meta = fs::symlink_metadata(path).map_err(SnapshotError::io("look at", path))?;
     Ok(meta.rdev() == 0)
-}
-
-/// Owner, mode, attributes and times of another directory, in the order in which they do not undo each other.
-fn dress(path: &Path, like: &Path) -> Result<(), SnapshotError> {
-    let error = || SnapshotError::io("prepare", path);
-    let meta = fs::symlink_metadata(like).map_err(SnapshotError::io("look at", like))?;
-    chown(path, Some(meta.uid()), Some(meta.gid())).map_err(error())?;
-    fs::set_permissions(path, meta.permissions()).map_err(error())?;
-    xattr::copy_xattrs(like, path, xattr::Side::Layer).map_err(error())?;
-    xattr::copy_times(&meta, path).map_err(error())
 }
 
 #[cfg(test)]

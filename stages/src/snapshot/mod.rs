@@ -30,6 +30,7 @@ pub mod layers;
 mod links;
 mod links_followed;
 mod merged;
+mod node_copy;
 mod room;
 mod settle;
 mod tarball;
@@ -42,13 +43,14 @@ mod xattr;
 
 pub(crate) use allocated::parts;
 pub use chain::Snapshot;
-pub(crate) use copying::{Copying, SourceRoot, copy_verified, copy_with_holes};
+pub(crate) use copying::{Copying, SourceRoot, copy_verified};
 pub(crate) use digest::{content_of, hash_bytes, open_file};
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore};
+pub(crate) use node_copy::{copy_node, dress};
 pub use room::Trimmed;
 pub use tarball::TARBALL_WRITER;
 pub use tree::{Entry, Kind, Listing, Metadata, PackedListing, RecentTrees, TreeStore};
 #[cfg(test)]
 pub(crate) use xattr::read as read_xattrs;
-pub(crate) use xattr::{Side, copy_times, copy_xattrs};
+pub(crate) use xattr::{Side, copy_xattrs};

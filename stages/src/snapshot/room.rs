@@ -31,12 +31,16 @@ impl LayerStore<'_> {
     /// Removes unpacked layers, those of no use for the longest time first, if all of them take more than `budget` bytes.
     /// They are unpacked again when a stage needs them. The caller has the store alone.
     pub fn trim_unpacked(&self, budget: u64) -> Result<Trimmed, SnapshotError> {
+        let merged: Vec<_> =
+            merged::groups(self.store())?.into_iter().flat_map(|group| group.layers).collect();
         let mut unpacked = Vec::new();
         for layer in self.all()? {
             if let Ok(meta) = fs::metadata(self.unpacked_path(&layer.id)) {
                 unpacked.push(Unpacked {
                     layer: layer.id,
-                    bytes: layer.raw_size,
+                    // Each merged directory has a copy of it.
+                    bytes: layer.raw_size
+                        * (1 + merged.iter().filter(|one| **one == layer.id).count() as u64),
                     used: meta.atime().max(meta.ctime()),
                 });
             }

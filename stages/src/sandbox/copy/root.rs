@@ -1,17 +1,14 @@
 //! Copies out of another root file system: everything as it is there, owner, mode, attributes and times included.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
-use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::super::RUN_DIR;
 use super::super::mounts::{SetupResult, failed};
 use super::{make_parents, make_room};
-use crate::snapshot::{Side, copy_times, copy_with_holes, copy_xattrs};
+use crate::snapshot::{Side, copy_node, dress};
 
 /// Copies what the other root has at `path`. A link is copied as a link.
 pub(super) fn copy(path: &Path, to: &Path) -> SetupResult {
@@ -46,7 +43,7 @@ impl RootCopy {
         }
         names.sort();
         names.iter().try_for_each(|name| self.entry(&from.join(name), &to.join(name)))?;
-        dress(source, from, to).map_err(failed(format!("copy to `{}`", to.display())))
+        dress(from, to, source, Side::Overlay).map_err(failed(format!("copy to `{}`", to.display())))
     }
 
     fn file(&mut self, from: &Path, to: &Path, source: &Metadata) -> SetupResult {
@@ -58,31 +55,6 @@ impl RootCopy {
             }
             self.links.insert((source.dev(), source.ino()), to.to_owned());
         }
-        make(from, to, source).and_then(|()| dress(source, from, to)).map_err(failed(act()))
-    }
-}
-
-fn dress(source: &Metadata, from: &Path, to: &Path) -> io::Result<()> {
-    lchown(to, Some(source.uid()), Some(source.gid()))?;
-    if !source.is_symlink() {
-        fs::set_permissions(to, fs::Permissions::from_mode(source.mode() & 0o7777))?;
-    }
-    copy_xattrs(from, to, Side::Overlay)?;
-    copy_times(source, to)
-}
-
-fn make(from: &Path, to: &Path, source: &Metadata) -> io::Result<()> {
-    let kind = source.file_type();
-    let node = |kind, device| Ok(mknodat(CWD, to, kind, Mode::from(0o600), device)?);
-    if kind.is_symlink() {
-        symlink(fs::read_link(from)?, to)
-    } else if kind.is_char_device() {
-        node(FileType::CharacterDevice, source.rdev())
-    } else if kind.is_block_device() {
-        node(FileType::BlockDevice, source.rdev())
-    } else if kind.is_fifo() {
-        node(FileType::Fifo, 0)
-    } else {
-        copy_with_holes(&File::open(from)?, &File::create_new(to)?)
+        copy_node(from, to, source, Side::Overlay).map_err(failed(act()))
     }
 }

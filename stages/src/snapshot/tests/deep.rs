@@ -69,3 +69,29 @@ fn what_is_as_deep_as_a_tree_may_be_is_like_any_other() {
     Merged::of(&snapshot.layers).make(&dirs, &work, &place).unwrap();
     assert_eq!(fs::read_to_string(place.join(&changed)).unwrap(), "two");
 }
+
+/// A regression: hard links made the number of links of a file depend on what other chains had been merged.
+#[test]
+fn merging_leaves_the_files_of_layers_as_they_are() {
+    use std::os::unix::fs::MetadataExt;
+    let lab = Lab::new();
+    let upper = lab.upper("layer");
+    fs::write(upper.join("single"), "1").unwrap();
+    fs::write(upper.join("first"), "2").unwrap();
+    fs::hard_link(upper.join("first"), upper.join("second")).unwrap();
+    std::os::unix::fs::symlink("single", upper.join("link")).unwrap();
+    let snapshot = lab.stage(&upper, None);
+    let layer = LayerStore::new(&lab.store).unpacked_path(&snapshot.layers[0]);
+    let (work, place) = (lab.root.path().join("work"), lab.root.path().join("merged"));
+    Merged::of(&snapshot.layers).make(std::slice::from_ref(&layer), &work, &place).unwrap();
+    for (name, links) in [("single", 1), ("first", 2), ("second", 2), ("link", 1)] {
+        for root in [&layer, &place] {
+            assert_eq!(
+                fs::symlink_metadata(root.join(name)).unwrap().nlink(),
+                links,
+                "{name} in {}",
+                root.display()
+            );
+        }
+    }
+}
