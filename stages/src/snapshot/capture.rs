@@ -16,7 +16,6 @@ use ibuild_cache::{Cancel, TreeId};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, major, minor, utimensat};
 
 use super::contents::Contents;
-use super::inode_flags::InodeFlags;
 use super::layers::REMOVAL;
 use super::links::Links;
 use super::tree::{Entry, Kind, Listing, Metadata, TreeStore};
@@ -71,10 +70,9 @@ pub fn capture_until(
 ) -> Result<Captured, SnapshotError> {
     let base = parent.map(|tree| context.trees.root(tree)).transpose()?;
     let (contents, shared) = Contents::below(upper, &context.volatile, cancel)?;
-    let (flags, links) = (InodeFlags::below(upper)?, Links::of(shared));
+    let links = Links::of(shared);
     let (changes, dropped) = (Vec::new(), Vec::new());
-    let mut walk =
-        Walk { context, cancel, upper, parent, flags, contents, changes, dropped, links, forced: 0 };
+    let mut walk = Walk { context, cancel, upper, parent, contents, changes, dropped, links, forced: 0 };
     let root = walk.directory(b"", base.as_ref(), Below::Seen)?;
     Ok(Captured { tree: context.trees.add_root(&root), changes: walk.changes, dropped: walk.dropped })
 }
@@ -91,7 +89,6 @@ struct Walk<'a> {
     cancel: &'a Cancel,
     upper: &'a Path,
     parent: Option<TreeId>,
-    flags: InodeFlags,
     contents: Contents,
     changes: Vec<(Vec<u8>, Change)>,
     dropped: Vec<PathBuf>,
@@ -112,7 +109,7 @@ impl Walk<'_> {
     /// change, also where they are the parent's.
     fn directory(&mut self, path: &[u8], base: Option<&Entry>, above: Below) -> Result<Entry, SnapshotError> {
         let disk = self.on_disk(path);
-        self.flags.settle(&disk, path)?;
+        self.contents.settle_directory(&disk, path)?;
         let mut listing = match base.map(|entry| &entry.kind) {
             Some(Kind::Directory(listing)) => self.context.trees.listing(*listing)?,
             _ => Listing::default(),
@@ -213,9 +210,7 @@ impl Walk<'_> {
     }
 
     fn leaf(&mut self, path: &[u8], disk: &Path, meta: &fs::Metadata) -> Result<Entry, SnapshotError> {
-        if meta.is_file() {
-            self.flags.settle(disk, path)?;
-        }
+        let content = meta.is_file().then(|| self.contents.of(disk, path, meta)).transpose()?;
         let mtime = meta.mtime().min(self.context.epoch);
         self.set_times(disk, mtime)?;
         let mut own = self.metadata(path, disk, None)?;
@@ -225,6 +220,10 @@ impl Walk<'_> {
             unpack::put_anew(disk, &own, &kind)?;
             return Ok(Entry { meta: own, kind });
         }
+        if let Some(content) = content {
+            let link = self.links.identity(meta.ino());
+            return Ok(Entry { kind: Kind::File { content, size: meta.len(), link }, meta: own });
+        }
         let kind = match meta.file_type() {
             kind if kind.is_symlink() => {
                 let target = fs::read_link(disk).map_err(SnapshotError::io("read", disk))?;
@@ -232,19 +231,13 @@ impl Walk<'_> {
             }
             kind if kind.is_char_device() => Kind::Char(major(meta.rdev()), minor(meta.rdev())),
             kind if kind.is_block_device() => Kind::Block(major(meta.rdev()), minor(meta.rdev())),
-            kind if kind.is_fifo() => Kind::Fifo,
-            _ => return Ok(Entry { kind: self.file(disk, meta)?, meta: own }),
+            _ => Kind::Fifo,
         };
         if meta.nlink() > 1 {
             // Only regular files have several names in a tree.
             unpack::put_anew(disk, &own, &kind)?;
         }
         Ok(Entry { meta: own, kind })
-    }
-
-    fn file(&self, disk: &Path, meta: &fs::Metadata) -> Result<Kind, SnapshotError> {
-        let content = self.contents.of(disk, meta)?;
-        Ok(Kind::File { content, size: meta.len(), link: self.links.identity(meta.ino()) })
     }
 
     /// Sets the modification time on disk, in whole seconds as the tarball has it.

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::allocated::{is_all, parts};
 use super::capture::join;
 use super::digest::open_file;
+use super::inode_flags::InodeFlags;
 use super::links::Shared;
 use super::settle::settle;
 use super::volatile::VolatileList;
@@ -20,6 +21,12 @@ use super::{SnapshotError, depth, digest};
 /// The digests by inode, so that a file with several names is read once.
 pub(super) struct Contents {
     found: HashMap<u64, BlobId>,
+    reader: Reader,
+}
+
+/// What reading a file takes.
+struct Reader {
+    flags: InodeFlags,
     cancel: Cancel,
 }
 
@@ -32,15 +39,21 @@ impl Contents {
     ) -> Result<(Self, Shared), SnapshotError> {
         let (mut files, mut shared) = (HashMap::new(), Shared::default());
         collect(dir, volatile, &mut files, &mut shared)?;
+        let reader = Reader { flags: InodeFlags::below(dir)?, cancel: cancel.clone() };
         // A file that cannot be read is asked for again, by somebody who needs it and can tell.
-        let named = |(inode, path): (u64, PathBuf)| Some((inode, settled(&path, cancel).ok()?));
+        let named = |(inode, path): (u64, PathBuf)| Some((inode, reader.settled(&path, b"").ok()?));
         let found = files.into_par_iter().filter_map(named).collect();
-        Ok((Self { found, cancel: cancel.clone() }, shared))
+        Ok((Self { found, reader }, shared))
     }
 
-    /// The digest of a file.
-    pub(super) fn of(&self, disk: &Path, meta: &fs::Metadata) -> Result<BlobId, SnapshotError> {
-        self.found.get(&meta.ino()).map_or_else(|| settled(disk, &self.cancel), |content| Ok(*content))
+    /// The digest of the file at `path` of the layer. It has no [flags](InodeFlags) that its copy would not have.
+    pub(super) fn of(&self, disk: &Path, path: &[u8], meta: &fs::Metadata) -> Result<BlobId, SnapshotError> {
+        self.found.get(&meta.ino()).map_or_else(|| self.reader.settled(disk, path), |content| Ok(*content))
+    }
+
+    /// Sees to the flags of a directory, which has no content.
+    pub(super) fn settle_directory(&self, disk: &Path, path: &[u8]) -> Result<(), SnapshotError> {
+        self.reader.flags.settle_directory(disk, path)
     }
 }
 
@@ -73,17 +86,20 @@ fn collect(
     Ok(())
 }
 
-/// The name of what a captured file holds, of which everybody sees the same holes afterwards.
-fn settled(path: &Path, cancel: &Cancel) -> Result<BlobId, SnapshotError> {
-    let file = open_file(path)?;
-    let name = || {
-        let size = file.metadata()?.len();
-        let mut found = parts(&file, size)?;
-        if !is_all(&found, size) {
-            settle(path, &file, cancel)?;
-            found = parts(&file, size)?;
-        }
-        digest::name(&file, size, &found, cancel)
-    };
-    name().map_err(SnapshotError::io("read", path))
+impl Reader {
+    /// The name of what a captured file holds, of which everybody sees the same holes and flags afterwards.
+    fn settled(&self, disk: &Path, path: &[u8]) -> Result<BlobId, SnapshotError> {
+        let file = open_file(disk)?;
+        self.flags.settle(&file, path)?;
+        let name = || {
+            let size = file.metadata()?.len();
+            let mut found = parts(&file, size)?;
+            if !is_all(&found, size) {
+                settle(disk, &file, &self.cancel)?;
+                found = parts(&file, size)?;
+            }
+            digest::name(&file, size, &found, &self.cancel)
+        };
+        name().map_err(SnapshotError::io("read", disk))
+    }
 }

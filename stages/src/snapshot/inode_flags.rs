@@ -4,7 +4,7 @@
 //! fails. Those that mean nothing anywhere are taken away, and those that say how a file system stores a file are what
 //! they are where the layer is made. What a file system notes for itself, such as extents, is none of this.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags};
@@ -46,18 +46,22 @@ impl InodeFlags {
     }
 
     /// Sees to it that a file or directory at `path` has no flags but those that its copy would have, or refuses.
-    pub(super) fn settle(&self, disk: &Path, path: &[u8]) -> Result<(), SnapshotError> {
-        let file = open(disk)?;
-        let flags = read(&file);
+    pub(super) fn settle(&self, file: &impl AsFd, path: &[u8]) -> Result<(), SnapshotError> {
+        let flags = read(file);
         if let Some((_, letter, meaning)) = REFUSED.into_iter().find(|(flag, ..)| flags.intersects(*flag)) {
             return Err(refuse(path, letter, meaning));
         }
         let surplus = MEANINGLESS.union(STORAGE.difference(self.inherited));
         if flags.intersects(surplus) {
             // Best effort: a file that is compressed already may stay so, and that cannot be told from its bytes.
-            let _ = ioctl_setflags(&file, flags.difference(surplus));
+            let _ = ioctl_setflags(file, flags.difference(surplus));
         }
         Ok(())
+    }
+
+    /// The same for a directory.
+    pub(super) fn settle_directory(&self, disk: &Path, path: &[u8]) -> Result<(), SnapshotError> {
+        self.settle(&open(disk)?, path)
     }
 }
 
@@ -82,7 +86,7 @@ fn open(path: &Path) -> Result<OwnedFd, SnapshotError> {
 }
 
 /// A file system that has no flags says so in several ways.
-fn read(file: &OwnedFd) -> IFlags {
+fn read(file: &impl AsFd) -> IFlags {
     loop {
         match ioctl_getflags(file) {
             Err(Errno::INTR) => {}
