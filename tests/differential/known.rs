@@ -86,6 +86,7 @@ formats = ["rootfs.tar.zst"]
         let target = Target { name: TARGET.to_owned(), own: String::new(), roots: Vec::new() };
         Project {
             files: self.files.clone(),
+            arguments: Vec::new(),
             stages: Vec::new(),
             targets: vec![target],
             slots: Default::default(),

@@ -172,7 +172,9 @@ impl Lab {
         let output = self.path(place.output());
         let mut child = self
             .ibuild(&store)
-            .args(["build", "--json", "--output"])
+            .args(["build", "--json"])
+            .args(&project.arguments)
+            .arg("--output")
             .arg(&output)
             .arg("--target")
             .args(project.images())

@@ -13,6 +13,8 @@ use crate::recipe;
 pub struct Project {
     /// All files, the recipe too.
     pub files: Files,
+    /// What is added to the command that builds it.
+    pub arguments: Vec<String>,
     /// Its stages, those that they stand on first.
     pub stages: Vec<Stage>,
     /// What is built, each by its name and format.
@@ -50,6 +52,7 @@ impl Project {
         let written = recipe::write(desk, archives);
         Self {
             files: written.files,
+            arguments: written.arguments,
             stages: written.stages,
             targets: written.targets,
             slots: slots.into_found(),

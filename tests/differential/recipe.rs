@@ -13,6 +13,8 @@ use crate::tables::{Table, quoted};
 /// What was written.
 pub struct Written {
     pub files: Files,
+    /// What is added to the command that builds it.
+    pub arguments: Vec<String>,
     pub stages: Vec<Stage>,
     pub targets: Vec<Target>,
 }
@@ -26,6 +28,9 @@ pub struct Writer<'c> {
     epoch: String,
     /// The value of a variable.
     word: String,
+    /// Whether shells show what they run, which counts for all that runs one.
+    tracing: &'static str,
+    arguments: Vec<String>,
     /// What counts of the archives for stages that may use them.
     archives: String,
     /// The tables of the recipe.
@@ -55,13 +60,21 @@ pub fn write(desk: Desk<'_>, archives: &Archives) -> Written {
     let epoch = project.any("epoch", &["1767225600", "1767225601", "1700000000"]).to_owned();
     let mut vars = Table::new(chosen, slots, "vars", "vars");
     let word = vars.text("word", &["hello", "bye", "hello world"]).to_owned();
-    vars.text("unused", &["", "1", "2"]);
+    // The command line cannot give a value to a variable that the recipe does not have.
+    vars.text("unused", &["0", "1", "2"]);
+    let tracing = slots.pick(chosen, "", "command line", "debug", &["", "--debug"]);
+    let givens = ["", "--var=word=given", "--var=word=bye", "--var=unused=3"];
+    let given = slots.pick(chosen, "", "command line", "var", &givens);
+    let word = given.strip_prefix("--var=word=").map_or(word, str::to_owned);
+    let arguments = [tracing, given].iter().filter(|it| !it.is_empty()).map(ToString::to_string).collect();
     let mut writer = Writer {
         chosen,
         slots,
         desk,
         epoch,
         word,
+        tracing,
+        arguments,
         archives: String::new(),
         tables: Vec::new(),
         rootfses: Vec::new(),
@@ -158,7 +171,7 @@ impl<'c> Writer<'c> {
             self.desk.files.plain("ibuild.local.toml", settings);
         }
         let stages = self.rootfses.into_iter().flat_map(|rootfs| rootfs.stages).collect();
-        Written { files: self.desk.files, stages, targets }
+        Written { files: self.desk.files, arguments: self.arguments, stages, targets }
     }
 
     /// A list of strings, in TOML.

@@ -124,7 +124,7 @@ impl<'c> Writer<'c> {
     fn written(&self, rootfs: &Rootfs, table: Table<'c>, name: &str, does: Does) -> WrittenStep {
         let mut around = format!("epoch {}\n{}", self.epoch, table.meaning());
         if does.environment {
-            around += &format!("environment {}", rootfs.env);
+            around += &format!("environment {}{}", rootfs.env, self.tracing);
         }
         if does.archives {
             around += &format!("archives {}\n{}", rootfs.archives, self.archives);
