@@ -1,9 +1,10 @@
-//! Pages of a file that a program may change without moving the file's times.
+//! Files that a program may change without moving their times.
 //!
 //! The kernel moves the times of a file at the first write through a shared mapping (`mmap`) to each page. Until it has written that
 //! page to the disk, up to half a minute later, further writes through the mapping go unnoticed. Written pages are write-protected
-//! again. So the times of a file without unwritten pages show every later change.
-//! Source: `folio_mkclean` and `file_update_time` of Linux; `cachestat(2)` (Linux 6.5), `sync_file_range(2)`, `mmap(2)`.
+//! again. So the times of a file show every later change if it has no unwritten pages, or if nobody has it open for writing: a
+//! mapping that can be written to holds such an open file.
+//! Source: `folio_mkclean` and `file_update_time` of Linux; `cachestat(2)` (Linux 6.5), `F_SETLEASE` of `fcntl(2)`, `mmap(2)`.
 
 use std::fs::File;
 use std::io;
@@ -17,10 +18,13 @@ const IN_MEMORY: [FsWord; 2] = [0x0102_1994, 0x8584_58f6];
 /// `cachestat(2)`, which has the same number on every architecture. Source: `include/uapi/asm-generic/unistd.h`.
 const SYS_CACHESTAT: libc::c_long = 451;
 
+/// Source: `include/uapi/asm-generic/fcntl.h`.
+const F_SETSIG: libc::c_int = 10;
+
 /// Whether a mapping that somebody has of this file could change it and leave its times. `true` if that cannot be found out.
 pub(crate) fn may_change_unseen(file: &File) -> bool {
     !rustix::fs::fstatfs(file).is_ok_and(|kind| !IN_MEMORY.contains(&kind.f_type))
-        || unwritten_pages(file).map_or_else(|_| write_out(file).is_err(), |pages| pages > 0)
+        || !(unwritten_pages(file).is_ok_and(|pages| pages == 0) || nobody_writes(file))
 }
 
 /// The number of pages in memory that differ from the disk. An error from a kernel that cannot tell, or does not tell this user.
@@ -56,13 +60,17 @@ fn unwritten_pages(file: &File) -> io::Result<u64> {
     if status < 0 { Err(io::Error::last_os_error()) } else { Ok(pages.dirty) }
 }
 
-/// Has the file's pages written, and waits for that.
-fn write_out(file: &File) -> io::Result<()> {
-    let how =
-        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-    // SAFETY: a descriptor and numbers.
-    let status = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, how) };
-    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+/// Whether no process has the file open for writing, as far as the kernel grants a lease on that. The lease is returned at once;
+/// who opens the file meanwhile waits for that moment. `file` is open for reading only.
+fn nobody_writes(file: &File) -> bool {
+    let control = |command, argument: libc::c_int| {
+        // SAFETY: a descriptor and numbers.
+        unsafe { libc::fcntl(file.as_raw_fd(), command, argument) == 0 }
+    };
+    // By default, the signal that somebody waits would end the process. This one is ignored by default.
+    control(F_SETSIG, libc::SIGURG)
+        && control(libc::F_SETLEASE, libc::F_RDLCK)
+        && control(libc::F_SETLEASE, libc::F_UNLCK)
 }
 
 #[cfg(test)]
@@ -70,16 +78,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_unwritten_pages_until_it_is_written_out() {
-        let file = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
-        // A busy kernel may write them at once.
+    fn what_is_open_for_writing_may_until_it_is_on_the_disk() {
+        let written = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
+        let file = File::open(written.path()).unwrap();
+        // A busy kernel may write pages at once.
         let is_seen = |_| {
-            std::os::unix::fs::FileExt::write_all_at(file.as_file(), &[1; 3 * 4096], 0).unwrap();
-            may_change_unseen(file.as_file())
+            std::os::unix::fs::FileExt::write_all_at(written.as_file(), &[1; 3 * 4096], 0).unwrap();
+            may_change_unseen(&file)
         };
         assert!((0..1000).any(is_seen));
-        write_out(file.as_file()).unwrap();
-        assert!(!may_change_unseen(file.as_file()));
+        written.as_file().sync_all().unwrap();
+        assert!(!may_change_unseen(&file));
+    }
+
+    #[test]
+    fn what_nobody_has_open_for_writing_may_not() {
+        let mut written = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
+        std::io::Write::write_all(&mut written, &[1; 3 * 4096]).unwrap();
+        let file = File::open(written.path()).unwrap();
+        assert!(!nobody_writes(&file));
+        let path = written.into_temp_path();
+        assert!(nobody_writes(&file));
+        assert!(!may_change_unseen(&file));
+        assert!(nobody_writes(&file), "the lease was returned");
+        File::options().write(true).open(&path).unwrap();
     }
 
     #[test]
