@@ -126,7 +126,12 @@ fn make_base(base: &Path) {
 /// Edits of all kinds that layers tell apart: new, changed, removed, hidden whole, another kind of file in its place.
 fn script(number: usize) -> String {
     let (dir, old) = (number % 5, number.saturating_sub(3));
+    let is_even = (number / 7).is_multiple_of(2);
     let edit = match number % 7 {
+        // Directories whose files come and go while nothing else has them.
+        4 if is_even => format!("mkdir g{number}; echo 1 > g{number}/a; echo 2 > g{number}/b"),
+        5 if is_even => format!("rm g{0}/a; mkdir g{0}/c; echo > g{0}/c/f", number - 1),
+        6 if is_even => format!("rm -rf g{0}/c; mkdir g{0}/c", number - 2),
         0 => format!("rm -rf d{dir}; mkdir d{dir}; echo {number} > d{dir}/anew"),
         1 => format!("rm -rf d{dir}; echo {number} > d{dir}"),
         2 => format!("mkdir -p e/{number}/deep; chmod 1770 e; echo {number} > e/{number}/deep/f"),

@@ -190,23 +190,27 @@ impl<'s> LayerStore<'s> {
     /// chain, lower layers are merged, so that they are few.
     pub fn lowers(&self, layers: &[LayerId]) -> Result<Vec<String>, SnapshotError> {
         let (groups, single) = merged::split(layers);
-        let names = groups.map(|group| self.merged(group)).collect::<Result<Vec<_>, _>>()?;
+        let (root, mut below) = (self.store.layout().layers(), Vec::new());
+        for group in &groups {
+            self.merge(group, &root.join(group.name()), &below)?;
+            below.insert(0, root.join(group.name()));
+        }
         single.par_iter().try_for_each(|layer| self.unpacked(layer).map(drop))?;
-        Ok(names.into_iter().chain(single.iter().map(Layout::layer_name)).rev().collect())
+        let names = groups.iter().map(|group| group.name().to_owned());
+        Ok(names.chain(single.iter().map(Layout::layer_name)).rev().collect())
     }
 
-    /// The name of the directory that does what the layers of `group` do one upon the other; made now if it is not there.
-    fn merged(&self, group: &[LayerId]) -> Result<String, SnapshotError> {
-        let merged = Merged::of(group);
-        let place = self.store.layout().layers().join(merged.name());
+    /// Makes the directory that does what a group of layers do one upon the other, if it is not there. `below` are the
+    /// directories of the groups below it, topmost first.
+    fn merge(&self, group: &Merged<'_>, place: &Path, below: &[PathBuf]) -> Result<(), SnapshotError> {
         if place.exists() {
-            group.iter().for_each(|layer| mark_used(&self.unpacked_path(layer)));
-        } else {
-            let dirs = group.par_iter().map(|layer| self.unpacked(layer)).collect::<Result<Vec<_>, _>>()?;
-            let work = self.store.run_dir()?;
-            merged.make(&dirs, &work.path().join("merged"), &place)?;
+            group.layers.iter().for_each(|layer| mark_used(&self.unpacked_path(layer)));
+            return Ok(());
         }
-        Ok(merged.name().to_owned())
+        let dirs =
+            group.layers.par_iter().map(|layer| self.unpacked(layer)).collect::<Result<Vec<_>, _>>()?;
+        let work = self.store.run_dir()?;
+        group.make(&dirs, below, &work.path().join("merged"), place)
     }
 
     /// Unpacks a tarball, and checks that it is the layer's before anybody uses it. A damaged one is removed.

@@ -3,7 +3,9 @@
 //! An overlay takes a page of names, and looks in each of its directories for a name that is in none. So a chain of more
 //! than [`MOST`] layers is cut into groups of [`GROUP`], lowest first, and each whole group is mounted as one directory.
 //! Its files are copies of those of the layers: hard links would raise the number of links that stages over other chains see.
-//! What the group hides of the layers below it, it still hides: removals stay, and a directory upon a removal is opaque.
+//! What the group hides of the groups below it, it still hides: removals stay, and a directory upon a removal is opaque. A removal
+//! of what no group below has must not stay: an overlay takes removals out of the list of a directory only if it has that
+//! directory of several layers, so the name would be listed, of a file that is not there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,26 +29,31 @@ const GROUP: usize = 64;
 const LIST: &str = ".layers";
 
 /// The groups of a chain that are to be merged, lowest first, and the layers above them, of which there always is one.
-pub(super) fn split(layers: &[LayerId]) -> (std::slice::ChunksExact<'_, LayerId>, &[LayerId]) {
-    let whole = if layers.len() > MOST { (layers.len() - 1) / GROUP * GROUP } else { 0 };
-    let (low, high) = layers.split_at(whole);
-    (low.chunks_exact(GROUP), high)
+pub(super) fn split(layers: &[LayerId]) -> (Vec<Merged<'_>>, &[LayerId]) {
+    let groups = if layers.len() > MOST { (layers.len() - 1) / GROUP } else { 0 };
+    let groups = (0..groups).map(|group| Merged::above(&layers[..(group + 1) * GROUP], group * GROUP));
+    let groups: Vec<_> = groups.collect();
+    let single = &layers[groups.len() * GROUP..];
+    (groups, single)
 }
 
-/// A group of layers, lowest first.
+/// A group of layers upon others.
 pub(super) struct Merged<'a> {
-    layers: &'a [LayerId],
+    /// Lowest first.
+    pub layers: &'a [LayerId],
     name: String,
 }
 
 impl<'a> Merged<'a> {
-    /// A name that no layer has, because it is one character longer.
-    pub(super) fn of(layers: &'a [LayerId]) -> Self {
-        let mut out = Encoder::new("ibuild merged layers v2");
-        out.sequence(layers.len());
-        layers.iter().for_each(|layer| out.digest(layer.as_bytes()));
+    /// The group of all layers of a chain but the first `below`. What it has depends on these, too. Its name is none that a layer
+    /// has, because it is one character longer.
+    pub(super) fn above(chain: &'a [LayerId], below: usize) -> Self {
+        let mut out = Encoder::new("ibuild merged layers v3");
+        out.sequence(chain.len());
+        chain.iter().for_each(|layer| out.digest(layer.as_bytes()));
+        out.number(below as i64);
         let name = format!("m{}", Layout::layer_name(&LayerId::from_bytes(out.hash())));
-        Self { layers, name }
+        Self { layers: &chain[below..], name }
     }
 
     /// The directory's name among the unpacked layers.
@@ -54,14 +61,22 @@ impl<'a> Merged<'a> {
         &self.name
     }
 
-    /// Makes the directory in `work`, of the layers' own, lowest first, and renames it to `place`. The list of layers
-    /// comes first: a list without a directory does no harm, a directory without a list would outlive its layers.
-    pub(super) fn make(&self, dirs: &[PathBuf], work: &Path, place: &Path) -> Result<(), SnapshotError> {
+    /// Makes the directory in `work`, of the layers' own, lowest first, and renames it to `place`. `below` are the directories
+    /// of the groups below, topmost first. The list of layers comes first: a list without a directory does no harm, a
+    /// directory without a list would outlive its layers.
+    pub(super) fn make(
+        &self,
+        dirs: &[PathBuf],
+        below: &[PathBuf],
+        work: &Path,
+        place: &Path,
+    ) -> Result<(), SnapshotError> {
         let mut root = Directory { like: work.to_owned(), cover: Cover::Open, children: BTreeMap::new() };
         for dir in dirs {
             root.put_upon(dir)?;
         }
-        Writer::default().directory(&root, work)?;
+        let mut writer = Writer { below, links: BTreeMap::new() };
+        writer.directory(&root, Path::new(""), work)?;
         let list = place.with_file_name(format!("{}{LIST}", self.name));
         let lines: String = self.layers.iter().map(|layer| format!("{}\n", layer.hex())).collect();
         fs::write(&list, lines).map_err(SnapshotError::io("write", &list))?;
@@ -172,30 +187,33 @@ impl Directory {
 }
 
 /// Makes a merged directory on disk.
-#[derive(Default)]
-struct Writer {
+struct Writer<'a> {
+    /// The groups below, topmost first.
+    below: &'a [PathBuf],
     /// The first copy of each inode that has several names.
     links: BTreeMap<(u64, u64), PathBuf>,
 }
 
-impl Writer {
+impl Writer<'_> {
     /// It is dressed after its children, because a default ACL would be inherited by them and its time would change.
-    fn directory(&mut self, directory: &Directory, path: &Path) -> Result<(), SnapshotError> {
-        fs::create_dir(path).map_err(SnapshotError::io("create", path))?;
+    fn directory(&mut self, directory: &Directory, path: &Path, place: &Path) -> Result<(), SnapshotError> {
+        fs::create_dir(place).map_err(SnapshotError::io("create", place))?;
         for (name, child) in &directory.children {
-            let place = path.join(std::ffi::OsStr::from_bytes(name));
+            let name = std::ffi::OsStr::from_bytes(name);
+            let (path, place) = (path.join(name), place.join(name));
             match child {
-                Node::Directory(directory) => self.directory(directory, &place)?,
+                Node::Directory(directory) => self.directory(directory, &path, &place)?,
+                Node::Whiteout if directory.cover == Cover::Opaque || !is_seen(self.below, &path)? => {}
                 Node::Whiteout => make_whiteout(&place)?,
                 Node::Copy(file) => self.file(file, &place).map_err(SnapshotError::io("copy", file))?,
             }
         }
         if directory.cover == Cover::Opaque {
-            xattr::set_opaque(path)?;
+            xattr::set_opaque(place)?;
         }
-        let error = SnapshotError::io("prepare", path);
+        let error = SnapshotError::io("prepare", place);
         let like = fs::symlink_metadata(&directory.like);
-        like.and_then(|meta| dress(&directory.like, path, &meta, Side::Layer)).map_err(error)
+        like.and_then(|meta| dress(&directory.like, place, &meta, Side::Layer)).map_err(error)
     }
 
     fn file(&mut self, from: &Path, to: &Path) -> io::Result<()> {
@@ -208,6 +226,48 @@ impl Writer {
         }
         copy_node(from, to, &source, Side::Layer)
     }
+}
+
+/// Whether there is something at `path` in merged directories, topmost first, one upon the other.
+fn is_seen(groups: &[PathBuf], path: &Path) -> Result<bool, SnapshotError> {
+    for group in groups {
+        match sight(group, path)? {
+            Sight::Seen => return Ok(true),
+            Sight::Hidden => return Ok(false),
+            Sight::Through => {}
+        }
+    }
+    Ok(false)
+}
+
+/// What a merged directory does to a path.
+enum Sight {
+    /// It has something there.
+    Seen,
+    /// It hides what is there below it.
+    Hidden,
+    /// What is there below it, if anything, is seen.
+    Through,
+}
+
+fn sight(group: &Path, path: &Path) -> Result<Sight, SnapshotError> {
+    let (mut disk, whole, mut nothing_here) = (group.to_owned(), group.join(path), Sight::Through);
+    for name in path {
+        disk.push(name);
+        let meta = match fs::symlink_metadata(&disk) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(nothing_here),
+            meta => meta.map_err(SnapshotError::io("look at", &disk))?,
+        };
+        if meta.is_dir() {
+            if xattr::is_opaque(&disk) {
+                nothing_here = Sight::Hidden;
+            }
+            continue;
+        }
+        let is_whiteout = meta.file_type().is_char_device() && meta.rdev() == 0;
+        return Ok(if disk == whole && !is_whiteout { Sight::Seen } else { Sight::Hidden });
+    }
+    Ok(Sight::Seen)
 }
 
 fn is_whiteout(path: &Path) -> Result<bool, SnapshotError> {
@@ -225,6 +285,11 @@ mod tests {
             (0..1000_u32).map(|n| LayerId::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())).collect();
         let lengths = |length: usize| {
             let (groups, single) = split(&chain[..length]);
+            assert!(groups.iter().all(|group| group.layers.len() == GROUP));
+            assert_eq!(
+                groups.iter().map(|group| group.layers).collect::<Vec<_>>().concat().len() + single.len(),
+                length
+            );
             (groups.len(), single.len())
         };
         assert_eq!(lengths(0), (0, 0));
@@ -236,9 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_layers_counts() {
+    fn all_layers_and_their_order_count() {
         let (a, b) = (LayerId::from_bytes([1; 32]), LayerId::from_bytes([2; 32]));
-        assert_ne!(Merged::of(&[a, b]).name(), Merged::of(&[b, a]).name());
-        assert_ne!(Merged::of(&[a]).name(), Merged::of(&[a, a]).name());
+        let name = |chain: &[LayerId], below| Merged::above(chain, below).name;
+        assert_ne!(name(&[a, b], 0), name(&[b, a], 0));
+        assert_ne!(name(&[a], 0), name(&[a, a], 0));
+        assert_ne!(name(&[a, b], 0), name(&[a, b], 1), "what is below counts");
+        assert_ne!(name(&[a, b], 1), name(&[b, b], 1), "what is below counts");
     }
 }

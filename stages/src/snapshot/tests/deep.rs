@@ -66,7 +66,7 @@ fn what_is_as_deep_as_a_tree_may_be_is_like_any_other() {
     assert_eq!(read_tree(&trees, &snapshot).unwrap().len(), total);
     let (work, place) = (lab.root.path().join("work"), lab.root.path().join("merged"));
     let dirs: Vec<_> = snapshot.layers.iter().map(|layer| layers.unpacked_path(layer)).collect();
-    Merged::of(&snapshot.layers).make(&dirs, &work, &place).unwrap();
+    Merged::above(&snapshot.layers, 0).make(&dirs, &[], &work, &place).unwrap();
     assert_eq!(fs::read_to_string(place.join(&changed)).unwrap(), "two");
 }
 
@@ -83,7 +83,7 @@ fn merging_leaves_the_files_of_layers_as_they_are() {
     let snapshot = lab.stage(&upper, None);
     let layer = LayerStore::new(&lab.store).unpacked_path(&snapshot.layers[0]);
     let (work, place) = (lab.root.path().join("work"), lab.root.path().join("merged"));
-    Merged::of(&snapshot.layers).make(std::slice::from_ref(&layer), &work, &place).unwrap();
+    Merged::above(&snapshot.layers, 0).make(std::slice::from_ref(&layer), &[], &work, &place).unwrap();
     for (name, links) in [("single", 1), ("first", 2), ("second", 2), ("link", 1)] {
         for root in [&layer, &place] {
             assert_eq!(
