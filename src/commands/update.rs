@@ -49,7 +49,7 @@ impl<'r> Wanted<'r> {
         for text in names {
             if let Some((name, _)) = recipe.archives.get_key_value(text.as_str()) {
                 archives.push(name);
-            } else if lock.debs().any(|(locked, _)| locked.deb.name == *text) {
+            } else if lock.debs().any(|(locked, _)| locked.deb.name.as_str() == text) {
                 packages.push(text.as_str());
             } else {
                 return Err(unknown(recipe, lock, text).into());

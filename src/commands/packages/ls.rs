@@ -32,7 +32,13 @@ pub fn run(store: &Store, lock: &Lock, args: &JsonArgs) -> Result<ExitCode> {
         }));
         let presence = if here { "" } else { "not in the store" };
         let (name, version, architecture) = (&deb.name, &deb.version, &deb.architecture);
-        let texts = [name.clone(), version.clone(), architecture.clone(), bytes(deb.size), stages.join(",")];
+        let texts = [
+            name.to_string(),
+            version.to_string(),
+            architecture.to_string(),
+            bytes(deb.size),
+            stages.join(","),
+        ];
         let [name, version, architecture, size, stages] = texts;
         rows.push([name, version, architecture, size, stages, presence.to_owned()]);
     }

@@ -14,7 +14,7 @@ use crate::terminal::print;
 
 pub fn run(store: &Store, lock: &Lock, name: &str) -> Result<ExitCode> {
     let mut text = String::new();
-    for (locked, stages) in lock.debs().filter(|(locked, _)| locked.deb.name == name) {
+    for (locked, stages) in lock.debs().filter(|(locked, _)| locked.deb.name.as_str() == name) {
         text += &head(store, locked)?;
         for stage in stages {
             let needed = match needed_by(store, lock, stage, name)? {
@@ -45,7 +45,7 @@ fn needed_by(store: &Store, lock: &Lock, stage: &str, name: &str) -> Result<BTre
         if stages.contains(stage) && is_here(store, locked)? {
             let path = store.packages().path(&locked.deb.sha256);
             if needs(&path)?.contains(name) {
-                found.insert(locked.deb.name.clone());
+                found.insert(locked.deb.name.to_string());
             }
         }
     }

@@ -47,8 +47,8 @@ impl Archives<'_> {
         let foreign = self.foreign_of(name)?;
         for architecture in [view.architecture()].into_iter().chain(&foreign) {
             let is_comparable = |deb: &DebRef| {
-                let is_for_all = deb.architecture == "all" && architecture == view.architecture();
-                is_for_all || deb.architecture == architecture.as_str()
+                let is_for_all = deb.architecture.as_str() == "all" && architecture == view.architecture();
+                is_for_all || deb.architecture == *architecture
             };
             let locked: Vec<_> = locked.iter().copied().filter(|locked| is_comparable(&locked.deb)).collect();
             packages.extend(self.changed(&view, architecture, &locked)?);

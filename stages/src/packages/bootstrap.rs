@@ -214,6 +214,13 @@ mod tests {
     }
 
     #[test]
+    fn a_package_with_an_odd_name_is_refused() {
+        let texts = main(&[stanza("apt", "1", ""), stanza("/var/tmp/x", "1", "Essential: yes")]);
+        let refused = resolve(&texts, &[]).unwrap_err().to_string();
+        assert!(refused.contains("`Packages` has a package that cannot be one"), "{refused}");
+    }
+
+    #[test]
     fn versions_count() {
         let texts = main(&[
             stanza("apt", "1", "Depends: v (>= 2)"),

@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 use super::fetch::Fetcher;
 use super::index::{Stanza, stanzas};
 use super::view::{ArchiveFile, ArchiveView};
-use super::{Base, Known, Name, PackageError, Preference, version};
+use super::{Base, Identity, Known, Name, PackageError, Preference, Version, version};
 
 /// A .deb of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DebRef {
     /// The package.
-    pub name: String,
+    pub name: Name,
     /// Its version.
-    pub version: String,
+    pub version: Version,
     /// `amd64`, or `all`.
-    pub architecture: String,
+    pub architecture: Name,
     /// The part of the archive it comes from.
     pub base: Base,
     /// Where it lies there.
@@ -121,10 +121,12 @@ impl Candidate<'_> {
         let stanza = &self.stanza;
         let Known { sha256, size } =
             stanza.known().map_err(|source| PackageError::Index { path: self.index.to_owned(), source })?;
+        let said = [stanza.package, stanza.version, stanza.architecture];
+        let Identity { name, version, architecture } = Identity::parse(said, self.index)?;
         Ok(DebRef {
-            name: stanza.package.to_owned(),
-            version: stanza.version.to_owned(),
-            architecture: stanza.architecture.to_owned(),
+            name,
+            version,
+            architecture,
             base: self.base.clone(),
             path: stanza.filename.to_owned(),
             sha256,

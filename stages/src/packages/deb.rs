@@ -1,11 +1,12 @@
 //! A .deb: an `ar` archive of `debian-binary`, `control.tar` and `data.tar`, the latter two compressed.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use super::compression::Compression;
-use super::{PackageError, deb822, dependency};
+use super::{Name, PackageError, Version, deb822, dependency};
 
 const MAGIC: &[u8; 8] = b"!<arch>\n";
 
@@ -39,21 +40,33 @@ pub fn open_deb(path: &Path, member: Member) -> Result<Box<dyn Read + Send>, Pac
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The package.
-    pub name: String,
+    pub name: Name,
     /// Its version, with the epoch that file names leave out.
-    pub version: String,
+    pub version: Version,
     /// `amd64`, or `all`.
-    pub architecture: String,
+    pub architecture: Name,
+}
+
+impl Identity {
+    /// Checks what the index or the .deb at `place` says of a package.
+    pub(super) fn parse(
+        [name, version, architecture]: [&str; 3],
+        place: impl fmt::Display,
+    ) -> Result<Self, PackageError> {
+        let parse = || {
+            Ok(Self { name: name.parse()?, version: version.parse()?, architecture: architecture.parse()? })
+        };
+        parse()
+            .map_err(|source| PackageError::Identity { place: place.to_string(), source: Box::new(source) })
+    }
 }
 
 /// Reads the control file of the .deb at `path`.
 pub fn identify(path: &Path) -> Result<Identity, PackageError> {
     let text = control(open_deb(path, Member::Control)?).map_err(PackageError::io("read", path))?;
-    let field = |name| {
-        let value = deb822::field(&text, name).map(str::to_owned);
-        value.ok_or_else(|| PackageError::NotDeb { path: path.to_owned() })
-    };
-    Ok(Identity { name: field("Package")?, version: field("Version")?, architecture: field("Architecture")? })
+    let field =
+        |name| deb822::field(&text, name).ok_or_else(|| PackageError::NotDeb { path: path.to_owned() });
+    Identity::parse([field("Package")?, field("Version")?, field("Architecture")?], path.display())
 }
 
 /// The names of all packages that the .deb at `path` depends on or recommends, alternatives included.
@@ -88,9 +101,13 @@ fn has_all_members(file: &mut std::fs::File) -> io::Result<bool> {
     Ok(has_data && file.stream_position()? >= length)
 }
 
-/// The text of the control file in a control tarball; empty without one.
+/// The most bytes of a control tarball that are looked at, decompressed: more than any package of Debian has, and less than a
+/// small .deb can pretend to have.
+const MOST_CONTROL: u64 = 64 << 20;
+
+/// The text of the control file in a control tarball; empty without one. It is held in memory.
 fn control(tarball: impl Read) -> io::Result<String> {
-    let mut tarball = tar::Archive::new(tarball);
+    let mut tarball = tar::Archive::new(tarball.take(MOST_CONTROL));
     for entry in tarball.entries()? {
         let mut entry = entry?;
         if matches!(entry.path_bytes().as_ref(), b"./control" | b"control") {
@@ -195,9 +212,41 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [MAGIC.to_vec(), member("control.tar.zst", &tarball)].concat()).unwrap();
         let Identity { name, version, architecture } = identify(file.path()).unwrap();
-        assert_eq!([name.as_str(), &version, &architecture], ["hello", "1:2.10-5", "amd64"]);
+        assert_eq!([name.as_str(), version.as_str(), architecture.as_str()], ["hello", "1:2.10-5", "amd64"]);
         std::fs::write(file.path(), deb()).unwrap();
         assert!(identify(file.path()).is_err());
+    }
+
+    /// A regression: the file that a package is laid out as for dpkg is named after it.
+    #[test]
+    fn a_package_cannot_be_called_anything() {
+        let check = |fields: [&str; 3], wrong: &str| {
+            let refused = Identity::parse(fields, "the index").unwrap_err();
+            assert!(refused.to_string().contains("the index"), "{refused}");
+            let cause = std::error::Error::source(&refused).unwrap().to_string();
+            assert!(cause.contains(wrong), "{cause}");
+        };
+        for name in ["/var/tmp/x", "../x", "a/b", "..", "", "a b", "a\n deb x", "a\u{1b}[31m"] {
+            check([name, "1", "amd64"], "is not a name");
+        }
+        for version in ["", "1 2", "1\n release b", "1/2", "-1", "\u{1b}"] {
+            check(["a", version, "amd64"], "is not a version");
+        }
+        check(["a", "1", "../amd64"], "is not a name");
+        for version in ["1:2.10-5", "2.0~rc1+dfsg-1+b2", "1.0_1"] {
+            assert_eq!(Identity::parse(["a", version, "all"], "").unwrap().version.as_str(), version);
+        }
+    }
+
+    /// A regression: a small .deb whose control file is said to be large took all memory.
+    #[test]
+    fn a_control_file_without_end_is_not_read_to_its_end() {
+        let mut header = tar::Header::new_ustar();
+        header.set_path("control").unwrap();
+        header.set_size(1 << 32);
+        header.set_cksum();
+        let text = control(header.as_bytes().chain(io::repeat(b'x'))).unwrap();
+        assert!(text.len() as u64 <= MOST_CONTROL);
     }
 
     #[test]

@@ -19,10 +19,24 @@ use super::{Base, Name, Suite, Timestamp};
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// A name that cannot be one.
-    #[error("`{text}` is not a name: expected letters, digits and `+-._~`")]
+    #[error("`{}` is not a name: expected letters, digits and `+-._~`", text.escape_debug())]
     Name {
         /// What was given.
         text: String,
+    },
+    /// A version that cannot be one.
+    #[error("`{}` is not a version: expected letters, digits and `.+-~:`", text.escape_debug())]
+    Version {
+        /// What was given.
+        text: String,
+    },
+    /// A package that says of itself what no package can be.
+    #[error("`{place}` has a package that cannot be one")]
+    Identity {
+        /// The index or the .deb.
+        place: String,
+        /// What is wrong with it.
+        source: Box<PackageError>,
     },
     /// The store failed.
     #[error(transparent)]

@@ -82,7 +82,8 @@ impl<'a> Stanza<'a> {
     /// What the .deb has to be.
     pub fn known(&self) -> Result<Known, IndexError> {
         let parsed = self.sha256.parse::<Sha256>().ok().zip(self.size.parse().ok());
-        let is_path = !self.filename.is_empty() && !self.filename.contains(char::is_whitespace);
+        let is_odd = |c: char| c.is_whitespace() || c.is_control();
+        let is_path = !self.filename.is_empty() && !self.filename.contains(is_odd);
         let known = parsed.map(|(sha256, size)| Known { sha256, size }).filter(|_| is_path);
         known.ok_or_else(|| IndexError::Package(self.package.to_owned()))
     }

@@ -311,9 +311,9 @@ fn parse_deb(line: &str) -> Option<(LockedDeb, Vec<String>)> {
         return None;
     };
     let deb = DebRef {
-        name: name.parse::<Name>().ok()?.to_string(),
-        version: version.to_owned(),
-        architecture: architecture.parse::<Name>().ok()?.to_string(),
+        name: name.parse().ok()?,
+        version: version.parse().ok()?,
+        architecture: architecture.parse().ok()?,
         base: base.parse().ok()?,
         path: path.to_owned(),
         sha256: sha256.parse().ok()?,
@@ -384,7 +384,7 @@ mod tests {
             let mut debs = lock.debs().map(|(locked, _)| locked.clone());
             (debs.next().unwrap(), debs.next().unwrap())
         };
-        let newer = DebRef { version: "2.10-6".to_owned(), ..hello.deb.clone() };
+        let newer = DebRef { version: "2.10-6".parse().unwrap(), ..hello.deb.clone() };
         lock.exchange(&hello, Some(&newer));
         lock.exchange(&vim, None);
         let left: Vec<_> = lock.debs().map(|(l, stages)| (l.deb.version.as_str(), stages.len())).collect();

@@ -89,5 +89,5 @@ pub use tls::{Authorities, AuthorityError, CertificateFault};
 pub use tunnel::StageTls;
 pub use url::{Scheme, Url, UrlError};
 pub use verify::{Gpgv, Verified, Verifier, VerifyError};
-pub use version::compare as compare_versions;
+pub use version::{Version, compare as compare_versions};
 pub use view::{ArchiveFile, ArchiveView, Lookup, Missing, PinnedPocket};

@@ -1,14 +1,17 @@
-//! Names of archives, suites, components and architectures, checked once so that they may stand in a path,
+//! Names of archives, suites, components, architectures and packages, checked once so that they may stand in a path,
 //! in `sources` and in a line of the lock.
 
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::PackageError;
 
 /// One word of letters, digits and `+ - . _ ~` that starts with a letter or digit. It cannot be `..` and has
 /// no slash, so a path made of names stays where it was meant to be.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
 impl Name {
@@ -27,6 +30,20 @@ impl FromStr for Name {
             return Ok(Self(text.to_owned()));
         }
         Err(PackageError::Name { text: text.to_owned() })
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = PackageError;
+
+    fn try_from(text: String) -> Result<Self, PackageError> {
+        text.parse()
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
     }
 }
 

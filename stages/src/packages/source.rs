@@ -111,7 +111,7 @@ pub fn source_packages(
 }
 
 fn identity(locked: &LockedDeb) -> (&str, &str, &str) {
-    (&locked.deb.name, &locked.deb.version, &locked.deb.architecture)
+    (locked.deb.name.as_str(), locked.deb.version.as_str(), locked.deb.architecture.as_str())
 }
 
 /// Debian keeps a source in the directory of what was built from it; an epoch is part of no file name. Where others keep

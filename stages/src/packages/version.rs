@@ -1,6 +1,57 @@
 //! Debian's order of versions (deb-version(7)), as dpkg computes it.
 
 use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::PackageError;
+
+/// The version of a package: letters, digits and `. + - ~ :`, of which the first is a letter or digit. So it may stand in a line of the
+/// lock. Policy 5.6.12 wants a digit in front; some archives have letters there, and dpkg only warns of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Version(String);
+
+impl Version {
+    /// As the archive writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Version {
+    type Err = PackageError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let may_stand = |c: char| c.is_ascii_alphanumeric() || ".+-~:_".contains(c);
+        if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(may_stand) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(PackageError::Version { text: text.to_owned() })
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = PackageError;
+
+    fn try_from(text: String) -> Result<Self, PackageError> {
+        text.parse()
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Compares two versions: epoch, then upstream version, then revision.
 pub fn compare(a: &str, b: &str) -> Ordering {
