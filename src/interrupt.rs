@@ -19,6 +19,14 @@ extern "C" fn on_signal(_: libc::c_int) {
     }
 }
 
+/// Lets the kernel keep the statuses of ended children until they are asked for. A parent that ignores SIGCHLD passes that on.
+pub fn await_children() {
+    // SAFETY: there is no handler.
+    let _ = unsafe {
+        sigaction(Signal::SIGCHLD, &SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty()))
+    };
+}
+
 /// Whether somebody has asked this program to stop.
 pub fn is_asked() -> bool {
     CANCEL.get().is_some_and(Cancel::is_cancelled)

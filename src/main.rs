@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == MOUNT_KEEPER) {
         return commands::keep_mount(&std::env::args().nth(2).unwrap_or_default());
     }
+    interrupt::await_children();
     let cli = cli::Cli::parse();
     let style = terminal::style(cli.global.color);
     terminal::start_log(cli.global.verbose, style);

@@ -15,7 +15,7 @@ use crate::snapshot::{Snapshot, TARBALL_WRITER};
 
 /// Raised when a change to the sandbox itself, or to what is done with a tree when it is captured, makes the same step give
 /// another tree, or the same by another layer. What a step is *given* is in its key byte by byte and needs no version.
-pub const SANDBOX: i64 = 5;
+pub const SANDBOX: i64 = 6;
 
 /// The field of a description with everything that a stage sees, its content by digest. Where something else differs as
 /// well, that says the same in the words of the recipe.

@@ -8,6 +8,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 /// Higher than that of what people work with: a machine that has no memory left is to end the stage first.
 const OOM_SCORE: i32 = 500;
 
+/// The kinds of mappings that are in a core by default: core(5).
+const DUMPED: &str = "0x33";
+
 const NIS_DOMAIN: &[u8] = b"(none)";
 
 /// Lets go of what the builder's own parent left open. Descriptors from `first` on are closed.
@@ -51,10 +54,18 @@ pub(super) fn begin() -> io::Result<()> {
     if score < OOM_SCORE {
         fs::write(path, OOM_SCORE.to_string())?;
     }
+    // A kernel that makes no cores has no such file.
+    match fs::write("/proc/self/coredump_filter", DUMPED) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     // SAFETY: system calls that read a constant at most.
     unsafe {
         // The kernel took the name of the program's file.
         check(libc::prctl(libc::PR_SET_NAME, c"init".as_ptr()))?;
+        // What a debugger or a service manager may have set, and children inherit.
+        check(libc::prctl(libc::PR_SET_TIMERSLACK, 50_000 as libc::c_ulong))?;
+        check(libc::prctl(libc::PR_SET_THP_DISABLE, 0, 0, 0, 0))?;
         check(libc::setdomainname(NIS_DOMAIN.as_ptr().cast(), NIS_DOMAIN.len()))?;
         // Also with the addresses at random, as on any machine.
         check(libc::personality(0))?;
@@ -94,6 +105,8 @@ const RLIMITS: &[(Resource, u64, Option<u64>)] = &[
     (Resource::Nofile, 1024, Some(524_288)),
     (Resource::Stack, 8 << 20, None),
     (Resource::Memlock, 8 << 20, Some(8 << 20)),
+    (Resource::Nproc, 16_384, Some(16_384)),
+    (Resource::Sigpending, 2048, Some(2048)),
     (Resource::Msgqueue, 819_200, Some(819_200)),
     (Resource::Nice, 0, Some(0)),
     (Resource::Rtprio, 0, Some(0)),
