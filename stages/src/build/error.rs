@@ -65,12 +65,6 @@ pub enum StageError {
     /// A file of the project was another when the stage was to have it than when it was looked at.
     #[error("`{0}` changes again and again while it is read")]
     InputsChanged(String),
-    /// A program has the name of the directory in which it would find the step's inputs.
-    #[error("{program} cannot be called `in`: that is where a step with `inputs` finds them")]
-    NameOfInputs {
-        /// How messages call it.
-        program: String,
-    },
     /// A path that is to be taken from another root file system is not there.
     #[error("there is no `{path}` in `{rootfs}`")]
     NothingToCopy {
@@ -191,7 +185,6 @@ impl StageError {
             Self::DiskFull { .. } => {
                 Some("`ibuild cache gc` makes room, with `--budget SIZE` as much as you like".to_owned())
             }
-            Self::NameOfInputs { .. } => Some("give the script another name".to_owned()),
             Self::DamagedArtifact(_) => Some("build again: it is made anew".to_owned()),
             Self::InputsChanged(_) => Some("build again once the file is as it should be".to_owned()),
             Self::NotLocked { .. } => {
@@ -252,7 +245,6 @@ impl StageError {
                 | SnapshotError::TooLong { .. },
             )
             | Self::NothingToCopy { .. }
-            | Self::NameOfInputs { .. }
             | Self::InputsChanged(_)
             | Self::NotLocked { .. }
             | Self::LockDrift { .. }

@@ -464,6 +464,22 @@ fn paths() {
 }
 
 #[test]
+fn a_script_cannot_take_the_place_of_its_inputs() {
+    let check = |step: &str| {
+        let project = Project::with_step(step);
+        project.file("scripts/with/in", "#!/bin/sh\nexit 7\n");
+        let expected = "`scripts/with/in` cannot be called `in` in a step with `inputs` | it would lie at `/run/ibuild/in`, which is where it finds them: give the script another name";
+        assert_eq!(project.messages(), expected);
+    };
+    check("script = \"scripts/with/in\", inputs = [\"files\"]");
+    check("name = \"a\", script = \"scripts/with/in\", inputs = [\"files\"]");
+    check("scripts = \"scripts/with\", inputs = [\"files\"]");
+    let without = Project::with_step("script = \"scripts/with/in\"");
+    without.file("scripts/with/in", "#!/bin/sh\n");
+    without.recipe();
+}
+
+#[test]
 fn line_endings() {
     let project = Project::with_step("script = \"scripts/crlf\"");
     project.file("scripts/crlf", "#!/bin/sh\r\ntrue\r\n");
