@@ -321,6 +321,14 @@ fn kinds() {
         "name = \"a\", run = \"true\", limits = { processes = 0 }",
         "`0` is not a number of processes | write a whole number above zero, such as `4096`",
     );
+    for memory in ["64 KiB", "4095 KiB", "1 kB"] {
+        check_step(
+            &format!("name = \"a\", run = \"true\", limits = {{ memory = \"{memory}\" }}"),
+            &format!(
+                "no program can start with {memory} of memory | the least that can be enforced is `4 MiB`"
+            ),
+        );
+    }
     check_step(
         "name = \"a\", run = \"true\", limits = { procesess = 9 }",
         "unknown key `procesess` in `limits` | did you mean `processes`?",
