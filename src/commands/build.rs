@@ -147,6 +147,8 @@ fn build(
     args: &BuildArgs,
     ui: &Ui,
 ) -> Result<BuildReport<Builder<'static>>> {
+    // A lock that cannot be read is no failure of the stage that wants it first.
+    builder.archives().lock()?;
     let needed = project.graph.needed_for(&goal.stages);
     builder.prepare(&needed)?;
     let memory = session.memory();

@@ -46,6 +46,8 @@ pub fn with(
     builder: &Builder<'_>,
     stages: &[StageId],
 ) -> Result<Plan> {
+    // A lock that cannot be read is no failure of the stage that wants it first.
+    builder.archives().lock()?;
     let made = plan(&project.graph, &session.memory(), builder, stages)?;
     // Digests that were learnt on the way only save time: a store that cannot be written can still be asked.
     let _ = builder.finish();
