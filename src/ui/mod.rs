@@ -216,6 +216,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Hit => "cached",
         Outcome::Ran { .. } => "ran",
         Outcome::Failed => "failed",
+        Outcome::Interrupted => "interrupted",
         Outcome::Skipped => "skipped",
     }
 }
