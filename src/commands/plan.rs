@@ -8,12 +8,11 @@ use ibuild::graph::{DirtyReason, Plan, PlannedStage, StageId, Verdict, plan};
 use ibuild::stages::build::{Builder, Project};
 use serde_json::{Value, json};
 
-use super::recipe::counted;
 use crate::cli::{Global, PlanArgs};
 use crate::failure::UsageError;
 use crate::session::Session;
 use crate::terminal::print;
-use crate::ui::seconds;
+use crate::ui::{counted, seconds};
 
 pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
     let session = Session::open(global, &args.targets.vars)?;

@@ -8,6 +8,7 @@ use ibuild::stages::recipe::Recipe;
 use crate::cli::{JsonArgs, RecipeCommand};
 use crate::session::{load_recipe, project_dir};
 use crate::terminal::{print, print_json, tell};
+use crate::ui::counted;
 
 pub fn run(command: &RecipeCommand) -> Result<ExitCode> {
     let recipe = load_recipe(&project_dir()?, &[])?;
@@ -26,9 +27,4 @@ fn summary(recipe: &Recipe) -> String {
     let stages = counted(stages, "stage", "stages");
     let images = counted(recipe.products().count(), "image", "images");
     format!("{rootfses}, {stages}, {images}")
-}
-
-/// A number with the word for what is counted.
-pub fn counted(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }

@@ -221,6 +221,11 @@ fn word(outcome: &Outcome) -> &'static str {
     }
 }
 
+/// A number with the word for what is counted.
+pub fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// Seconds as people read them.
 pub fn seconds(elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();

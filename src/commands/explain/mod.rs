@@ -14,13 +14,12 @@ use ibuild::stages::packages::Timestamp;
 use serde_json::{Value, json};
 
 use super::plan;
-use super::recipe::counted;
 use crate::cli::{ExplainArgs, Global};
 use crate::described::{change_lines, changes_as_json};
 use crate::failure::UsageError;
 use crate::session::{Session, find_stages};
 use crate::terminal::{print, print_json};
-use crate::ui::seconds;
+use crate::ui::{counted, seconds};
 
 pub fn run(global: &Global, args: &ExplainArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
