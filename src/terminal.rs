@@ -112,6 +112,13 @@ macro_rules! tell {
 
 pub(crate) use tell;
 
+/// Tells people something that they need not know, unless they want to hear only of what went wrong.
+pub fn note(global: &Global, text: &str) {
+    if !global.quiet {
+        tell!("note    {text}");
+    }
+}
+
 /// A terminal that passes every key on as it is. Dropped, it is as it was.
 #[must_use = "the terminal is raw only as long as this value lives"]
 pub struct RawTerminal(Termios);

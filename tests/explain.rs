@@ -265,6 +265,33 @@ fn a_quiet_build_that_succeeds_says_nothing() {
 }
 
 #[test]
+fn a_quiet_build_has_no_notes_but_those_of_a_stage_that_fails() {
+    let lab = unbuilt(STEPS);
+    lab.write("files/etc/a~", "ignored");
+    build(&lab, &[]);
+    let edit = |old: &str, new: &str| lab.edit("ibuild.toml", old, new);
+    edit("echo a >", "busybox sleep 1000 & echo b >");
+    assert!(build(&lab, &["--from", "ws/files"]).contains("note    ws/files  ignored 1 file"));
+    assert_eq!(build(&lab, &["-q", "--from", "ws/name"]), "");
+    edit(
+        "name = \"files\"",
+        "name = \"fails\", run = \"rm /srv/none\", inputs = [\"files\"] }, { name = \"files\"",
+    );
+    let failed = lab.run(&["-q", "build", "--target", "ws.rootfs.tar.zst"]);
+    assert!(
+        failed.stderr.starts_with("note    ws/fails  ignored 1 file: `files/etc/a~`\nerror: "),
+        "{}",
+        failed.stderr
+    );
+    lab.write("scripts/10-a", "#!/bin/sh\n");
+    lab.write("scripts/.10-a.swo", "");
+    edit("name = \"fails\", run", "scripts = \"scripts\" }, { name = \"fails\", run");
+    assert!(lab.run(&["recipe", "check"]).stderr.starts_with("note    `scripts/.10-a.swo`"));
+    let checked = lab.run(&["-q", "recipe", "check"]);
+    assert_eq!((checked.stdout.starts_with("ok: "), checked.stderr.as_str()), (true, ""));
+}
+
+#[test]
 fn what_differs_for_no_reason_is_named() {
     let lab = lab(
         r#"{ name = "dice", run = "busybox head -c 9 /dev/urandom > /srv/dice; echo same > /srv/same" },"#,

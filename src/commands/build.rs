@@ -34,7 +34,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     if args.nice {
         be_nice()?;
     }
-    let shared = session.share_store()?;
+    let shared = session.share_store(global)?;
     let cancel = interrupt::cancel_in_time()?;
     let ui = Ui::new(mode(global, args), global, &project.graph);
     prepare(&session, &ui)?;
@@ -54,7 +54,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     published.in_place.iter().for_each(|in_place| shown.target(in_place, &report));
     drop(shared);
     if report.ran() > 0 {
-        session.trim_unpacked();
+        session.trim_unpacked(global);
     }
     if let Some(error) = published.failed {
         return Err(error);

@@ -45,7 +45,7 @@ pub fn ls(global: &Global, args: &LsArgs) -> Result<ExitCode> {
 pub fn cat(global: &Global, args: &CatArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
     let snapshot = snapshot_of(&session, &args.name)?;
-    let _shared = session.share_store()?;
+    let _shared = session.share_store(global)?;
     let mut out = std::io::stdout().lock();
     match Inside::of(&session.store, &snapshot).read(args.path.as_bytes(), &mut out) {
         // Whoever reads has seen enough.
@@ -70,7 +70,7 @@ pub fn mount(global: &Global, args: &MountArgs) -> Result<ExitCode> {
     let snapshot = snapshot_of(&session, &args.name)?;
     let place = absolute(&args.dir)?;
     Mounted::check(&place)?;
-    let _shared = session.share_store()?;
+    let _shared = session.share_store(global)?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let order = Order { store: session.store.layout().root().to_owned(), place, snapshot };
     let mut keeper = Command::new(program)

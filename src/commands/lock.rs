@@ -30,7 +30,7 @@ pub fn with_archives<T>(
     session: &Session,
     work: impl FnOnce(&Project<'_>, &Builder<'_>, &Ui) -> Result<T>,
 ) -> Result<T> {
-    let _shared = session.share_store()?;
+    let _shared = session.share_store(global)?;
     let project = Project::new(&session.recipe);
     let ui = Ui::new(if global.quiet { Mode::Quiet } else { Mode::Normal }, global, &project.graph);
     let observer = Arc::new(ui.clone());
