@@ -485,7 +485,7 @@ fn a_reader_that_goes_away_ends_nothing() {
 fn a_full_disk_is_told_where_output_goes_there() {
     let sandbox = Sandbox::with_project();
     let full = "error: cannot write to standard output\n  caused by: No space left on device\n\
-                hint: make room on that file system; for the store, `ibuild cache gc` does, with `--budget SIZE` if need be\n";
+                hint: make room where standard output leads, or send it to another place\n";
     for arguments in WRITERS {
         let output = fs::File::options().write(true).open("/dev/full").unwrap();
         run_into(&sandbox, arguments, output).fails(3, full);

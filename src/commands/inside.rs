@@ -1,6 +1,6 @@
 //! `ibuild ls`, `cat`, `mount` and `umount`: what is in a root file system, of a stage or of a finished target.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -23,7 +23,7 @@ use crate::failure::{EnvironmentError, UsageError};
 use crate::session::{Session, find_stage};
 use crate::settings::Settings;
 use crate::table::{Align, table};
-use crate::terminal::{harmless_line, print, print_json};
+use crate::terminal::{harmless_line, print, print_json, written};
 
 /// Lists a directory.
 pub fn ls(global: &Global, args: &LsArgs) -> Result<ExitCode> {
@@ -48,14 +48,11 @@ pub fn cat(global: &Global, args: &CatArgs) -> Result<ExitCode> {
     let _shared = session.share_store(global)?;
     let mut out = std::io::stdout().lock();
     match Inside::of(&session.store, &snapshot).read(args.path.as_bytes(), &mut out) {
-        // Whoever reads has seen enough.
-        Err(InsideError::Write(_, error)) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        read => {
-            read?;
-            out.flush().context("cannot write to the standard output")?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Err(InsideError::Write(error)) => written(Err(error))?,
+        read => read?,
     }
+    written(out.flush())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Mounts a root file system. The mount, and a small process that keeps its layers in the store, last until `umount`.
