@@ -257,6 +257,14 @@ fn a_log_tells_a_terminal_nothing_unless_it_is_asked_to() {
 }
 
 #[test]
+fn a_reason_has_no_raw_structure() {
+    let lab = lab(STEPS);
+    lab.edit("ibuild.toml", "echo a > /etc/name", "rm /etc/machine-id; echo a > /etc/name");
+    let said = build(&lab, &[]);
+    assert!(said.contains("run     ws/uses  parent tree /etc/machine-id") && !said.contains("{"), "{said}");
+}
+
+#[test]
 fn a_quiet_build_that_succeeds_says_nothing() {
     let lab = unbuilt(STEPS);
     let built = lab.run(&["-q", "build", "--target", "ws.rootfs.tar.zst"]);
