@@ -257,6 +257,20 @@ fn a_log_tells_a_terminal_nothing_unless_it_is_asked_to() {
 }
 
 #[test]
+fn a_missing_interpreter_is_named() {
+    let lab = Sandbox::empty();
+    lab.write("scripts/odd", "#!/bin/nope -x\n");
+    seeded::project(&lab.path(""), &lab.path("../cache"), "{ script = \"scripts/odd\" },\n");
+    lab.run(&["-q", "build", "--target", "ws.rootfs.tar.zst"]).fails(
+        1,
+        "error: stage `ws/odd` failed\n  \
+         caused by: the interpreter of `scripts/odd` cannot be started\n  \
+         caused by: there is no `/bin/nope` in the root file system\n\
+         hint: a script's first line names its interpreter: name another one, or let an earlier step install it\n",
+    );
+}
+
+#[test]
 fn a_reason_has_no_raw_structure() {
     let lab = lab(STEPS);
     lab.edit("ibuild.toml", "echo a > /etc/name", "rm /etc/machine-id; echo a > /etc/name");

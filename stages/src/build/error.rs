@@ -143,6 +143,7 @@ fn describe_sandbox(program: &str, error: &SandboxError) -> String {
         SandboxError::TimedOut(_) | SandboxError::Exceeded(_) | SandboxError::DiskFull(_) => {
             format!("{program} was stopped")
         }
+        SandboxError::NotStarted(_) => format!("the interpreter of {program} cannot be started"),
         _ => format!("cannot run {program}"),
     }
 }
@@ -208,6 +209,9 @@ impl StageError {
             Self::Sandbox { source: SandboxError::Exceeded(exceeded), .. } => {
                 Some(format!("raise `{}` in the `limits` of the step or of its rootfs", exceeded.key()))
             }
+            Self::Sandbox { source: SandboxError::NotStarted(_), .. } => Some(
+                "a script's first line names its interpreter: name another one, or let an earlier step install it".to_owned(),
+            ),
             Self::Sandbox { source: SandboxError::DiskFull(_), .. } => {
                 Some("make room: `ibuild cache gc` removes what no build needs any more".to_owned())
             }
