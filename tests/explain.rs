@@ -271,6 +271,21 @@ fn a_missing_interpreter_is_named() {
 }
 
 #[test]
+fn how_a_stage_failed_is_known_until_it_succeeds() {
+    let lab = unbuilt(r#"{ name = "shaky", run = "echo first > /srv/a; exit 7" },"#);
+    assert_eq!(lab.run(&["build", "--until", "ws/shaky"]).status, 1);
+    lab.edit("ibuild.toml", "exit 7", "true");
+    let why = ": `echo first > /srv/a; exit 7` exited with status 7; `ibuild log ws/shaky` has what it said";
+    let told = lab.run(&["explain", "ws/shaky"]).succeeds();
+    assert!(told.contains("  failed at 2") && told.contains(why), "{told}");
+    let told = lab.run(&["explain", "ws/shaky", "--json"]).json();
+    let because = "`echo first > /srv/a; exit 7` exited with status 7";
+    assert_eq!(told["stages"][0]["failed_because"], because);
+    build(&lab, &[]);
+    assert!(!lab.run(&["explain", "ws/shaky"]).succeeds().contains("failed at"));
+}
+
+#[test]
 fn a_reason_has_no_raw_structure() {
     let lab = lab(STEPS);
     lab.edit("ibuild.toml", "echo a > /etc/name", "rm /etc/machine-id; echo a > /etc/name");

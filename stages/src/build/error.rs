@@ -154,6 +154,17 @@ impl StageError {
         move |source| Self::Io { act, path, source }
     }
 
+    /// What happened, with its causes.
+    pub(super) fn in_a_line(&self) -> String {
+        let (mut said, mut cause) = (vec![self.to_string()], std::error::Error::source(self));
+        while let Some(error) = cause {
+            said.push(error.to_string());
+            cause = error.source();
+        }
+        said.dedup();
+        said.join(": ")
+    }
+
     /// What the stage said before it failed or was stopped: the last lines, and the file with all of them. What it had made
     /// is kept then, too.
     pub fn transcript(&self) -> Option<(&[String], &Path)> {
