@@ -14,7 +14,7 @@ use ibuild::stages::userns::UserNamespaceError;
 
 use crate::interrupt;
 use crate::invocation::Invocation;
-use crate::terminal::{Style, harmless, paint, tell};
+use crate::terminal::{OutputError, Style, harmless, paint, tell};
 
 /// Exit statuses. Scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,12 @@ fn find_store_error(error: &anyhow::Error) -> Option<&CacheError> {
 
 /// What to do about what the system answered.
 fn system_hint(error: &anyhow::Error) -> Option<&'static str> {
-    match find::<std::io::Error>(error)?.kind() {
+    let kind = find::<std::io::Error>(error)?.kind();
+    let is_full = matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    if find::<OutputError>(error).is_some() {
+        return is_full.then_some("make room where standard output leads, or send it to another place");
+    }
+    match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
             "make room on that file system; for the store, `ibuild cache gc` does, with `--budget SIZE` if need be",
         ),
@@ -236,7 +241,7 @@ fn machine_status(error: &MachineError) -> Status {
 /// What is not there was asked for and found missing.
 fn inside_status(error: &InsideError) -> Status {
     match error {
-        InsideError::Damaged(_) | InsideError::Stage(_) | InsideError::Write(..) => Status::Environment,
+        InsideError::Damaged(_) | InsideError::Stage(_) | InsideError::Write(_) => Status::Environment,
         InsideError::Missing(_)
         | InsideError::NotADirectory(_)
         | InsideError::NotAFile(_)

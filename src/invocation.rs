@@ -1,29 +1,35 @@
 //! How ibuild was called, so that the commands of a hint do what they are meant to do.
 
+use std::path::PathBuf;
+
 use crate::cli::Global;
 
 /// What stands between `ibuild` and its command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Invocation {
     options: String,
+    /// The same for git, which works on the project's files.
+    git_options: String,
 }
 
 impl Invocation {
     /// The options without which the same words would mean another project or another store. Variables of the environment
     /// are there for the next command, too.
     pub fn of(global: &Global) -> Self {
-        let is_set = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+        let is_set = |name| std::env::var_os(name).map(PathBuf::from);
         let cache_dir =
             global.cache_dir.as_ref().filter(|dir| Some(*dir) != is_set("IBUILD_CACHE_DIR").as_ref());
-        let given = [("-C", global.directory.as_ref()), ("--cache-dir", cache_dir)];
-        let given = given.iter().filter_map(|(option, dir)| Some((option, dir.as_ref()?)));
-        let words = given.map(|(option, dir)| format!("{option} {} ", shell_word(&dir.to_string_lossy())));
-        Self { options: words.collect() }
+        let words = |option: &str, dir: Option<&PathBuf>| {
+            dir.map_or_else(String::new, |dir| format!("{option} {} ", shell_word(&dir.to_string_lossy())))
+        };
+        let git_options = words("-C", global.directory.as_ref());
+        Self { options: git_options.clone() + &words("--cache-dir", cache_dir), git_options }
     }
 
     /// A hint, with these options in the commands that it names.
     pub fn in_hint(&self, hint: &str) -> String {
-        hint.replace("`ibuild ", &format!("`ibuild {}", self.options))
+        let ours = hint.replace("`ibuild ", &format!("`ibuild {}", self.options));
+        ours.replace("`git ", &format!("`git {}", self.git_options))
     }
 }
 
@@ -50,11 +56,15 @@ mod tests {
 
     #[test]
     fn only_commands_are_completed() {
-        let invocation = Invocation { options: "-C 'my lab' ".to_owned() };
+        let invocation = Invocation {
+            options: "-C 'my lab' --cache-dir x ".to_owned(),
+            git_options: "-C 'my lab' ".to_owned(),
+        };
         assert_eq!(
             invocation.in_hint("remove `ibuild.lock`: `ibuild lock` makes one, or `ibuild update`"),
-            "remove `ibuild.lock`: `ibuild -C 'my lab' lock` makes one, or `ibuild -C 'my lab' update`"
+            "remove `ibuild.lock`: `ibuild -C 'my lab' --cache-dir x lock` makes one, or `ibuild -C 'my lab' --cache-dir x update`"
         );
+        assert_eq!(invocation.in_hint("`git status`"), "`git -C 'my lab' status`");
         assert_eq!(Invocation::default().in_hint("`ibuild lock`"), "`ibuild lock`");
     }
 }

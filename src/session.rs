@@ -19,8 +19,8 @@ use crate::STAGE_INIT;
 use crate::cli::{BuildArgs, Global};
 use crate::failure::UsageError;
 use crate::settings::Settings;
-use crate::terminal::tell;
-use crate::ui::bytes;
+use crate::terminal::note;
+use crate::ui::{bytes, counted};
 
 /// What unpacked layers may take where the settings say nothing.
 const UNPACKED_BUDGET: u64 = 20 << 30;
@@ -57,24 +57,25 @@ impl Session {
     }
 
     /// Keeps what is in the store there as long as the value lives. Waits for who removes things, and says so.
-    pub fn share_store(&self) -> Result<FileLock> {
+    pub fn share_store(&self, global: &Global) -> Result<FileLock> {
         if let Some(lock) = self.store.share(LockMode::Try)? {
             return Ok(lock);
         }
         let holder = FileLock::holder(&self.store.layout().gc_lock());
         let who = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
-        tell!("note    waits for another ibuild that cleans the store up{who}");
+        note(global, &format!("waits for another ibuild that cleans the store up{who}"));
         Ok(self.store.share(LockMode::Wait)?.expect("waiting ends with the lock"))
     }
 
     /// Keeps unpacked layers within their budget. Best effort: where another process uses the store, or the disk has its own
     /// troubles, one of the next builds does it.
-    pub fn trim_unpacked(&self) {
+    pub fn trim_unpacked(&self, global: &Global) {
         let Ok(Some(_alone)) = self.store.take_alone(LockMode::Try) else { return };
         let budget = self.settings.unpacked_budget.map_or(UNPACKED_BUDGET, |size| size.0);
         let trimmed = LayerStore::new(&self.store).trim_unpacked(budget).unwrap_or_default();
         if trimmed.layers > 0 {
-            tell!("note    removed {} unpacked layers: more than {} of them", trimmed.layers, bytes(budget));
+            let layers = counted(trimmed.layers, "unpacked layer", "unpacked layers");
+            note(global, &format!("removed {layers}: more than {} of them", bytes(budget)));
         }
     }
 

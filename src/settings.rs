@@ -47,7 +47,7 @@ pub struct Settings {
 
 fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ByteSize>, D::Error> {
     let text = String::deserialize(from)?;
-    let size = text.parse().map_err(|e: UnitError| D::Error::custom(format!("{e}: {}", e.examples())));
+    let size = text.parse().map_err(|e: UnitError| D::Error::custom(format!("{e}: {}", e.hint())));
     size.map(Some)
 }
 

@@ -72,7 +72,12 @@ pub fn print(text: &str) -> Result<(), OutputError> {
 /// The same with bytes that need not be text.
 pub fn write(bytes: &[u8]) -> Result<(), OutputError> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+}
+
+/// What came of writing to standard output.
+pub fn written(written: io::Result<()>) -> Result<(), OutputError> {
+    match written {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(OutputError),
     }
@@ -111,6 +116,13 @@ macro_rules! tell {
 }
 
 pub(crate) use tell;
+
+/// Tells people something that they need not know, unless they want to hear only of what went wrong.
+pub fn note(global: &Global, text: &str) {
+    if !global.quiet {
+        tell!("note    {text}");
+    }
+}
 
 /// A terminal that passes every key on as it is. Dropped, it is as it was.
 #[must_use = "the terminal is raw only as long as this value lives"]

@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "other tests need the rest")]
 mod harness;
 
+use std::fs;
 use std::process::Stdio;
 
 use harness::Sandbox;
@@ -70,19 +71,40 @@ fn two_projects_have_two_file_systems() {
     assert_ne!(uuid("one"), uuid("other"));
 }
 
+/// Of a stage nothing is said: it is not its fault. Each command leaves the lock as it is.
 #[test]
 fn a_broken_lock_has_a_remedy_that_works() {
-    let sandbox = Sandbox::with_project();
-    sandbox.write("ibuild.lock", "format 1\ndeb x\n");
-    for command in [&["lock"][..], &["lock", "--check"], &["update"]] {
-        sandbox.run(command).fails(
-            3,
-            "error: line 2 of the lock cannot be read: `deb x`\n\
-             hint: restore it from version control, or remove `ibuild.lock`: `ibuild lock` makes a new one then\n",
-        );
-    }
-    std::fs::remove_file(sandbox.path("ibuild.lock")).unwrap();
-    sandbox.run(&["plan", "--target", "hello.ova"]).succeeds();
+    let lab = Sandbox::with_project();
+    let commands = [
+        &["plan", "--target", "hello.qcow2"][..],
+        &["explain", "hello"],
+        &["build", "--target", "hello.qcow2"],
+        &["lock"],
+        &["lock", "--check"],
+        &["update"],
+    ];
+    let check = |text: &[u8], expected: &str| {
+        fs::write(lab.path("ibuild.lock"), text).unwrap();
+        for command in commands {
+            lab.run(command)
+                .fails(3, &format!("error: the lock `[ROOT]/project/ibuild.lock` is broken\n{expected}"));
+        }
+        assert_eq!(fs::read(lab.path("ibuild.lock")).unwrap(), text);
+    };
+    let anew = "or remove it: `ibuild lock` makes a new one then, of the archives as they are by now";
+    let restore = format!("hint: restore it from version control; {anew}\n");
+    check(b"", &format!("  caused by: it is empty\n{restore}"));
+    check(b"\xff\xfe", &format!("  caused by: line 1 is not text\n{restore}"));
+    check(b"format 1\ndeb x\n", &format!("  caused by: line 2 cannot be read: `deb x`\n{restore}"));
+    check(
+        b"<<<<<<< HEAD\nformat 1\n",
+        &format!(
+            "  caused by: line 1 is the mark of a merge that is not settled: `<<<<<<< HEAD`\nhint: take one side \
+             (`git checkout --ours ibuild.lock` or `git checkout --theirs ibuild.lock`); the next build adds what it lacks; {anew}\n"
+        ),
+    );
+    fs::remove_file(lab.path("ibuild.lock")).unwrap();
+    lab.run(&["plan", "--target", "hello.qcow2"]).succeeds();
 }
 
 #[test]
@@ -463,9 +485,9 @@ fn a_reader_that_goes_away_ends_nothing() {
 fn a_full_disk_is_told_where_output_goes_there() {
     let sandbox = Sandbox::with_project();
     let full = "error: cannot write to standard output\n  caused by: No space left on device\n\
-                hint: make room on that file system; for the store, `ibuild cache gc` does, with `--budget SIZE` if need be\n";
+                hint: make room where standard output leads, or send it to another place\n";
     for arguments in WRITERS {
-        let output = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = fs::File::options().write(true).open("/dev/full").unwrap();
         run_into(&sandbox, arguments, output).fails(3, full);
     }
 }
@@ -473,7 +495,7 @@ fn a_full_disk_is_told_where_output_goes_there() {
 #[test]
 fn a_full_disk_behind_standard_error_changes_nothing() {
     let sandbox = Sandbox::with_project();
-    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
     let status = |arguments: &[&str]| sandbox.command(arguments).stderr(full()).status().unwrap().code();
     assert_eq!(status(&["init", "hello", "other"]), Some(0));
     assert_eq!(status(&["build", "--target", "hello.ovo"]), Some(2));

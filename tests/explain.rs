@@ -257,11 +257,75 @@ fn a_log_tells_a_terminal_nothing_unless_it_is_asked_to() {
 }
 
 #[test]
+fn a_missing_interpreter_is_named() {
+    let lab = Sandbox::empty();
+    lab.write("scripts/odd", "#!/bin/nope -x\n");
+    seeded::project(&lab.path(""), &lab.path("../cache"), "{ script = \"scripts/odd\" },\n");
+    lab.run(&["-q", "build", "--target", "ws.rootfs.tar.zst"]).fails(
+        1,
+        "error: stage `ws/odd` failed\n  \
+         caused by: the interpreter of `scripts/odd` cannot be started\n  \
+         caused by: there is no `/bin/nope` in the root file system\n\
+         hint: a script's first line names its interpreter: name another one, or let an earlier step install it\n",
+    );
+}
+
+#[test]
+fn how_a_stage_failed_is_known_until_it_succeeds() {
+    let lab = unbuilt(r#"{ name = "shaky", run = "echo first > /srv/a; exit 7" },"#);
+    assert_eq!(lab.run(&["build", "--until", "ws/shaky"]).status, 1);
+    lab.edit("ibuild.toml", "exit 7", "true");
+    let why = ": `echo first > /srv/a; exit 7` exited with status 7; `ibuild log ws/shaky` has what it said";
+    let told = lab.run(&["explain", "ws/shaky"]).succeeds();
+    assert!(told.contains("  failed at 2") && told.contains(why), "{told}");
+    let told = lab.run(&["explain", "ws/shaky", "--json"]).json();
+    let because = "`echo first > /srv/a; exit 7` exited with status 7";
+    assert_eq!(told["stages"][0]["failed_because"], because);
+    build(&lab, &[]);
+    assert!(!lab.run(&["explain", "ws/shaky"]).succeeds().contains("failed at"));
+}
+
+#[test]
+fn a_reason_has_no_raw_structure() {
+    let lab = lab(STEPS);
+    lab.edit("ibuild.toml", "echo a > /etc/name", "rm /etc/machine-id; echo a > /etc/name");
+    let said = build(&lab, &[]);
+    assert!(said.contains("run     ws/uses  parent tree /etc/machine-id") && !said.contains("{"), "{said}");
+}
+
+#[test]
 fn a_quiet_build_that_succeeds_says_nothing() {
     let lab = unbuilt(STEPS);
     let built = lab.run(&["-q", "build", "--target", "ws.rootfs.tar.zst"]);
     assert_eq!((built.status, built.stdout.as_str(), built.stderr.as_str()), (0, "", ""));
     assert!(lab.exists("out/ws.rootfs.tar.zst"));
+}
+
+#[test]
+fn a_quiet_build_has_no_notes_but_those_of_a_stage_that_fails() {
+    let lab = unbuilt(STEPS);
+    lab.write("files/etc/a~", "ignored");
+    build(&lab, &[]);
+    let edit = |old: &str, new: &str| lab.edit("ibuild.toml", old, new);
+    edit("echo a >", "busybox sleep 1000 & echo b >");
+    assert!(build(&lab, &["--from", "ws/files"]).contains("note    ws/files  ignored 1 file"));
+    assert_eq!(build(&lab, &["-q", "--from", "ws/name"]), "");
+    edit(
+        "name = \"files\"",
+        "name = \"fails\", run = \"rm /srv/none\", inputs = [\"files\"] }, { name = \"files\"",
+    );
+    let failed = lab.run(&["-q", "build", "--target", "ws.rootfs.tar.zst"]);
+    assert!(
+        failed.stderr.starts_with("note    ws/fails  ignored 1 file: `files/etc/a~`\nerror: "),
+        "{}",
+        failed.stderr
+    );
+    lab.write("scripts/10-a", "#!/bin/sh\n");
+    lab.write("scripts/.10-a.swo", "");
+    edit("name = \"fails\", run", "scripts = \"scripts\" }, { name = \"fails\", run");
+    assert!(lab.run(&["recipe", "check"]).stderr.starts_with("note    `scripts/.10-a.swo`"));
+    let checked = lab.run(&["-q", "recipe", "check"]);
+    assert_eq!((checked.stdout.starts_with("ok: "), checked.stderr.as_str()), (true, ""));
 }
 
 #[test]

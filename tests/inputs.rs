@@ -84,19 +84,6 @@ fn what_is_ignored_from_the_first_build_on_is_not_copied() {
     assert_eq!(events.lines().filter(|line| *line == told).count(), 1, "{events}");
 }
 
-/// A shell that is given a directory for a script says nothing and succeeds.
-#[test]
-fn a_script_cannot_take_the_place_of_its_inputs() {
-    let lab = Sandbox::empty();
-    lab.write("scripts/in", "#!/bin/sh\nexit 7\n");
-    lab.write("data/a", "a");
-    let steps = "{ name = \"s\", script = \"scripts/in\", inputs = [\"data\"] },\n";
-    seeded::project(&lab.path(""), &lab.path("../cache"), steps);
-    let built = build(&lab);
-    assert_eq!(built.status, 1, "{}", built.stderr);
-    assert!(built.stderr.contains("`scripts/in` cannot be called `in`"), "{}", built.stderr);
-}
-
 /// A script can see that it is traced.
 #[test]
 fn a_traced_build_is_found_by_no_other() {

@@ -49,6 +49,20 @@ fn files_of_stages_and_of_targets_are_shown() {
 }
 
 #[test]
+fn an_output_that_is_full_is_told_apart_from_the_store() {
+    let lab = lab(TARGET);
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [["cat", "ws", "/etc/word"], ["cat", "ws", "/bin/busybox"], ["ls", "ws", "/srv"]] {
+        let failed = lab.command(&arguments).stdout(full()).output().unwrap();
+        lab.finish(failed).fails(
+            3,
+            "error: cannot write to standard output\n  caused by: No space left on device\n\
+             hint: make room where standard output leads, or send it to another place\n",
+        );
+    }
+}
+
+#[test]
 fn names_may_be_any_bytes_and_take_a_line_each() {
     let lab = Sandbox::empty();
     let steps = r#"{ name = "odd", run = "busybox printf 'in it' > /srv/$(busybox printf 'a\\377'); echo > \"/srv/$(echo one; echo two)\"" },"#;

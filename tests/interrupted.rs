@@ -71,9 +71,21 @@ fn is_an_interruption_and_no_failed_stage() {
             assert_eq!((ended.status, ended.stdout.as_str()), (130, ""), "{}", ended.stderr);
             assert!(ended.stderr.ends_with("interrupted\n"), "{}", ended.stderr);
             assert!(!ended.stderr.contains("init was killed"), "{}", ended.stderr);
+            assert!(!ended.stderr.contains("failed"), "{}", ended.stderr);
             assert_eq!(left_running(&lab), 0);
         }
     }
+}
+
+#[test]
+fn programs_hear_of_it_too() {
+    let lab = Sandbox::empty();
+    seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
+    let ended = interrupted(&lab, Signal::SIGINT, &["--json"]);
+    assert_eq!(ended.status, 130, "{}", ended.stderr);
+    let events = ended.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let outcomes: Vec<_> = events.filter(|event| event["stage"] == "ws/long").collect();
+    assert_eq!(outcomes.last().unwrap()["outcome"], "interrupted", "{outcomes:?}");
 }
 
 #[test]

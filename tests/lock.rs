@@ -123,7 +123,7 @@ fn real_packages_are_locked_one_by_one() {
     // What is locked and here needs nobody, and changes nothing.
     project.isolated(&[&BUILD[..], &["--locked", "--offline"]].concat(), 0);
     assert_eq!(project.lock(), lock);
-    assert!(project.ibuild(&["lock"], 0).stdout.starts_with("locked: 1 suites, "));
+    assert!(project.ibuild(&["lock"], 0).stdout.starts_with("locked: 1 suite, "));
 
     // A line too few, a line too many.
     let without = lock.replace(&format!("{hello}\n"), "");

@@ -73,7 +73,11 @@ fn a_missing_program_is_explained() {
     let mut lab = Lab::new();
     lab.view.payload = Payload::Exec { argv: vec!["/usr/bin/python3".to_owned()] };
     let error = lab.run().0.unwrap_err().to_string();
-    assert!(error.contains("`/usr/bin/python3`") && error.contains("not in the image"), "{error}");
+    assert_eq!(error, "there is no `/usr/bin/python3` in the root file system");
+    let mut lab = Lab::new();
+    lab.view.payload = Payload::Exec { argv: vec!["/etc/passwd".to_owned()] };
+    let error = lab.run().0.unwrap_err().to_string();
+    assert_eq!(error, "`/etc/passwd` is no program in the root file system, or is not executable");
 }
 
 #[test]

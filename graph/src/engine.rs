@@ -266,7 +266,7 @@ impl<'a, E: Executor> Engine<'a, E> {
                 progress.ready.push(Job { stage, description, inputs, reason });
                 return Ok(());
             }
-            Err(error) => (Outcome::Failed, Some(error)),
+            Err(error) => (self.outcome_of(&error), Some(error)),
         };
         progress.report.failures.extend(failure.map(|error| (stage, error)));
         self.conclude(stage, outcome, start.elapsed(), progress);
@@ -463,8 +463,9 @@ impl<'a, E: Executor> Engine<'a, E> {
                 return progress.waiting.push(stage);
             }
             Err(error) => {
+                let outcome = self.outcome_of(&error);
                 progress.report.failures.push((stage, error));
-                (None, Outcome::Failed)
+                (None, outcome)
             }
         };
         progress.report.outputs.extend(output.map(|output| (stage, output)));
@@ -487,13 +488,22 @@ impl<'a, E: Executor> Engine<'a, E> {
             self.observer.event(Event::Kept { stage });
         }
         let Err(error) = result else { return };
+        let outcome = self.outcome_of(&error);
         progress.report.failures.push((stage, error));
         progress.report.outputs.remove(&stage);
         let elapsed = match progress.report.stages.iter().position(|report| report.stage == stage) {
             Some(place) => progress.report.stages.remove(place).elapsed,
             None => Duration::ZERO,
         };
-        self.conclude(stage, Outcome::Failed, elapsed, progress);
+        self.conclude(stage, outcome, elapsed, progress);
+    }
+
+    /// What became of a stage that could not be made.
+    fn outcome_of(&self, error: &BuildError<E::Error>) -> Outcome {
+        match error {
+            BuildError::Stage { source, .. } if self.executor.is_interrupt(source) => Outcome::Interrupted,
+            _ => Outcome::Failed,
+        }
     }
 
     /// Lets a stage and everything that it needs wait again, because something of what it needs is gone.

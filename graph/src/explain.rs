@@ -26,6 +26,12 @@ impl fmt::Display for Change {
             (Some(Value::Text(old)), Some(Value::Text(new))) if old.contains('\n') && new.contains('\n') => {
                 fmt_lines(f, &path, old, new)
             }
+            // What has parts, as a file with its owner and mode has, is not told in a line.
+            (Some(Value::Map(_)), None) => write!(f, "{path}: gone"),
+            (None, Some(Value::Map(_))) => write!(f, "{path}: new"),
+            (Some(Value::Map(_)), Some(_)) | (Some(_), Some(Value::Map(_))) => {
+                write!(f, "{path}: something else")
+            }
             (Some(old), Some(new)) => write!(f, "{path}: {} -> {}", short(old), short(new)),
             (Some(old), None) => write!(f, "{path}: gone (was {})", short(old)),
             (None, Some(new)) => write!(f, "{path}: new ({})", short(new)),
@@ -164,14 +170,17 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_named() {
+        let file = || Value::map([("mode", 0o644.into()), ("owner", 0.into())]);
         let old = described(&[
             ("script", "echo a".into()),
             ("env", Value::map([("A", "1".into()), ("B", "2".into())])),
             ("gone", 1.into()),
+            ("tree", Value::map([("/etc/a", file()), ("/etc/b", file()), ("/etc/c", "link".into())])),
         ]);
         let new = described(&[
             ("script", "echo b".into()),
             ("env", Value::map([("A", "1".into()), ("C", "3".into())])),
+            ("tree", Value::map([("/etc/b", file()), ("/etc/c", file()), ("/etc/d", file())])),
         ]);
         let said: Vec<_> = changes(&old, &new).iter().map(Change::to_string).collect();
         assert_eq!(
@@ -181,6 +190,9 @@ mod tests {
                 "env C: new (`3`)",
                 "gone: gone (was 1)",
                 "script: `echo a` -> `echo b`",
+                "tree /etc/a: gone",
+                "tree /etc/c: something else",
+                "tree /etc/d: new",
             ]
         );
         assert_eq!(changes(&new, &new), []);

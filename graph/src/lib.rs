@@ -148,6 +148,11 @@ pub trait Executor: Sync {
         false
     }
 
+    /// Whether a stage could not be made only because the build was asked to stop.
+    fn is_interrupt(&self, _error: &Self::Error) -> bool {
+        false
+    }
+
     /// Whether a stage could not be made only because what one of its inputs made turned out to be damaged or gone. By
     /// then [`Executor::is_available`] has to say so of that output: the input is made again, then the stage.
     fn lacks_input(&self, _error: &Self::Error) -> bool {

@@ -87,6 +87,8 @@ pub enum Outcome {
     },
     /// It could not be made.
     Failed,
+    /// It was not made, because the build was asked to stop.
+    Interrupted,
     /// It was not tried, because a stage that it needs failed.
     Skipped,
 }

@@ -84,6 +84,9 @@ impl Executor for Fake<'_> {
         std::thread::sleep(Duration::from_millis(20));
         self.at_once.fetch_sub(1, Ordering::SeqCst);
         let fake = &self.stages[name];
+        if fake.script.contains("stop") {
+            return Err(Broken("stopped".to_owned()));
+        }
         if fake.script.contains("exit 1") {
             return Err(Broken(format!("{name} exits with status 1")));
         }
@@ -96,6 +99,10 @@ impl Executor for Fake<'_> {
 
     fn lacks_input(&self, error: &Broken) -> bool {
         error.0 == "damaged"
+    }
+
+    fn is_interrupt(&self, error: &Broken) -> bool {
+        error.0 == "stopped"
     }
 
     fn lock(&self, _: StageId, _: &ActionKey) -> Result<Box<dyn Send>, Broken> {
@@ -374,6 +381,15 @@ fn a_failure_stops_and_the_next_build_resumes_there() {
     assert_eq!(ran.outcomes["3"], Outcome::Skipped);
     build.script("2", "make 2");
     build.run(&["3"]).assert_ran(["2", "3"]);
+}
+
+#[test]
+fn who_is_stopped_has_not_failed() {
+    let mut build = FakeBuild::new("1 -> 2 -> 3");
+    build.script("2", "stop");
+    let ran = build.run(&["3"]);
+    assert_eq!(ran.outcomes["2"], Outcome::Interrupted);
+    assert_eq!(ran.outcomes["3"], Outcome::Skipped);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     if args.nice {
         be_nice()?;
     }
-    let shared = session.share_store()?;
+    let shared = session.share_store(global)?;
     let cancel = interrupt::cancel_in_time()?;
     let ui = Ui::new(mode(global, args), global, &project.graph);
     prepare(&session, &ui)?;
@@ -54,7 +54,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     published.in_place.iter().for_each(|in_place| shown.target(in_place, &report));
     drop(shared);
     if report.ran() > 0 {
-        session.trim_unpacked();
+        session.trim_unpacked(global);
     }
     if let Some(error) = published.failed {
         return Err(error);
@@ -147,6 +147,8 @@ fn build(
     args: &BuildArgs,
     ui: &Ui,
 ) -> Result<BuildReport<Builder<'static>>> {
+    // A lock that cannot be read is no failure of the stage that wants it first.
+    builder.archives().lock()?;
     let needed = project.graph.needed_for(&goal.stages);
     builder.prepare(&needed)?;
     let memory = session.memory();

@@ -1,6 +1,6 @@
 //! `ibuild ls`, `cat`, `mount` and `umount`: what is in a root file system, of a stage or of a finished target.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -23,7 +23,7 @@ use crate::failure::{EnvironmentError, UsageError};
 use crate::session::{Session, find_stage};
 use crate::settings::Settings;
 use crate::table::{Align, table};
-use crate::terminal::{harmless_line, print, print_json};
+use crate::terminal::{harmless_line, print, print_json, written};
 
 /// Lists a directory.
 pub fn ls(global: &Global, args: &LsArgs) -> Result<ExitCode> {
@@ -45,17 +45,14 @@ pub fn ls(global: &Global, args: &LsArgs) -> Result<ExitCode> {
 pub fn cat(global: &Global, args: &CatArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
     let snapshot = snapshot_of(&session, &args.name)?;
-    let _shared = session.share_store()?;
+    let _shared = session.share_store(global)?;
     let mut out = std::io::stdout().lock();
     match Inside::of(&session.store, &snapshot).read(args.path.as_bytes(), &mut out) {
-        // Whoever reads has seen enough.
-        Err(InsideError::Write(_, error)) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        read => {
-            read?;
-            out.flush().context("cannot write to the standard output")?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Err(InsideError::Write(error)) => written(Err(error))?,
+        read => read?,
     }
+    written(out.flush())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Mounts a root file system. The mount, and a small process that keeps its layers in the store, last until `umount`.
@@ -70,7 +67,7 @@ pub fn mount(global: &Global, args: &MountArgs) -> Result<ExitCode> {
     let snapshot = snapshot_of(&session, &args.name)?;
     let place = absolute(&args.dir)?;
     Mounted::check(&place)?;
-    let _shared = session.share_store()?;
+    let _shared = session.share_store(global)?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let order = Order { store: session.store.layout().root().to_owned(), place, snapshot };
     let mut keeper = Command::new(program)

@@ -13,7 +13,7 @@ use crate::cli::{Global, LockArgs};
 use crate::interrupt;
 use crate::session::{How, Session, listed_stages};
 use crate::terminal::print;
-use crate::ui::{Mode, Ui};
+use crate::ui::{Mode, Ui, counted};
 
 pub fn run(global: &Global, args: &LockArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
@@ -30,7 +30,7 @@ pub fn with_archives<T>(
     session: &Session,
     work: impl FnOnce(&Project<'_>, &Builder<'_>, &Ui) -> Result<T>,
 ) -> Result<T> {
-    let _shared = session.share_store()?;
+    let _shared = session.share_store(global)?;
     let project = Project::new(&session.recipe);
     let ui = Ui::new(if global.quiet { Mode::Quiet } else { Mode::Normal }, global, &project.graph);
     let observer = Arc::new(ui.clone());
@@ -60,7 +60,8 @@ fn write(
     }
     let waiting = planned.stages.iter().filter(|stage| !PlannedStage::is_fresh(stage)).count();
     if waiting > 0 {
-        ui.note("lock", &format!("{waiting} stages are not built: what they install is added when they are"));
+        let waiting = counted(waiting, "stage is", "stages are");
+        ui.note("lock", &format!("{waiting} not built: a build adds what is installed there"));
     }
     if !observed.unknown.is_empty() {
         ui.note("lock", &format!("it is not known what these installed: {}", observed.unknown.join(", ")));
@@ -68,7 +69,8 @@ fn write(
     let changes = before.changes(&observed.after);
     let mut report: String = changes.iter().map(|change| format!("{change}\n")).collect();
     let (suites, debs) = (observed.after.releases().len(), observed.after.debs().count());
-    report += &format!("locked: {suites} suites, {debs} packages\n");
+    let (suites, debs) = (counted(suites, "suite", "suites"), counted(debs, "package", "packages"));
+    report += &format!("locked: {suites}, {debs}\n");
     Ok((report, ExitCode::SUCCESS))
 }
 
@@ -165,7 +167,10 @@ fn counts(changes: &[LockChange]) -> String {
     let removed = count(|change| matches!(change, LockChange::Removed(_)));
     match (added, removed) {
         (0, 0) => "`ibuild.lock` says which other stages use the same packages".to_owned(),
-        _ => format!("`ibuild.lock` has {added} packages more and {removed} less"),
+        _ => {
+            let added = counted(added, "package", "packages");
+            format!("`ibuild.lock` has {added} more and {removed} less")
+        }
     }
 }
 

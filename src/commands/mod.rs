@@ -91,7 +91,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Cache { command } => cache::run(global, command),
         Command::Clean(args) => clean::run(args),
         Command::Doctor(args) => doctor::run(global, args),
-        Command::Recipe { command } => recipe::run(command),
+        Command::Recipe { command } => recipe::run(global, command),
         Command::Completions { shell } => completions::run(*shell),
     }
 }

@@ -8,12 +8,11 @@ use ibuild::graph::{DirtyReason, Plan, PlannedStage, StageId, Verdict, plan};
 use ibuild::stages::build::{Builder, Project};
 use serde_json::{Value, json};
 
-use super::recipe::counted;
 use crate::cli::{Global, PlanArgs};
 use crate::failure::UsageError;
 use crate::session::Session;
 use crate::terminal::print;
-use crate::ui::seconds;
+use crate::ui::{counted, seconds};
 
 pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
     let session = Session::open(global, &args.targets.vars)?;
@@ -46,6 +45,8 @@ pub fn with(
     builder: &Builder<'_>,
     stages: &[StageId],
 ) -> Result<Plan> {
+    // A lock that cannot be read is no failure of the stage that wants it first.
+    builder.archives().lock()?;
     let made = plan(&project.graph, &session.memory(), builder, stages)?;
     // Digests that were learnt on the way only save time: a store that cannot be written can still be asked.
     let _ = builder.finish();

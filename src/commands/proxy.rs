@@ -19,7 +19,7 @@ use crate::failure::{EnvironmentError, UsageError};
 use crate::interrupt;
 use crate::session::{open_store, project_dir};
 use crate::settings::Settings;
-use crate::terminal::tell;
+use crate::terminal::{note, tell};
 
 /// How often it is looked whether to stop, and what was answered is written down.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ pub fn run(global: &Global, args: &ProxyArgs) -> Result<ExitCode> {
     let store = open_store(global, &settings)?;
     // Where no build ever runs, nobody else would.
     if let Err(error) = store.sweep() {
-        tell!("note    store  what killed proxies have left stays there: {error}");
+        note(global, &format!("store  what killed proxies have left stays there: {error}"));
     }
     let mirrors = Mirrors::of_host(&wishes(args, &settings))?;
     let verifier = verifier(&args.keyring)?;

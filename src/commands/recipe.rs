@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use ibuild::stages::recipe::Recipe;
 
-use crate::cli::{JsonArgs, RecipeCommand};
+use crate::cli::{Global, JsonArgs, RecipeCommand};
 use crate::session::{load_recipe, project_dir};
-use crate::terminal::{print, print_json, tell};
+use crate::terminal::{note, print, print_json};
+use crate::ui::counted;
 
-pub fn run(command: &RecipeCommand) -> Result<ExitCode> {
+pub fn run(global: &Global, command: &RecipeCommand) -> Result<ExitCode> {
     let recipe = load_recipe(&project_dir()?, &[])?;
-    recipe.notices.iter().for_each(|notice| tell!("note    {notice}"));
+    recipe.notices.iter().for_each(|notice| note(global, &notice.to_string()));
     match command {
         RecipeCommand::Check => print(&format!("ok: {}\n", summary(&recipe)))?,
         RecipeCommand::Show(JsonArgs { json: false }) => print(&recipe.show().to_string())?,
@@ -26,9 +27,4 @@ fn summary(recipe: &Recipe) -> String {
     let stages = counted(stages, "stage", "stages");
     let images = counted(recipe.products().count(), "image", "images");
     format!("{rootfses}, {stages}, {images}")
-}
-
-/// A number with the word for what is counted.
-pub fn counted(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }

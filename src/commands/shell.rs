@@ -19,7 +19,7 @@ pub fn run(global: &Global, args: &ShellArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
     let project = Project::new(&session.recipe);
     let builder = session.quiet_builder(&project)?;
-    let _shared = session.share_store()?;
+    let _shared = session.share_store(global)?;
     let stage = find_stage(&project, &args.stage)?;
     let name = project.graph.name(stage).to_string();
     if args.failed {

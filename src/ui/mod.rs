@@ -216,8 +216,14 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Hit => "cached",
         Outcome::Ran { .. } => "ran",
         Outcome::Failed => "failed",
+        Outcome::Interrupted => "interrupted",
         Outcome::Skipped => "skipped",
     }
+}
+
+/// A number with the word for what is counted.
+pub fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// Seconds as people read them.

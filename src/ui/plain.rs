@@ -1,6 +1,6 @@
 //! Lines that stay, for logs and pipes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ibuild::graph::{DirtyReason, Outcome, StageReport};
 
@@ -19,11 +19,14 @@ pub struct Plain {
     total: usize,
     settled: usize,
     running: BTreeSet<String>,
+    /// Of what is not said: what may tell why a stage failed, if it does.
+    unsaid: BTreeMap<String, Vec<String>>,
 }
 
 impl Plain {
     pub fn new() -> Self {
-        Self { volume: Volume::Everything, total: 0, settled: 0, running: BTreeSet::new() }
+        let (running, unsaid) = Default::default();
+        Self { volume: Volume::Everything, total: 0, settled: 0, running, unsaid }
     }
 
     pub fn quiet() -> Self {
@@ -49,6 +52,10 @@ impl Voice for Plain {
 
     fn finished(&mut self, stage: &str, report: &StageReport) {
         self.settled += 1;
+        let unsaid = self.unsaid.remove(stage).unwrap_or_default();
+        if report.outcome == Outcome::Failed {
+            unsaid.iter().for_each(|line| tell!("{line}"));
+        }
         let was_begun = self.running.remove(stage);
         let note = match report.outcome {
             Outcome::Ran { same_output: true, .. } => "  made the same as before",
@@ -70,7 +77,11 @@ impl Voice for Plain {
     fn downloads(&mut self, _: usize, _: u64) {}
 
     fn note(&mut self, stage: &str, text: &str) {
-        tell!("note    {stage}  {text}");
+        let line = format!("note    {stage}  {text}");
+        match self.volume {
+            Volume::Everything => tell!("{line}"),
+            Volume::Problems => self.unsaid.entry(stage.to_owned()).or_default().push(line),
+        }
     }
 
     fn end(&mut self, fetched: u64) {

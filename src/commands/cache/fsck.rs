@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use super::take_alone;
 use crate::cli::JsonArgs;
-use crate::commands::recipe::counted;
 use crate::failure::CheckFailed;
 use crate::terminal::{print, print_json};
-use crate::ui::bytes;
+use crate::ui::{bytes, counted};
 
 pub fn run(store: &Store, args: &JsonArgs) -> Result<ExitCode> {
     let _alone = take_alone(store, LockMode::Try)?;

@@ -11,13 +11,12 @@ use serde_json::{Value, json};
 
 use super::take_alone;
 use crate::cli::{GcArgs, Global};
-use crate::commands::recipe::counted;
 use crate::failure::EnvironmentError;
 use crate::session::{open_store, project_dir};
 use crate::settings::Settings;
 use crate::table::{Align, table};
 use crate::terminal::{print, print_json, tell};
-use crate::ui::{bytes, seconds};
+use crate::ui::{bytes, counted, seconds};
 
 pub fn run(global: &Global, args: &GcArgs) -> Result<ExitCode> {
     let settings = Settings::read(&project_dir()?)?;

@@ -9,11 +9,10 @@ use ibuild::stages::build::{Forgotten, Project, forget_everything, forget_stage}
 
 use super::take_alone;
 use crate::cli::Global;
-use crate::commands::recipe::counted;
 use crate::failure::UsageError;
 use crate::session::{Session, find_stage};
 use crate::terminal::print;
-use crate::ui::bytes;
+use crate::ui::{bytes, counted};
 
 pub fn stage(global: &Global, text: &str) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;

@@ -14,13 +14,12 @@ use ibuild::stages::packages::Timestamp;
 use serde_json::{Value, json};
 
 use super::plan;
-use super::recipe::counted;
 use crate::cli::{ExplainArgs, Global};
 use crate::described::{change_lines, changes_as_json};
 use crate::failure::UsageError;
 use crate::session::{Session, find_stages};
-use crate::terminal::{print, print_json};
-use crate::ui::seconds;
+use crate::terminal::{harmless_line, print, print_json};
+use crate::ui::{counted, seconds};
 
 pub fn run(global: &Global, args: &ExplainArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
@@ -236,6 +235,7 @@ impl Explained<'_> {
             "verdict": plan::word(self.verdict(*stage)),
             "last_run": past,
             "failed": failed.as_ref().map(|failed| Timestamp(failed.time()).to_string()),
+            "failed_because": failed.as_ref().and_then(FailedState::why),
             "last_build": build.as_ref().map(past::as_json),
         })
     }
@@ -253,8 +253,9 @@ fn last_run_line(last: &LastRun) -> String {
 /// When a stage failed that has not succeeded since, and what tells more.
 fn failure_line(stage: &str, failed: &FailedState) -> String {
     let time = Timestamp(failed.time());
+    let why = failed.why().map_or_else(String::new, |why| format!("{}; ", harmless_line(why)));
     format!(
-        "failed at {time}: `ibuild log {stage}` has what it said, `ibuild shell --failed {stage}` what it had made"
+        "failed at {time}: {why}`ibuild log {stage}` has what it said, `ibuild shell --failed {stage}` what it had made"
     )
 }
 

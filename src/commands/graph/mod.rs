@@ -15,7 +15,7 @@ use ibuild::stages::build::{Job, Project};
 use super::plan;
 use crate::cli::{Global, GraphArgs, GraphFormat};
 use crate::session::{Session, listed_stages};
-use crate::terminal::{print, print_json, tell};
+use crate::terminal::{note, print, print_json};
 
 pub fn run(global: &Global, args: &GraphArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
@@ -23,7 +23,7 @@ pub fn run(global: &Global, args: &GraphArgs) -> Result<ExitCode> {
     let plan = match plan::make(&session, &project, &listed_stages(&project)) {
         Ok(plan) => Some(plan),
         Err(error) => {
-            tell!("note    drawn without what a build would do: {error:#}");
+            note(global, &format!("drawn without what a build would do: {error:#}"));
             None
         }
     };

@@ -20,7 +20,7 @@ const STATUS: &str = "/var/lib/dpkg/status";
 pub fn run(global: &Global, args: &SourcesArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
     let snapshot = snapshot_of(&session, &args.name)?;
-    let _shared = session.share_store()?;
+    let _shared = session.share_store(global)?;
     let inside = Inside::of(&session.store, &snapshot);
     let no_packages = || UsageError::new(format!("`{}` has no packages: there is no `{STATUS}`", args.name));
     let packages = installed(&text(&inside, STATUS)?.ok_or_else(no_packages)?);

@@ -459,6 +459,11 @@ impl Executor for Builder<'_> {
         true
     }
 
+    /// Who is asked to stop fails in many ways: a program that heard the same signal may have ended first.
+    fn is_interrupt(&self, error: &StageError) -> bool {
+        error.is_interrupt() || self.supervisor.is_cancelled()
+    }
+
     fn lacks_input(&self, error: &StageError) -> bool {
         matches!(error, StageError::Snapshot(SnapshotError::MissingLayer(_)))
     }

@@ -65,12 +65,6 @@ pub enum StageError {
     /// A file of the project was another when the stage was to have it than when it was looked at.
     #[error("`{0}` changes again and again while it is read")]
     InputsChanged(String),
-    /// A program has the name of the directory in which it would find the step's inputs.
-    #[error("{program} cannot be called `in`: that is where a step with `inputs` finds them")]
-    NameOfInputs {
-        /// How messages call it.
-        program: String,
-    },
     /// A path that is to be taken from another root file system is not there.
     #[error("there is no `{path}` in `{rootfs}`")]
     NothingToCopy {
@@ -149,6 +143,7 @@ fn describe_sandbox(program: &str, error: &SandboxError) -> String {
         SandboxError::TimedOut(_) | SandboxError::Exceeded(_) | SandboxError::DiskFull(_) => {
             format!("{program} was stopped")
         }
+        SandboxError::NotStarted(_) => format!("the interpreter of {program} cannot be started"),
         _ => format!("cannot run {program}"),
     }
 }
@@ -157,6 +152,17 @@ impl StageError {
     pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { act, path, source }
+    }
+
+    /// What happened, with its causes.
+    pub(super) fn in_a_line(&self) -> String {
+        let (mut said, mut cause) = (vec![self.to_string()], std::error::Error::source(self));
+        while let Some(error) = cause {
+            said.push(error.to_string());
+            cause = error.source();
+        }
+        said.dedup();
+        said.join(": ")
     }
 
     /// What the stage said before it failed or was stopped: the last lines, and the file with all of them. What it had made
@@ -191,7 +197,6 @@ impl StageError {
             Self::DiskFull { .. } => {
                 Some("`ibuild cache gc` makes room, with `--budget SIZE` as much as you like".to_owned())
             }
-            Self::NameOfInputs { .. } => Some("give the script another name".to_owned()),
             Self::DamagedArtifact(_) => Some("build again: it is made anew".to_owned()),
             Self::InputsChanged(_) => Some("build again once the file is as it should be".to_owned()),
             Self::NotLocked { .. } => {
@@ -215,6 +220,9 @@ impl StageError {
             Self::Sandbox { source: SandboxError::Exceeded(exceeded), .. } => {
                 Some(format!("raise `{}` in the `limits` of the step or of its rootfs", exceeded.key()))
             }
+            Self::Sandbox { source: SandboxError::NotStarted(_), .. } => Some(
+                "a script's first line names its interpreter: name another one, or let an earlier step install it".to_owned(),
+            ),
             Self::Sandbox { source: SandboxError::DiskFull(_), .. } => {
                 Some("make room: `ibuild cache gc` removes what no build needs any more".to_owned())
             }
@@ -252,7 +260,6 @@ impl StageError {
                 | SnapshotError::TooLong { .. },
             )
             | Self::NothingToCopy { .. }
-            | Self::NameOfInputs { .. }
             | Self::InputsChanged(_)
             | Self::NotLocked { .. }
             | Self::LockDrift { .. }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 
 use ibuild_cache::{Cancel, Store};
@@ -42,9 +42,9 @@ pub enum InsideError {
     /// The store failed.
     #[error(transparent)]
     Stage(#[from] StageError),
-    /// The bytes could not be passed on.
-    #[error("cannot write `{0}`")]
-    Write(String, #[source] io::Error),
+    /// Who was to have the bytes did not take them.
+    #[error("the bytes could not be passed on")]
+    Write(#[source] io::Error),
 }
 
 impl InsideError {
@@ -114,8 +114,7 @@ impl<'s> Inside<'s> {
                 return Err(InsideError::Damaged(text.into_owned()));
             }
             io::Seek::rewind(&mut file).map_err(StageError::io("read a file in", &dir))?;
-            io::copy(&mut file, out).map_err(|e| InsideError::Write(text.into_owned(), e))?;
-            return Ok(());
+            return pass_on(&mut file, &dir, out);
         }
         Err(InsideError::Damaged(text.into_owned()))
     }
@@ -152,6 +151,19 @@ impl<'s> Inside<'s> {
         }
         let entry = way.last().map_or(root, |(_, entry)| entry.clone());
         Ok(Found { path: way.into_iter().map(|(name, _)| name).collect(), entry })
+    }
+}
+
+/// Passes on what is left of a file of the layer in `dir`.
+fn pass_on(file: &mut File, dir: &std::path::Path, out: &mut dyn Write) -> Result<(), InsideError> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map_err(StageError::io("read a file in", dir))?,
+        };
+        out.write_all(&buffer[..count]).map_err(InsideError::Write)?;
     }
 }
 

@@ -8,7 +8,7 @@
 use ibuild_graph::{Description, Value};
 
 use super::base::Base;
-use crate::recipe::{ArchiveName, ArchiveNames};
+use crate::recipe::{ArchiveName, ArchiveNames, INPUTS};
 use crate::sandbox::{MACHINE_ID_WRITER, Payload, SandboxView, ShownContent};
 use crate::snapshot::volatile::VOLATILE;
 use crate::snapshot::{Snapshot, TARBALL_WRITER};
@@ -23,9 +23,6 @@ pub(super) const CONTENTS: &str = "contents";
 
 /// The field of a description with the archives and the states that they are in.
 pub(super) const ARCHIVE: &str = "archive";
-
-/// Where inputs lie below `/run/ibuild`.
-pub(super) const INPUTS: &str = "in";
 
 /// A step with everything resolved.
 #[derive(Debug, Clone)]

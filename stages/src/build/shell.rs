@@ -20,6 +20,9 @@ use crate::snapshot::{LayerStore, Snapshot};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedState {
     layers: Vec<LayerId>,
+    /// How it failed, in a line. Earlier versions did not write it down.
+    #[serde(default)]
+    why: Option<String>,
     #[serde(skip)]
     dir: PathBuf,
     #[serde(skip)]
@@ -57,13 +60,14 @@ impl FailedState {
         stage: &str,
         upper: &Path,
         layers: Vec<LayerId>,
+        why: String,
     ) -> Result<(), StageError> {
         let dir = Self::dir(store, project, stage);
         store.discard(&dir)?;
         fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
         let place = dir.join("upper");
         fs::rename(upper, &place).map_err(StageError::io("keep", &place))?;
-        let state = Self { layers, dir: PathBuf::new(), time: 0 };
+        let state = Self { layers, why: Some(why), dir: PathBuf::new(), time: 0 };
         let state = serde_json::to_vec(&state).expect("plain data");
         let file = dir.join("state.json");
         fs::write(&file, state).map_err(StageError::io("write", &file))
@@ -72,6 +76,11 @@ impl FailedState {
     /// When it failed, seconds since 1970.
     pub fn time(&self) -> u64 {
         self.time
+    }
+
+    /// How it failed, in a line, if that was written down.
+    pub fn why(&self) -> Option<&str> {
+        self.why.as_deref()
     }
 
     /// The layers that the stage stood on.
@@ -193,7 +202,7 @@ mod tests {
             let upper = root.path().join("upper");
             fs::create_dir(&upper).unwrap();
             let layers = vec![LayerId::from_bytes([number; 32])];
-            FailedState::keep(&store, "lab", stage, &upper, layers).unwrap();
+            FailedState::keep(&store, "lab", stage, &upper, layers, "exited".to_owned()).unwrap();
             let dir = FailedState::dir(&store, "lab", stage);
             assert_eq!(FailedState::stage_of(dir.file_name().unwrap().to_str().unwrap()), stage);
         }

@@ -156,16 +156,18 @@ impl StageRun {
             Ok(Ended { status, .. }) => {
                 builder.report_refused(command.stage, asked.as_deref().unwrap_or_default());
                 let tail = logs::tail(&log_path, TAIL);
-                self.keep_failed(builder, command.stage)?;
-                Err(StageError::Failed { program, status, tail, log: log_path })
+                let error = StageError::Failed { program, status, tail, log: log_path };
+                self.keep_failed(builder, command.stage, &error)?;
+                Err(error)
             }
             Err(SandboxError::SourceChanged(path)) => Err(StageError::InputsChanged(path)),
             Err(source) => {
                 let tail = logs::tail(&log_path, TAIL);
+                let error = StageError::Sandbox { program, tail, log: log_path, source };
                 if !interrupted {
-                    self.keep_failed(builder, command.stage)?;
+                    self.keep_failed(builder, command.stage, &error)?;
                 }
-                Err(StageError::Sandbox { program, tail, log: log_path, source })
+                Err(error)
             }
         }
     }
@@ -221,7 +223,7 @@ impl StageRun {
         let parent = self.parent.as_ref().map(|parent| parent.tree);
         let captured = match capture_until(&cancel, &context, &upper, parent).map_err(StageError::from) {
             Err(error) if !error.is_interrupt() && !error.is_environment() => {
-                self.keep_failed(builder, stage)?;
+                self.keep_failed(builder, stage, &error)?;
                 return Err(error);
             }
             captured => captured?,
@@ -244,9 +246,10 @@ impl StageRun {
         Ok(Made { output, keep: Box::new(keep) })
     }
 
-    fn keep_failed(&self, builder: &Builder<'_>, stage: &str) -> Result<(), StageError> {
+    fn keep_failed(&self, builder: &Builder<'_>, stage: &str, error: &StageError) -> Result<(), StageError> {
         let layers = self.parent.as_ref().map(|parent| parent.layers.clone()).unwrap_or_default();
-        FailedState::keep(builder.store(), builder.project_name(), stage, &self.upper(), layers)
+        let (store, project) = (builder.store(), builder.project_name());
+        FailedState::keep(store, project, stage, &self.upper(), layers, error.in_a_line())
     }
 }
 

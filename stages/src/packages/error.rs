@@ -71,8 +71,14 @@ pub enum PackageError {
     #[error(transparent)]
     Authorities(#[from] AuthorityError),
     /// The lock cannot be used.
-    #[error(transparent)]
-    Lock(#[from] LockError),
+    #[error("{}", source.verdict(path))]
+    Lock {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LockError,
+    },
     /// A download failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -220,7 +226,7 @@ impl PackageError {
             Self::Mirror(error) => Some(error.hint()),
             Self::Elsewhere(error) => Some(error.hint().to_owned()),
             Self::Authorities(error) => Some(error.hint().to_owned()),
-            Self::Lock(error) => Some(error.hint()),
+            Self::Lock { source, .. } => Some(source.hint()),
             Self::Fetch(error) => error.hint(),
             Self::Verify { source, .. } => Some(source.hint().to_owned()),
             Self::MovedOn { .. } => Some("run `ibuild update` to lock what the mirror has now".to_owned()),

@@ -93,37 +93,76 @@ pub struct LockedRelease {
     pub valid_until: Option<Timestamp>,
 }
 
-/// Why a text is no lock.
+/// Why a file is no lock.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LockError {
     /// Another version wrote it.
-    #[error("the lock has format `{found}`, this ibuild reads format {FORMAT}")]
+    #[error("it has format `{found}`, this ibuild reads format {FORMAT}")]
     Format {
         /// What its first line says.
         found: String,
     },
-    /// A line that means nothing.
-    #[error("line {number} of the lock cannot be read: `{line}`")]
-    Line {
+    /// Nothing is in it.
+    #[error("it is empty")]
+    Empty,
+    /// Two versions of it were to be merged.
+    #[error("line {number} is the mark of a merge that is not settled: `{line}`")]
+    Conflict {
         /// Counted from one.
         number: usize,
         /// What stands there.
         line: String,
     },
+    /// Bytes that are no text.
+    #[error("line {number} is not text")]
+    NotText {
+        /// Counted from one.
+        number: usize,
+    },
+    /// A line that means nothing.
+    #[error("line {number} cannot be read: `{line}`")]
+    Line {
+        /// Counted from one.
+        number: usize,
+        /// What stands there, cut where it is long.
+        line: String,
+    },
 }
 
 impl LockError {
+    /// What can be said of the lock at `path`.
+    pub(super) fn verdict(&self, path: &Path) -> String {
+        match self {
+            Self::Format { .. } => format!("cannot read the lock `{}`", path.display()),
+            _ => format!("the lock `{}` is broken", path.display()),
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> String {
-        match self {
-            Self::Format { .. } => {
-                "use the ibuild that wrote it, or remove `ibuild.lock`: `ibuild lock` makes a new one then"
-                    .to_owned()
+        let first = match self {
+            Self::Format { .. } => "use the ibuild that wrote it",
+            Self::Conflict { .. } => {
+                "take one side (`git checkout --ours ibuild.lock` or `git checkout --theirs ibuild.lock`); the next build adds \
+                 what it lacks"
             }
-            Self::Line { .. } => {
-                "restore it from version control, or remove `ibuild.lock`: `ibuild lock` makes a new one then"
-                    .to_owned()
-            }
+            Self::Empty | Self::NotText { .. } | Self::Line { .. } => "restore it from version control",
+        };
+        format!(
+            "{first}; or remove it: `ibuild lock` makes a new one then, of the archives as they are by now"
+        )
+    }
+
+    fn line(number: usize, line: &str) -> Self {
+        const SHOWN: usize = 60;
+        const MARKS: [&str; 4] = ["<<<<<<<", "|||||||", "=======", ">>>>>>>"];
+        let shown = match line.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{}...", &line[..end]),
+            None => line.to_owned(),
+        };
+        match MARKS.iter().any(|mark| line.starts_with(mark)) {
+            true => Self::Conflict { number, line: shown },
+            false => Self::Line { number, line: shown },
         }
     }
 }
@@ -206,15 +245,16 @@ impl Lock {
     pub fn parse(text: &str) -> Result<Self, LockError> {
         let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
         let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        let first = lines.next().map_or("", |(_, line)| line);
+        let (number, first) = lines.next().ok_or(LockError::Empty)?;
         match first.strip_prefix("format ") {
             Some(FORMAT) => {}
-            found => return Err(LockError::Format { found: found.unwrap_or(first).to_owned() }),
+            Some(found) => return Err(LockError::Format { found: found.to_owned() }),
+            None => return Err(LockError::line(number, first)),
         }
         let mut lock = Self::default();
         for (number, line) in lines {
             let read = lock.read_line(line);
-            read.ok_or_else(|| LockError::Line { number, line: line.to_owned() })?;
+            read.ok_or_else(|| LockError::line(number, line))?;
         }
         lock.releases.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
         Ok(lock)
@@ -256,11 +296,13 @@ impl Lock {
 
     /// Reads the lock at `path`; `None` if there is none.
     pub fn read(path: &Path) -> Result<Option<Self>, PackageError> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Some(Self::parse(&text)?)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(PackageError::io("read", path)(e)),
-        }
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(PackageError::io("read", path)(e)),
+        };
+        let lock = text(&bytes).and_then(Self::parse);
+        lock.map(Some).map_err(|source| PackageError::Lock { path: path.to_owned(), source })
     }
 
     /// Writes the lock to `path` in one step: a crash leaves the old one or the new one.
@@ -277,6 +319,13 @@ impl Lock {
         };
         write().map_err(PackageError::io("write", path))
     }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, LockError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        LockError::NotText { number: before.iter().filter(|byte| **byte == b'\n').count() + 1 }
+    })
 }
 
 fn sort_key(release: &LockedRelease) -> (&Name, &Base, &Suite) {
@@ -413,12 +462,21 @@ mod tests {
 
     #[test]
     fn bad_locks() {
-        let format = |found: &str| Err(LockError::Format { found: found.to_owned() });
-        assert_eq!(Lock::parse("format 2\nnew things\n"), format("2"));
-        assert_eq!(Lock::parse("<<<<<<< HEAD\n"), format("<<<<<<< HEAD"));
-        assert_eq!(Lock::parse(""), format(""));
-        let line = Lock::parse("format 1\n\ndeb x\n");
-        assert_eq!(line, Err(LockError::Line { number: 3, line: "deb x".to_owned() }));
+        let check = |bytes: &[u8], why: &str| {
+            let error = text(bytes).and_then(Lock::parse).unwrap_err();
+            assert_eq!(error.to_string(), why);
+        };
+        check(b"format 2\nnew things\n", "it has format `2`, this ibuild reads format 1");
+        check(b"", "it is empty");
+        check(b"# a comment\n\n", "it is empty");
+        let mark = "is the mark of a merge that is not settled:";
+        check(b"<<<<<<< HEAD\nformat 1\n", &format!("line 1 {mark} `<<<<<<< HEAD`"));
+        check(b"format 1\n=======\n", &format!("line 2 {mark} `=======`"));
+        check(b"format 1\n\ndeb x\n", "line 3 cannot be read: `deb x`");
+        check(b"hello\n", "line 1 cannot be read: `hello`");
+        check(b"format 1\n\xff\n", "line 2 is not text");
+        let long = "x".repeat(99);
+        check(long.as_bytes(), &format!("line 1 cannot be read: `{}...`", &long[..60]));
     }
 
     #[test]

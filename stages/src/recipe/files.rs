@@ -10,11 +10,12 @@ use super::network::default_network;
 use super::parse::step_name_of;
 use super::report::{Problem, Report};
 use super::source::Span;
-use super::step::StepKind;
+use super::step::{INPUTS, StepKind};
 use super::suggest;
 use super::values::At;
 use crate::ignore::Ignore;
 use crate::packages::{Keyring, KeyringError};
+use crate::sandbox::RUN_DIR;
 
 /// Checks every file that `draft` names below `dir`, and replaces each directory of scripts by its scripts.
 pub(super) fn expand(draft: &mut Draft, dir: &Path, report: &Report) {
@@ -199,6 +200,19 @@ impl Project<'_> {
             self.report.push(Problem::at(at.clone(), message).hint(hint));
         }
         step.settings.network.get_or_insert_with(|| default_network(&text));
+        self.refuse_name_of_inputs(step, path, at);
+    }
+
+    /// A shell that is given a directory for a script says nothing and succeeds.
+    fn refuse_name_of_inputs(&self, step: &DraftStep, path: &Path, at: &Span) {
+        if step.settings.inputs.is_empty() || path.file_name() != Some(OsStr::new(INPUTS)) {
+            return;
+        }
+        let message = format!("`{}` cannot be called `{INPUTS}` in a step with `inputs`", path.display());
+        let hint = format!(
+            "it would lie at `{RUN_DIR}/{INPUTS}`, which is where it finds them: give the script another name"
+        );
+        self.report.push(Problem::at(at.clone(), message).hint(hint));
     }
 
     /// What is at `path`, followed through links as long as they stay in the recipe's directory. Reports the rest.

@@ -4,6 +4,10 @@ use serde::Serialize;
 
 use super::units::ByteSize;
 
+/// The least memory of a step. What the kernel itself needs for a control group and its processes counts, too, and takes
+/// some hundreds of kilobytes, by the number of processors: a group with less cannot be made, or nothing starts in it.
+pub(super) const LEAST_MEMORY: ByteSize = ByteSize(4 << 20);
+
 /// How much of the machine a step may take. What is not said is not limited by the recipe. Never part of a key: a step
 /// that comes up against a limit fails, so what steps make does not depend on them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

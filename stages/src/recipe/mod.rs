@@ -50,6 +50,7 @@ pub use parse::keys;
 pub use report::{Diagnostic, RecipeErrors, Style};
 pub use show::Shown;
 pub use source::{Position, RECIPE_FILE};
+pub(crate) use step::INPUTS;
 pub use step::{Account, CopyRule, Network, Recommends, Step, StepKind, Variant};
 pub use units::{ByteSize, UnitError, parse_duration};
 pub use vars::Overrides;

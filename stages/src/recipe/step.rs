@@ -11,6 +11,9 @@ use super::limits::Limits;
 use super::names::{ArchiveNames, EnvName, PackageName, RootfsName, StepName};
 use super::source::Position;
 
+/// Where a step finds its `inputs`, below `/run/ibuild`, which is where its script lies, too.
+pub(crate) const INPUTS: &str = "in";
+
 /// One step of a rootfs, with everything that may change its result, but for the bytes of the files it names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,5 +1,6 @@
 //! A typed look at TOML values: every getter either answers, or reports what it expected and where.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -31,23 +32,26 @@ pub(super) struct Context<'a> {
 
 /// Errors that come with a rule to follow, shown as the hint.
 pub(super) trait Explained: std::fmt::Display {
-    fn advice(&self) -> &'static str;
+    fn advice(&self) -> Cow<'static, str>;
 }
 
 impl Explained for NameError {
-    fn advice(&self) -> &'static str {
-        self.rule()
+    fn advice(&self) -> Cow<'static, str> {
+        self.rule().into()
     }
 }
 
 impl Explained for UnitError {
-    fn advice(&self) -> &'static str {
-        self.examples()
+    fn advice(&self) -> Cow<'static, str> {
+        self.hint().into()
     }
 }
 
 const STRING: &str = "a string";
 const ARRAY: &str = "an array";
+const INTEGER: &str = "an integer";
+const BOOLEAN: &str = "`true` or `false`";
+const TABLE: &str = "a table";
 
 /// One value.
 #[derive(Clone, Copy)]
@@ -86,28 +90,48 @@ impl<'a> Node<'a> {
 
     /// Reports a value of the wrong type. Always `None`, to end a getter with.
     pub(super) fn wrong_type<T>(self, expected: &str) -> Option<T> {
+        self.wrong_type_but(expected, self.right_form(expected))
+    }
+
+    /// The same, with how the value is written.
+    fn wrong_type_but<T>(self, expected: &str, right_form: Option<String>) -> Option<T> {
         let found = type_name(self.raw());
         let problem = self.problem(format!("expected {expected}, found {found}"));
-        self.push(problem.hint_if(self.right_form(expected)));
+        self.push(problem.hint_if(right_form));
         None
     }
 
-    /// How a value is written that has brackets too many or too few.
+    /// How a value is written that has quotes or brackets too many or too few.
     fn right_form(self, expected: &str) -> Option<String> {
-        let as_string = |value: &DeValue<'_>| value.as_str().map(|text| format!("{text:?}"));
-        match self.raw() {
-            DeValue::Array(several) if expected == STRING => Some(match &several[..] {
-                [one] => match as_string(one.get_ref()) {
-                    Some(text) => format!("write `{text}`, without brackets"),
-                    None => "write one text in quotes".to_owned(),
-                },
-                _ => "write one text in quotes, without brackets: there can be no more".to_owned(),
-            }),
-            text @ DeValue::String(_) if expected == ARRAY => {
-                as_string(text).map(|text| format!("write `[{text}]`, in brackets"))
+        let written = self.written();
+        match (expected, self.raw()) {
+            (STRING, DeValue::Array(several)) => Some(without_brackets(several)),
+            (STRING, DeValue::Integer(_) | DeValue::Float(_)) => {
+                Some(format!("write `\"{}\"`, in quotes", written?))
             }
+            (ARRAY, DeValue::String(_) | DeValue::Table(_)) => Some(match written {
+                Some(text) => format!("write `[{text}]`, in brackets"),
+                None => "write it in brackets, `[...]`".to_owned(),
+            }),
+            (INTEGER, DeValue::String(text)) => Some(match text.trim().parse::<i64>() {
+                Ok(number) => format!("write `{number}`, without quotes"),
+                Err(_) => "write a whole number, without quotes".to_owned(),
+            }),
+            (INTEGER, DeValue::Float(_)) => Some("write a whole number".to_owned()),
+            (BOOLEAN, DeValue::String(text)) => Some(match text.as_ref() {
+                word @ ("true" | "false") => format!("write `{word}`, without quotes"),
+                _ => "write one of them, without quotes".to_owned(),
+            }),
             _ => None,
         }
+    }
+
+    /// The value as it stands in the file, if it stands on one line.
+    fn written(self) -> Option<&'a str> {
+        let text = self.context.sources.file(self.file).text.get(self.value.span())?;
+        // The span of a table with a header is that of the header.
+        let has_header = self.raw().is_table() && !text.starts_with('{');
+        (!text.contains('\n') && !has_header).then_some(text)
     }
 
     /// A string with its vars substituted.
@@ -126,6 +150,11 @@ impl<'a> Node<'a> {
 
     /// A string that `parse` accepts.
     pub(super) fn parsed_by<T, E: Explained>(self, parse: impl Fn(&str) -> Result<T, E>) -> Option<At<T>> {
+        if matches!(self.raw(), DeValue::Integer(_) | DeValue::Float(_)) {
+            let advice = self.written().and_then(|text| Some(parse(text).err()?.advice()));
+            let right_form = advice.map(|advice| format!("write it in quotes: {advice}"));
+            return self.wrong_type_but(STRING, right_form.or_else(|| self.right_form(STRING)));
+        }
         let text = self.text()?;
         match parse(&text.value) {
             Ok(value) => Some(At { value, at: text.at }),
@@ -154,7 +183,7 @@ impl<'a> Node<'a> {
 
     pub(super) fn integer(self) -> Option<i64> {
         let DeValue::Integer(number) = self.raw() else {
-            return self.wrong_type("an integer");
+            return self.wrong_type(INTEGER);
         };
         let value = i64::from_str_radix(number.as_str(), number.radix()).ok();
         if value.is_none() {
@@ -164,7 +193,7 @@ impl<'a> Node<'a> {
     }
 
     pub(super) fn boolean(self) -> Option<bool> {
-        self.raw().as_bool().or_else(|| self.wrong_type("`true` or `false`"))
+        self.raw().as_bool().or_else(|| self.wrong_type(BOOLEAN))
     }
 
     pub(super) fn array(self) -> Option<Vec<Node<'a>>> {
@@ -174,11 +203,11 @@ impl<'a> Node<'a> {
         Some(array.iter().map(|value| Node { value, ..self }).collect())
     }
 
-    /// An array that has at least one element.
-    pub(super) fn filled_array(self, of: &str) -> Option<Vec<Node<'a>>> {
+    /// An array that has at least one element; `hint` shows one.
+    pub(super) fn filled_array(self, of: &str, hint: &str) -> Option<Vec<Node<'a>>> {
         let elements = self.array()?;
         if elements.is_empty() {
-            self.push(self.problem(format!("the list of {of} is empty")));
+            self.push(self.problem(format!("the list of {of} is empty")).hint(hint));
         }
         Some(elements)
     }
@@ -190,6 +219,9 @@ impl<'a> Node<'a> {
 
     /// A table that knows only the keys in `known`; `what` names it in messages.
     pub(super) fn table(self, what: &str, known: &Keys) -> Option<Table<'a>> {
+        if !self.raw().is_table() {
+            return self.wrong_type_but(TABLE, Some(format!("write `{{ KEY = ... }}`: {}", its_keys(known))));
+        }
         let table = self.entries()?;
         table.refuse_unknown(what, known);
         Some(table)
@@ -198,7 +230,7 @@ impl<'a> Node<'a> {
     /// A table whose keys are names.
     pub(super) fn entries(self) -> Option<Table<'a>> {
         let Some(entries) = self.raw().as_table() else {
-            return self.wrong_type("a table");
+            return self.wrong_type(TABLE);
         };
         Some(Table { context: self.context, file: self.file, span: self.span(), entries })
     }
@@ -228,6 +260,20 @@ impl<'a> Node<'a> {
         };
         self.push(problem);
         None
+    }
+}
+
+fn its_keys(known: &Keys) -> String {
+    format!("its keys are {}", suggest::list(&known.all().collect::<Vec<_>>()))
+}
+
+fn without_brackets(several: &[Spanned<DeValue<'_>>]) -> String {
+    match several {
+        [one] => match one.get_ref().as_str() {
+            Some(text) => format!("write `{text:?}`, without brackets"),
+            None => "write one text in quotes".to_owned(),
+        },
+        _ => "write one text in quotes, without brackets: there can be no more".to_owned(),
     }
 }
 
@@ -288,7 +334,7 @@ impl<'a> Table<'a> {
 
     fn entry(
         &self,
-        key: &'a Spanned<std::borrow::Cow<'a, str>>,
+        key: &'a Spanned<Cow<'a, str>>,
         value: &'a Spanned<DeValue<'a>>,
     ) -> (At<&'a str>, Node<'a>) {
         let at = Span { file: self.file, range: key.span() };
@@ -315,8 +361,7 @@ impl<'a> Table<'a> {
         for (key, _) in self.entries() {
             if !known.has(key.value) {
                 let hint = suggest::hint(key.value, known.all());
-                let all: Vec<_> = known.all().collect();
-                let hint = hint.or_else(|| Some(format!("its keys are {}", suggest::list(&all))));
+                let hint = hint.or_else(|| Some(its_keys(known)));
                 self.push(
                     Problem::at(key.at, format!("unknown key `{}` in {what}", key.value)).hint_if(hint),
                 );

@@ -20,6 +20,9 @@ pub enum SandboxError {
     /// Init could not set the sandbox up.
     #[error("cannot set up the sandbox: {0}")]
     Setup(String),
+    /// The image lacks what is needed to start the program.
+    #[error("{0}")]
+    NotStarted(String),
     /// The listener that init handed out could not be served.
     #[error("cannot serve packages to the stage")]
     Serve(#[source] Box<dyn std::error::Error + Send + Sync>),

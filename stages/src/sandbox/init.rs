@@ -14,6 +14,7 @@ use nix::unistd::{ForkResult, Pid, fork, sethostname};
 
 use super::copy::{Copied, Sources};
 use super::mounts::{SetupResult, failed};
+use super::process::Ran;
 use super::protocol::{Given, Order, Report, receive, send, send_with_fds};
 use super::spec::Stdio;
 use super::view::{NetworkSpec, Payload};
@@ -174,7 +175,12 @@ fn inner(control: &mut UnixStream, Order { spec, devices, .. }: &Order) -> Setup
     }
     let injected = inject::inject(&spec.inject)?;
     let status = match &spec.payload {
-        Payload::Exec { argv } => process::run(argv, &spec.env, spec.policy.stdio)?,
+        Payload::Exec { argv } => match process::run(argv, &spec.env, spec.policy.stdio)? {
+            Ran::Ended(status) => status,
+            Ran::NotStarted(reason) => {
+                return send(control, &Report::NotStarted(reason)).map_err(failed("report"));
+            }
+        },
         Payload::Copy(_) => match copy::copy(spec, &sources)? {
             Copied::All => 0,
             Copied::SourceChanged(path) => {

@@ -18,9 +18,17 @@ use super::spec::Stdio;
 use super::{fresh, stand_in};
 use crate::userns;
 
+/// What came of a program.
+pub(super) enum Ran {
+    /// Its exit status, or 128 and the signal's number.
+    Ended(i32),
+    /// The image lacks something that it needs to start.
+    NotStarted(String),
+}
+
 /// Starts the program, waits for it, and reaps whatever else ends in the meantime, as the first process of a PID
-/// namespace has to. Gives the exit status, or 128 and the signal's number.
-pub(super) fn run(argv: &[String], env: &BTreeMap<String, String>, stdio: Stdio) -> SetupResult<i32> {
+/// namespace has to.
+pub(super) fn run(argv: &[String], env: &BTreeMap<String, String>, stdio: Stdio) -> SetupResult<Ran> {
     let [program, arguments @ ..] = argv else { return Err("there is no program to run".to_owned()) };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(env).current_dir("/");
@@ -44,26 +52,41 @@ pub(super) fn run(argv: &[String], env: &BTreeMap<String, String>, stdio: Stdio)
             filter_calls()
         });
     }
-    let child = command.spawn().map_err(|e| start_error(program, &e))?;
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            let reason = what_is_missing(program, &error).map(Ran::NotStarted);
+            return reason.ok_or_else(|| format!("cannot run `{program}`: {error}"));
+        }
+    };
     let pid = Pid::from_raw(child.id() as i32);
     loop {
         match waitpid(None, None) {
-            Ok(WaitStatus::Exited(who, status)) if who == pid => return Ok(status),
-            Ok(WaitStatus::Signaled(who, signal, _)) if who == pid => return Ok(128 + signal as i32),
+            Ok(WaitStatus::Exited(who, status)) if who == pid => return Ok(Ran::Ended(status)),
+            Ok(WaitStatus::Signaled(who, signal, _)) if who == pid => {
+                return Ok(Ran::Ended(128 + signal as i32));
+            }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(failed("wait for the program")(e)),
         }
     }
 }
 
-/// A program that is not there and one whose interpreter is not there look the same to the kernel.
-fn start_error(program: &str, error: &io::Error) -> String {
-    let reason = match error.kind() {
-        io::ErrorKind::NotFound => "it, or the interpreter that its first line names, is not in the image",
-        io::ErrorKind::PermissionDenied => "permission denied",
-        _ => return format!("cannot run `{program}`: {error}"),
-    };
-    format!("cannot run `{program}`: {reason}")
+/// What is wrong with the image, if that is why a program does not start. One that is not there and one whose interpreter is
+/// not there look the same to the kernel.
+fn what_is_missing(program: &str, error: &io::Error) -> Option<String> {
+    let is_path = program.contains('/');
+    match Errno::from_raw(error.raw_os_error()?) {
+        Errno::ENOENT if is_path && fs::symlink_metadata(program).is_ok() => {
+            Some(format!("`{program}` is there, but what it leads to, or the loader that it needs, is not"))
+        }
+        Errno::ENOENT | Errno::ENOTDIR => Some(format!("there is no `{program}` in the root file system")),
+        Errno::EACCES => {
+            Some(format!("`{program}` is no program in the root file system, or is not executable"))
+        }
+        Errno::ENOEXEC => Some(format!("`{program}` is no program for this machine")),
+        _ => None,
+    }
 }
 
 /// Kills what the program left behind, and tells its names.

@@ -55,7 +55,9 @@ pub(super) enum Report {
     },
     /// A file of the project, named by its path below what is copied, no longer has the bytes that it was to have.
     SourceChanged(String),
-    /// The sandbox could not be set up, or the payload not be started.
+    /// The payload could not be started, for a reason that lies in the image.
+    NotStarted(String),
+    /// The sandbox could not be set up.
     Failed(String),
 }
 

@@ -166,6 +166,7 @@ fn converse<Guard>(
                 return Ok(Ended { status, survivors, unlimited: watch.groups.unlimited.clone() });
             }
             Some((Report::SourceChanged(path), _)) => return Err(SandboxError::SourceChanged(path)),
+            Some((Report::NotStarted(reason), _)) => return Err(SandboxError::NotStarted(reason)),
             Some((Report::Failed(reason), _)) => return Err(SandboxError::Setup(reason)),
             None => return Err(SandboxError::Killed),
         }

@@ -12,10 +12,11 @@ use crate::recipe::values::{Node, Table};
 const OF_DEBIAN: [&str; 3] = ["security", "mirror", "security-mirror"];
 
 pub(super) fn archive(name: &ArchiveName, node: Node<'_>) -> Option<DraftArchive> {
+    const SUITES: &str = "write `suites = [\"trixie\", \"trixie-updates\"]`";
     let what = format!("`[archive.{name}]`");
     let table = node.table(&what, &keys::ARCHIVE)?;
-    let suites = table.require(&what, "suites", "write `suites = [\"trixie\", \"trixie-updates\"]`");
-    let suites = suites.and_then(|node| all(node.filled_array("suites")?, suite));
+    let suites = table.require(&what, "suites", SUITES);
+    let suites = suites.and_then(|node| all(node.filled_array("suites", SUITES)?, suite));
     let is_flat = suites.as_ref().is_some_and(|suites| suites.iter().all(|suite| suite.ends_with('/')));
     let components = components(&table, is_flat);
     let foreign = optional(&table, "foreign", |node| all(node.array()?, |node| Some(node.parsed()?.value)));
@@ -59,7 +60,7 @@ fn components(table: &Table<'_>, is_flat: bool) -> Option<Vec<String>> {
         node.push(problem.hint("a suite that ends with `/` has none: leave them out"));
         return None;
     }
-    all(node.filled_array("components")?, component)
+    all(node.filled_array("components", "leave it out for `[\"main\"]`")?, component)
 }
 
 /// Where an archive is that is not Debian's, and who signs it. `Some(None)` for Debian's, `None` if something is wrong.

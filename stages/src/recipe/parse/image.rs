@@ -15,6 +15,8 @@ use crate::recipe::units::ByteSize;
 use crate::recipe::values::{At, Node, Table};
 use crate::recipe::vm::Vm;
 
+const FORMATS: &str = "write `formats = [\"ova\"]`";
+
 pub(super) fn image(name: &ImageName, node: Node<'_>) -> Option<DraftImage> {
     let what = format!("`[image.{name}]`");
     let table = node.table(&what, &keys::IMAGE)?;
@@ -24,7 +26,7 @@ pub(super) fn image(name: &ImageName, node: Node<'_>) -> Option<DraftImage> {
     }
     let rootfs = table.require(&what, "rootfs", "write `rootfs = \"...\"`, the name of a `[rootfs.NAME]`");
     let rootfs = rootfs.and_then(Node::parsed);
-    let formats = table.require(&what, "formats", "write `formats = [\"ova\"]`").and_then(formats);
+    let formats = table.require(&what, "formats", FORMATS).and_then(formats);
     let without = formats.as_ref().is_some_and(|all| all.iter().all(|format| !format.needs_disk()));
     let disk = match table.get("disk") {
         None if without => Some(None),
@@ -51,7 +53,7 @@ fn several(name: &ImageName, what: &str, table: &Table<'_>, machines: Node<'_>) 
         }
     }
     let machines = machine_names(machines);
-    let formats = table.require(what, "formats", "write `formats = [\"ova\"]`").and_then(formats_of_several);
+    let formats = table.require(what, "formats", FORMATS).and_then(formats_of_several);
     let (machines, formats) = (machines?, formats?);
     let names = machines.iter().map(|machine| machine.value.clone()).collect();
     let appliance = Appliance { name: name.clone(), machines: names, formats };
@@ -67,7 +69,8 @@ fn formats_of_several(node: Node<'_>) -> Option<Vec<ImageFormat>> {
 }
 
 fn machine_names(node: Node<'_>) -> Option<Vec<At<ImageName>>> {
-    let machines = all(node.filled_array("machines")?, Node::parsed::<ImageName>)?;
+    let machines =
+        all(node.filled_array("machines", "write `machines = [\"IMAGE\"]`")?, Node::parsed::<ImageName>)?;
     for (index, machine) in machines.iter().enumerate() {
         if machines[..index].iter().any(|other| other.value == machine.value) {
             let message = format!("machine `{}` is listed twice", machine.value);
@@ -79,7 +82,7 @@ fn machine_names(node: Node<'_>) -> Option<Vec<At<ImageName>>> {
 }
 
 fn formats(node: Node<'_>) -> Option<Vec<ImageFormat>> {
-    let nodes = node.filled_array("formats")?;
+    let nodes = node.filled_array("formats", FORMATS)?;
     let formats = all(nodes.clone(), format)?;
     let twice = (1..formats.len()).find(|later| formats[..*later].contains(&formats[*later]));
     if let Some(twice) = twice {
@@ -117,7 +120,7 @@ fn disk_size(node: Node<'_>) -> Option<ByteSize> {
 }
 
 fn firmware(node: Node<'_>) -> Option<BTreeSet<Firmware>> {
-    let nodes = node.filled_array("firmware")?;
+    let nodes = node.filled_array("firmware", "write `firmware = [\"bios\", \"uefi\"]`")?;
     all(nodes, |node| node.word("firmware", Firmware::WORDS)).map(|words| words.into_iter().collect())
 }
 

@@ -1,7 +1,7 @@
 //! `limits = { memory = "2 GiB", processes = 4096, disk = "10 GiB" }`.
 
 use super::{keys, optional};
-use crate::recipe::limits::Limits;
+use crate::recipe::limits::{LEAST_MEMORY, Limits};
 use crate::recipe::units::ByteSize;
 use crate::recipe::values::Node;
 
@@ -10,12 +10,22 @@ pub(super) fn limits(node: Node<'_>) -> Limits {
     let Some(table) = node.table("`limits`", &keys::LIMITS) else {
         return Limits::default();
     };
-    let size = |key| optional(&table, key, |node| node.parsed::<ByteSize>().map(|size| size.value)).flatten();
+    let size = |node: Node<'_>| node.parsed::<ByteSize>().map(|size| size.value);
     Limits {
-        memory: size("memory"),
+        memory: optional(&table, "memory", memory).flatten(),
         processes: optional(&table, "processes", count).flatten(),
-        disk: size("disk"),
+        disk: optional(&table, "disk", size).flatten(),
     }
+}
+
+fn memory(node: Node<'_>) -> Option<ByteSize> {
+    let size: ByteSize = node.parsed()?.value;
+    if size >= LEAST_MEMORY {
+        return Some(size);
+    }
+    let problem = node.problem(format!("no program can start with {size} of memory"));
+    node.push(problem.hint(format!("the least that can be enforced is `{LEAST_MEMORY}`")));
+    None
 }
 
 fn count(node: Node<'_>) -> Option<u32> {

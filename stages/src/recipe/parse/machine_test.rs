@@ -1,5 +1,6 @@
 //! `[test.NAME]`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use regex::Regex;
@@ -17,8 +18,8 @@ use crate::recipe::values::{At, Explained, Node, Table};
 const ACTIONS: [&str; 5] = ["expect", "type", "run", "screenshot", "power"];
 
 impl Explained for PlugError {
-    fn advice(&self) -> &'static str {
-        "the first adapter of the machine `gw` is `gw/0`"
+    fn advice(&self) -> Cow<'static, str> {
+        "the first adapter of the machine `gw` is `gw/0`".into()
     }
 }
 

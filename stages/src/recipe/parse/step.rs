@@ -142,13 +142,11 @@ fn kind(table: &Table<'_>, key: &str) -> Option<DraftKind> {
     }
 }
 
+const ARCHIVE: &str = "write `archive = \"debian\"`, the name of an `[archive.NAME]`";
+
 fn bootstrap(node: Node<'_>) -> Option<DraftKind> {
     let table = node.table("`bootstrap`", &keys::BOOTSTRAP)?;
-    let archive = table.require(
-        "`bootstrap`",
-        "archive",
-        "write `archive = \"debian\"`, the name of an `[archive.NAME]`",
-    );
+    let archive = table.require("`bootstrap`", "archive", ARCHIVE);
     let archives = archive.and_then(archive_names);
     let variant = optional(&table, "variant", |node| node.word("variant", &[("minbase", Variant::Minbase)]));
     let include = optional(&table, "include", |node| all(node.array()?, package));
@@ -166,7 +164,7 @@ fn archive_names(node: Node<'_>) -> Option<Vec<At<ArchiveName>>> {
     if node.raw().as_array().is_none() {
         return Some(vec![node.parsed()?]);
     }
-    let names: Vec<At<ArchiveName>> = all(node.filled_array("archives")?, Node::parsed)?;
+    let names: Vec<At<ArchiveName>> = all(node.filled_array("archives", ARCHIVE)?, Node::parsed)?;
     for (number, name) in names.iter().enumerate() {
         if names[..number].iter().any(|earlier| earlier.value == name.value) {
             node.push(Problem::at(name.at.clone(), format!("archive `{}` is listed twice", name.value)));
@@ -176,7 +174,8 @@ fn archive_names(node: Node<'_>) -> Option<Vec<At<ArchiveName>>> {
 }
 
 fn packages(table: &Table<'_>, node: Node<'_>) -> Option<StepKind> {
-    let names = node.filled_array("packages").and_then(|nodes| all(nodes, package));
+    let names = node.filled_array("packages", "write `packages = [\"sudo\"]`");
+    let names = names.and_then(|nodes| all(nodes, package));
     let recommends = match optional(table, "recommends", Node::boolean)? {
         Some(false) => Recommends::Skip,
         Some(true) | None => Recommends::Install,
@@ -189,7 +188,8 @@ fn package(node: Node<'_>) -> Option<PackageName> {
 }
 
 fn copy(node: Node<'_>) -> Option<DraftKind> {
-    let (rules, copied) = all(node.filled_array("copies")?, copy_rule)?.into_iter().unzip();
+    const COPIES: &str = "write `copy = [{ from = \"files/shared\", to = \"/\" }]`";
+    let (rules, copied) = all(node.filled_array("copies", COPIES)?, copy_rule)?.into_iter().unzip();
     Some(DraftKind::Step { kind: StepKind::Copy(rules), links: Links { copied, ..Links::default() } })
 }
 
@@ -281,7 +281,7 @@ fn copy_from(node: Node<'_>) -> Option<DraftKind> {
     let table = node.table("`copy-from`", &keys::COPY_FROM)?;
     let rootfs = table.require("`copy-from`", "rootfs", EXAMPLE).and_then(Node::parsed::<RootfsName>);
     let paths = table.require("`copy-from`", "paths", EXAMPLE);
-    let paths = paths.and_then(|node| all(node.filled_array("paths")?, Node::machine_path));
+    let paths = paths.and_then(|node| all(node.filled_array("paths", EXAMPLE)?, Node::machine_path));
     let rootfs = rootfs?;
     let kind = StepKind::CopyFrom { rootfs: rootfs.value.clone(), paths: paths? };
     Some(DraftKind::Step { kind, links: Links { rootfs: Some(rootfs), ..Links::default() } })

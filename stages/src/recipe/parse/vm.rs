@@ -57,7 +57,7 @@ fn firmware(node: Node<'_>, disk: Option<&Disk>) -> Option<Firmware> {
 }
 
 fn boot_order(node: Node<'_>) -> Option<Vec<BootDevice>> {
-    let nodes = node.filled_array("boot devices")?;
+    let nodes = node.filled_array("boot devices", "write `boot-order = [\"disk\"]`")?;
     let devices = all(nodes.clone(), |node| node.word("boot device", BootDevice::WORDS))?;
     let twice = (1..devices.len()).find(|later| devices[..*later].contains(&devices[*later]));
     if let Some(twice) = twice {

@@ -4,7 +4,7 @@ use super::{BASE, Project};
 
 /// `more` after a recipe that is right.
 #[track_caller]
-fn check(more: &str, expected: &str) {
+pub(super) fn check(more: &str, expected: &str) {
     assert_eq!(Project::with(more).messages(), expected);
 }
 
@@ -16,17 +16,19 @@ fn check_whole(text: &str, expected: &str) {
 
 /// One step.
 #[track_caller]
-fn check_step(step: &str, expected: &str) {
+pub(super) fn check_step(step: &str, expected: &str) {
     assert_eq!(Project::with_step(step).messages(), expected);
 }
 
 /// One image, of the rootfs `base`.
 #[track_caller]
-fn check_image(image: &str, expected: &str) {
+pub(super) fn check_image(image: &str, expected: &str) {
     check(&format!("[image.i]\nrootfs = \"base\"\n{image}\n"), expected);
 }
 
-const DISK: &str = "formats = [\"ova\"]\ndisk = { size = \"8 GiB\" }\n";
+pub(super) const DISK: &str = "formats = [\"ova\"]\ndisk = { size = \"8 GiB\" }\n";
+pub(super) const SIZES: &str = "sizes are written like `100 GiB`, `768 MiB` or `64 KiB`";
+pub(super) const TIMES: &str = "times are written like `240 s`, `5 min` or `1 h`";
 
 #[test]
 fn schema() {
@@ -38,7 +40,10 @@ fn schema() {
         &BASE.replace("schema = 1", "schema = 2\nfuture = true"),
         "schema 2 is not known to this ibuild | it reads schema 1; a newer recipe needs a newer ibuild",
     );
-    check_whole(&BASE.replace("schema = 1", "schema = \"1\""), "expected an integer, found a string");
+    check_whole(
+        &BASE.replace("schema = 1", "schema = \"1\""),
+        "expected an integer, found a string | write `1`, without quotes",
+    );
 }
 
 #[test]
@@ -112,7 +117,7 @@ fn several_machines() {
     );
     check_several(&pair("\"j\"", ova), "unknown image `j` | there are `files` and `i`");
     check_several(&pair("\"i\", \"i\"", ova), "machine `i` is listed twice");
-    check_several(&pair("", ova), "the list of machines is empty");
+    check_several(&pair("", ova), "the list of machines is empty | write `machines = [\"IMAGE\"]`");
     check_several(&pair("\"files\"", ova), "image `files` has no disk | give `[image.files]` a `disk`");
     check_several(
         &pair("\"i\"", "formats = [\"ova\"]\nrootfs = \"base\""),
@@ -181,18 +186,6 @@ fn what_no_machine_can_have() {
     vm("vram = \"1 GiB\"", "a machine cannot have 1 GiB of video memory | from 1 MiB to 256 MiB");
     let nine = ["\"nat\""; 9].join(", ");
     vm(&format!("nics = [{nine}]"), "a machine cannot have 9 network cards | at most 8");
-}
-
-#[test]
-fn the_right_form_is_shown() {
-    check_step(
-        "name = \"a\", run = [\"true\"]",
-        "expected a string, found an array | write `\"true\"`, without brackets",
-    );
-    check_step(
-        "name = \"a\", run = [\"a\", \"b\"]",
-        "expected a string, found an array | write one text in quotes, without brackets: there can be no more",
-    );
 }
 
 #[test]
@@ -318,16 +311,24 @@ fn kinds() {
     );
     check_step(
         "name = \"a\", run = \"true\", timeout = \"5 minutes\"",
-        "`5 minutes` is not a time | times are written like `240 s`, `5 min` or `1 h`",
+        &format!("`5 minutes` is not a time | {TIMES}"),
     );
     check_step(
         "name = \"a\", run = \"true\", limits = { memory = \"lots\" }",
-        "`lots` is not a size | sizes are written like `100 GiB`, `768 MiB` or `64 KiB`",
+        &format!("`lots` is not a size | {SIZES}"),
     );
     check_step(
         "name = \"a\", run = \"true\", limits = { processes = 0 }",
         "`0` is not a number of processes | write a whole number above zero, such as `4096`",
     );
+    for memory in ["64 KiB", "4095 KiB", "1 kB"] {
+        check_step(
+            &format!("name = \"a\", run = \"true\", limits = {{ memory = \"{memory}\" }}"),
+            &format!(
+                "no program can start with {memory} of memory | the least that can be enforced is `4 MiB`"
+            ),
+        );
+    }
     check_step(
         "name = \"a\", run = \"true\", limits = { procesess = 9 }",
         "unknown key `procesess` in `limits` | did you mean `processes`?",
@@ -368,7 +369,10 @@ fn bootstraps() {
         "[rootfs.x]\nsteps = [{ name = \"a\", bootstrap = { archive = \"debian\", variant = \"minbas\" } }]",
         "`minbas` is not a variant | did you mean `minbase`?",
     );
-    check("[rootfs.x]\nsteps = []", "the list of steps is empty");
+    check(
+        "[rootfs.x]\nsteps = []",
+        "the list of steps is empty | write `steps = [{ name = \"files\", copy = [...] }]`",
+    );
     check(
         "[rootfs.x]\nfrom = \"base\"",
         "`[rootfs.x]` needs `steps` | write `steps = [{ name = \"files\", copy = [...] }]`",
@@ -378,7 +382,10 @@ fn bootstraps() {
 #[test]
 fn packages() {
     const RULE: &str = "packages are named like `nftables`, `libc6:i386` or `sudo=1.9.16p2-3`";
-    check_step("name = \"a\", packages = []", "the list of packages is empty");
+    check_step(
+        "name = \"a\", packages = []",
+        "the list of packages is empty | write `packages = [\"sudo\"]`",
+    );
     for name in ["Sudo", "-y", "sudo-", "a b", "x", "sudo=", "libc6:"] {
         check_step(
             &format!("name = \"a\", packages = [\"{name}\"]"),
@@ -387,7 +394,9 @@ fn packages() {
     }
     check_step(
         "name = \"a\", packages = [\"sudo\", 3, \"Nft\"]",
-        &format!("expected a string, found an integer\n`Nft` is not a valid package name | {RULE}"),
+        &format!(
+            "expected a string, found an integer | write it in quotes: {RULE}\n`Nft` is not a valid package name | {RULE}"
+        ),
     );
     check_step(
         "name = \"a\", packages = \"sudo\"",
@@ -395,14 +404,17 @@ fn packages() {
     );
     check_step(
         "name = \"a\", packages = [\"sudo\"], recommends = \"no\"",
-        "expected `true` or `false`, found a string",
+        "expected `true` or `false`, found a string | write one of them, without quotes",
     );
 }
 
 #[test]
 fn copies() {
     let copy = |rule: &str| format!("name = \"a\", copy = [{{ from = \"files/shared\", {rule} }}]");
-    check_step("name = \"a\", copy = []", "the list of copies is empty");
+    check_step(
+        "name = \"a\", copy = []",
+        "the list of copies is empty | write `copy = [{ from = \"files/shared\", to = \"/\" }]`",
+    );
     check_step(&copy("to = \"etc\""), "`etc` is not an absolute path | paths in the machine start with `/`");
     check_step(&copy("to = \"/etc/../x\""), "`/etc/../x` contains `..` | write the path that is meant");
     check_step(
@@ -426,7 +438,10 @@ fn copies() {
         "`a:b` is not the name of a user or group | write a name such as `\"www-data\"` or a number such as `33`; `group` has a key of its own",
     );
     check_step(&copy("to = \"/\", group = -1"), "`-1` is not the number of a user or group");
-    check_step("name = \"a\", copy-from = { rootfs = \"base\", paths = [] }", "the list of paths is empty");
+    check_step(
+        "name = \"a\", copy-from = { rootfs = \"base\", paths = [] }",
+        "the list of paths is empty | write `{ rootfs = \"tools\", paths = [\"/opt/tool\"] }`",
+    );
 }
 
 #[test]
@@ -464,6 +479,22 @@ fn paths() {
 }
 
 #[test]
+fn a_script_cannot_take_the_place_of_its_inputs() {
+    let check = |step: &str| {
+        let project = Project::with_step(step);
+        project.file("scripts/with/in", "#!/bin/sh\nexit 7\n");
+        let expected = "`scripts/with/in` cannot be called `in` in a step with `inputs` | it would lie at `/run/ibuild/in`, which is where it finds them: give the script another name";
+        assert_eq!(project.messages(), expected);
+    };
+    check("script = \"scripts/with/in\", inputs = [\"files\"]");
+    check("name = \"a\", script = \"scripts/with/in\", inputs = [\"files\"]");
+    check("scripts = \"scripts/with\", inputs = [\"files\"]");
+    let without = Project::with_step("script = \"scripts/with/in\"");
+    without.file("scripts/with/in", "#!/bin/sh\n");
+    without.recipe();
+}
+
+#[test]
 fn line_endings() {
     let project = Project::with_step("script = \"scripts/crlf\"");
     project.file("scripts/crlf", "#!/bin/sh\r\ntrue\r\n");
@@ -491,7 +522,10 @@ fn images() {
     );
     check_image("formats = [\"ova\"]", "`[image.i]` needs `disk` | write `disk = { size = \"8 GiB\" }`");
     check_image("disk = { size = \"8 GiB\" }", "`[image.i]` needs `formats` | write `formats = [\"ova\"]`");
-    check_image("formats = []\ndisk = { size = \"8 GiB\" }", "the list of formats is empty");
+    check_image(
+        "formats = []\ndisk = { size = \"8 GiB\" }",
+        "the list of formats is empty | write `formats = [\"ova\"]`",
+    );
     check_image(
         "formats = [\"qcow\"]\ndisk = { size = \"8 GiB\" }",
         "`qcow` is not a format | did you mean `qcow2`?",
@@ -499,7 +533,7 @@ fn images() {
     check_image("formats = [\"ova\", \"ova\"]\ndisk = { size = \"8 GiB\" }", "format `ova` is listed twice");
     check_image(
         "formats = [\"ova\"]\ndisk = { size = \"8 gigs\" }",
-        "`8 gigs` is not a size | sizes are written like `100 GiB`, `768 MiB` or `64 KiB`",
+        &format!("`8 gigs` is not a size | {SIZES}"),
     );
     check_image(
         "formats = [\"ova\"]\ndisk = { size = \"1 kB\" }",
@@ -518,7 +552,6 @@ fn images() {
         "the kernel's command line cannot have '\\n' | it consists of printable ASCII without quotes and backslashes",
     );
     check_image(&format!("{DISK}vm = {{ cpus = 0 }}"), "a machine cannot have 0 processors | from 1 to 64");
-    check_image(&format!("{DISK}vm = {{ memory = 512 }}"), "expected a string, found an integer");
     check_image(
         &format!("{DISK}vm = {{ nics = [\"internal:\"] }}"),
         "`internal:` is not a network card | cards are `\"nat\"`, `\"internal:NETWORK\"` or `\"none\"`",
@@ -572,7 +605,10 @@ fn patterns_of_machine_tests_are_regular_expressions() {
 
 #[test]
 fn archives() {
-    check("[archive.x]\nsuites = []", "the list of suites is empty");
+    check(
+        "[archive.x]\nsuites = []",
+        "the list of suites is empty | write `suites = [\"trixie\", \"trixie-updates\"]`",
+    );
     check(
         "[archive.x]\ncomponents = [\"main\"]",
         "`[archive.x]` needs `suites` | write `suites = [\"trixie\", \"trixie-updates\"]`",

@@ -46,7 +46,7 @@ fn includes_that_cannot_be() {
     project.file("b.toml", "include = [\"ibuild.toml\", \"../x\", 3]");
     let expected = "files include each other: `ibuild.toml -> a.toml -> b.toml -> ibuild.toml`\n\
                     `../x` contains `..` | paths may not leave the recipe's directory\n\
-                    expected a string, found an integer";
+                    expected a string, found an integer | write `\"3\"`, in quotes";
     assert_eq!(project.messages(), expected);
     fs::write(project.path().join("b.toml"), b"# \xc3\xa4\n\n# \xff\n").expect("it can be written");
     assert_eq!(project.messages(), "cannot include `b.toml`: it is not UTF-8 text: line 3 has other bytes");

@@ -2,6 +2,7 @@
 
 mod errors;
 mod files;
+mod forms;
 mod model;
 mod rendering;
 mod robustness;
