@@ -186,7 +186,7 @@ fn only_what_its_own_key_has_signed_is_believed() {
         &["lists no `Packages`"],
     );
     project.write("ibuild.toml", only(&archive));
-    project.ibuild(&["lock"]).says(0, &["locked: 1 suites"]);
+    project.ibuild(&["lock"]).says(0, &["locked: 1 suite,"]);
     let line = format!("release vendor {} stable sha256:", vendor.url("vendor"));
     assert!(project.lock().contains(&line), "{}", project.lock());
     project.ibuild(&["lock", "--check"]).says(0, &["vendor  stable  2026-09-14T07:55:41Z unchanged"]);
