@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ibuild::stages::hardware::{DiskBus, Firmware};
 use ibuild::stages::packages::Staleness;
+use ibuild::stages::spec::hardware::{DiskBus, Firmware};
 
 /// Builds images of Debian-derived virtual machines, and does again only what changed.
 #[derive(Debug, Parser)]
@@ -432,7 +432,7 @@ pub struct GcArgs {
     /// Remove also what is needed, the cheapest to make again first, until the store takes no more than SIZE [default:
     /// `cache-budget` in `ibuild.local.toml`, else no limit]
     #[arg(long, value_name = "SIZE")]
-    pub budget: Option<ibuild::stages::recipe::ByteSize>,
+    pub budget: Option<ibuild::stages::spec::ByteSize>,
     /// Keep the last N builds of each target
     #[arg(long, value_name = "N", default_value = "3")]
     pub keep: std::num::NonZeroUsize,

@@ -9,11 +9,11 @@ use ibuild::graph::{RunMemory, StageId, StageName};
 use ibuild::stages::build::{
     Access, ArchiveOptions, Builder, BuilderOptions, Job, Nothing, Project, StageObserver, Tracing, Unlocked,
 };
+use ibuild::stages::host::userns;
 use ibuild::stages::packages::{FetchObserver, Unobserved};
 use ibuild::stages::recipe::{Overrides, Recipe, suggest};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::LayerStore;
-use ibuild::stages::userns;
 
 use crate::STAGE_INIT;
 use crate::cli::{BuildArgs, Global};

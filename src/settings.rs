@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ibuild::stages::packages::MirrorOverride;
-use ibuild::stages::recipe::{ByteSize, UnitError};
+use ibuild::stages::spec::{ByteSize, UnitError};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ibuild::stages::build::{Project, Target};
-use ibuild::stages::disk::{Identity, MIB};
-use ibuild::stages::hardware::Firmware;
+use ibuild::stages::disk::Identity;
 use ibuild::stages::machine::{
     Cable, ConsoleSink, Machine, MachineError, MachineNic, MachineOptions, NicModel, Qemu, Regex, boot_until,
 };
 use ibuild::stages::recipe::{Image, ImageFormat, Nic, Recipe};
 use ibuild::stages::sandbox::Cancel;
+use ibuild::stages::spec::MIB;
+use ibuild::stages::spec::hardware::Firmware;
 
 use crate::cli::{BootArgs, Global};
 use crate::failure::UsageError;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use ibuild::stages::disk::tool::{FoundTool, Tool, ToolDirs, ToolError, Version};
+use ibuild::stages::host::tool::{FoundTool, Tool, ToolDirs, ToolError, Version};
 use ibuild::stages::machine::{Accelerator, Ovmf, Qemu};
 use ibuild::stages::packages::{DEBIAN_KEYRING, MirrorOverride, Mirrors, PackageError};
 use nix::sys::statvfs::statvfs;

@@ -12,8 +12,8 @@ use ibuild::stages::build::{
     Inside, InsideError, Job, MountError, Mounted, Project, packed_snapshots, unmount,
 };
 use ibuild::stages::disk::utc;
+use ibuild::stages::host::userns;
 use ibuild::stages::snapshot::{Entry, Kind, Snapshot};
-use ibuild::stages::userns;
 use serde_json::json;
 
 use crate::MOUNT_KEEPER;

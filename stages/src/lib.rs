@@ -3,13 +3,12 @@
 
 pub mod build;
 pub mod disk;
-#[cfg(test)]
-mod golden;
-pub mod hardware;
 mod ignore;
 pub mod machine;
 pub mod packages;
 pub mod recipe;
 pub mod sandbox;
 pub mod snapshot;
-pub mod userns;
+
+pub use ibuild_host as host;
+pub use ibuild_spec as spec;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ibuild::stages::userns::{
+use ibuild::stages::host::userns::{
     MapTools, MappingPlan, Obstacle, UserNamespaceError, enter, is_initial, probe_overlay,
 };
 use nix::unistd::geteuid;

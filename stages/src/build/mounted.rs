@@ -14,8 +14,8 @@ use nix::mount::{MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::StageError;
-use crate::sandbox::OVERLAY_OPTIONS;
 use crate::snapshot::{LayerStore, Snapshot};
+use ibuild_host::overlay::OVERLAY_OPTIONS;
 
 /// What mounts of this program are called in the kernel's list.
 const SOURCE: &str = "ibuild";

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::bounds::Unfit;
-use super::tool::ToolError;
 use crate::snapshot::SnapshotError;
 use ibuild_cache::is_stop;
+use ibuild_host::tool::ToolError;
+use ibuild_spec::bounds::Unfit;
 
 /// An error of this module.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ pub enum DiskError {
     #[error("cannot pack `{format}`: {reason}")]
     Pack {
         /// The format asked for.
-        format: super::Format,
+        format: ibuild_spec::Format,
         /// Why it cannot be made.
         reason: &'static str,
     },

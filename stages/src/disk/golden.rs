@@ -9,10 +9,12 @@ use super::gpt::{GPT_WRITER, Gpt};
 use super::grains::Squeezer;
 use super::lab::Bench;
 use super::pack::ROOTFS_WRITER;
-use super::spec::{FirmwareSet, MIB, Nic, VmSpec};
+use super::spec::{FirmwareSet, Nic, VmSpec};
 use super::*;
-use crate::golden::pin;
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
+use ibuild_golden::pin;
+use ibuild_spec::Format;
+use ibuild_spec::MIB;
+use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 
 const EPOCH: u64 = 1_767_225_600;
 

@@ -16,8 +16,9 @@ use std::ops::Range;
 
 use uuid::{Uuid, uuid};
 
-use super::spec::{DiskSpec, MIB};
-use crate::hardware::Firmware;
+use super::spec::DiskSpec;
+use ibuild_spec::MIB;
+use ibuild_spec::hardware::Firmware;
 
 /// Changes when the same spec gives another table. Belongs into the key of a disk.
 pub const GPT_WRITER: &str = "ibuild-gpt 1";

@@ -7,7 +7,6 @@
 
 mod artifact;
 mod boot;
-pub mod bounds;
 #[cfg(test)]
 mod check;
 mod chunks;
@@ -16,7 +15,6 @@ mod contents;
 mod digest;
 mod error;
 mod ext4;
-mod format;
 #[cfg(test)]
 mod golden;
 mod gpt;
@@ -38,7 +36,6 @@ mod sparse;
 mod spec;
 mod subtrees;
 mod time;
-pub mod tool;
 mod ustar;
 mod vdi;
 mod vmdk;
@@ -51,7 +48,6 @@ pub use contents::Contents;
 pub use digest::Digested;
 pub use error::DiskError;
 pub use ext4::{FilesystemOptions, filesystem};
-pub use format::{Format, UnknownFormat};
 pub use gpt::{Gpt, Role};
 pub use grains::{
     CODEC, DiskGrain, DiskGrains, FinishedPack, GRAIN, Grain, GrainKey, PackedGrain, Packs, collect, plan,
@@ -64,7 +60,7 @@ pub use pack::{Source, disk_identity, pack, pack_until, packer_identity};
 pub use qcow2::qcow2;
 pub use raw::{disk_map, write_raw};
 pub use rope::{Part, Rope};
-pub use spec::{DiskSpec, FirmwareSet, LARGEST_DISK, MIB, Nic, SMALLEST_DISK, VmSpec};
+pub use spec::{DiskSpec, FirmwareSet, Nic, VmSpec};
 pub use time::utc;
 pub use vmdk::{FoundVmdk, KeptVmdk, VMDK_WRITER, vmdk};
 

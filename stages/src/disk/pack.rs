@@ -13,7 +13,6 @@ use super::compose::{Destination, Made, compose_file};
 use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
 use super::ext4::EXT4_WRITER;
-use super::format::Format;
 use super::gpt::GPT_WRITER;
 use super::grains::{CODEC, Packs, collect};
 use super::map::DiskMap;
@@ -27,6 +26,7 @@ use super::spec::DiskSpec;
 use super::vdi::{VDI_WRITER, write_vdi};
 use super::vmdk::{KeptVmdk, VMDK_WRITER, vmdk};
 use crate::snapshot::TARBALL_WRITER;
+use ibuild_spec::Format;
 
 /// Changes when the same tarball is compressed in another way. Belongs into the key, beside the version of zstd.
 pub const ROOTFS_WRITER: &str = "ibuild-rootfs.zst 1";
@@ -220,8 +220,9 @@ mod tests {
     use super::*;
     use crate::disk::grains::FinishedPack;
     use crate::disk::lab::{Bench, OldPack};
-    use crate::disk::spec::{MIB, VmSpec};
+    use crate::disk::spec::VmSpec;
     use crate::disk::vmdk::FoundVmdk;
+    use ibuild_spec::MIB;
 
     struct Lab {
         bench: Bench,

@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::disk::boot::BiosBoot;
-    use crate::disk::spec::MIB;
+    use ibuild_spec::MIB;
 
     /// A root file system whose first and last bytes are marked.
     fn root(spec: &DiskSpec) -> DiskMap {

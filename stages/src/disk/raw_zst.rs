@@ -11,7 +11,8 @@ use super::chunks::{cut, stream};
 use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
 use super::map::DiskMap;
-use super::spec::{DiskSpec, MIB};
+use super::spec::DiskSpec;
+use ibuild_spec::MIB;
 
 /// Changes when the same disk gives other frames. Belongs into the key, beside the version of zstd.
 pub const RAW_ZST_WRITER: &str = "ibuild-raw.zst 1";

@@ -2,19 +2,10 @@
 
 use uuid::Uuid;
 
-use super::bounds;
 use super::error::DiskError;
 use super::identity::Identity;
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
-
-/// One mebibyte in bytes: the alignment of everything on a disk.
-pub const MIB: u64 = 1 << 20;
-
-/// The smallest disk there can be, in bytes: 64 MiB before the root partition, 32 MiB of it, 1 MiB behind.
-pub const SMALLEST_DISK: u64 = 97 * MIB;
-
-/// The largest, in bytes: of a root partition that is larger the blocks could not be counted with 32 bits.
-pub const LARGEST_DISK: u64 = 16 << 40;
+use ibuild_spec::bounds::{self, MIB};
+use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 
 /// The firmwares that a disk can be started by. There is at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -18,7 +18,8 @@ use super::chunks::{cut, stream};
 use super::digest::{DigestWriter, Digested};
 use super::error::DiskError;
 use super::map::DiskMap;
-use super::spec::{DiskSpec, MIB};
+use super::spec::DiskSpec;
+use ibuild_spec::MIB;
 
 /// Changes when the same disk gives another VDI. Belongs into its key.
 pub const VDI_WRITER: &str = "ibuild-vdi 1";

@@ -1,6 +1,6 @@
 //! QEMU's command line, as a function of the options and the scratch directory.
 
-use crate::hardware::{DiskBus, Firmware};
+use ibuild_spec::hardware::{DiskBus, Firmware};
 
 use super::error::MachineError;
 use super::image::{drive, escape};
@@ -111,7 +111,8 @@ fn stream(index: usize, server: &str, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Format, Identity};
+    use crate::disk::Identity;
+    use ibuild_spec::Format;
 
     fn line(change: impl FnOnce(&mut MachineOptions)) -> String {
         let image = tempfile::NamedTempFile::new().unwrap();

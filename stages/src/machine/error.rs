@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::disk::Format;
-use crate::disk::tool::ToolError;
+use ibuild_host::tool::ToolError;
+use ibuild_spec::Format;
 
 /// An error of this module.
 #[derive(Debug, thiserror::Error)]

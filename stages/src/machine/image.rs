@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use crate::disk::Format;
+use ibuild_spec::Format;
 
 use super::error::MachineError;
 use super::options::MachineOptions;

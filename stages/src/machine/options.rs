@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Format, Mac};
-use crate::hardware::{DiskBus, Firmware};
+use crate::disk::Mac;
+use ibuild_spec::Format;
+use ibuild_spec::hardware::{DiskBus, Firmware};
 
 /// A machine to be run.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ibuild_cache::{BlobId, Digest};
 
-use crate::disk::tool::{FoundTool, Tool, ToolDirs, ToolError, Version, run_successfully};
+use ibuild_host::tool::{FoundTool, Tool, ToolDirs, ToolError, Version, run_successfully};
 
 use super::error::MachineError;
 

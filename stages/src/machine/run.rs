@@ -15,8 +15,8 @@ use nix::sys::signal::Signal;
 use regex::Regex;
 use tempfile::TempDir;
 
-use crate::disk::tool::{ToolError, last_lines};
-use crate::hardware::Firmware;
+use ibuild_host::tool::{ToolError, last_lines};
+use ibuild_spec::hardware::Firmware;
 
 use super::command::{MONITOR, VARS, arguments};
 use super::console::{ConsoleSink, Lines};

@@ -146,8 +146,8 @@ impl<'a> Universe<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::pin;
     use crate::packages::Preference;
+    use ibuild_golden::pin;
 
     fn stanza(name: &str, version: &str, fields: &str) -> String {
         let sha = "0".repeat(64);

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-pub use crate::disk::Format as ImageFormat;
+pub use ibuild_spec::Format as ImageFormat;
 
 use super::names::{ImageName, RootfsName};
-use super::units::ByteSize;
 use super::vm::Vm;
-use crate::hardware::Firmware;
+use ibuild_spec::ByteSize;
+use ibuild_spec::hardware::Firmware;
 
 /// A disk made of a rootfs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

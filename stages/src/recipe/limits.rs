@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::units::ByteSize;
+use ibuild_spec::ByteSize;
 
 /// The least memory of a step. What the kernel itself needs for a control group and its processes counts, too, and takes
 /// some hundreds of kilobytes, by the number of processors: a group with less cannot be made, or nothing starts in it.

@@ -27,7 +27,6 @@ mod show;
 mod source;
 mod step;
 pub mod suggest;
-mod units;
 mod values;
 mod vars;
 mod vm;
@@ -52,7 +51,6 @@ pub use show::Shown;
 pub use source::{Position, RECIPE_FILE};
 pub(crate) use step::INPUTS;
 pub use step::{Account, CopyRule, Network, Recommends, Step, StepKind, Variant};
-pub use units::{ByteSize, UnitError, parse_duration};
 pub use vars::Overrides;
 pub use vm::{Nic, Vm};
 

@@ -12,9 +12,9 @@ use super::parse::Keys;
 use super::report::{Problem, Report};
 use super::source::{FileId, SourceMap, Span, stays_inside};
 use super::suggest;
-use super::units::UnitError;
 use super::vars::Vars;
-use crate::disk::bounds::Unfit;
+use ibuild_spec::UnitError;
+use ibuild_spec::bounds::Unfit;
 
 /// Something read from a recipe, and where it stood.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::units::ByteSize;
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
+use ibuild_spec::ByteSize;
+use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 
 /// The machine an image is meant for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

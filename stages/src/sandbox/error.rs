@@ -3,7 +3,7 @@
 use std::io;
 
 use super::limits::Exceeded;
-use crate::recipe::ByteSize;
+use ibuild_spec::ByteSize;
 
 /// A failed sandbox.
 #[derive(Debug, thiserror::Error)]

@@ -92,7 +92,7 @@ impl Injected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::pin;
+    use ibuild_golden::pin;
 
     #[test]
     fn the_machine_id_has_a_version() {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::ByteSize;
+use ibuild_spec::ByteSize;
 
 /// How much of the machine a payload may take. What is not limited here is limited by the machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,8 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::RUN_DIR;
 use super::cgroup::DeviceFilter;
 use super::spec::{OUTPUT_DIR, SHOWN_DIR, Spec};
-use crate::userns;
+use ibuild_host::overlay::OVERLAY_OPTIONS;
+use ibuild_host::userns;
 
 /// Whether a bind can be written to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,10 +79,6 @@ const HIDDEN_FILES: &[&str] = &[
 ];
 const HIDDEN_DIRS: &[&str] =
     &["1/map_files", "1/task", "acpi", "asound", "bus", "driver", "dynamic_debug", "scsi"];
-
-/// What every overlay is mounted with. A directory that was renamed and a file of which only the mode changed are copied
-/// whole, so that each layer stands for itself.
-pub(crate) const OVERLAY_OPTIONS: &str = "redirect_dir=nofollow,metacopy=off,index=off";
 
 /// Mounts everything below the overlay and makes it the root.
 pub(super) fn enter(spec: &Spec, devices: DeviceFilter) -> SetupResult {

@@ -16,7 +16,7 @@ use super::rights::drop_rights;
 use super::seccomp::filter_calls;
 use super::spec::Stdio;
 use super::{fresh, stand_in};
-use crate::userns;
+use ibuild_host::userns;
 
 /// What came of a program.
 pub(super) enum Ran {

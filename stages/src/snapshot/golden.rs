@@ -13,7 +13,7 @@ use super::tree::{LISTING_DOMAIN, ROOT_DOMAIN};
 use super::unpack::make_whiteout;
 use super::volatile::VolatileList;
 use super::{Layer, LayerStore, Snapshot, TARBALL_WRITER, TreeStore, xattr};
-use crate::golden::pin;
+use ibuild_golden::pin;
 
 struct Lab {
     root: tempfile::TempDir,

@@ -24,7 +24,7 @@ use super::flat::write_flat;
 use super::unpack::{Dialect, unpack};
 use super::volatile::VolatileList;
 use super::{LayerStore, Snapshot, SnapshotError, TreeStore};
-use crate::sandbox::OVERLAY_OPTIONS;
+use ibuild_host::overlay::OVERLAY_OPTIONS;
 
 const EPOCH: i64 = 1_700_000_000;
 

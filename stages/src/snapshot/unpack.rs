@@ -21,7 +21,7 @@ use super::layers::REMOVAL;
 use super::tarball::{Member, MemberKind, Segment, read_members};
 use super::tree::{Kind, Metadata};
 use super::{SnapshotError, device, xattr};
-use crate::userns;
+use ibuild_host::userns;
 
 /// Where a tarball comes from decides what its names mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lremovexattr, lsetxattr, set
 use rustix::io::Errno;
 
 use super::{SnapshotError, inode_flags};
-use crate::userns;
+use ibuild_host::userns;
 
 /// Whether an attribute is part of a tree. `trusted.*` is the overlay's own, the other `security.*` belong to the
 /// policy of the machine that builds.

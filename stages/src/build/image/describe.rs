@@ -9,9 +9,10 @@ use ibuild_graph::{Description, Value};
 
 use super::Machine;
 use super::spec::vm_spec;
-use crate::disk::{DiskSpec, Format, Nic, VmSpec, disk_identity, packer_identity};
-use crate::hardware::{Firmware, VmTexts};
+use crate::disk::{DiskSpec, Nic, VmSpec, disk_identity, packer_identity};
 use crate::snapshot::Snapshot;
+use ibuild_spec::Format;
+use ibuild_spec::hardware::{Firmware, VmTexts};
 
 const IMPLEMENTATION: i64 = 3;
 

@@ -23,11 +23,12 @@ use crate::build::project::Target;
 use crate::build::space::left;
 use crate::build::spare::Spare;
 use crate::disk::{
-    Destination, Digested, DiskContent, DiskMap, DiskSpec, FilesystemOptions, Format, FoundVmdk, LayerSource,
+    Destination, Digested, DiskContent, DiskMap, DiskSpec, FilesystemOptions, FoundVmdk, LayerSource,
     MachineDisk, OciImage, PackedArtifact, Packs, Piece, Source, VmSpec, disk_map, filesystem, pack_until,
 };
 use crate::snapshot::files::{read_layers, read_tree};
 use crate::snapshot::flat::write_flat;
+use ibuild_spec::Format;
 
 /// There is a twin where the disk has room for so many of what is packed: a pack, the image and its twin, and one more.
 const TWIN_ROOM: u64 = 4;

@@ -2,8 +2,10 @@
 
 use uuid::Uuid;
 
-use crate::disk::{DiskSpec, FirmwareSet, Identity, MIB, Nic, VmSpec};
-use crate::recipe::{self, ByteSize, Image};
+use crate::disk::{DiskSpec, FirmwareSet, Identity, Nic, VmSpec};
+use crate::recipe::{self, Image};
+use ibuild_spec::ByteSize;
+use ibuild_spec::MIB;
 
 /// The disk of an image.
 pub fn disk_spec(epoch: i64, image: &Image) -> DiskSpec {

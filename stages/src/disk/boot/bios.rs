@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::error::DiskError;
 use crate::disk::gpt::{Role, SECTOR};
-use crate::disk::spec::MIB;
+use ibuild_spec::MIB;
 
 /// Bytes of the first sector that are code; the rest is the disk signature and the partition table.
 const MBR_CODE: usize = 440;

@@ -2,7 +2,7 @@
 
 use crate::disk::spec::{DiskSpec, FirmwareSet};
 use crate::disk::ustar;
-use crate::hardware::Firmware;
+use ibuild_spec::hardware::Firmware;
 
 use super::BootFiles;
 

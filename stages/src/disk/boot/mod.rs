@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::DiskError;
 use super::spec::FirmwareSet;
-use crate::hardware::Firmware;
+use ibuild_spec::hardware::Firmware;
 
 /// The images that start one disk, as the script made them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

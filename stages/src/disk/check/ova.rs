@@ -99,8 +99,9 @@ mod tests {
     use crate::disk::lab::Bench;
     use crate::disk::map::DiskMap;
     use crate::disk::ova::{DiskContent, MachineDisk, write_ova};
-    use crate::disk::spec::{DiskSpec, MIB, Nic, VmSpec};
+    use crate::disk::spec::{DiskSpec, Nic, VmSpec};
     use crate::disk::ustar;
+    use ibuild_spec::MIB;
 
     const EPOCH: u64 = 1_767_225_600;
 

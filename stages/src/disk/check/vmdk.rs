@@ -150,7 +150,8 @@ mod tests {
     use super::super::breaks;
     use super::*;
     use crate::disk::lab::Bench;
-    use crate::disk::spec::{DiskSpec, MIB};
+    use crate::disk::spec::DiskSpec;
+    use ibuild_spec::MIB;
 
     /// Two grains in the first table, one in the second.
     fn vmdk() -> (Vec<u8>, Vec<u8>) {

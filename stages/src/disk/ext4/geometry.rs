@@ -270,7 +270,9 @@ mod tests {
 
     #[test]
     fn what_a_disk_may_have_has_a_geometry() {
-        use crate::disk::{LARGEST_DISK, Role, SMALLEST_DISK};
+        use crate::disk::Role;
+        use ibuild_spec::LARGEST_DISK;
+        use ibuild_spec::SMALLEST_DISK;
         for size in [SMALLEST_DISK, SMALLEST_DISK + MIB, LARGEST_DISK - MIB, LARGEST_DISK] {
             let root = Role::Root.range(size);
             assert!(Geometry::new(root.end - root.start, 8192).is_ok(), "{size}");

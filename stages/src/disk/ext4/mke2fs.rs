@@ -17,8 +17,8 @@ use std::path::Path;
 
 use crate::disk::error::DiskError;
 use crate::disk::sparse::release_holes;
-use crate::disk::spec::MIB;
-use crate::disk::tool::run_successfully;
+use ibuild_host::tool::run_successfully;
+use ibuild_spec::MIB;
 
 use super::tool::MkfsTool;
 use super::xattrs::Xattrs;

@@ -15,12 +15,12 @@ use ibuild_cache::{Batch, Cancel, MemoryIndex, Store, TreeId};
 use super::*;
 use crate::disk::map::DiskMap;
 use crate::disk::plan;
-use crate::disk::spec::MIB;
 use crate::snapshot::capture::{CaptureContext, capture};
 use crate::snapshot::files::{LayerChange, LayerFile, LayerKind, Listed, read_layers, read_tree};
 use crate::snapshot::unpack::make_whiteout;
 use crate::snapshot::volatile::VolatileList;
 use crate::snapshot::{Entry, Kind, LayerStore, Metadata, Snapshot, TreeStore};
+use ibuild_spec::MIB;
 
 const EPOCH: i64 = 1_767_225_600;
 

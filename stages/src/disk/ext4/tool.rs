@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::disk::tool::{FoundTool, Tool, ToolDirs, ToolError, Version, run};
+use ibuild_host::tool::{FoundTool, Tool, ToolDirs, ToolError, Version, run};
 
 /// Before 1.47.1 there is neither `-d TAR` nor any heed of SOURCE_DATE_EPOCH.
 static MKE2FS: Tool = Tool {

@@ -9,8 +9,9 @@ use super::*;
 use crate::disk::error::DiskError;
 use crate::disk::lab::{Bench, OldPack, bytes_of};
 use crate::disk::map::{ContentFile, DiskMap, Origin, Piece};
-use crate::disk::spec::{DiskSpec, MIB};
+use crate::disk::spec::DiskSpec;
 use crate::disk::vmdk::vmdk;
+use ibuild_spec::MIB;
 
 const SIZE: u64 = 100 * MIB;
 

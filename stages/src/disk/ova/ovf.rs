@@ -3,8 +3,9 @@
 //! The order of things matters to strict readers: `Info` first in every section, the children of an
 //! `Item` in alphabetical order (their schema is a sequence). OVF 2.0 would be refused by VMware and Proxmox.
 
-use crate::disk::spec::{DiskSpec, MIB, Nic, VmSpec};
-use crate::hardware::{Audio, DiskBus, Firmware, VmTexts};
+use crate::disk::spec::{DiskSpec, Nic, VmSpec};
+use ibuild_spec::MIB;
+use ibuild_spec::hardware::{Audio, DiskBus, Firmware, VmTexts};
 
 use super::machine::OvfMachine;
 use super::vbox;

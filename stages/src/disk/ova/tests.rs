@@ -11,8 +11,9 @@ use super::*;
 use crate::disk::Digested;
 use crate::disk::check::check_ova;
 use crate::disk::lab::{Bench, bytes_of};
-use crate::disk::spec::{MIB, Nic};
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
+use crate::disk::spec::Nic;
+use ibuild_spec::MIB;
+use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 
 const EPOCH: u64 = 1_767_225_600;
 

@@ -6,7 +6,7 @@
 
 use crate::disk::spec::{Nic, VmSpec};
 use crate::disk::time;
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
+use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 
 use super::machine::OvfMachine;
 use super::xml::{Attributes, Xml};

@@ -6,9 +6,9 @@ use std::process::{Command, Output};
 use super::*;
 use crate::disk::lab::{Bench, bytes_of};
 use crate::disk::map::DiskMap;
-use crate::disk::spec::MIB;
 use crate::disk::vmdk::vmdk;
 use crate::disk::write_raw;
+use ibuild_spec::MIB;
 
 struct Lab {
     bench: Bench,

@@ -9,7 +9,7 @@ use crate::disk::check::check_vmdk;
 use crate::disk::grains::PackedGrain;
 use crate::disk::lab::Bench;
 use crate::disk::map::DiskMap;
-use crate::disk::spec::MIB;
+use ibuild_spec::MIB;
 
 /// Bytes that do not compress.
 fn noise(length: usize) -> Vec<u8> {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::disk::{DiskContent, DiskMap, DiskSpec, Format, MIB, MachineDisk, Packs, Source, VmSpec, pack};
+use crate::disk::{DiskContent, DiskMap, DiskSpec, MachineDisk, Packs, Source, VmSpec, pack};
+use ibuild_spec::{Format, MIB};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

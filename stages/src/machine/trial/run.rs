@@ -9,9 +9,10 @@ use super::error::TrialError;
 use super::pcap::read_frames;
 use super::running::{Running, Stand, Stands};
 use super::{files, wiring};
-use crate::disk::{Format, Identity, MIB};
+use crate::disk::Identity;
 use crate::machine::{Cable, Machine, MachineNic, MachineOptions, NicModel, Qemu};
 use crate::recipe::{Image, ImageName, MachineName, MachineTest, Plug, Recipe, TestAction};
+use ibuild_spec::{Format, MIB};
 
 /// How long a trial may take if the recipe does not say.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use super::vm::vm;
 use super::{all, keys, optional};
-use crate::disk::bounds;
-use crate::hardware::Firmware;
 use crate::recipe::draft::DraftImage;
 use crate::recipe::image::{Appliance, Disk, Image, ImageFormat};
 use crate::recipe::names::ImageName;
 use crate::recipe::report::Problem;
 use crate::recipe::suggest;
-use crate::recipe::units::ByteSize;
 use crate::recipe::values::{At, Node, Table};
 use crate::recipe::vm::Vm;
+use ibuild_spec::ByteSize;
+use ibuild_spec::bounds;
+use ibuild_spec::hardware::Firmware;
 
 const FORMATS: &str = "write `formats = [\"ova\"]`";
 

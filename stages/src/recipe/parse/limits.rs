@@ -2,8 +2,8 @@
 
 use super::{keys, optional};
 use crate::recipe::limits::{LEAST_MEMORY, Limits};
-use crate::recipe::units::ByteSize;
 use crate::recipe::values::Node;
+use ibuild_spec::ByteSize;
 
 /// The limits that are right; wrong ones are reported.
 pub(super) fn limits(node: Node<'_>) -> Limits {

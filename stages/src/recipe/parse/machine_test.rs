@@ -11,8 +11,8 @@ use crate::recipe::machine_test::{Login, MachineTest, Plug, PlugError, Power, Te
 use crate::recipe::names::{ImageName, MachineName, TestName};
 use crate::recipe::report::Problem;
 use crate::recipe::suggest;
-use crate::recipe::units::parse_duration;
 use crate::recipe::values::{At, Explained, Node, Table};
+use ibuild_spec::parse_duration;
 
 /// The keys of a step that say what it does.
 const ACTIONS: [&str; 5] = ["expect", "type", "run", "screenshot", "power"];

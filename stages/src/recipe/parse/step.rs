@@ -11,8 +11,8 @@ use crate::recipe::network::default_network;
 use crate::recipe::report::Problem;
 use crate::recipe::step::{Account, CopyRule, Network, Recommends, StepKind, Variant};
 use crate::recipe::suggest;
-use crate::recipe::units::parse_duration;
 use crate::recipe::values::{At, Node, Table};
+use ibuild_spec::parse_duration;
 
 /// The keys that say what a step does. A step has exactly one of them.
 const KINDS: [&str; 8] = ["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check"];

@@ -1,12 +1,12 @@
 //! `vm` of an image: the machine that it is meant for.
 
 use super::{all, keys, optional};
-use crate::disk::bounds::{self, Unfit};
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 use crate::recipe::image::Disk;
-use crate::recipe::units::ByteSize;
 use crate::recipe::values::{Node, Table};
 use crate::recipe::vm::{Nic, Vm};
+use ibuild_spec::ByteSize;
+use ibuild_spec::bounds::{self, Unfit};
+use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 
 /// The machine around `disk`, if the disk could be read.
 pub(super) fn vm(node: Node<'_>, disk: Option<&Disk>) -> Option<Vm> {

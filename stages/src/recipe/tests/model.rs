@@ -1,11 +1,12 @@
 //! What a right recipe becomes.
 
 use super::{BASE, Project};
-use crate::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 use crate::recipe::{
-    Account, ByteSize, CopyRule, ImageFormat, ImageName, Limits, Network, Nic, Overrides, Recipe,
-    RecipeErrors, RootfsName, Step, StepKind,
+    Account, CopyRule, ImageFormat, ImageName, Limits, Network, Nic, Overrides, Recipe, RecipeErrors,
+    RootfsName, Step, StepKind,
 };
+use ibuild_spec::ByteSize;
+use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 
 /// The example of the documentation, without what is planned.
 pub(super) const EXAMPLE: &str = r#"schema = 1

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::recipe::network::default_network;
-use crate::recipe::{ByteSize, Network, PackageName, StageName, parse_duration};
+use crate::recipe::{Network, PackageName, StageName};
+use ibuild_spec::{ByteSize, parse_duration};
 
 #[test]
 fn sizes() {

@@ -12,7 +12,7 @@ use super::super::spec::{SourcePlace, Spec};
 use super::super::view::Look;
 use super::{Copied, Owners, make_parents, make_room};
 use crate::snapshot::{Copying, SourceRoot, copy_verified};
-use crate::userns;
+use ibuild_host::userns;
 
 /// The sources of a copy, opened while the host's file system can still be seen.
 pub(in crate::sandbox) struct Sources(Vec<Option<Source>>);

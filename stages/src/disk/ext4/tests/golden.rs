@@ -1,7 +1,7 @@
 //! Pins the bytes of the file system, with the version that stands for them in keys.
 
 use super::*;
-use crate::golden::pin;
+use ibuild_golden::pin;
 
 /// The same bytes on every machine, in which nothing repeats.
 fn fixed(seed: u64, length: usize) -> Vec<u8> {

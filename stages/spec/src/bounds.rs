@@ -1,8 +1,16 @@
 //! What disks and machines there can be: bounds of the formats, of the file system and of hypervisors. A recipe is held against
 //! them when it is read, so that nothing is built in vain; a specification, before anything is made of it.
 
-use super::spec::{LARGEST_DISK, MIB, SMALLEST_DISK};
-use crate::recipe::ByteSize;
+use crate::ByteSize;
+
+/// One mebibyte in bytes: the alignment of everything on a disk.
+pub const MIB: u64 = 1 << 20;
+
+/// The smallest disk there can be, in bytes: 64 MiB before the root partition, 32 MiB of it, 1 MiB behind.
+pub const SMALLEST_DISK: u64 = 97 * MIB;
+
+/// The largest, in bytes: of a root partition that is larger the blocks could not be counted with 32 bits.
+pub const LARGEST_DISK: u64 = 16 << 40;
 
 /// A value that no image can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

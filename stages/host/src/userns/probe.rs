@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use super::UserNamespaceError;
 use super::error::MOUNT;
 use super::host::Obstacle;
-use crate::sandbox::OVERLAY_OPTIONS;
+use crate::overlay::OVERLAY_OPTIONS;
 
 /// Mounts an overlay on the file system of `dir`, in which it makes a directory for the time being, and removes a file in
 /// it. To be called by the root of a user namespace: see [`enter`](super::enter). The calling thread has mounts of its own

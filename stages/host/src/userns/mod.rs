@@ -36,7 +36,7 @@ pub fn is_initial() -> bool {
 }
 
 /// Says in words why a file cannot be given to an owner that is outside the ids of a user namespace.
-pub(crate) fn explain_owner(error: impl Into<io::Error>, uid: u32, gid: u32) -> io::Error {
+pub fn explain_owner(error: impl Into<io::Error>, uid: u32, gid: u32) -> io::Error {
     let error = error.into();
     if error.kind() != io::ErrorKind::InvalidInput || is_initial() {
         return error;

@@ -1,0 +1,10 @@
+//! Words that recipes, disks and machines share: sizes and times, formats of images, parts of virtual machines, and their bounds.
+
+pub mod bounds;
+mod format;
+pub mod hardware;
+mod units;
+
+pub use bounds::{LARGEST_DISK, MIB, SMALLEST_DISK};
+pub use format::{Format, UnknownFormat};
+pub use units::{ByteSize, UnitError, parse_duration};
