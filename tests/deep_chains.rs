@@ -145,12 +145,23 @@ fn script(number: usize) -> String {
     )
 }
 
+/// Removes what one group has and makes it again in the next, and then removes a part of that.
+fn across(number: usize) -> &'static str {
+    match number {
+        20 => "; mkdir -p k/b; echo 1 > k/b/c; echo 1 > k/b/d",
+        80 => "; rm -rf k",
+        81 => "; mkdir -p k/b; echo 2 > k/b/c; echo 2 > k/b/e",
+        82 => "; rm k/b/c",
+        _ => "",
+    }
+}
+
 fn chain(lab: &Lab, length: usize) -> Snapshot {
     let base: PathBuf = lab.root.path().join("base");
     make_base(&base);
     let mut snapshot = lab.keep(&base, None);
     for number in 1..length {
-        let (run, _) = lab.run(&snapshot.layers, &script(number));
+        let (run, _) = lab.run(&snapshot.layers, &(script(number) + across(number)));
         snapshot = lab.keep(&run.path().join("upper"), Some(&snapshot));
     }
     assert_eq!(snapshot.layers.len(), length, "a stage changed nothing");

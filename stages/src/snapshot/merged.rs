@@ -76,7 +76,7 @@ impl<'a> Merged<'a> {
             root.put_upon(dir)?;
         }
         let mut writer = Writer { below, links: BTreeMap::new() };
-        writer.directory(&root, Path::new(""), work)?;
+        writer.directory(&root, Cover::Open, Path::new(""), work)?;
         let list = place.with_file_name(format!("{}{LIST}", self.name));
         let lines: String = self.layers.iter().map(|layer| format!("{}\n", layer.hex())).collect();
         fs::write(&list, lines).map_err(SnapshotError::io("write", &list))?;
@@ -196,14 +196,22 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// It is dressed after its children, because a default ACL would be inherited by them and its time would change.
-    fn directory(&mut self, directory: &Directory, path: &Path, place: &Path) -> Result<(), SnapshotError> {
+    /// `above` tells whether one that it is in is opaque, so that nothing below the group is seen through it.
+    fn directory(
+        &mut self,
+        directory: &Directory,
+        above: Cover,
+        path: &Path,
+        place: &Path,
+    ) -> Result<(), SnapshotError> {
+        let cover = if above == Cover::Opaque { above } else { directory.cover };
         fs::create_dir(place).map_err(SnapshotError::io("create", place))?;
         for (name, child) in &directory.children {
             let name = std::ffi::OsStr::from_bytes(name);
             let (path, place) = (path.join(name), place.join(name));
             match child {
-                Node::Directory(directory) => self.directory(directory, &path, &place)?,
-                Node::Whiteout if directory.cover == Cover::Opaque || !is_seen(self.below, &path)? => {}
+                Node::Directory(directory) => self.directory(directory, cover, &path, &place)?,
+                Node::Whiteout if cover == Cover::Opaque || !is_seen(self.below, &path)? => {}
                 Node::Whiteout => make_whiteout(&place)?,
                 Node::Copy(file) => self.file(file, &place).map_err(SnapshotError::io("copy", file))?,
             }
