@@ -41,8 +41,13 @@ impl FileStamp {
     }
 
     /// Whether every change after `moment` moves the times: the last one was more than a tick before it. Git calls the other
-    /// case racy. A file with times from the future is never settled.
+    /// case racy. A file with times from the future is never settled, nor is one whose time of change is a whole second: where
+    /// that is so by chance of one in a million, it is read once more; where it is so always, the kernel has not given it. Images
+    /// that are made reproducibly have such times, and another one may be mounted in the place of the first.
     fn is_settled(&self, moment: SystemTime) -> bool {
+        if self.ctime_ns % 1_000_000_000 == 0 {
+            return false;
+        }
         let moment = moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
         moment - self.mtime_ns.max(self.ctime_ns) > LONGEST_TICK.as_nanos() as i128
     }
@@ -105,9 +110,10 @@ pub struct MemoEntry {
     pub digest: BlobId,
 }
 
-/// Entries of version 1 were made by a clock that was read too late, those of version 3 did not know of mappings.
+/// Entries of version 1 were made by a clock that was read too late, those of versions 3 and 5 did not know of
+/// mappings, or of overlays.
 impl Record for MemoEntry {
-    const SCHEMA: u16 = 5;
+    const SCHEMA: u16 = 7;
 }
 
 /// The digests of the files directly in a directory: one row for all of them, because looking for a row costs more than
@@ -127,7 +133,7 @@ struct KnownFile {
 
 /// Another number than [`MemoEntry`]'s: a file may get the inode of a directory that is gone.
 impl Record for DirectoryMemo {
-    const SCHEMA: u16 = 6;
+    const SCHEMA: u16 = 8;
 }
 
 impl DirectoryMemo {
@@ -289,39 +295,38 @@ mod tests {
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// A regression, with a file that takes long to read: what was read first had the stamp of what came within the same second.
+    /// A regression: what was read first had the stamp of what came within the same second.
     #[test]
-    fn a_file_that_is_written_again_within_the_second_is_not_taken_for_what_it_was() {
+    fn nothing_is_remembered_where_times_are_whole_seconds() {
         let coarse = Coarse::new();
         let path = coarse.mounted().join("input");
-        let stamp = || FileStamp::of(&std::fs::metadata(&path).unwrap());
         std::fs::write(&path, "a").unwrap();
-        let of_first = loop {
-            std::fs::write(&path, "a").unwrap();
-            let of_first = stamp();
-            let again = |file: &File| {
-                let first = text(file)?;
-                std::fs::write(&path, "b")?;
-                let is_hidden = stamp() == of_first;
-                std::thread::sleep(if is_hidden { LONGEST_TICK * 2 } else { Duration::ZERO });
-                Ok((first, is_hidden))
-            };
-            let ((first, is_hidden), settled) = WatchedFile::open(&path).unwrap().read(again).unwrap();
-            assert_eq!(
-                (first.as_str(), settled),
-                ("a", None),
-                "`a` would be remembered for the stamp of `b`"
-            );
-            if is_hidden {
-                break of_first;
-            }
-        };
-        assert!(of_first.is_coarse());
         File::open(&path).unwrap().sync_all().unwrap();
-        let now = WatchedFile::open(&path).unwrap().read(text).unwrap();
-        assert_eq!(now, ("b".to_owned(), Some(of_first.clone())));
-        std::fs::write(&path, "c").unwrap();
-        assert_ne!(stamp(), of_first);
+        std::thread::sleep(LONGEST_TICK * 2);
+        assert!(FileStamp::of(&std::fs::metadata(&path).unwrap()).is_coarse());
+        assert_eq!(WatchedFile::open(&path).unwrap().read(text).unwrap(), ("a".to_owned(), None));
+    }
+
+    /// A regression: the pages of an overlay's file are those of the file below.
+    #[test]
+    fn nothing_is_remembered_of_files_in_an_overlay() {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let place = |name: &str| dir.path().join(name);
+        for name in ["lower", "upper", "work", "mounted"] {
+            std::fs::create_dir(place(name)).unwrap();
+        }
+        std::fs::write(place("lower/input"), "a").unwrap();
+        let below =
+            ["lower", "upper", "work"].map(|name| format!("{name}dir={}", place(name).display())).join(",");
+        let (kind, options) = (std::ffi::OsStr::new("overlay"), std::ffi::OsString::from(below));
+        run("mount", &["-t".as_ref(), kind, "-o".as_ref(), &options, kind, place("mounted").as_os_str()]);
+        let path = place("mounted/input");
+        std::fs::write(&path, "b").unwrap();
+        File::open(&path).unwrap().sync_all().unwrap();
+        std::thread::sleep(LONGEST_TICK * 2);
+        let read = WatchedFile::open(&path).and_then(|file| file.read(text));
+        run("umount", &[place("mounted").as_os_str()]);
+        assert_eq!(read.unwrap(), ("b".to_owned(), None));
     }
 
     #[test]
