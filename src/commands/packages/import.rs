@@ -8,12 +8,13 @@ use ibuild::cache::Store;
 use ibuild::stages::packages::{Imported, import};
 
 use crate::terminal::print;
-use crate::ui::bytes;
+use crate::ui::{bytes, counted};
 
 pub fn run(store: &Store, dir: &Path) -> Result<ExitCode> {
     let Imported { added, bytes: size, known, skipped } = import(store, dir)?;
     print(&format!(
-        "{added} packages imported, {}; {known} were here, {skipped} are not whole\n",
+        "{} imported, {}; {known} were here, {skipped} are not whole\n",
+        counted(added, "package", "packages"),
         bytes(size)
     ))?;
     Ok(ExitCode::SUCCESS)

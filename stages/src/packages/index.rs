@@ -1,7 +1,7 @@
 //! The indices of an archive, `Packages` and `Sources`: one paragraph per package.
 
 use std::collections::HashMap;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 
 use ibuild_cache::Sha256;
 
@@ -98,8 +98,28 @@ pub fn stanzas(text: &str) -> impl Iterator<Item = Stanza<'_>> {
 /// replaced: no field that matters here has any.
 pub fn read_text(path: &str, compressed: impl Read + Send) -> Result<String, IndexError> {
     let mut bytes = Vec::new();
-    Compression::of(path).reader(compressed)?.read_to_end(&mut bytes)?;
+    AtMost { reader: Compression::of(path).reader(compressed)?, left: MOST_INDEX }.read_to_end(&mut bytes)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+/// The most bytes of an index, decompressed: five times as many as that of Debian's `main` has. A small file can pretend to have any
+/// number.
+const MOST_INDEX: u64 = 256 << 20;
+
+/// A reader that fails where there is more than may be.
+struct AtMost<R> {
+    reader: R,
+    left: u64,
+}
+
+impl<R: Read> Read for AtMost<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.reader.read(buffer)?;
+        self.left = self.left.checked_sub(length as u64).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {MOST_INDEX} bytes"))
+        })?;
+        Ok(length)
+    }
 }
 
 /// Which file of the pool has to be what.
@@ -112,7 +132,8 @@ impl PoolTable {
     /// Reads all packages of the index that has this path, decompressed as that tells. Its text is several times as large as
     /// what is looked at here, and is never in memory as a whole.
     pub fn read(path: &str, compressed: impl Read + Send) -> Result<Self, IndexError> {
-        let text = BufReader::new(Compression::of(path).reader(compressed)?);
+        let text = AtMost { reader: Compression::of(path).reader(compressed)?, left: MOST_INDEX };
+        let text = BufReader::new(text);
         let name = path.rsplit('/').next().unwrap_or(path);
         let mut table = Self::default();
         let add = if name.starts_with("Sources") { Self::add_source } else { Self::add_package };

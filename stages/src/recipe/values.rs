@@ -270,7 +270,7 @@ fn its_keys(known: &Keys) -> String {
 fn without_brackets(several: &[Spanned<DeValue<'_>>]) -> String {
     match several {
         [one] => match one.get_ref().as_str() {
-            Some(text) => format!("write `{text:?}`, without brackets"),
+            Some(text) => format!("write `{}`, without brackets", toml::Value::from(text)),
             None => "write one text in quotes".to_owned(),
         },
         _ => "write one text in quotes, without brackets: there can be no more".to_owned(),

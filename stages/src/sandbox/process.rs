@@ -84,6 +84,7 @@ fn what_is_missing(program: &str, error: &io::Error) -> Option<String> {
         Errno::EACCES => {
             Some(format!("`{program}` is no program in the root file system, or is not executable"))
         }
+        Errno::ELOOP => Some(format!("`{program}` leads to itself, as a link or as its own interpreter")),
         Errno::ENOEXEC => Some(format!("`{program}` is no program for this machine")),
         _ => None,
     }

@@ -77,7 +77,9 @@ impl Supervisor {
             self.starter.get_ready();
         }
         let disk = DiskWatch::new(spec.place.run_dir.join("upper"), spec.policy.limits.disk);
-        let deadline = spec.policy.timeout.map(|timeout| (Instant::now() + timeout, timeout));
+        // One that no clock reaches is none.
+        let at = |timeout| Some((Instant::now().checked_add(timeout)?, timeout));
+        let deadline = spec.policy.timeout.and_then(at);
         let mut watch = Watch { cancel: &self.cancel, deadline, groups: &groups, disk };
         let outcome = converse(&mut running.control, &mut watch, serve);
         if outcome.is_ok() {
