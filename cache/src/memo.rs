@@ -71,7 +71,7 @@ impl FileStamp {
 ///
 /// The clock is read before the file is opened. What is written while the file is read, or at any time afterwards, is written
 /// after that moment. So it moves the times, if the last change before that moment was more than a tick ago, and if no program
-/// has a page of the file mapped that it may write to [unseen](may_change_unseen). A clock that is read at the end says nothing:
+/// has a page of the file mapped that it may write to unseen (`unwritten.rs`). A clock that is read at the end says nothing:
 /// reading may take longer than a tick.
 #[derive(Debug)]
 pub struct WatchedFile {

@@ -2,7 +2,7 @@
 //!
 //! Inside, owners, capabilities of files and access lists read as they do for root, so a stage makes the same tree and the
 //! same layers. Three things are different, and only where files are stored and mounted: overlays keep their marks in
-//! `user.overlay.*` ([`crate::snapshot`]), device nodes are files that stand for them (`snapshot/device.rs`), and ids end
+//! `user.overlay.*` (`snapshot/xattr.rs`), device nodes are files that stand for them (`snapshot/device.rs`), and ids end
 //! where the user's range does.
 
 mod enter;
