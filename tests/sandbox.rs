@@ -97,6 +97,15 @@ fn host_has(argument: &str) -> bool {
     lines.into_iter().any(|line| line.windows(mine.len()).any(|window| window == mine))
 }
 
+/// A regression: a time that no clock reaches ended the build as a mistake of ibuild.
+#[test]
+fn a_timeout_may_be_longer_than_any_clock() {
+    let mut lab = Lab::new();
+    lab.policy.timeout = Some(Duration::MAX);
+    lab.script("echo done");
+    assert_eq!(lab.output(), "done\n");
+}
+
 #[test]
 fn time_out_and_cancel_kill_everything() {
     let mut lab = Lab::new();

@@ -41,9 +41,9 @@ impl FileStamp {
     }
 
     /// Whether every change after `moment` moves the times: the last one was more than a tick before it. Git calls the other
-    /// case racy. A file with times from the future is never settled, nor is one whose time of change is a whole second: where
-    /// that is so by chance of one in a million, it is read once more; where it is so always, the kernel has not given it. Images
-    /// that are made reproducibly have such times, and another one may be mounted in the place of the first.
+    /// case racy. A file with times from the future is never settled, nor is one whose time of change is a whole second. A
+    /// kernel that counts fractions hardly ever gives such a time, so the file system does not keep them, or the time was written
+    /// into an image that was made reproducibly: of two of these, mounted one after the other, all stamps may be equal.
     fn is_settled(&self, moment: SystemTime) -> bool {
         if self.ctime_ns % 1_000_000_000 == 0 {
             return false;

@@ -191,6 +191,21 @@ mod tests {
         PoolTable::read(path, text.as_bytes())
     }
 
+    /// A regression: a small index that pretends to be large took all memory.
+    #[test]
+    fn an_index_without_end_is_refused() {
+        let endless = || AtMost { reader: io::repeat(b'x'), left: 1 << 20 };
+        let mut bytes = Vec::new();
+        assert_eq!(endless().read_to_end(&mut bytes).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(bytes.len() <= 1 << 20);
+        bytes.clear();
+        assert_eq!(
+            endless().take(1 << 20).read_to_end(&mut bytes).unwrap(),
+            1 << 20,
+            "as much as there may be"
+        );
+    }
+
     #[test]
     fn packages_by_path() {
         let text = format!(
