@@ -62,7 +62,8 @@ fn unwritten_pages(file: &File) -> io::Result<u64> {
 }
 
 /// Whether no process has the file open for writing, as far as the kernel grants a lease on that. The lease is returned at once;
-/// who opens the file for writing meanwhile waits for that moment, or is refused with EWOULDBLOCK if it asked not to wait. `file` is open for reading only.
+/// who opens the file for writing meanwhile waits for that moment, or is refused with EWOULDBLOCK if it asked not to wait. `file` is open
+/// for reading only.
 fn nobody_writes(file: &File) -> bool {
     let control = |command, argument: libc::c_int| {
         // SAFETY: a descriptor and numbers.
