@@ -8,7 +8,7 @@ pub mod machine;
 pub mod packages;
 pub mod recipe;
 pub mod sandbox;
-pub mod snapshot;
 
 pub use ibuild_host as host;
+pub use ibuild_snapshot as snapshot;
 pub use ibuild_spec as spec;

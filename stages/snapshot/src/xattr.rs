@@ -18,7 +18,7 @@ pub(super) fn is_kept(name: &[u8]) -> bool {
 
 /// From where a file is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub enum Side {
     /// Among the files of a layer, where an overlay has its own marks too.
     Layer,
     /// Through the overlay, which hides them.
@@ -80,7 +80,7 @@ const OWN: &[u8] = b"user.overlay.";
 const ESCAPE: &[u8] = b"overlay.";
 
 /// The attributes of a file itself, not of what a link points to, that are part of a tree, by their names there.
-pub(crate) fn read(path: &Path, side: Side) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, SnapshotError> {
+pub fn read(path: &Path, side: Side) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, SnapshotError> {
     let marks = Marks::on(side);
     let mut found = BTreeMap::new();
     for name in names(path)?.split(|b| *b == 0) {
@@ -212,7 +212,7 @@ pub(super) fn set(path: &Path, name: &[u8], value: &[u8]) -> Result<(), Snapshot
 }
 
 /// Gives a copy the attributes of its original.
-pub(crate) fn copy_xattrs(from: &Path, to: &Path, side: Side) -> std::io::Result<()> {
+pub fn copy_xattrs(from: &Path, to: &Path, side: Side) -> std::io::Result<()> {
     if to.is_symlink() {
         return Ok(());
     }
@@ -223,7 +223,7 @@ pub(crate) fn copy_xattrs(from: &Path, to: &Path, side: Side) -> std::io::Result
 }
 
 /// Gives a copy the modification time of its original.
-pub(crate) fn copy_times(source: &std::fs::Metadata, to: &Path) -> std::io::Result<()> {
+pub fn copy_times(source: &std::fs::Metadata, to: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     let time = rustix::fs::Timespec { tv_sec: source.mtime(), tv_nsec: source.mtime_nsec() };
     let times = rustix::fs::Timestamps { last_access: time, last_modification: time };

@@ -76,7 +76,8 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
-    pub(crate) fn io<E: Into<io::Error>>(act: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
+    /// What an error of the system becomes: `act` is a verb, as in "cannot read".
+    pub fn io<E: Into<io::Error>>(act: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
         let path = path.to_owned();
         move |source| match source.into() {
             stopped if is_stop(&stopped) => Self::Interrupted,

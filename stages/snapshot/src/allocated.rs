@@ -19,7 +19,7 @@ use rustix::io::Errno;
 pub(super) const BLOCK: u64 = 4096;
 
 /// The parts of a file of `size` bytes that are no holes, in order, as far apart as they are. Moves the file's cursor.
-pub(crate) fn parts(file: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
+pub fn parts(file: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
     let mut found = Parts::of(size);
     if size <= BLOCK {
         found.add(0..size);

@@ -17,10 +17,10 @@ use rustix::fs::{Dev, FileType, makedev};
 use super::tree::Kind;
 
 /// What says that a file stands for a device.
-pub(crate) const ATTRIBUTE: &str = "user.ibuild.device";
+pub const ATTRIBUTE: &str = "user.ibuild.device";
 
 /// The attribute's value for a device of this kind.
-pub(crate) fn encode(kind: FileType, major: u32, minor: u32) -> Vec<u8> {
+pub fn encode(kind: FileType, major: u32, minor: u32) -> Vec<u8> {
     let letter = if kind == FileType::BlockDevice { 'b' } else { 'c' };
     format!("{letter} {major}:{minor}").into_bytes()
 }

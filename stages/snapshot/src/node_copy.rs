@@ -11,13 +11,13 @@ use super::copying::copy_with_holes;
 use super::xattr::{Side, copy_times, copy_xattrs};
 
 /// Makes `to`, which is not there yet, of `from`, whose metadata is `source`. The copy is an inode of its own.
-pub(crate) fn copy_node(from: &Path, to: &Path, source: &Metadata, side: Side) -> io::Result<()> {
+pub fn copy_node(from: &Path, to: &Path, source: &Metadata, side: Side) -> io::Result<()> {
     make(from, to, source)?;
     dress(from, to, source, side)
 }
 
 /// Gives `to` the owner, mode, attributes and times of `from`, in the order in which they do not undo each other.
-pub(crate) fn dress(from: &Path, to: &Path, source: &Metadata, side: Side) -> io::Result<()> {
+pub fn dress(from: &Path, to: &Path, source: &Metadata, side: Side) -> io::Result<()> {
     lchown(to, Some(source.uid()), Some(source.gid()))?;
     if !source.is_symlink() {
         fs::set_permissions(to, fs::Permissions::from_mode(source.mode() & 0o7777))?;

@@ -8,7 +8,7 @@ use tar::{EntryType, Header};
 use super::acl;
 use super::pax::{self, Records};
 use super::sparse::Segment;
-use crate::snapshot::tree::{Kind, Metadata};
+use crate::tree::{Kind, Metadata};
 
 /// Largest owner that seven octal digits hold.
 const MAX_OWNER: u32 = 0o7_777_777;
@@ -17,7 +17,7 @@ const MAX_NAME: usize = 100;
 
 /// For whom ACLs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Acls {
+pub enum Acls {
     /// For ourselves, and those who unpack layers of images: as the attributes that they are.
     Attributes,
     /// For other programs, too. The mode is one that gives nobody more than the ACL does.
@@ -25,18 +25,18 @@ pub(crate) enum Acls {
 }
 
 /// Writes a canonical tarball. The caller gives the members in order.
-pub(crate) struct TarWriter<W> {
+pub struct TarWriter<W> {
     out: W,
     acls: Acls,
 }
 
 impl<W: Write> TarWriter<W> {
-    pub(crate) fn new(out: W, acls: Acls) -> Self {
+    pub fn new(out: W, acls: Acls) -> Self {
         Self { out, acls }
     }
 
     /// A regular file with the bytes of `file` in `segments`.
-    pub(crate) fn file(
+    pub fn file(
         &mut self,
         path: &[u8],
         meta: &Metadata,
@@ -107,12 +107,12 @@ impl<W: Write> TarWriter<W> {
     }
 
     /// Another name of a file that was written before under the name `target`.
-    pub(crate) fn hard_link(&mut self, path: &[u8], meta: &Metadata, target: &[u8]) -> io::Result<()> {
+    pub fn hard_link(&mut self, path: &[u8], meta: &Metadata, target: &[u8]) -> io::Result<()> {
         self.header(path, meta, Shape { kind: EntryType::Link, target, ..Shape::default() })
     }
 
     /// Anything that has no bytes of its own.
-    pub(crate) fn special(&mut self, path: &[u8], meta: &Metadata, kind: &Kind) -> io::Result<()> {
+    pub fn special(&mut self, path: &[u8], meta: &Metadata, kind: &Kind) -> io::Result<()> {
         let shape = match kind {
             Kind::Directory(_) => Shape { kind: EntryType::Directory, ..Shape::default() },
             Kind::Symlink(target) => Shape { kind: EntryType::Symlink, target, ..Shape::default() },
@@ -125,12 +125,12 @@ impl<W: Write> TarWriter<W> {
     }
 
     /// An empty file that stands for something else: a whiteout.
-    pub(crate) fn marker(&mut self, path: &[u8]) -> io::Result<()> {
+    pub fn marker(&mut self, path: &[u8]) -> io::Result<()> {
         self.header(path, &Metadata::default(), Shape::default())
     }
 
     /// The end of the tarball: two empty blocks.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
+    pub fn finish(mut self) -> io::Result<W> {
         self.out.write_all(&[0; 1024])?;
         Ok(self.out)
     }

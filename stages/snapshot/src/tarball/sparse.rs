@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io;
 
-use crate::snapshot::allocated::parts;
+use crate::allocated::parts;
 
 /// A part of a file that is in no hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Segment {
+pub struct Segment {
     /// Where it starts.
     pub offset: u64,
     /// How long it is.
@@ -15,7 +15,7 @@ pub(crate) struct Segment {
 }
 
 /// The parts of a file of `size` bytes that have to be written; one that covers it whole if it has no hole.
-pub(crate) fn segments(file: &File, size: u64) -> io::Result<Vec<Segment>> {
+pub fn segments(file: &File, size: u64) -> io::Result<Vec<Segment>> {
     if size == 0 {
         return Ok(vec![Segment { offset: 0, length: 0 }]);
     }

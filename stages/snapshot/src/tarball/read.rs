@@ -7,14 +7,14 @@ use tar::{Archive, Entry, EntryType};
 
 use super::pax::{self, Records};
 use super::sparse::Segment;
-use crate::snapshot::tree::Metadata;
+use crate::tree::Metadata;
 
 /// No name and no set of records comes near; a damaged length must not ask for all memory.
 const MAX_RECORDS: u64 = 16 << 20;
 
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum MemberKind {
+pub enum MemberKind {
     Directory,
     /// A regular file of `size` bytes. The bytes that follow belong to `segments`, the rest is zero.
     File {
@@ -30,7 +30,7 @@ pub(crate) enum MemberKind {
 
 /// A member's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Member {
+pub struct Member {
     /// Without `./` in front and `/` behind; empty for the root directory.
     pub path: Vec<u8>,
     pub meta: Metadata,
@@ -38,7 +38,7 @@ pub(crate) struct Member {
 }
 
 /// Calls `each` for all members, in order, with a reader of the bytes that a file has.
-pub(crate) fn read_members<R: Read, E: From<io::Error>>(
+pub fn read_members<R: Read, E: From<io::Error>>(
     tarball: R,
     mut each: impl FnMut(Member, &mut dyn Read) -> Result<(), E>,
 ) -> Result<(), E> {

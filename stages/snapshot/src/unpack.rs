@@ -51,7 +51,7 @@ pub fn unpack(tarball: impl Read, root: &Path, dialect: Dialect) -> Result<(), S
 }
 
 /// Makes what an overlay understands as the absence of a file.
-pub(crate) fn make_whiteout(path: &Path) -> Result<(), SnapshotError> {
+pub fn make_whiteout(path: &Path) -> Result<(), SnapshotError> {
     mknodat(CWD, path, FileType::CharacterDevice, Mode::empty(), 0).map_err(SnapshotError::io("create", path))
 }
 

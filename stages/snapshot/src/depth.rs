@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use super::SnapshotError;
 
 /// Directories within each other. Trees that people use have a few dozen.
-pub(crate) const MOST_LEVELS: usize = 128;
+pub const MOST_LEVELS: usize = 128;
 
 /// Bytes of a path from the root on: what the kernel takes, less a KiB for where a layer is unpacked.
-pub(crate) const MOST_BYTES: usize = 3 << 10;
+pub const MOST_BYTES: usize = 3 << 10;
 
 /// Refuses a path that no tree can hold.
 pub(super) fn check(path: &[u8]) -> Result<(), SnapshotError> {

@@ -18,17 +18,17 @@ const BLOCK: u64 = 64 << 10;
 const PIECE: u64 = 4 * BLOCK;
 
 /// A file or directory whose files are to be copied, held open: what takes its path afterwards is not read.
-pub(crate) struct SourceRoot(OwnedFd);
+pub struct SourceRoot(OwnedFd);
 
 impl SourceRoot {
     /// Opens what `path` names, which is no link.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(Self(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
     }
 
     /// A regular file below it, on the way to which there is no link; of an empty path itself.
-    pub(crate) fn open_file(&self, path: &Path) -> io::Result<File> {
+    pub fn open_file(&self, path: &Path) -> io::Result<File> {
         if path.as_os_str().is_empty() {
             return Ok(self.0.try_clone()?.into());
         }
@@ -40,7 +40,7 @@ impl SourceRoot {
 
 /// Whether a copy has the bytes that it was to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Copying {
+pub enum Copying {
     /// It has.
     Verified,
     /// Its original has others by now. What was written of the copy is of no use.
@@ -50,7 +50,7 @@ pub(crate) enum Copying {
 /// Copies a file of the project, whose `size` bytes are to have the digest `content`, to a new file. A file of the project is
 /// its bytes: where it has holes is up to the file system that the project lies on, so the copy has one for each block of
 /// zeros.
-pub(crate) fn copy_verified(from: &File, to: &File, size: u64, content: &BlobId) -> io::Result<Copying> {
+pub fn copy_verified(from: &File, to: &File, size: u64, content: &BlobId) -> io::Result<Copying> {
     let meta = from.metadata()?;
     if !meta.is_file() || meta.len() != size {
         return Ok(Copying::Changed);
@@ -84,7 +84,7 @@ fn write_without_zeros(to: &File, start: u64, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Copies a file of a snapshot to a new file, its holes as holes, on every file system alike.
-pub(crate) fn copy_with_holes(from: &File, to: &File) -> io::Result<()> {
+pub fn copy_with_holes(from: &File, to: &File) -> io::Result<()> {
     let size = from.metadata()?.len();
     // First, because a file system may fill what lies between two writes that make a file longer.
     to.set_len(size)?;

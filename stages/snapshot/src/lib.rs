@@ -9,8 +9,8 @@ pub mod capture;
 mod chain;
 mod contents;
 mod copying;
-pub(crate) mod depth;
-pub(crate) mod device;
+pub mod depth;
+pub mod device;
 pub mod diff;
 mod digest;
 mod error;
@@ -21,7 +21,7 @@ pub mod flat;
 mod generated;
 #[cfg(test)]
 mod golden;
-pub(crate) mod held;
+pub mod held;
 mod holes;
 #[cfg(test)]
 mod hot_cold;
@@ -41,16 +41,14 @@ pub mod unpack;
 pub mod volatile;
 mod xattr;
 
-pub(crate) use allocated::parts;
+pub use allocated::parts;
 pub use chain::Snapshot;
-pub(crate) use copying::{Copying, SourceRoot, copy_verified};
-pub(crate) use digest::{content_of, hash_bytes, open_file};
+pub use copying::{Copying, SourceRoot, copy_verified};
+pub use digest::{content_of, hash_bytes, open_file};
 pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore};
-pub(crate) use node_copy::{copy_node, dress};
+pub use node_copy::{copy_node, dress};
 pub use room::Trimmed;
 pub use tarball::TARBALL_WRITER;
 pub use tree::{Entry, Kind, Listing, Metadata, PackedListing, RecentTrees, TreeStore};
-#[cfg(test)]
-pub(crate) use xattr::read as read_xattrs;
-pub(crate) use xattr::{Side, copy_xattrs};
+pub use xattr::{Side, copy_xattrs, read as read_xattrs};

@@ -22,14 +22,14 @@ const DOMAIN: &str = "ibuild file with holes v1";
 const PIECE: u64 = 256 << 10;
 
 /// Opens a file, but not what a link points to.
-pub(crate) fn open_file(path: &Path) -> Result<File, SnapshotError> {
+pub fn open_file(path: &Path) -> Result<File, SnapshotError> {
     let mut options = OpenOptions::new();
     let open = options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path);
     open.map_err(SnapshotError::io("open", path))
 }
 
 /// The name of what a file of a layer holds. Moves its cursor.
-pub(crate) fn content_of(file: &File, cancel: &Cancel) -> io::Result<BlobId> {
+pub fn content_of(file: &File, cancel: &Cancel) -> io::Result<BlobId> {
     let size = file.metadata()?.len();
     name(file, size, &parts(file, size)?, cancel)
 }
@@ -57,7 +57,7 @@ pub(super) fn name(file: &File, size: u64, parts: &[Range<u64>], cancel: &Cancel
 }
 
 /// The digest of a regular file's bytes, wherever it has holes: that of a file of the project, of which holes do not count.
-pub(crate) fn hash_bytes(file: &File) -> io::Result<BlobId> {
+pub fn hash_bytes(file: &File) -> io::Result<BlobId> {
     let (size, never) = (file.metadata()?.len(), Cancel::default());
     let parts = parts(file, size)?;
     let (mut hasher, mut buffer, mut at) = (<BlobId as Digest>::Hasher::default(), Vec::new(), 0);

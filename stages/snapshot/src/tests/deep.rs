@@ -3,9 +3,9 @@
 use rustix::fs::{OFlags, mkdirat, openat};
 
 use super::*;
-use crate::snapshot::depth::{MOST_BYTES, MOST_LEVELS};
-use crate::snapshot::files::{read_layer, read_tree};
-use crate::snapshot::merged::Merged;
+use crate::depth::{MOST_BYTES, MOST_LEVELS};
+use crate::files::{read_layer, read_tree};
+use crate::merged::Merged;
 
 /// Directories within each other, with a file in the last one.
 fn make_deep(dir: &Path, name: &str, levels: usize) {

@@ -60,7 +60,7 @@ mod tests {
     use ibuild_cache::{MemoryIndex, Store};
 
     use super::*;
-    use crate::snapshot::{Listing, Metadata};
+    use crate::{Listing, Metadata};
 
     fn entry(kind: Kind) -> Entry {
         Entry { meta: Metadata::default(), kind }

@@ -245,7 +245,7 @@ mod tests {
     use ibuild_cache::{MemoryIndex, Store};
 
     use super::*;
-    use crate::snapshot::Listing;
+    use crate::Listing;
 
     /// As deep as a path can be: whoever goes down with the stack of a thread does not come up again.
     #[test]

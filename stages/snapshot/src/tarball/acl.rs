@@ -6,7 +6,7 @@
 //! group has.
 
 use super::pax::Records;
-use crate::snapshot::tree::Metadata;
+use crate::tree::Metadata;
 
 const ACCESS: &[u8] = b"system.posix_acl_access";
 /// Attributes, and the records that say the same.
