@@ -101,6 +101,14 @@ pub trait Index: Send + Sync {
     /// One fact.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, CacheError>;
 
+    /// Shows one fact, if it is there, where it lies: long ones are not copied.
+    fn view(&self, table: Table, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<(), CacheError> {
+        if let Some(fact) = self.get(table, key)? {
+            see(&fact);
+        }
+        Ok(())
+    }
+
     /// All facts of a table whose key starts with `prefix`, in the order of their keys.
     fn scan(&self, table: Table, prefix: &[u8]) -> Result<Rows, CacheError>;
 
@@ -128,7 +136,9 @@ pub trait Index: Send + Sync {
 impl dyn Index + '_ {
     /// One fact as a record; a value that cannot be read is a miss.
     pub fn record<R: Record>(&self, table: Table, key: &[u8]) -> Result<Option<R>, CacheError> {
-        Ok(self.get(table, key)?.as_deref().and_then(R::from_bytes))
+        let mut record = None;
+        self.view(table, key, &mut |fact| record = R::from_bytes(fact))?;
+        Ok(record)
     }
 }
 

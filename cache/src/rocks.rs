@@ -123,7 +123,10 @@ impl RocksIndex {
 
     /// A writer in another process may delete a file between a reader's list of files and its opening them:
     /// opening anew then sees the new list.
-    fn read<T>(&self, read: impl Fn(&DB) -> Result<T, rocksdb::Error>) -> Result<Option<T>, CacheError> {
+    fn read<T>(
+        &self,
+        mut read: impl FnMut(&DB) -> Result<T, rocksdb::Error>,
+    ) -> Result<Option<T>, CacheError> {
         for _ in 1..READ_TRIES {
             let attempt = match self.reader() {
                 Ok(Some(db)) => read(&db).map_err(self.error("read")),
@@ -149,6 +152,16 @@ impl Index for RocksIndex {
             return Ok(Some(hint.to_vec()));
         }
         Ok(self.read(|db| db.get(&row))?.flatten())
+    }
+
+    fn view(&self, table: Table, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<(), CacheError> {
+        let row = row(table, key);
+        let hint = self.hints().get(&row).map(<[u8]>::to_vec);
+        match hint {
+            Some(hint) => see(&hint),
+            None => drop(self.read(|db| Ok(db.get_pinned(&row)?.as_deref().map(&mut *see)))?),
+        }
+        Ok(())
     }
 
     fn scan(&self, table: Table, prefix: &[u8]) -> Result<Rows, CacheError> {

@@ -78,6 +78,14 @@ struct Read {
     found: Vec<Found>,
 }
 
+impl Read {
+    /// Its name, its parent, and the listing of what is in it.
+    fn packed(self) -> (Vec<u8>, usize, PackedListing) {
+        let entries = self.found.into_iter().map(|Found { name, entry, .. }| (name, entry)).collect();
+        (self.name, self.parent, Listing { entries }.packed())
+    }
+}
+
 /// Something in a directory.
 struct Found {
     name: Vec<u8>,
@@ -200,9 +208,8 @@ fn next(Child { name, place }: Child, below: &[u8]) -> Result<Directory, StageEr
 fn assemble(mut levels: Vec<Vec<Read>>) -> Scanned {
     let (mut listings, mut root) = (Vec::new(), TreeId::from_bytes([0; 32]));
     while let Some(level) = levels.pop() {
-        for Read { name, parent, found } in level {
-            let entries = found.into_iter().map(|Found { name, entry, .. }| (name, entry)).collect();
-            let listing = Listing { entries }.packed();
+        let packed: Vec<_> = level.into_par_iter().map(Read::packed).collect();
+        for (name, parent, listing) in packed {
             root = listing.id();
             if let Some(above) = levels.last_mut() {
                 let found = Found::new(name, Kind::Directory(root), 0o755);
