@@ -7,8 +7,8 @@ mod ignore;
 pub mod machine;
 pub mod packages;
 pub mod recipe;
-pub mod sandbox;
 
 pub use ibuild_host as host;
+pub use ibuild_sandbox as sandbox;
 pub use ibuild_snapshot as snapshot;
 pub use ibuild_spec as spec;

@@ -11,11 +11,11 @@ use super::super::mounts::{SetupResult, failed};
 use super::super::spec::{SourcePlace, Spec};
 use super::super::view::Look;
 use super::{Copied, Owners, make_parents, make_room};
-use crate::snapshot::{Copying, SourceRoot, copy_verified};
 use ibuild_host::userns;
+use ibuild_snapshot::{Copying, SourceRoot, copy_verified};
 
 /// The sources of a copy, opened while the host's file system can still be seen.
-pub(in crate::sandbox) struct Sources(Vec<Option<Source>>);
+pub struct Sources(Vec<Option<Source>>);
 
 /// What is copied of the project by one item.
 pub(super) struct Source {
@@ -25,7 +25,7 @@ pub(super) struct Source {
 
 impl Sources {
     /// Opens everything that a copy reads.
-    pub(in crate::sandbox) fn open(spec: &Spec) -> SetupResult<Self> {
+    pub fn open(spec: &Spec) -> SetupResult<Self> {
         let open = |place: &Option<SourcePlace>| place.as_ref().map(Source::open).transpose();
         Ok(Self(spec.place.sources.iter().map(open).collect::<SetupResult<_>>()?))
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::RUN_DIR;
 use super::super::mounts::{SetupResult, failed};
 use super::{make_parents, make_room};
-use crate::snapshot::{Side, copy_node, dress};
+use ibuild_snapshot::{Side, copy_node, dress};
 
 /// Copies what the other root has at `path`. A link is copied as a link.
 pub(super) fn copy(path: &Path, to: &Path) -> SetupResult {

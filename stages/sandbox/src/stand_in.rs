@@ -19,7 +19,7 @@ use rustix::fs::{
 
 use super::mounts::{SetupResult, failed};
 use super::seccomp::{NATIVE_AUDIT, jump, statement};
-use crate::snapshot::device;
+use ibuild_snapshot::device;
 
 nix::ioctl_readwrite!(receive_request, b'!', 0, libc::seccomp_notif);
 nix::ioctl_readwrite!(send_answer, b'!', 1, libc::seccomp_notif_resp);
