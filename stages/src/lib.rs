@@ -2,12 +2,12 @@
 //! turns it into stages, file system snapshots, packages and disks.
 
 pub mod build;
-pub mod disk;
 mod ignore;
 pub mod machine;
 pub mod packages;
 pub mod recipe;
 
+pub use ibuild_disk as disk;
 pub use ibuild_host as host;
 pub use ibuild_sandbox as sandbox;
 pub use ibuild_snapshot as snapshot;
