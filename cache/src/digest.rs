@@ -17,6 +17,13 @@ pub trait Digest: Copy + Ord + fmt::Display + fmt::Debug + Send + Sync + 'static
     /// Ends a computation. The only way to a digest of content.
     fn finish(hasher: Self::Hasher) -> Self;
 
+    /// The digest of bytes that are in memory.
+    fn of(bytes: &[u8]) -> Self {
+        let mut hasher = Self::Hasher::default();
+        Self::update(&mut hasher, bytes);
+        Self::finish(hasher)
+    }
+
     /// Lower-case hexadecimal, 64 characters: the name of a file.
     fn to_hex(&self) -> String;
 
@@ -211,23 +218,17 @@ mod tests {
 
     use super::*;
 
-    fn digest_of<D: Digest>(bytes: &[u8]) -> D {
-        let mut hasher = D::Hasher::default();
-        D::update(&mut hasher, bytes);
-        D::finish(hasher)
-    }
-
     #[test]
     fn known_values() {
-        let sha: Sha256 = digest_of(b"");
+        let sha: Sha256 = Digest::of(b"");
         assert_eq!(sha.to_hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-        let blob: BlobId = digest_of(b"");
+        let blob: BlobId = Digest::of(b"");
         assert_eq!(blob.to_hex(), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
     }
 
     #[test]
     fn text_and_back() {
-        let blob: BlobId = digest_of(b"ibuild");
+        let blob: BlobId = Digest::of(b"ibuild");
         assert_eq!(blob.to_string().parse::<BlobId>(), Ok(blob));
         assert_eq!(BlobId::from_hex(&blob.to_hex()), Ok(blob));
         assert_eq!(blob.short().len(), "b3:".len() + 8);
@@ -236,7 +237,7 @@ mod tests {
     #[test]
     fn text_for_people_and_bytes_for_records() {
         let options = bincode::DefaultOptions::new;
-        let blob: BlobId = digest_of(b"ibuild");
+        let blob: BlobId = Digest::of(b"ibuild");
         let bytes = options().serialize(&blob).unwrap();
         assert_eq!(bytes[1..], blob.as_bytes()[..]);
         assert_eq!(options().deserialize::<BlobId>(&bytes).unwrap(), blob);

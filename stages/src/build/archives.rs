@@ -309,12 +309,8 @@ impl<'s> Archives<'s> {
 
     /// Those of one archive.
     pub(super) fn foreign_of(&self, name: &ArchiveName) -> Result<Vec<Name>, StageError> {
-        Ok(self
-            .archive(name)
-            .foreign
-            .iter()
-            .map(|architecture| architecture.parse())
-            .collect::<Result<_, _>>()?)
+        let parse = |architecture: &String| architecture.parse().map_err(PackageError::from);
+        Ok(self.archive(name).foreign.iter().map(parse).collect::<Result<_, _>>()?)
     }
 
     /// The files that tell the image's own apt about the archives: absolute paths, and what is in them.

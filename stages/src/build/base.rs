@@ -9,7 +9,7 @@ use ibuild_graph::Value;
 
 use super::StageError;
 use super::builder::Builder;
-use crate::packages::{DebRef, Member, Name, RESOLVER, minbase, open_deb};
+use crate::packages::{DebRef, Member, Name, PackageError, RESOLVER, minbase, open_deb};
 use crate::recipe::{ArchiveNames, PackageName, Variant};
 use crate::snapshot::unpack::{Dialect, unpack};
 
@@ -52,7 +52,7 @@ impl Base {
         let all = builder.archives();
         let (view, fetcher) = (all.view(&[self.archives.first().clone()])?, all.fetcher()?);
         let extras: Result<Vec<Name>, _> = self.include.iter().map(|name| name.as_str().parse()).collect();
-        Ok(minbase(builder.store(), &view, &extras?, fetcher)?)
+        Ok(minbase(builder.store(), &view, &extras.map_err(PackageError::from)?, fetcher)?)
     }
 
     /// Unpacks packages of the archives into an empty directory.
@@ -68,7 +68,11 @@ impl Base {
         for deb in debs {
             let stored = builder.store().packages().path(&deb.sha256);
             let cancel = builder.supervisor().cancel().clone();
-            unpack(Stoppable::new(open_deb(&stored, Member::Data)?, cancel), root, Dialect::Package)?;
+            unpack(
+                Stoppable::new(open_deb(&stored, Member::Data).map_err(PackageError::from)?, cancel),
+                root,
+                Dialect::Package,
+            )?;
         }
         Ok(())
     }

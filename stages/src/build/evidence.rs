@@ -136,7 +136,8 @@ fn debs_among(store: &Store, fetches: &[StageFetch]) -> Result<Option<Vec<DebRef
         if store.packages().size(&file.known.sha256)?.is_none() {
             return Ok(None);
         }
-        let Identity { name, version, architecture } = identify(&store.packages().path(&file.known.sha256))?;
+        let deb = identify(&store.packages().path(&file.known.sha256)).map_err(PackageError::from)?;
+        let Identity { name, version, architecture } = deb;
         let (base, path, known) = (file.base.clone(), file.path().to_owned(), file.known);
         debs.insert(DebRef {
             name,

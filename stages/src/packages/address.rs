@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::base::debian_addresses;
 use super::mirror::Mirrors;
 use super::target::decode;
 use super::url::Scheme;
@@ -12,21 +13,10 @@ use super::{Base, Url};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Addresses(Vec<(Url, Base)>);
 
-/// Whether an address is one of Debian's own archive, or of its security updates.
-pub fn is_debians(url: &Url) -> bool {
-    let file = format!("{}/x", url.path().trim_end_matches('/'));
-    let found = Addresses::canonical();
-    found.find(url.host(), url.unusual_port(), &file).is_some_and(|(_, under)| under == "x")
-}
-
 impl Addresses {
-    /// Those that every Debian machine knows. The main host carries the security archive as well, and many scripts know
-    /// it there.
+    /// Those that every Debian machine knows.
     pub(super) fn canonical() -> Self {
-        let security_with_main = ("http://deb.debian.org/debian-security".to_owned(), Base::Security);
-        let known = Base::DEBIAN.map(|base| (base.canonical_url(), base)).into_iter();
-        let all = known.chain([security_with_main]);
-        Self(all.map(|(url, base)| (url.parse().expect("canonical addresses are addresses"), base)).collect())
+        Self(debian_addresses().collect())
     }
 
     /// Also those of archives that are not Debian's.
@@ -121,17 +111,5 @@ mod tests {
         let server = |host: &str, port| (host.to_owned(), port);
         assert!(known.contains(&server("a.example", 443)) && known.contains(&server("c.example", 8443)));
         assert_eq!(known.len(), of_debian + 2);
-    }
-
-    #[test]
-    fn debians_own_addresses() {
-        for (url, expected) in [
-            ("http://deb.debian.org/debian/", true),
-            ("https://deb.debian.org/debian-security", true),
-            ("http://deb.debian.org/debian-debug", false),
-            ("http://deb.example.org/debian", false),
-        ] {
-            assert_eq!(is_debians(&url.parse().unwrap()), expected, "{url}");
-        }
     }
 }

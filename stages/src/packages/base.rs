@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PackageError, Url};
+use super::{NameError, Url};
 
 /// A place under which suites and packages lie. Debian keeps its security updates on a host and in a directory of their own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,6 +37,21 @@ impl Base {
     }
 }
 
+/// Every address of Debian's own archives. The main host carries the security archive as well, and many scripts know it
+/// there.
+pub fn debian_addresses() -> impl Iterator<Item = (Url, Base)> {
+    let security_with_main = ("http://deb.debian.org/debian-security".to_owned(), Base::Security);
+    let known = Base::DEBIAN.map(|base| (base.canonical_url(), base)).into_iter();
+    let all = known.chain([security_with_main]);
+    all.map(|(url, base)| (url.parse().expect("canonical addresses are addresses"), base))
+}
+
+/// Whether an address is one of Debian's own archive, or of its security updates.
+pub fn is_debians(url: &Url) -> bool {
+    let place = |url: &Url| (url.host().to_owned(), url.unusual_port(), url.path().to_owned());
+    debian_addresses().any(|(known, _)| place(&known) == place(url))
+}
+
 impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -48,13 +63,13 @@ impl fmt::Display for Base {
 }
 
 impl FromStr for Base {
-    type Err = PackageError;
+    type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "main" => Ok(Self::Main),
             "security" => Ok(Self::Security),
-            _ => text.parse().map(Self::At).map_err(|_| PackageError::Name { text: text.to_owned() }),
+            _ => text.parse().map(Self::At).map_err(|_| NameError { text: text.to_owned() }),
         }
     }
 }
@@ -73,5 +88,18 @@ mod tests {
         check("security", "http://security.debian.org/debian-security");
         check("https://deb.example.org/tor", "https://deb.example.org/tor");
         assert!("other".parse::<Base>().is_err() && "ftp://x/y".parse::<Base>().is_err());
+    }
+
+    #[test]
+    fn debians_own_addresses() {
+        for (url, expected) in [
+            ("http://deb.debian.org/debian/", true),
+            ("https://deb.debian.org/debian-security", true),
+            ("http://deb.debian.org:8080/debian", false),
+            ("http://deb.debian.org/debian-debug", false),
+            ("http://deb.example.org/debian", false),
+        ] {
+            assert_eq!(is_debians(&url.parse().unwrap()), expected, "{url}");
+        }
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::compression::Compression;
-use super::{Name, PackageError, Version, deb822, dependency};
+use super::{Name, NameError, Version, VersionError, deb822, dependency};
 
 const MAGIC: &[u8; 8] = b"!<arch>\n";
 
@@ -28,12 +28,66 @@ impl Member {
     }
 }
 
+/// Why a file cannot be used as a .deb.
+#[derive(Debug, thiserror::Error)]
+pub enum DebError {
+    /// The operating system refused.
+    #[error("cannot {act} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is none.
+    #[error("`{}` is not a Debian package", path.display())]
+    NotDeb {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It says of itself what no package can be.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl DebError {
+    /// For `map_err` on an operation on `path`; `act` is a verb.
+    fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { act, path, source }
+    }
+}
+
+/// An index or a .deb says of a package what no package can be.
+#[derive(Debug, thiserror::Error)]
+#[error("`{place}` has a package that cannot be one")]
+pub struct IdentityError {
+    /// The index or the .deb.
+    pub place: String,
+    /// What is wrong with it.
+    pub source: FieldError,
+}
+
+/// A field of a package that cannot be one.
+#[derive(Debug, thiserror::Error)]
+pub enum FieldError {
+    /// The name, or the architecture.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The version.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+}
+
 /// The decompressed tarball of the .deb at `path`.
-pub fn open_deb(path: &Path, member: Member) -> Result<Box<dyn Read + Send>, PackageError> {
-    let file = std::fs::File::open(path).map_err(PackageError::io("open", path))?;
+pub fn open_deb(path: &Path, member: Member) -> Result<Box<dyn Read + Send>, DebError> {
+    let file = std::fs::File::open(path).map_err(DebError::io("open", path))?;
     read_deb(io::BufReader::new(file), member)
-        .map_err(PackageError::io("read", path))?
-        .ok_or_else(|| PackageError::NotDeb { path: path.to_owned() })
+        .map_err(DebError::io("read", path))?
+        .ok_or_else(|| DebError::NotDeb { path: path.to_owned() })
 }
 
 /// What a .deb says of itself.
@@ -52,35 +106,33 @@ impl Identity {
     pub(super) fn parse(
         [name, version, architecture]: [&str; 3],
         place: impl fmt::Display,
-    ) -> Result<Self, PackageError> {
+    ) -> Result<Self, IdentityError> {
         let parse = || {
             Ok(Self { name: name.parse()?, version: version.parse()?, architecture: architecture.parse()? })
         };
-        parse()
-            .map_err(|source| PackageError::Identity { place: place.to_string(), source: Box::new(source) })
+        parse().map_err(|source| IdentityError { place: place.to_string(), source })
     }
 }
 
 /// Reads the control file of the .deb at `path`.
-pub fn identify(path: &Path) -> Result<Identity, PackageError> {
-    let text = control(open_deb(path, Member::Control)?).map_err(PackageError::io("read", path))?;
-    let field =
-        |name| deb822::field(&text, name).ok_or_else(|| PackageError::NotDeb { path: path.to_owned() });
-    Identity::parse([field("Package")?, field("Version")?, field("Architecture")?], path.display())
+pub fn identify(path: &Path) -> Result<Identity, DebError> {
+    let text = control(open_deb(path, Member::Control)?).map_err(DebError::io("read", path))?;
+    let field = |name| deb822::field(&text, name).ok_or_else(|| DebError::NotDeb { path: path.to_owned() });
+    Ok(Identity::parse([field("Package")?, field("Version")?, field("Architecture")?], path.display())?)
 }
 
 /// The names of all packages that the .deb at `path` depends on or recommends, alternatives included.
-pub fn needs(path: &Path) -> Result<BTreeSet<String>, PackageError> {
-    let text = control(open_deb(path, Member::Control)?).map_err(PackageError::io("read", path))?;
+pub fn needs(path: &Path) -> Result<BTreeSet<String>, DebError> {
+    let text = control(open_deb(path, Member::Control)?).map_err(DebError::io("read", path))?;
     let fields = ["Pre-Depends", "Depends", "Recommends"];
     let relations = fields.iter().filter_map(|name| deb822::field(&text, name)).flat_map(dependency::parse);
     Ok(relations.flatten().map(|relation| relation.name.to_owned()).collect())
 }
 
 /// Whether the file at `path` is a .deb to its end, by what its members say of their lengths.
-pub(super) fn is_whole(path: &Path) -> Result<bool, PackageError> {
-    let mut file = std::fs::File::open(path).map_err(PackageError::io("open", path))?;
-    has_all_members(&mut file).map_err(PackageError::io("read", path))
+pub(super) fn is_whole(path: &Path) -> Result<bool, DebError> {
+    let mut file = std::fs::File::open(path).map_err(DebError::io("open", path))?;
+    has_all_members(&mut file).map_err(DebError::io("read", path))
 }
 
 fn has_all_members(file: &mut std::fs::File) -> io::Result<bool> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ibuild_cache::{CacheError, Sha256};
 
+use super::deb::{DebError, IdentityError};
 use super::elsewhere::ElsewhereError;
 use super::fetch::FetchError;
 use super::index::IndexError;
@@ -13,31 +14,20 @@ use super::mirror::MirrorError;
 use super::release::ReleaseError;
 use super::tls::AuthorityError;
 use super::verify::VerifyError;
-use super::{Base, Name, Suite, Timestamp};
+use super::{Base, Name, NameError, Suite, Timestamp};
 
 /// A failed operation on an archive.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// A name that cannot be one.
-    #[error("`{}` is not a name: expected letters, digits and `+-._~`", text.escape_debug())]
-    Name {
-        /// What was given.
-        text: String,
-    },
-    /// A version that cannot be one.
-    #[error("`{}` is not a version: expected letters, digits and `.+-~:`", text.escape_debug())]
-    Version {
-        /// What was given.
-        text: String,
-    },
-    /// A package that says of itself what no package can be.
-    #[error("`{place}` has a package that cannot be one")]
-    Identity {
-        /// The index or the .deb.
-        place: String,
-        /// What is wrong with it.
-        source: Box<PackageError>,
-    },
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A .deb that cannot be used.
+    #[error(transparent)]
+    Deb(#[from] DebError),
+    /// A package of an index that cannot be one.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] CacheError),
@@ -195,12 +185,6 @@ pub enum PackageError {
         by: Option<String>,
         /// Where it was looked for.
         searched: Vec<Base>,
-    },
-    /// A file that is no .deb.
-    #[error("`{}` is not a Debian package", path.display())]
-    NotDeb {
-        /// The file.
-        path: PathBuf,
     },
 }
 

@@ -5,14 +5,13 @@ use std::fs::File;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use ibuild_cache::{BlobStore, CacheError, FileStamp, Sha256};
+use ibuild_cache::{BlobStore, CacheError, Digest, FileStamp, Sha256};
 use tokio::task::spawn_blocking;
 
 use super::body::{CHUNK, read_chunk};
 use super::recent::Recent;
 use super::release::Known;
 use super::response::Content;
-use super::view::sha256_of;
 
 /// The files of a store. Each is read once, and again only if it does not look the same any more.
 pub(super) struct Kept {
@@ -44,7 +43,7 @@ impl Kept {
             path,
             source,
         })?;
-        if sha256_of(&bytes) != known.sha256 {
+        if Sha256::of(&bytes) != known.sha256 {
             return self.store.remove(&known.sha256).map(|()| None);
         }
         self.recent.keep(known.sha256, bytes.clone(), now);

@@ -1,8 +1,6 @@
 //! The keys of an archive, out of a file of the project: armoured or not, they become what gpgv and apt read.
 
-use ibuild_cache::Sha256;
-
-use super::view::sha256_of;
+use ibuild_cache::{Digest, Sha256};
 
 /// OpenPGP public keys in their binary form. Equal keys are equal however their file was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +50,7 @@ impl Keyring {
 
     /// Names the keys.
     pub fn digest(&self) -> Sha256 {
-        sha256_of(&self.0)
+        Sha256::of(&self.0)
     }
 
     /// The keys, one after the other.

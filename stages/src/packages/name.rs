@@ -6,13 +6,19 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::PackageError;
-
 /// One word of letters, digits and `+ - . _ ~` that starts with a letter or digit. It cannot be `..` and has
 /// no slash, so a path made of names stays where it was meant to be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
+
+/// Why a text is not a [`Name`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not a name: expected letters, digits and `+-._~`", text.escape_debug())]
+pub struct NameError {
+    /// What was given.
+    pub text: String,
+}
 
 impl Name {
     /// The word.
@@ -22,21 +28,21 @@ impl Name {
 }
 
 impl FromStr for Name {
-    type Err = PackageError;
+    type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let may_stand = |c: char| c.is_ascii_alphanumeric() || "+-._~".contains(c);
         if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(may_stand) {
             return Ok(Self(text.to_owned()));
         }
-        Err(PackageError::Name { text: text.to_owned() })
+        Err(NameError { text: text.to_owned() })
     }
 }
 
 impl TryFrom<String> for Name {
-    type Error = PackageError;
+    type Error = NameError;
 
-    fn try_from(text: String) -> Result<Self, PackageError> {
+    fn try_from(text: String) -> Result<Self, NameError> {
         text.parse()
     }
 }

@@ -3,13 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use ibuild_cache::{Batch, Encoder, Record, Sha256, Store, Table};
+use ibuild_cache::{Batch, Digest, Encoder, Record, Sha256, Store, Table};
 
 use super::fetch::{FetchError, FetchReason, Fetcher};
 use super::lock::{Lock, LockedRelease};
 use super::release::{Known, Release};
 use super::verify::{Verified, Verifier};
-use super::view::{ArchiveFile, PinnedPocket, sha256_of};
+use super::view::{ArchiveFile, PinnedPocket};
 use super::{Archive, Name, PackageError, Pocket, Timestamp};
 
 /// Downloads at a time when an archive is adopted: there are no more indices than that.
@@ -68,7 +68,7 @@ fn current(
         let signed = fetcher.fetch_root(&pocket.base, &pocket.inrelease()).map_err(unfetched(&pocket))?;
         let release = trust(store, &pocket, &signed, verifier)?;
         acceptance.check(&archive.name, &pocket, &release)?;
-        let inrelease = Known { sha256: sha256_of(&signed), size: signed.len() as u64 };
+        let inrelease = Known { sha256: Sha256::of(&signed), size: signed.len() as u64 };
         Ok(Root { signed, pinned: PinnedPocket { pocket, inrelease, release } })
     };
     archive.pockets()?.into_iter().map(look).collect()
@@ -151,7 +151,7 @@ fn locked_root(
     fetcher: &Fetcher,
 ) -> Result<Vec<u8>, PackageError> {
     let now = match fetcher.fetch_root(&pocket.base, &pocket.inrelease()) {
-        Ok(signed) if sha256_of(&signed) == locked.sha256 => return Ok(signed),
+        Ok(signed) if Sha256::of(&signed) == locked.sha256 => return Ok(signed),
         now => now,
     };
     let file = ArchiveFile { base: pocket.base.clone(), paths: vec![pocket.inrelease()], known: locked };
@@ -160,7 +160,7 @@ fn locked_root(
     {
         return Ok(signed);
     }
-    let found = sha256_of(&now?);
+    let found = Sha256::of(&now?);
     Err(PackageError::MovedOn { suite: pocket.suite.clone(), locked: locked.sha256, found })
 }
 
@@ -173,7 +173,7 @@ pub(super) fn trust(
 ) -> Result<Release, PackageError> {
     let suite = || pocket.suite.clone();
     let refused = |source| PackageError::Verify { suite: pocket.suite.clone(), source };
-    let key = verdict_key(sha256_of(signed), verifier.trust().map_err(refused)?);
+    let key = verdict_key(Sha256::of(signed), verifier.trust().map_err(refused)?);
     let text = match remembered(store, &key)? {
         Some(text) => text,
         None => {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Name, PackageError};
+use super::{Name, NameError};
 
 /// A suite: words with slashes between them, mostly one. `trixie`, `trixie-security`, `stable/updates`. With a slash at its
 /// end it is the directory of a flat repository, which has no components: `./`, `debian/`.
@@ -41,14 +41,14 @@ impl Suite {
 }
 
 impl FromStr for Suite {
-    type Err = PackageError;
+    type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let suite = Self(text.to_owned());
         let is_base = matches!(text, "/" | "./");
         match is_base || suite.words().split('/').all(|word| word.parse::<Name>().is_ok()) {
             true => Ok(suite),
-            false => Err(PackageError::Name { text: text.to_owned() }),
+            false => Err(NameError { text: text.to_owned() }),
         }
     }
 }

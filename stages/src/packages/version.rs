@@ -6,13 +6,19 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::PackageError;
-
 /// The version of a package: letters, digits and `. + - ~ :`, of which the first is a letter or digit. So it may stand in a line of the
 /// lock. Policy 5.6.12 wants a digit in front; some archives have letters there, and dpkg only warns of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Version(String);
+
+/// Why a text is not a [`Version`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not a version: expected letters, digits and `.+-~:`", text.escape_debug())]
+pub struct VersionError {
+    /// What was given.
+    pub text: String,
+}
 
 impl Version {
     /// As the archive writes it.
@@ -22,21 +28,21 @@ impl Version {
 }
 
 impl FromStr for Version {
-    type Err = PackageError;
+    type Err = VersionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let may_stand = |c: char| c.is_ascii_alphanumeric() || ".+-~:_".contains(c);
         if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(may_stand) {
             return Ok(Self(text.to_owned()));
         }
-        Err(PackageError::Version { text: text.to_owned() })
+        Err(VersionError { text: text.to_owned() })
     }
 }
 
 impl TryFrom<String> for Version {
-    type Error = PackageError;
+    type Error = VersionError;
 
-    fn try_from(text: String) -> Result<Self, PackageError> {
+    fn try_from(text: String) -> Result<Self, VersionError> {
         text.parse()
     }
 }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use ibuild_cache::{Encoder, Sha256, Store};
+use ibuild_cache::{Digest, Encoder, Sha256, Store};
 
 use super::fetch::Fetcher;
 use super::lock::Lock;
@@ -159,7 +159,7 @@ impl ArchiveView {
             pinned.pocket.components.iter().for_each(|component| encoder.text(component.as_str()));
             pinned.pocket.foreign.iter().for_each(|architecture| encoder.text(architecture.as_str()));
         }
-        sha256_of(&encoder.finish())
+        Sha256::of(&encoder.finish())
     }
 
     /// What the file at `path` under `base` is.
@@ -338,14 +338,6 @@ impl PinnedPocket {
     }
 }
 
-/// The digest of bytes in memory.
-pub(super) fn sha256_of(bytes: &[u8]) -> Sha256 {
-    use ibuild_cache::Digest;
-    let mut hasher = <Sha256 as Digest>::Hasher::default();
-    Sha256::update(&mut hasher, bytes);
-    Sha256::finish(hasher)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,7 +421,7 @@ mod tests {
             |dir: &tempfile::TempDir| view(&Store::open(dir.path(), |_| MemoryIndex::default()).unwrap());
         assert_eq!(open(&a).digest(), open(&b).digest());
         let mut other = open(&a);
-        other.pockets[0].inrelease.sha256 = sha256_of(b"other");
+        other.pockets[0].inrelease.sha256 = Sha256::of(b"other");
         assert_ne!(open(&a).digest(), other.digest());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ibuild_cache::{Batch, Encoder, Record, Sha256, Store, Table};
+use ibuild_cache::{Batch, Digest, Encoder, Record, Sha256, Store, Table};
 use serde::{Deserialize, Serialize};
 use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::timeout;
@@ -16,7 +16,7 @@ use super::super::release::{Known, Release};
 use super::super::roots::trust;
 use super::super::server::Problem;
 use super::super::site::{Root, RootState};
-use super::super::view::{ArchiveFile, PinnedPocket, sha256_of};
+use super::super::view::{ArchiveFile, PinnedPocket};
 use super::super::{Base, PackageError, Pocket, Suite, Timestamp, Verifier};
 
 /// apt waits 30 seconds. A client is better off with an older state than with none.
@@ -221,7 +221,7 @@ fn adopt(
     let pocket =
         Pocket { base: base.clone(), suite: suite.clone(), components: Vec::new(), foreign: Vec::new() };
     let release: Release = trust(store, &pocket, &signed, verifier)?;
-    let inrelease = Known { sha256: sha256_of(&signed), size: signed.len() as u64 };
+    let inrelease = Known { sha256: Sha256::of(&signed), size: signed.len() as u64 };
     Ok(Adopted { pinned: Arc::new(PinnedPocket { pocket, inrelease, release }), signed })
 }
 
