@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates from left to right: each may use those to its right, none to its left.
-const CRATES: [(&str, &str); 10] = [
+const CRATES: [(&str, &str); 11] = [
     ("ibuild", "."),
     ("ibuild-stages", "stages"),
     ("ibuild-disk", "stages/disk"),
@@ -14,6 +14,7 @@ const CRATES: [(&str, &str); 10] = [
     ("ibuild-snapshot", "stages/snapshot"),
     ("ibuild-host", "stages/host"),
     ("ibuild-spec", "stages/spec"),
+    ("ibuild-debian", "stages/debian"),
     ("ibuild-golden", "stages/golden"),
     ("ibuild-graph", "graph"),
     ("ibuild-cache", "cache"),

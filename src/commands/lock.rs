@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use ibuild::graph::{PlannedStage, StageId};
 use ibuild::stages::build::{Builder, Observed, PackageChange, Project, StageError, Unlocked};
-use ibuild::stages::packages::{LockChange, LockedRelease, Timestamp};
+use ibuild::stages::debian::Timestamp;
+use ibuild::stages::packages::{LockChange, LockedRelease};
 
 use super::plan;
 use crate::cli::{Global, LockArgs};

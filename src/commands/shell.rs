@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use ibuild::graph::RunMemory;
 use ibuild::stages::build::{Builder, FailedState, Job, Project, ShellError, StageOutput};
-use ibuild::stages::packages::Timestamp;
+use ibuild::stages::debian::Timestamp;
 use ibuild::stages::recipe::{StageName, Step};
 use ibuild::stages::sandbox::Ended;
 use nix::sys::signal::{SigHandler, Signal, signal};

@@ -7,6 +7,7 @@ pub mod machine;
 pub mod packages;
 pub mod recipe;
 
+pub use ibuild_debian as debian;
 pub use ibuild_disk as disk;
 pub use ibuild_host as host;
 pub use ibuild_sandbox as sandbox;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use ibuild::cache::Store;
 use ibuild::graph::{Pin, RememberedStage};
 use ibuild::stages::build::{Contents, Weight};
-use ibuild::stages::packages::Timestamp;
+use ibuild::stages::debian::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::JsonArgs;

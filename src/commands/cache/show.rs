@@ -7,7 +7,7 @@ use anyhow::Result;
 use ibuild::cache::{ActionKey, LayerId, Store};
 use ibuild::graph::{Description, RememberedStage};
 use ibuild::stages::build::{Artifact, Contents, Project, StageOutput, StoredBlob};
-use ibuild::stages::packages::Timestamp;
+use ibuild::stages::debian::Timestamp;
 use ibuild::stages::snapshot::{Layer, LayerStore};
 use serde_json::{Value, json};
 

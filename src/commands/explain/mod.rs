@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use ibuild::graph::{DirtyReason, LastRun, Plan, StageId, Verdict};
 use ibuild::stages::build::{BootOutcome, FailedState, PastBuild, Project, StageObserver};
-use ibuild::stages::packages::Timestamp;
+use ibuild::stages::debian::Timestamp;
 use serde_json::{Value, json};
 
 use super::plan;

@@ -1,7 +1,7 @@
 //! Why a stage ran in a build that is over.
 
 use ibuild::stages::build::{PastBuild, PastReason, PastRun};
-use ibuild::stages::packages::Timestamp;
+use ibuild::stages::debian::Timestamp;
 use serde_json::{Value, json};
 
 use super::{counts, limited};

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use ibuild::cache::Store;
-use ibuild::stages::packages::{Lock, LockedDeb, needs};
+use ibuild::stages::debian::needs;
+use ibuild::stages::packages::{Lock, LockedDeb};
 use ibuild::stages::recipe::suggest;
 
 use super::is_here;

@@ -11,11 +11,11 @@ use ibuild_graph::Value;
 
 use super::StageError;
 use crate::packages::{
-    Acceptance, Archive, ArchiveView, Base, FetchObserver, Fetcher, Gpgv, Lock, LockedRelease,
-    MirrorOverride, Mirrors, Name, Origin, PackageError, Patience, Pocket, Proxy, Staleness, Timestamp,
-    Upstream, Verifier, glance, record,
+    Acceptance, Archive, ArchiveView, FetchObserver, Fetcher, Gpgv, Lock, LockedRelease, MirrorOverride,
+    Mirrors, Origin, PackageError, Patience, Pocket, Proxy, Staleness, Upstream, Verifier, glance, record,
 };
 use crate::recipe::{self, Architecture, ArchiveName, ArchiveNames};
+use ibuild_debian::{Base, Name, Timestamp};
 
 /// How the state of an archive on its mirror is found: [`record`] or [`glance`].
 type Look =

@@ -9,9 +9,10 @@ use ibuild_graph::Value;
 
 use super::StageError;
 use super::builder::Builder;
-use crate::packages::{DebRef, Member, Name, PackageError, RESOLVER, minbase, open_deb};
+use crate::packages::{DebRef, PackageError, RESOLVER, minbase};
 use crate::recipe::{ArchiveNames, PackageName, Variant};
 use crate::snapshot::unpack::{Dialect, unpack};
+use ibuild_debian::{Member, Name, open_deb};
 
 /// Downloads at a time.
 const PARALLEL: usize = 4;

@@ -10,10 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::StageError;
 use super::builder::Builder;
 use super::project::Job;
-use crate::packages::{
-    Asked, Course, DebRef, Identity, Lock, LockedDeb, PackageError, StageFetch, Verdict, identify,
-};
+use crate::packages::{Asked, Course, DebRef, Lock, LockedDeb, PackageError, StageFetch, Verdict};
 use crate::recipe::{Network, Step, StepKind};
+use ibuild_debian::{Identity, identify};
 
 /// The packages of one action.
 #[derive(Serialize, Deserialize)]
@@ -203,8 +202,9 @@ impl Builder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packages::{ArchiveFile, Base, Known};
+    use crate::packages::ArchiveFile;
     use ibuild_cache::{MemoryIndex, Sha256};
+    use ibuild_debian::{Base, Known};
 
     fn fetched(verdict: Verdict) -> StageFetch {
         let known = Known { sha256: Sha256::from_bytes([7; 32]), size: 9 };

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::StageError;
 use super::archives::Archives;
-use crate::packages::{ArchiveView, DebRef, Lock, LockedDeb, LockedRelease, Name, Staleness, candidates};
+use crate::packages::{ArchiveView, DebRef, Lock, LockedDeb, LockedRelease, Staleness, candidates};
 use crate::recipe::ArchiveName;
+use ibuild_debian::Name;
 
 /// What the mirrors have now of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::base::debian_addresses;
 use super::mirror::Mirrors;
 use super::target::decode;
-use super::url::Scheme;
 use super::view::ArchiveView;
-use super::{Base, Url};
+use ibuild_debian::{Base, Scheme, Url, debian_addresses};
 
 /// Where archives are, as clients see it. Nothing else is served.
 #[derive(Debug, Clone, PartialEq, Eq)]

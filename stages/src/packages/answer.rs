@@ -4,8 +4,7 @@ use hyper::HeaderMap;
 use hyper::header::{IF_MODIFIED_SINCE, IF_RANGE, RANGE};
 use ibuild_cache::Sha256;
 
-use super::Timestamp;
-use super::release::Known;
+use ibuild_debian::{Known, Timestamp};
 
 /// What to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,11 @@ use hyper::{Method, Uri};
 use ibuild_cache::{Digest, Record, Sha256};
 use serde::{Deserialize, Serialize};
 
+use super::DebRef;
 use super::address::Addresses;
 use super::target::Target;
 use super::view::ArchiveView;
-use super::{Base, DebRef};
+use ibuild_debian::Base;
 
 /// A package that would be installed, by what it is and where.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,6 +1,7 @@
 //! What an archive is made of, as the recipe declares it, and how the image's own apt is told about it.
 
-use super::{Base, Name, PackageError, Suite, Url};
+use super::PackageError;
+use ibuild_debian::{Base, Name, Suite, Url};
 
 /// Where Debian's keyring lies, on the host and in the image.
 pub const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use ibuild_cache::{Batch, Encoder, Record, Store, Table};
 use serde::{Deserialize, Serialize};
 
+use super::PackageError;
 use super::candidate::{Candidate, DebRef, IndexText, best, read_indices};
-use super::dependency::{self, Relation};
 use super::fetch::Fetcher;
 use super::view::ArchiveView;
-use super::{Base, Name, PackageError};
+use ibuild_debian::{
+    Base, Name,
+    dependency::{self, Relation},
+};
 
 /// Changes whenever the same archive could resolve to other packages. Belongs into the key of whatever begins with them.
 pub const RESOLVER: &str = "ibuild bootstrap 1";
@@ -146,7 +149,7 @@ impl<'a> Universe<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packages::Preference;
+    use ibuild_debian::Preference;
     use ibuild_golden::pin;
 
     fn stanza(name: &str, version: &str, fields: &str) -> String {

@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use ibuild_cache::Sha256;
 use serde::{Deserialize, Serialize};
 
+use super::PackageError;
 use super::fetch::Fetcher;
-use super::index::{Stanza, stanzas};
 use super::view::{ArchiveFile, ArchiveView};
-use super::{Base, Identity, Known, Name, PackageError, Preference, Version, version};
+use ibuild_debian::{
+    Base, Identity, Known, Name, Preference, Version,
+    index::{Stanza, stanzas},
+    version,
+};
 
 /// A .deb of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::tls::{AuthorityError, CertificateFault, Tls};
-use super::url::{Scheme, Url, UrlError};
+use ibuild_debian::{Scheme, Url, UrlError};
 
 const REDIRECTS: usize = 5;
 

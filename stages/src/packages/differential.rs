@@ -8,11 +8,9 @@ use std::process::Command;
 
 use fastrand::Rng;
 
-use super::Base;
 use super::candidate::{Candidate, IndexText, best};
 use super::fuzz::{seed, setting};
-use super::release::Preference;
-use super::version::compare;
+use ibuild_debian::{Base, Preference, version::compare};
 
 /// Pieces of which versions are made: numbers with and without zeros, letters, and what has an order of its own.
 const PIECES: [&str; 16] = [

@@ -21,8 +21,8 @@ use tracing::info;
 
 use super::elsewhere::open_if_there;
 use super::fetch::{FetchError, FetchReason, Shared, Upstream, refusal};
-use super::url::Url;
 use super::view::ArchiveFile;
+use ibuild_debian::Url;
 
 /// How far a download has come.
 #[derive(Clone, Default)]

@@ -12,10 +12,9 @@ use ibuild_cache::Sha256;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use super::time::Timestamp;
-use super::url::{Url, UrlError};
+use super::PackageError;
 use super::view::ArchiveFile;
-use super::{Base, PackageError};
+use ibuild_debian::{Base, Timestamp, Url, UrlError};
 
 /// Connections to snapshot services at a time: they are run for history, not for builds.
 const SNAPSHOT_CONNECTIONS: usize = 2;
@@ -198,7 +197,7 @@ impl From<ElsewhereError> for PackageError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packages::Known;
+    use ibuild_debian::Known;
 
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 

@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 
 use ibuild_cache::{CacheError, Sha256};
 
-use super::deb::{DebError, IdentityError};
 use super::elsewhere::ElsewhereError;
 use super::fetch::FetchError;
-use super::index::IndexError;
 use super::lock::LockError;
 use super::mirror::MirrorError;
-use super::release::ReleaseError;
 use super::tls::AuthorityError;
 use super::verify::VerifyError;
-use super::{Base, Name, NameError, Suite, Timestamp};
+use ibuild_debian::{
+    Base, DebError, IdentityError, IndexError, Name, NameError, ReleaseError, Suite, Timestamp,
+};
 
 /// A failed operation on an archive.
 #[derive(Debug, thiserror::Error)]

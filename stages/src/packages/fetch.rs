@@ -17,6 +17,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
+use super::PackageError;
 use super::connection::{ConnectError, Connections};
 use super::download::{Download, find_elsewhere};
 use super::elsewhere::{Courtesy, Elsewhere, Moments};
@@ -26,7 +27,7 @@ use super::mirror::Mirrors;
 use super::response::Content;
 use super::tls::{Authorities, AuthorityError, CertificateFault, Tls};
 use super::view::ArchiveFile;
-use super::{Base, PackageError, Timestamp, Url};
+use ibuild_debian::{Base, Timestamp, Url};
 
 /// Whether anything may be fetched at all.
 #[derive(Debug, Clone, PartialEq, Eq)]

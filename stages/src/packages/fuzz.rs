@@ -10,9 +10,8 @@ use ibuild_cache::Sha256;
 
 use super::address::Addresses;
 use super::answer::{Answer, answer, last_modified};
-use super::release::{Known, Release, check_envelope};
 use super::target::Target;
-use super::{Base, Timestamp, Url, deb822, index};
+use ibuild_debian::{Base, Known, Release, Timestamp, Url, deb822, index, release::check_envelope};
 
 const PACKAGES: &str = include_str!("../../tests/packages/corpus/Packages");
 const RELEASE: &str = include_str!("../../tests/packages/corpus/Release");

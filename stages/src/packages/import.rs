@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ibuild_cache::{Digest, Sha256, Store};
 
 use super::PackageError;
-use super::deb::is_whole;
+use ibuild_debian::deb::is_whole;
 
 const PIECE: usize = 1 << 18;
 

@@ -10,8 +10,8 @@ use tokio::task::spawn_blocking;
 
 use super::body::{CHUNK, read_chunk};
 use super::recent::Recent;
-use super::release::Known;
 use super::response::Content;
+use ibuild_debian::Known;
 
 /// The files of a store. Each is read once, and again only if it does not look the same any more.
 pub(super) struct Kept {

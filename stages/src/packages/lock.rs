@@ -18,8 +18,8 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::path::Path;
 
-use super::time::Timestamp;
-use super::{Base, DebRef, Known, Name, PackageError, Suite};
+use super::{DebRef, PackageError};
+use ibuild_debian::{Base, Known, Name, Suite, Timestamp};
 
 const FORMAT: &str = "1";
 const HEADER: &str =

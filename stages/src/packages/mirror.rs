@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::PackageError;
 use super::elsewhere::{Elsewhere, ElsewhereError};
 use super::tls::{Authorities, AuthorityError};
-use super::url::{Scheme, Url, UrlError};
-use super::{Base, PackageError, deb822};
+use ibuild_debian::{Base, Scheme, Url, UrlError, deb822};
 
 /// Addresses to fetch from, those to be asked first in front. There is at least one of each kind.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,13 +13,11 @@ use hyper::{Response, StatusCode};
 use ibuild_cache::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::Base;
 use super::body::{ProxyBody, TAIL};
 use super::download::check_head;
 use super::fetch::{FetchError, FetchReason, Shared, Upstream, refusal};
-use super::release::Known;
-use super::url::Url;
 use super::view::ArchiveFile;
+use ibuild_debian::{Base, Known, Url};
 
 /// What of a client's request means something to a mirror.
 const ASKED: [HeaderName; 4] =

@@ -9,7 +9,7 @@ use hyper::{Response, StatusCode};
 
 use super::answer::{Answer, last_modified};
 use super::body::ProxyBody;
-use super::release::Known;
+use ibuild_debian::Known;
 
 /// Bytes that are at hand, all of them verified.
 pub(super) enum Content {

@@ -7,10 +7,10 @@ use ibuild_cache::{Batch, Digest, Encoder, Record, Sha256, Store, Table};
 
 use super::fetch::{FetchError, FetchReason, Fetcher};
 use super::lock::{Lock, LockedRelease};
-use super::release::{Known, Release};
 use super::verify::{Verified, Verifier};
 use super::view::{ArchiveFile, PinnedPocket};
-use super::{Archive, Name, PackageError, Pocket, Timestamp};
+use super::{Archive, PackageError, Pocket};
+use ibuild_debian::{Known, Name, Release, Timestamp};
 
 /// Downloads at a time when an archive is adopted: there are no more indices than that.
 const PARALLEL: usize = 4;

@@ -17,13 +17,13 @@ use super::exchange::{Exchange, ExchangeObserver, Verdict, WatchedBody};
 use super::fetch::{FetchError, FetchReason, Joined, Shared};
 use super::live::page;
 use super::relay;
-use super::release::Known;
 use super::response::{self, Content};
 use super::seats;
 use super::site::{Found, Root, RootState, Site};
 use super::target::{Refusal, Target};
 use super::tunnel::Tunnel;
 use super::view::ArchiveFile;
+use ibuild_debian::Known;
 
 /// A file larger than this is sent while it comes; a smaller one once it is verified. apt waits 30 seconds for
 /// the first byte, and the slowest line that is of any use brings this much in that time.

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::deb822::{field, fields, paragraphs};
 use super::{Lock, LockedDeb};
+use ibuild_debian::deb822::{field, fields, paragraphs};
 
 /// A package that dpkg calls installed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,8 +7,11 @@ use bytes::Bytes;
 use ibuild_cache::{BlobStore, Sha256, Store};
 
 use super::PackageError;
-use super::index::{IndexError, PoolTable, read_text};
 use super::view::ArchiveFile;
+use ibuild_debian::{
+    IndexError,
+    index::{PoolTable, read_text},
+};
 
 /// Where the bytes of an index are.
 pub(super) enum IndexSource {

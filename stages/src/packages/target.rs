@@ -5,7 +5,7 @@ use std::fmt;
 use hyper::{Method, Uri};
 
 use super::address::Addresses;
-use super::{Base, Scheme};
+use ibuild_debian::{Base, Scheme};
 
 /// A file under the address of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]

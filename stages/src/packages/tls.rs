@@ -214,7 +214,9 @@ mod tests {
     use ibuild_cache::{MemoryIndex, Store};
 
     use super::*;
-    use crate::packages::{Elsewhere, Fetcher, Mirrors, Patience, Unobserved, Upstream, Url};
+    use ibuild_debian::Url;
+
+    use crate::packages::{Elsewhere, Fetcher, Mirrors, Patience, Unobserved, Upstream};
 
     fn read(bundle: Option<&str>, named: Option<&str>) -> Result<usize, AuthorityError> {
         let dir = tempfile::tempdir().unwrap();

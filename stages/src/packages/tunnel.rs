@@ -19,8 +19,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::PackageError;
 use super::address::Addresses;
-use super::url::Scheme;
 use super::view::ArchiveView;
+use ibuild_debian::Scheme;
 
 /// How far the clock of a stage's programs may differ: it is the machine's own, but somebody may set that one.
 const LEEWAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use ibuild_cache::{Digest, Sha256};
 
 use super::archive::DEBIAN_KEYRING;
-use super::release::{ReleaseError, check_envelope};
+use ibuild_debian::{ReleaseError, release::check_envelope};
 
 /// A signed text that has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]

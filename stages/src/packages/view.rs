@@ -10,11 +10,11 @@ use ibuild_cache::{Digest, Encoder, Sha256, Store};
 
 use super::fetch::Fetcher;
 use super::lock::Lock;
-use super::release::{IndexFile, Known, Release};
 use super::roots;
 use super::tables::{IndexSource, Tables};
 use super::verify::Verifier;
-use super::{Archive, Base, Name, PackageError, Pocket};
+use super::{Archive, PackageError, Pocket};
+use ibuild_debian::{Base, IndexFile, Known, Name, Release};
 
 /// A file of the archive: what it has to be, and where a mirror has it.
 #[derive(Debug, Clone, PartialEq, Eq)]

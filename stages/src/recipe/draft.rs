@@ -14,7 +14,7 @@ use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestNa
 use super::source::Span;
 use super::step::{Network, StepKind};
 use super::values::At;
-use crate::packages::{Keyring, Url};
+use ibuild_debian::{Keyring, Url};
 
 #[derive(Debug, Default)]
 pub(super) struct Draft {

@@ -13,7 +13,7 @@ use super::names::{
     Architecture, ArchiveName, EnvName, ImageName, ProjectName, RootfsName, TestName, VarName,
 };
 use super::step::Step;
-use crate::packages::{Keyring, Url};
+use ibuild_debian::{Keyring, Url};
 
 /// A checked recipe: every reference leads somewhere, every chain starts with a bootstrap and ends, every file
 /// it names was there.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ibuild_cache::{MemoryIndex, Store};
+use ibuild_debian::{Base, Timestamp};
 use ibuild_stages::packages::{
-    Acceptance, Archive, ArchiveView, Base, CA_PATH, Elsewhere, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors,
-    Origin, PackageError, Patience, Proxy, ServeGuard, StageTls, Timestamp, Unobserved, Upstream, Verdict,
-    Verifier, VerifyError, apt_conf, minbase, record,
+    Acceptance, Archive, ArchiveView, CA_PATH, Elsewhere, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors,
+    Origin, PackageError, Patience, Proxy, ServeGuard, StageTls, Unobserved, Upstream, Verdict, Verifier,
+    VerifyError, apt_conf, minbase, record,
 };
 
 /// Says why a test cannot run here. `.config/nextest.toml` shows the output of tests named `real_` even if they

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ibuild_cache::{Digest, MemoryIndex, Sha256, Store};
+use ibuild_debian::{Base, Known};
 use ibuild_stages::packages::{
-    Acceptance, Archive, ArchiveFile, ArchiveView, Base, Fetcher, Known, Lock, Origin, PackageError,
-    Patience, Staleness, Unobserved, Upstream, Verified, Verifier, VerifyError, record,
+    Acceptance, Archive, ArchiveFile, ArchiveView, Fetcher, Lock, Origin, PackageError, Patience, Staleness,
+    Unobserved, Upstream, Verified, Verifier, VerifyError, record,
 };
 
 use crate::upstream::{FakeUpstream, Reply};

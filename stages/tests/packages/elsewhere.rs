@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ibuild_cache::{MemoryIndex, Store};
+use ibuild_debian::Base;
 use ibuild_stages::packages::{
-    ArchiveFile, Base, Elsewhere, FetchError, FetchReason, Fetcher, Lookup, Mirrors, PackageError, Upstream,
+    ArchiveFile, Elsewhere, FetchError, FetchReason, Fetcher, Lookup, Mirrors, PackageError, Upstream,
 };
 
 use crate::archive::{SMALL, Setup, archive, fetcher, file, noise, sha256, small};

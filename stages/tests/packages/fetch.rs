@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use ibuild_debian::Base;
 use ibuild_stages::packages::{
-    Base, Elsewhere, FetchError, FetchReason, Lookup, PackageError, Upstream, candidates,
+    Elsewhere, FetchError, FetchReason, Lookup, PackageError, Upstream, candidates,
 };
 
 use crate::archive::{SMALL, Setup, fetcher, file, noise, sha256, small};
@@ -161,9 +162,7 @@ fn a_recorded_view_needs_no_mirror() {
     setup.upstream.stop();
     let view = setup.view(&lock).unwrap();
     let index = "dists/trixie/main/binary-amd64/Packages";
-    let Lookup::File(file) = view.lookup(&ibuild_stages::packages::Base::Main, index) else {
-        panic!("not listed")
-    };
+    let Lookup::File(file) = view.lookup(&ibuild_debian::Base::Main, index) else { panic!("not listed") };
     setup.fetcher.fetch(&file).unwrap();
 }
 

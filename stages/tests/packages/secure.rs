@@ -1,7 +1,8 @@
 //! Mirrors that are reached through TLS, and those that only seem to be.
 
+use ibuild_debian::Base;
 use ibuild_stages::packages::{
-    Authorities, Base, CertificateFault, Elsewhere, FetchError, FetchReason, Fetcher, Mirrors, Upstream,
+    Authorities, CertificateFault, Elsewhere, FetchError, FetchReason, Fetcher, Mirrors, Upstream,
 };
 
 use crate::archive::{Setup, fetcher, file, noise, small};

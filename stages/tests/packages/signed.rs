@@ -40,8 +40,7 @@ fn real_signatures_decide() {
     std::fs::create_dir(keyring.parent().unwrap()).unwrap();
     std::fs::write(&keyring, debian.binary_key()).unwrap();
     let setup = Setup::with_archive();
-    let release =
-        setup.fetcher.fetch_root(&ibuild_stages::packages::Base::Main, "dists/trixie/InRelease").unwrap();
+    let release = setup.fetcher.fetch_root(&ibuild_debian::Base::Main, "dists/trixie/InRelease").unwrap();
     let signed = debian.sign(&release);
     let text = String::from_utf8(signed.clone()).unwrap();
     let other = text.replace("Date: Sat, 12", "Date: Sat, 19");

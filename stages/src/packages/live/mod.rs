@@ -19,15 +19,14 @@ use tokio::task::spawn_blocking;
 use self::roots::Roots;
 use super::address::Addresses;
 use super::fetch::{FetchError, FetchReason, Shared};
-use super::index::PoolTable;
 use super::mirror::Mirrors;
-use super::release::Known;
 use super::server::Problem;
 use super::site::Found;
 use super::tables::{IndexSource, Tables};
 use super::target::Target;
 use super::view::{ArchiveFile, PinnedPocket};
-use super::{Base, PackageError, Suite, Verifier, relay};
+use super::{PackageError, Verifier, relay};
+use ibuild_debian::{Base, Known, Suite, index::PoolTable};
 
 /// What a stand-alone proxy serves, and to whom.
 pub struct Live {

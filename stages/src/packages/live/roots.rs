@@ -12,12 +12,12 @@ use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::timeout;
 
 use super::super::fetch::{FetchReason, Shared};
-use super::super::release::{Known, Release};
 use super::super::roots::trust;
 use super::super::server::Problem;
 use super::super::site::{Root, RootState};
 use super::super::view::{ArchiveFile, PinnedPocket};
-use super::super::{Base, PackageError, Pocket, Suite, Timestamp, Verifier};
+use super::super::{PackageError, Pocket, Verifier};
+use ibuild_debian::{Base, Known, Release, Suite, Timestamp};
 
 /// apt waits 30 seconds. A client is better off with an older state than with none.
 const LONGEST: Duration = Duration::from_secs(25);

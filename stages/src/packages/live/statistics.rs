@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::super::exchange::{Exchange, ExchangeObserver, Sent, Verdict};
-use super::super::{ArchiveFile, FetchError, FetchObserver, Timestamp};
+use super::super::{ArchiveFile, FetchError, FetchObserver};
+use ibuild_debian::Timestamp;
 
 /// So many problems are remembered.
 const PROBLEMS: usize = 20;

@@ -1,12 +1,12 @@
 //! `[archive.NAME]`: Debian's own archive, or another one with its address and key.
 
 use super::{all, keys, optional};
-use crate::packages::{Name, Suite, Url, is_debians};
 use crate::recipe::draft::{DraftArchive, DraftVendor};
 use crate::recipe::model::Archive;
 use crate::recipe::names::{Architecture, ArchiveName};
 use crate::recipe::report::Problem;
 use crate::recipe::values::{Node, Table};
+use ibuild_debian::{Name, Suite, Url, is_debians};
 
 /// What only Debian has: a second archive, and mirrors.
 const OF_DEBIAN: [&str; 3] = ["security", "mirror", "security-mirror"];

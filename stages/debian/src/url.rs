@@ -123,7 +123,7 @@ impl Url {
 }
 
 fn check_path(path: &str) -> Result<(), UrlError> {
-    match path.is_empty() || path.parse::<hyper::Uri>().is_ok() {
+    match path.is_empty() || path.parse::<http::Uri>().is_ok() {
         true => Ok(()),
         false => Err(UrlError::Path(path.to_owned())),
     }

@@ -4,13 +4,13 @@
 use std::io::{self, BufRead};
 
 /// The paragraphs of a text.
-pub(super) fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
+pub fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
     text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty())
 }
 
 /// Hands on the paragraphs of a text while it is read, so that never more than one of them is in memory. Bytes that are not
 /// UTF-8 are replaced.
-pub(super) fn each_paragraph<E: From<io::Error>>(
+pub fn each_paragraph<E: From<io::Error>>(
     mut text: impl BufRead,
     mut take: impl FnMut(&str) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -32,7 +32,7 @@ pub(super) fn each_paragraph<E: From<io::Error>>(
 
 /// The fields of a paragraph, in order. A value keeps its line breaks; comments are left out, and so are lines
 /// that are no field.
-pub(super) fn fields(paragraph: &str) -> impl Iterator<Item = (&str, &str)> {
+pub fn fields(paragraph: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = paragraph;
     std::iter::from_fn(move || {
         while !rest.is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn fields(paragraph: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// The value of one field.
-pub(super) fn field<'a>(paragraph: &'a str, name: &str) -> Option<&'a str> {
+pub fn field<'a>(paragraph: &'a str, name: &str) -> Option<&'a str> {
     fields(paragraph).find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NameError, Url};
+use crate::{NameError, Url};
 
 /// A place under which suites and packages lie. Debian keeps its security updates on a host and in a directory of their own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use std::io::{self, BufReader, Read};
 
 use ibuild_cache::Sha256;
 
-use super::compression::Compression;
-use super::{Known, deb822};
+use crate::compression::Compression;
+use crate::{Known, deb822};
 
 /// The fields of a package that ibuild looks at, borrowed from the index's text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

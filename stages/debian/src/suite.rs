@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Name, NameError};
+use crate::{Name, NameError};
 
 /// A suite: words with slashes between them, mostly one. `trixie`, `trixie-security`, `stable/updates`. With a slash at its
 /// end it is the directory of a flat repository, which has no components: `./`, `debian/`.

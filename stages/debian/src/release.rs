@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ibuild_cache::Sha256;
 
-use super::compression::Compression;
-use super::deb822;
-use super::time::{ParseTimeError, Timestamp};
+use crate::compression::Compression;
+use crate::deb822;
+use crate::time::{ParseTimeError, Timestamp};
 
 /// A file whose digest and size are known before it is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,17 +2,18 @@
 
 use std::cmp::Ordering;
 
-use super::version;
+use crate::version;
 
 /// One alternative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Relation<'a> {
-    pub(super) name: &'a str,
+pub struct Relation<'a> {
+    /// The package, or what several can provide.
+    pub name: &'a str,
     constraint: Option<(&'a str, &'a str)>,
 }
 
 /// The alternatives of each dependency.
-pub(super) fn parse(field: &str) -> impl Iterator<Item = Vec<Relation<'_>>> {
+pub fn parse(field: &str) -> impl Iterator<Item = Vec<Relation<'_>>> {
     field.split(',').map(|dependency| dependency.split('|').filter_map(parse_relation).collect()).filter(
         // A trailing comma makes an empty one.
         |alternatives: &Vec<_>| !alternatives.is_empty(),
@@ -36,7 +37,7 @@ fn parse_relation(text: &str) -> Option<Relation<'_>> {
 impl Relation<'_> {
     /// Whether a version is good enough; `None` stands for a virtual package without one, which satisfies only
     /// a relation that does not ask.
-    pub(super) fn accepts(&self, version: Option<&str>) -> bool {
+    pub fn accepts(&self, version: Option<&str>) -> bool {
         let Some((operator, wanted)) = self.constraint else { return true };
         let Some(version) = version else { return false };
         let order = version::compare(version, wanted);
@@ -51,7 +52,7 @@ impl Relation<'_> {
     }
 
     /// The version that a `Provides: name (= version)` gives.
-    pub(super) fn provided_version(&self) -> Option<&str> {
+    pub fn provided_version(&self) -> Option<&str> {
         self.constraint.map(|(_, version)| version)
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use super::compression::Compression;
-use super::{Name, NameError, Version, VersionError, deb822, dependency};
+use crate::compression::Compression;
+use crate::{Name, NameError, Version, VersionError, deb822, dependency};
 
 const MAGIC: &[u8; 8] = b"!<arch>\n";
 
@@ -103,7 +103,7 @@ pub struct Identity {
 
 impl Identity {
     /// Checks what the index or the .deb at `place` says of a package.
-    pub(super) fn parse(
+    pub fn parse(
         [name, version, architecture]: [&str; 3],
         place: impl fmt::Display,
     ) -> Result<Self, IdentityError> {
@@ -130,7 +130,7 @@ pub fn needs(path: &Path) -> Result<BTreeSet<String>, DebError> {
 }
 
 /// Whether the file at `path` is a .deb to its end, by what its members say of their lengths.
-pub(super) fn is_whole(path: &Path) -> Result<bool, DebError> {
+pub fn is_whole(path: &Path) -> Result<bool, DebError> {
     let mut file = std::fs::File::open(path).map_err(DebError::io("open", path))?;
     has_all_members(&mut file).map_err(DebError::io("read", path))
 }
