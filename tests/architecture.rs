@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates from left to right: each may use those to its right, none to its left.
-const CRATES: [(&str, &str); 11] = [
+const CRATES: [(&str, &str); 12] = [
     ("ibuild", "."),
     ("ibuild-stages", "stages"),
+    ("ibuild-packages", "stages/packages"),
     ("ibuild-disk", "stages/disk"),
     ("ibuild-sandbox", "stages/sandbox"),
     ("ibuild-snapshot", "stages/snapshot"),

@@ -25,5 +25,5 @@ mod together;
 
 /// The mirror that the tests of packages use.
 #[allow(dead_code, reason = "not every way to misbehave is of use here")]
-#[path = "../../stages/tests/packages/upstream.rs"]
+#[path = "../../stages/packages/tests/packages/upstream.rs"]
 mod upstream;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ibuild_stages::packages::{Acceptance, Gpgv, Lock, PackageError, record};
+use ibuild_packages::{Acceptance, Gpgv, Lock, PackageError, record};
 
 use crate::archive::{Setup, archive};
 use crate::signer::Signer;

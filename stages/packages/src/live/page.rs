@@ -13,7 +13,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The page that a request asks for, if it is not one to a proxy.
-pub(crate) fn answer<B>(request: &Request<B>, statistics: &Statistics) -> Option<Response<ProxyBody>> {
+pub fn answer<B>(request: &Request<B>, statistics: &Statistics) -> Option<Response<ProxyBody>> {
     let is_page = request.uri().authority().is_none() && request.method() == Method::GET;
     match request.uri().path() {
         "/" if is_page => Some(response::page(HTML, status(statistics))),
@@ -120,7 +120,7 @@ mod tests {
     use hyper::StatusCode;
 
     use super::*;
-    use crate::packages::{End, Exchange, ExchangeObserver, Sent, Verdict};
+    use crate::{End, Exchange, ExchangeObserver, Sent, Verdict};
 
     fn statistics() -> Statistics {
         let statistics = Statistics::default();

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ibuild_stages::packages::{
+use ibuild_packages::{
     Clients, Elsewhere, End, Exchange, ExchangeObserver, Live, LiveGuard, Proxy, Sent, Statistics, Upstream,
     Verdict,
 };

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use ibuild_stages::packages::{Proxy, ServeGuard, StageFetch, StageTls, Verdict};
+use ibuild_packages::{Proxy, ServeGuard, StageFetch, StageTls, Verdict};
 use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::archive::{BIG, Setup, big, file, noise, sha256, small};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ibuild_stages::packages::{Lock, PackageError, Staleness};
+use ibuild_packages::{Lock, PackageError, Staleness};
 
 use crate::archive::{Setup, file, noise, small};
 use crate::upstream::Reply;

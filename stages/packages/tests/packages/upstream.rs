@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ibuild_stages::debian::Url;
-use ibuild_stages::packages::{Authorities, Elsewhere, Mirrors};
+use ibuild_debian::Url;
+use ibuild_packages::{Authorities, Elsewhere, Mirrors};
 
 /// What the fake does with one request.
 #[derive(Debug, Clone)]

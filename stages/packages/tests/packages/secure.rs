@@ -1,7 +1,7 @@
 //! Mirrors that are reached through TLS, and those that only seem to be.
 
 use ibuild_debian::Base;
-use ibuild_stages::packages::{
+use ibuild_packages::{
     Authorities, CertificateFault, Elsewhere, FetchError, FetchReason, Fetcher, Mirrors, Upstream,
 };
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use ibuild_stages::packages::{Clients, ExchangeObserver, Live, LiveGuard, Proxy, Statistics, Upstream};
+use ibuild_packages::{Clients, ExchangeObserver, Live, LiveGuard, Proxy, Statistics, Upstream};
 
 use crate::archive::{BIG, FakeVerifier, Setup, big, fetcher, noise, sha256, small};
 use crate::client::{Response, get};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ibuild_cache::{MemoryIndex, Store};
 use ibuild_debian::{Base, Timestamp};
-use ibuild_stages::packages::{
+use ibuild_packages::{
     Acceptance, Archive, ArchiveView, CA_PATH, Elsewhere, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors,
     Origin, PackageError, Patience, Proxy, ServeGuard, StageTls, Unobserved, Upstream, Verdict, Verifier,
     VerifyError, apt_conf, minbase, record,

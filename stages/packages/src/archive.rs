@@ -129,10 +129,10 @@ impl Archive {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+pub mod tests {
     use super::*;
 
-    pub(crate) fn trixie() -> Archive {
+    pub fn trixie() -> Archive {
         Archive {
             name: "debian".to_owned(),
             origin: Origin::Debian { security: Some("trixie-security".to_owned()) },

@@ -101,7 +101,7 @@ pub(super) fn decode(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packages::{Authorities, Elsewhere, Mirrors};
+    use crate::{Authorities, Elsewhere, Mirrors};
 
     fn get(uri: &str) -> Result<Target, Refusal> {
         Target::parse(&Method::GET, &uri.parse().unwrap(), &Addresses::canonical())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ibuild_cache::{Digest, MemoryIndex, Sha256, Store};
 use ibuild_debian::{Base, Known};
-use ibuild_stages::packages::{
+use ibuild_packages::{
     Acceptance, Archive, ArchiveFile, ArchiveView, Fetcher, Lock, Origin, PackageError, Patience, Staleness,
     Unobserved, Upstream, Verified, Verifier, VerifyError, record,
 };

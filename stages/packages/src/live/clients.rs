@@ -75,7 +75,7 @@ impl Clients {
 
     /// Whether a client may ask. An IPv4 client of a listener for both families has an address that only looks like one
     /// of IPv6.
-    pub(crate) fn admit(&self, client: IpAddr) -> bool {
+    pub fn admit(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
         client.is_loopback() || self.allowed.iter().any(|network| network.contains(&client))
     }

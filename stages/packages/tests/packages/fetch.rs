@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use ibuild_debian::Base;
-use ibuild_stages::packages::{
-    Elsewhere, FetchError, FetchReason, Lookup, PackageError, Upstream, candidates,
-};
+use ibuild_packages::{Elsewhere, FetchError, FetchReason, Lookup, PackageError, Upstream, candidates};
 
 use crate::archive::{SMALL, Setup, fetcher, file, noise, sha256, small};
 use crate::upstream::{FakeUpstream, Reply};

@@ -216,7 +216,7 @@ mod tests {
     use super::*;
     use ibuild_debian::Url;
 
-    use crate::packages::{Elsewhere, Fetcher, Mirrors, Patience, Unobserved, Upstream};
+    use crate::{Elsewhere, Fetcher, Mirrors, Patience, Unobserved, Upstream};
 
     fn read(bundle: Option<&str>, named: Option<&str>) -> Result<usize, AuthorityError> {
         let dir = tempfile::tempdir().unwrap();

@@ -198,7 +198,7 @@ fn bases(searched: &[Base]) -> String {
 
 impl PackageError {
     /// For `map_err` on an operation on `path`; `act` is a verb.
-    pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { act, path, source }
     }

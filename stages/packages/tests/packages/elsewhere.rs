@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ibuild_cache::{MemoryIndex, Store};
 use ibuild_debian::Base;
-use ibuild_stages::packages::{
+use ibuild_packages::{
     ArchiveFile, Elsewhere, FetchError, FetchReason, Fetcher, Lookup, Mirrors, PackageError, Upstream,
 };
 
@@ -107,7 +107,7 @@ fn a_snapshot_service_has_the_locked_state() {
     setup.upstream.reply("/debian/pool/main/s/small_1%2bb%7e1_amd64.deb", [Reply::Status(404)]);
     let fetcher = with(&setup, &[], &[service.url("archive/debian").to_string()]);
     let open = || {
-        ibuild_stages::packages::ArchiveView::open(
+        ibuild_packages::ArchiveView::open(
             &setup.store,
             &archive(),
             &lock,

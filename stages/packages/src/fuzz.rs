@@ -13,9 +13,9 @@ use super::answer::{Answer, answer, last_modified};
 use super::target::Target;
 use ibuild_debian::{Base, Known, Release, Timestamp, Url, deb822, index, release::check_envelope};
 
-const PACKAGES: &str = include_str!("../../tests/packages/corpus/Packages");
-const RELEASE: &str = include_str!("../../tests/packages/corpus/Release");
-const INRELEASE: &str = include_str!("../../tests/packages/corpus/InRelease");
+const PACKAGES: &str = include_str!("../tests/packages/corpus/Packages");
+const RELEASE: &str = include_str!("../tests/packages/corpus/Release");
+const INRELEASE: &str = include_str!("../tests/packages/corpus/InRelease");
 
 #[allow(clippy::disallowed_methods, reason = "the nightly run of the tests says so in the environment")]
 pub(super) fn setting(name: &str) -> Option<String> {

@@ -13,7 +13,7 @@ mod live;
 mod proxy;
 mod secure;
 mod signed;
-#[path = "../../../tests/harness/signer.rs"]
+#[path = "../../../../tests/harness/signer.rs"]
 mod signer;
 mod tls;
 mod tunnel;
