@@ -57,6 +57,3 @@ pub const HOST_NAME: &str = "localhost";
 
 /// The port of the package proxy on the stage's own loopback interface.
 pub const PROXY_PORT: u16 = 3142;
-
-/// Where a stage finds what ibuild gives it: its script, extra inputs, packages. In memory, never in the image.
-pub const RUN_DIR: &str = "/run/ibuild";

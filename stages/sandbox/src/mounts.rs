@@ -11,11 +11,11 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::pivot_root;
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::RUN_DIR;
 use super::cgroup::DeviceFilter;
 use super::spec::{OUTPUT_DIR, SHOWN_DIR, Spec};
 use ibuild_host::overlay::OVERLAY_OPTIONS;
 use ibuild_host::userns;
+use ibuild_spec::RUN_DIR;
 
 /// Whether a bind can be written to.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -8,3 +8,6 @@ mod units;
 pub use bounds::{LARGEST_DISK, MIB, SMALLEST_DISK};
 pub use format::{Format, UnknownFormat};
 pub use units::{ByteSize, UnitError, parse_duration};
+
+/// Where a stage finds what ibuild gives it: its script, extra inputs, packages. In memory, never in the image.
+pub const RUN_DIR: &str = "/run/ibuild";

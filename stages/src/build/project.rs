@@ -218,3 +218,63 @@ impl<'r> Assembly<'r> {
         self.images.insert(target, id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Overrides;
+
+    const PAIR: &str = r#"schema = 1
+[project]
+name = "demo"
+epoch = 1767225600
+[archive.debian]
+suites = ["trixie"]
+[rootfs.gateway]
+steps = [{ name = "bootstrap", bootstrap = { archive = "debian" } }]
+[rootfs.workstation]
+from = "gateway"
+steps = [{ name = "sane", check = "true" }]
+[image.gateway]
+rootfs = "gateway"
+formats = ["raw"]
+disk = { size = "1 GiB" }
+[image.workstation]
+rootfs = "workstation"
+formats = ["raw"]
+disk = { size = "1 GiB" }
+[image.pair]
+machines = ["gateway", "workstation"]
+formats = ["ova"]
+[image.files]
+rootfs = "workstation"
+formats = ["rootfs.tar.zst"]
+"#;
+
+    fn recipe() -> Recipe {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ibuild.toml"), PAIR).unwrap();
+        Recipe::load(dir.path(), &Overrides::default()).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    #[test]
+    fn several_machines_are_a_target_that_stands_on_theirs() {
+        let recipe = recipe();
+        let project = Project::new(&recipe);
+        let targets: Vec<_> = project.targets("pair").unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(targets, ["pair.ova"]);
+        assert!(project.targets("pair.raw").is_err());
+        let stage = project.target_stage(&project.targets("pair.ova").unwrap()[0]).unwrap();
+        let inputs = project.graph.inputs(stage);
+        let inputs: Vec<_> = inputs.iter().map(|input| project.graph.name(*input).to_string()).collect();
+        assert_eq!(inputs, ["gateway/bootstrap", "workstation/sane"]);
+    }
+
+    #[test]
+    fn an_archive_of_files_is_no_target_with_a_disk() {
+        let recipe = recipe();
+        let project = Project::new(&recipe);
+        assert_eq!(project.targets("files").unwrap().len(), 1);
+        assert!(project.targets("files.raw").is_err());
+    }
+}

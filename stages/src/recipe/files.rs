@@ -14,8 +14,8 @@ use super::step::{INPUTS, StepKind};
 use super::suggest;
 use super::values::At;
 use crate::ignore::Ignore;
-use crate::sandbox::RUN_DIR;
 use ibuild_debian::{Keyring, KeyringError};
+use ibuild_spec::RUN_DIR;
 
 /// Checks every file that `draft` names below `dir`, and replaces each directory of scripts by its scripts.
 pub(super) fn expand(draft: &mut Draft, dir: &Path, report: &Report) {

@@ -5,10 +5,10 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::super::RUN_DIR;
 use super::super::mounts::{SetupResult, failed};
 use super::{make_parents, make_room};
 use ibuild_snapshot::{Side, copy_node, dress};
+use ibuild_spec::RUN_DIR;
 
 /// Copies what the other root has at `path`. A link is copied as a link.
 pub(super) fn copy(path: &Path, to: &Path) -> SetupResult {

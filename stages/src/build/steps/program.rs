@@ -11,8 +11,9 @@ use crate::build::resolved::{ArchiveAccess, Changes, ResolvedStep};
 use crate::packages::{APT_CONF_PATH, CA_PATH, apt_conf};
 use crate::recipe::INPUTS;
 use crate::sandbox::{
-    Inject, InjectedContent, NetworkSpec, PROXY_PORT, Payload, RUN_DIR, SandboxView, Shown, ShownContent,
+    Inject, InjectedContent, NetworkSpec, PROXY_PORT, Payload, SandboxView, Shown, ShownContent,
 };
+use ibuild_spec::RUN_DIR;
 
 /// A program to run.
 pub(super) struct Program {
