@@ -18,7 +18,7 @@ use ibuild_cache::{Batch, BlobId, DirectoryMemo, FileStamp, MemoEntry, Store, Ta
 use ibuild_graph::{Change, Description};
 
 use super::StageError;
-use crate::ignore::Ignore;
+use crate::recipe::ignore::Ignore;
 use crate::sandbox::{Executable, ProjectContent};
 use crate::snapshot::TreeStore;
 use copied::content_digest;

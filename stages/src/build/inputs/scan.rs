@@ -12,7 +12,7 @@ use ibuild_cache::{BlobId, DirectoryMemo, FileStamp, MemoEntry, Store, Table, Tr
 use rayon::prelude::*;
 
 use super::super::StageError;
-use crate::ignore::Ignore;
+use crate::recipe::ignore::Ignore;
 use crate::snapshot::{Entry, Kind, Listing, Metadata, PackedListing, TreeStore, hash_bytes};
 
 /// So many files are not worth another thread.

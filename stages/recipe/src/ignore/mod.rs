@@ -1,0 +1,193 @@
+//! Which files of a project are not meant: those that editors leave behind, and what `.ibuildignore` says.
+
+mod glob;
+mod rules;
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rules::{Rules, Verdict};
+
+/// The file of rules, in a copied directory or beside the recipe. It is never copied itself.
+const RULES_FILE: &str = ".ibuildignore";
+
+/// What editors and file managers leave behind.
+const EDITORS: &str = "*~\n.*.sw?\n\\#*\\#\n.#*\n4913\n.DS_Store\n";
+
+/// What belongs to a checkout and not to an image.
+const CHECKOUT: &str = ".git\n.ibuildignore\n";
+
+/// Decides about the files of one directory.
+#[derive(Debug, Clone)]
+pub struct Ignore {
+    /// Each with the directory's place below the one that has the rules; later ones win.
+    sets: Vec<(Vec<u8>, Rules)>,
+}
+
+impl Ignore {
+    /// Only what editors and file managers leave behind.
+    pub fn editor_files() -> Self {
+        Self { sets: vec![(Vec::new(), Rules::parse(EDITORS.as_bytes()))] }
+    }
+
+    /// The rules for a directory of a project: those for everything, the project's, its own. Later ones win.
+    pub fn for_tree(project: &Path, tree: &Path) -> io::Result<Self> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut ignore = Self::editor_files();
+        ignore.sets.push((Vec::new(), Rules::parse(CHECKOUT.as_bytes())));
+        match tree.strip_prefix(project) {
+            Ok(below) if below != Path::new("") => {
+                let below = [below.as_os_str().as_bytes(), b"/"].concat();
+                ignore.add(project, below)?;
+            }
+            _ => {}
+        }
+        ignore.add(tree, Vec::new())?;
+        Ok(ignore)
+    }
+
+    fn add(&mut self, dir: &Path, below: Vec<u8>) -> io::Result<()> {
+        match read_rules(&dir.join(RULES_FILE)) {
+            Ok(text) => self.sets.push((below, Rules::parse(&text))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+
+    /// Whether what is at `path`, relative to the directory, is left out with all that is in it. What is in a directory
+    /// that is left out is not asked about.
+    pub fn ignores(&self, path: &[u8], is_directory: bool) -> bool {
+        let said = self.sets.iter().rev().find_map(|(below, rules)| match below.as_slice() {
+            [] => rules.verdict(path, is_directory),
+            below => rules.verdict(&[below, path].concat(), is_directory),
+        });
+        said == Some(Verdict::Ignored)
+    }
+
+    /// Whether this is the file that the directory's rules were read from: nobody expects it in an image.
+    pub fn is_own_rules(path: &[u8]) -> bool {
+        path == RULES_FILE.as_bytes()
+    }
+}
+
+/// A file of rules. What has its name may be a pipe that never says anything, or lead to a device without an end.
+fn read_rules(path: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 1 << 20;
+    let file = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > MOST {
+        return Err(io::Error::other("rules are in a regular file of at most 1 MiB"));
+    }
+    let mut text = Vec::new();
+    file.take(MOST).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn rules_that_never_end_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let rules = dir.path().join(RULES_FILE);
+        nix::unistd::mkfifo(&rules, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(Ignore::for_tree(dir.path(), dir.path()).is_err());
+        fs::remove_file(&rules).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &rules).unwrap();
+        assert!(Ignore::for_tree(dir.path(), dir.path()).is_err());
+    }
+
+    #[test]
+    fn editors_leave_nothing_in_an_image() {
+        let nowhere = Path::new("/nonexistent");
+        let always = Ignore::for_tree(nowhere, nowhere).unwrap();
+        for left in
+            ["a~", ".a.swp", "etc/.a.swo", "#a#", ".#a", "4913", "x/.DS_Store", ".git", ".ibuildignore"]
+        {
+            assert!(always.ignores(left.as_bytes(), false), "{left}");
+        }
+        for kept in ["a", ".bashrc", "a#", "a.swp", "49130", ".gitconfig", "#", "etc/skel/.profile"] {
+            assert!(!always.ignores(kept.as_bytes(), false), "{kept}");
+        }
+    }
+
+    #[test]
+    fn the_directorys_own_rules_win() {
+        let project = tempfile::tempdir().unwrap();
+        let files = project.path().join("files");
+        fs::create_dir(&files).unwrap();
+        fs::write(project.path().join(RULES_FILE), "/files/a\n*.log\n").unwrap();
+        fs::write(files.join(RULES_FILE), "!keep.log\n!b~\n/c\n").unwrap();
+        let ignore = Ignore::for_tree(project.path(), &files).unwrap();
+        let ignored = |path: &str| ignore.ignores(path.as_bytes(), false);
+        assert!(ignored("a") && ignored("x.log") && ignored("c") && ignored("c~"));
+        assert!(!ignored("x/a") && !ignored("keep.log") && !ignored("b~") && !ignored("x/c"));
+    }
+
+    /// Names and patterns of few letters, so that they meet.
+    fn random_path(random: &mut fastrand::Rng, letters: &[&str], names: usize) -> String {
+        let name = |random: &mut fastrand::Rng| -> String {
+            (0..random.usize(1..4)).map(|_| letters[random.usize(..letters.len())]).collect()
+        };
+        (0..random.usize(1..=names)).map(|_| name(random)).collect::<Vec<_>>().join("/")
+    }
+
+    fn random_rule(random: &mut fastrand::Rng) -> String {
+        let letters = ["a", "b", "c", "*", "?", "[ab]", "[!a]", "[a-b]", "\\*", "~", "**", " "];
+        let mut rule = random_path(random, &letters, 3);
+        for (chance, before) in [(6, "/"), (6, "**/"), (4, "!")] {
+            if random.usize(..chance) == 0 {
+                rule.insert_str(0, before);
+            }
+        }
+        for (chance, after) in [(6, "/**"), (5, "/"), (9, " ")] {
+            if random.usize(..chance) == 0 {
+                rule.push_str(after);
+            }
+        }
+        rule
+    }
+
+    /// Git itself is asked about random rules and paths that are all files. It looks at each directory on the way, too.
+    #[test]
+    fn real_git_agrees() {
+        if Command::new("git").arg("--version").output().is_err() {
+            eprintln!("SKIPPED: no git to compare with");
+            return;
+        }
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..60 {
+            let dir = tempfile::tempdir().unwrap();
+            let rules: Vec<_> = (0..random.usize(1..5)).map(|_| random_rule(&mut random)).collect();
+            let paths: Vec<_> =
+                (0..60).map(|_| random_path(&mut random, &["a", "b", "c", "*", "~"], 4)).collect();
+            let theirs = git_ignores(dir.path(), &rules.join("\n"), &paths);
+            let ours = Rules::parse(rules.join("\n").as_bytes());
+            for path in &paths {
+                let is_ignored = |end: usize| {
+                    ours.verdict(&path.as_bytes()[..end], end < path.len()) == Some(Verdict::Ignored)
+                };
+                let mut ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+                assert_eq!(ends.any(is_ignored), theirs.contains(path), "{path} by {rules:#?}");
+            }
+        }
+    }
+
+    fn git_ignores(dir: &Path, rules: &str, paths: &[String]) -> Vec<String> {
+        use std::io::Write;
+        assert!(Command::new("git").args(["init", "-q"]).current_dir(dir).status().unwrap().success());
+        fs::write(dir.join(".gitignore"), rules).unwrap();
+        let mut git = Command::new("git");
+        git.args(["-c", "core.excludesFile=/dev/null", "check-ignore", "-z", "--stdin", "--no-index"]);
+        let mut git = git.current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        git.stdin.take().unwrap().write_all(paths.join("\0").as_bytes()).unwrap();
+        let said = String::from_utf8(git.wait_with_output().unwrap().stdout).unwrap();
+        said.split('\0').map(str::to_owned).collect()
+    }
+}

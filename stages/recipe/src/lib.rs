@@ -1,0 +1,77 @@
+//! The user's `ibuild.toml`: parsed, checked and resolved before any work starts.
+//!
+//! A recipe passes through five hands, each adding to one report, so that a person sees every mistake at once:
+//!
+//! 1. `source` reads `ibuild.toml` and what it includes; nothing else opens TOML files.
+//! 2. `parse` turns text into a draft: types, vars, unknown keys. It touches no files.
+//! 3. `files` looks at what the draft names on disk and makes one step of every script.
+//! 4. `check` judges names, references and the graph.
+//! 5. `resolve` makes the [`Recipe`] of a draft without mistakes.
+//!
+//! Every path in a recipe, `include` too, is relative to the recipe's directory and may not leave it.
+
+mod check;
+mod draft;
+mod files;
+mod graph;
+pub mod ignore;
+mod image;
+mod limits;
+mod machine_test;
+mod model;
+mod names;
+mod network;
+mod parse;
+mod report;
+mod resolve;
+mod show;
+mod source;
+mod step;
+pub mod suggest;
+mod values;
+mod vars;
+mod vm;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use graph::{FindStageError, StageRef};
+pub use image::{Appliance, Disk, Image, ImageFormat};
+pub use limits::Limits;
+pub use machine_test::{Login, MachineTest, Plug, PlugError, Power, TestAction, TestStep};
+pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs, Vendor};
+pub use names::{
+    Architecture, ArchiveName, ArchiveNames, EnvName, ImageName, MachineName, NameError, PackageName,
+    ProjectName, RootfsName, StageName, StageNameError, StepName, TestName, VarName,
+};
+pub use parse::keys;
+pub use report::{Diagnostic, RecipeErrors, Style};
+pub use show::Shown;
+pub use source::{Position, RECIPE_FILE};
+pub use step::INPUTS;
+pub use step::{Account, CopyRule, Network, Recommends, Step, StepKind, Variant};
+pub use vars::Overrides;
+pub use vm::{Nic, Vm};
+
+use report::Report;
+
+impl Recipe {
+    /// Reads, checks and resolves the recipe at `path`: an `ibuild.toml`, or the directory it is in.
+    ///
+    /// Nothing is run and nothing is written. Either the whole recipe is right, or all that was found wrong
+    /// with it is returned.
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Recipe, RecipeErrors> {
+        let location = source::Location::of(path);
+        let sources = source::read(&location)?;
+        let report = Report::new(&sources);
+        let mut draft = parse::parse(&sources, overrides, &report);
+        files::expand(&mut draft, location.dir(), &report);
+        check::check(&draft, &report);
+        match report.finish() {
+            Some(errors) => Err(errors),
+            None => Ok(resolve::resolve(draft, &sources, location.dir())),
+        }
+    }
+}

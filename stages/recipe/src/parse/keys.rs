@@ -1,0 +1,68 @@
+//! The tables of the recipe language, and the keys of each.
+//!
+//! These lists are what the parser refuses unknown keys by: a key that is not in them cannot be read.
+
+/// The keys that one kind of table has.
+pub struct Keys {
+    table: &'static str,
+    known: &'static [&'static str],
+    planned: &'static [&'static str],
+}
+
+impl Keys {
+    /// Keys that are part of the language to come: reported as that and not as unknown.
+    pub(super) fn planned(&self) -> &'static [&'static str] {
+        self.planned
+    }
+
+    /// Whether it is one of both.
+    pub fn has(&self, key: &str) -> bool {
+        self.known.contains(&key) || self.planned.contains(&key)
+    }
+
+    /// Both, to guess from what was meant.
+    pub fn all(&self) -> impl Iterator<Item = &'static str> {
+        self.known.iter().chain(self.planned).copied()
+    }
+}
+
+/// Every table is a constant and in the list of all.
+macro_rules! tables {
+    ($($name:ident = $table:literal [$($key:literal),+] $(to come [$($planned:literal),+])?;)+) => {
+        $(pub(super) const $name: Keys =
+            Keys { table: $table, known: &[$($key),+], planned: &[$($($planned),+)?] };)+
+
+        const TABLES: &[Keys] = &[$($name),+];
+    };
+}
+
+tables! {
+    TOP = "recipe" ["schema", "include", "project", "vars", "archive", "rootfs", "image", "test"];
+    PROJECT = "project" ["name", "epoch"];
+    ARCHIVE = "archive" [
+        "suites", "security", "components", "architecture", "foreign", "mirror", "security-mirror", "url", "key"
+    ];
+    ROOTFS = "rootfs" ["from", "env", "limits", "steps"];
+    STEP = "step" [
+        "name", "bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check", "env",
+        "network", "timeout", "limits", "inputs", "volatile", "recommends", "skip"
+    ] to come ["fetch", "secrets"];
+    LIMITS = "limits" ["memory", "processes", "disk"];
+    BOOTSTRAP = "bootstrap" ["archive", "variant", "include"];
+    COPY = "copy" ["from", "to", "owner", "group", "mode", "dirs"];
+    COPY_FROM = "copy-from" ["rootfs", "paths"];
+    IMAGE = "image" ["rootfs", "formats", "disk", "vm", "machines"];
+    DISK = "disk" ["size", "firmware", "fs-uuid", "cmdline"];
+    VM = "vm" [
+        "cpus", "memory", "vram", "firmware", "disk-bus", "nics", "audio", "clipboard", "drag-and-drop", "rtc",
+        "boot-order", "description", "product", "product-url", "vendor", "vendor-url", "version", "eula"
+    ];
+    TEST = "test" ["machines", "expect", "login", "files", "steps", "silent", "heard", "timeout"];
+    LOGIN = "login" ["user", "password"];
+    TEST_STEP = "test step" ["on", "expect", "type", "run", "screenshot", "power"];
+}
+
+/// Every key that a recipe may have, with the kind of table that it is in. Not those that are names, as in `vars` and `env`.
+pub fn keys() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLES.iter().flat_map(|table| table.known.iter().map(|key| (table.table, *key)))
+}

@@ -1,0 +1,288 @@
+//! One element of a `steps` array.
+
+use std::path::{Path, PathBuf};
+
+use super::limits::limits;
+use super::rootfs::environment;
+use super::{all, keys, optional};
+use crate::draft::{DraftKind, DraftStep, Links, Settings};
+use crate::names::{ArchiveName, ArchiveNames, NameError, PackageName, RootfsName, StepName};
+use crate::network::default_network;
+use crate::report::Problem;
+use crate::step::{Account, CopyRule, Network, Recommends, StepKind, Variant};
+use crate::suggest;
+use crate::values::{At, Node, Table};
+use ibuild_spec::parse_duration;
+
+/// The keys that say what a step does. A step has exactly one of them.
+const KINDS: [&str; 8] = ["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check"];
+
+/// The other keys, and the kinds of steps that they mean something to.
+const SETTINGS: [(&str, &[&str]); 8] = [
+    ("env", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
+    ("network", &["script", "scripts", "run", "check"]),
+    ("timeout", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
+    ("limits", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
+    ("inputs", &["script", "scripts", "run", "check"]),
+    ("volatile", &["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from"]),
+    ("recommends", &["packages"]),
+    ("skip", &["scripts"]),
+];
+
+/// Reads a step; `None` if it is not even a table.
+pub(super) fn step(node: Node<'_>) -> Option<DraftStep> {
+    let table = node.table("a step", &keys::STEP)?;
+    let kind_key = kind_key(&table);
+    if let Some(kind_key) = kind_key {
+        refuse_misplaced(&table, kind_key);
+    }
+    let mut settings = self::settings(&table);
+    let kind = kind_key.and_then(|key| kind(&table, key));
+    if let Some(DraftKind::Step { kind: StepKind::Run { command } | StepKind::Check { command }, .. }) = &kind
+    {
+        settings.network.get_or_insert_with(|| default_network(command));
+    }
+    Some(DraftStep { at: node.span(), name: name(&table, kind_key, kind.as_ref()), kind, settings })
+}
+
+/// The one kind that a step's table asks for.
+fn kind_key(table: &Table<'_>) -> Option<&'static str> {
+    let is_planned = |key: &str| keys::STEP.planned().contains(&key);
+    let planned: Vec<_> = table.entries().into_iter().filter(|(key, _)| is_planned(key.value)).collect();
+    for (key, _) in &planned {
+        table.push(Problem::at(key.at.clone(), format!("`{}` is not supported yet", key.value)));
+    }
+    let found: Vec<&'static str> = KINDS.into_iter().filter(|key| table.get(key).is_some()).collect();
+    match found.as_slice() {
+        [one] => return Some(one),
+        // What was not understood was probably the kind, and has been reported.
+        [] if !planned.is_empty() || table.has_keys_beyond(&keys::STEP) => {}
+        [] => {
+            let hint = format!("a step has one of {}", suggest::list(&KINDS));
+            table.push(Problem::at(table.span(), "the step does nothing").hint(hint));
+        }
+        many => {
+            let message = format!("the step does {} things: {}", many.len(), suggest::list(many));
+            table.push(Problem::at(table.span(), message).hint("make it several steps"));
+        }
+    }
+    None
+}
+
+fn refuse_misplaced(table: &Table<'_>, kind: &str) {
+    for (key, _) in table.entries() {
+        let setting = SETTINGS.iter().find(|(name, _)| *name == key.value);
+        if let Some((name, kinds)) = setting.filter(|(_, kinds)| !kinds.contains(&kind)) {
+            let message = format!("`{name}` means nothing to a `{kind}` step");
+            table.push(Problem::at(key.at, message).hint(format!("it belongs to {}", suggest::list(kinds))));
+        }
+    }
+}
+
+/// The step's name. Scripts are named after their file unless told otherwise; a directory of scripts names no
+/// stage itself, but may carry a name for its readers.
+fn name(table: &Table<'_>, key: Option<&str>, kind: Option<&DraftKind>) -> Option<At<StepName>> {
+    if let Some(node) = table.get("name") {
+        return node.parsed().filter(|_| key != Some("scripts"));
+    }
+    match (key, kind) {
+        (Some("scripts"), _) => None,
+        (Some("script"), kind) => {
+            let Some(DraftKind::Step { links: Links { script: Some(script), .. }, .. }) = kind else {
+                return None;
+            };
+            match step_name_of(&script.value) {
+                Ok(value) => Some(At { value, at: script.at.clone() }),
+                Err(error) => {
+                    let hint = format!("give it a `name`: {}", error.rule());
+                    table.push(Problem::at(script.at.clone(), error.to_string()).hint(hint));
+                    None
+                }
+            }
+        }
+        _ => {
+            let problem = Problem::at(table.span(), "the step has no `name`");
+            table.push(problem.hint("stages are named `rootfs/step`: write `name = \"...\"`"));
+            None
+        }
+    }
+}
+
+/// The name of a step that runs the script at `path`.
+pub fn step_name_of(path: &Path) -> Result<StepName, NameError> {
+    path.file_name().unwrap_or_default().to_string_lossy().parse()
+}
+
+fn settings(table: &Table<'_>) -> Settings {
+    const NETWORKS: [(&str, Network); 2] = [("packages", Network::Packages), ("none", Network::None)];
+    let inputs = table.get("inputs").and_then(Node::array).unwrap_or_default();
+    let volatile = table.get("volatile").and_then(Node::array).unwrap_or_default();
+    Settings {
+        env: table.get("env").map(environment).unwrap_or_default(),
+        network: table.get("network").and_then(|node| node.word("network", &NETWORKS)),
+        timeout: table.get("timeout").and_then(|node| node.parsed_by(parse_duration)).map(|time| time.value),
+        limits: table.get("limits").map(limits).unwrap_or_default(),
+        inputs: inputs.into_iter().filter_map(Node::inner_path).collect(),
+        volatile: volatile.into_iter().filter_map(Node::machine_path).collect(),
+    }
+}
+
+fn kind(table: &Table<'_>, key: &str) -> Option<DraftKind> {
+    let node = table.get(key)?;
+    let plain = |kind| DraftKind::Step { kind, links: Links::default() };
+    match key {
+        "bootstrap" => bootstrap(node),
+        "packages" => packages(table, node).map(plain),
+        "copy" => copy(node),
+        "script" => script(node),
+        "scripts" => scripts(table, node),
+        "copy-from" => copy_from(node),
+        "run" => command(node).map(|command| plain(StepKind::Run { command })),
+        _ => command(node).map(|command| plain(StepKind::Check { command })),
+    }
+}
+
+const ARCHIVE: &str = "write `archive = \"debian\"`, the name of an `[archive.NAME]`";
+
+fn bootstrap(node: Node<'_>) -> Option<DraftKind> {
+    let table = node.table("`bootstrap`", &keys::BOOTSTRAP)?;
+    let archive = table.require("`bootstrap`", "archive", ARCHIVE);
+    let archives = archive.and_then(archive_names);
+    let variant = optional(&table, "variant", |node| node.word("variant", &[("minbase", Variant::Minbase)]));
+    let include = optional(&table, "include", |node| all(node.array()?, package));
+    let archives = archives?;
+    let kind = StepKind::Bootstrap {
+        archive: ArchiveNames::new(archives.iter().map(|name| name.value.clone()).collect())?,
+        variant: variant?.unwrap_or(Variant::Minbase),
+        include: include?.unwrap_or_default(),
+    };
+    Some(DraftKind::Step { kind, links: Links { archives, ..Links::default() } })
+}
+
+/// One name, or several of which each counts once.
+fn archive_names(node: Node<'_>) -> Option<Vec<At<ArchiveName>>> {
+    if node.raw().as_array().is_none() {
+        return Some(vec![node.parsed()?]);
+    }
+    let names: Vec<At<ArchiveName>> = all(node.filled_array("archives", ARCHIVE)?, Node::parsed)?;
+    for (number, name) in names.iter().enumerate() {
+        if names[..number].iter().any(|earlier| earlier.value == name.value) {
+            node.push(Problem::at(name.at.clone(), format!("archive `{}` is listed twice", name.value)));
+        }
+    }
+    Some(names)
+}
+
+fn packages(table: &Table<'_>, node: Node<'_>) -> Option<StepKind> {
+    let names = node.filled_array("packages", "write `packages = [\"sudo\"]`");
+    let names = names.and_then(|nodes| all(nodes, package));
+    let recommends = match optional(table, "recommends", Node::boolean)? {
+        Some(false) => Recommends::Skip,
+        Some(true) | None => Recommends::Install,
+    };
+    Some(StepKind::Packages { names: names?, recommends })
+}
+
+fn package(node: Node<'_>) -> Option<PackageName> {
+    node.parsed().map(|name| name.value)
+}
+
+fn copy(node: Node<'_>) -> Option<DraftKind> {
+    const COPIES: &str = "write `copy = [{ from = \"files/shared\", to = \"/\" }]`";
+    let (rules, copied) = all(node.filled_array("copies", COPIES)?, copy_rule)?.into_iter().unzip();
+    Some(DraftKind::Step { kind: StepKind::Copy(rules), links: Links { copied, ..Links::default() } })
+}
+
+fn copy_rule(node: Node<'_>) -> Option<(CopyRule, At<PathBuf>)> {
+    const EXAMPLE: &str = "write `{ from = \"files/shared\", to = \"/\" }`";
+    let table = node.table("a copy", &keys::COPY)?;
+    let from = table.require("a copy", "from", EXAMPLE).and_then(Node::inner_path);
+    let to = table.require("a copy", "to", EXAMPLE).and_then(Node::machine_path);
+    let owner = optional(&table, "owner", account);
+    let group = optional(&table, "group", account);
+    let file_mode = optional(&table, "mode", mode);
+    let dirs = optional(&table, "dirs", mode);
+    let from = from?;
+    let rule = CopyRule {
+        from: from.value.clone(),
+        to: to?,
+        owner: owner?,
+        group: group?,
+        mode: file_mode?,
+        dirs: dirs?,
+    };
+    Some((rule, from))
+}
+
+/// A number, or a name that could stand in `/etc/passwd`.
+fn account(node: Node<'_>) -> Option<Account> {
+    if node.raw().is_integer() {
+        let id = node.integer()?;
+        let fits = u32::try_from(id).ok().filter(|id| *id != u32::MAX).map(Account::Id);
+        return fits.or_else(|| {
+            node.push(node.problem(format!("`{id}` is not the number of a user or group")));
+            None
+        });
+    }
+    let text = node.text()?.value;
+    let starts = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    if starts && text.len() <= 32 && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) {
+        return Some(Account::Name(text));
+    }
+    let problem = node.problem(format!("`{text}` is not the name of a user or group"));
+    node.push(
+        problem.hint(
+            "write a name such as `\"www-data\"` or a number such as `33`; `group` has a key of its own",
+        ),
+    );
+    None
+}
+
+/// Permissions. A decimal 644 is always a mistake, so numbers must be written in octal.
+fn mode(node: Node<'_>) -> Option<u32> {
+    let digits = match node.raw().as_integer() {
+        Some(number) if number.radix() == 8 => number.as_str().to_owned(),
+        Some(number) => return bad_mode(node, &number.to_string()),
+        None => node.text()?.value,
+    };
+    let octal = !digits.is_empty() && digits.chars().all(|c| ('0'..='7').contains(&c));
+    let mode = u32::from_str_radix(&digits, 8).ok().filter(|mode| octal && *mode <= 0o7777);
+    mode.or_else(|| bad_mode(node, &digits))
+}
+
+fn bad_mode(node: Node<'_>, found: &str) -> Option<u32> {
+    let problem = node.problem(format!("`{found}` is not a file mode"));
+    node.push(problem.hint("modes are written in octal: `\"0644\"` or `0o644`"));
+    None
+}
+
+fn script(node: Node<'_>) -> Option<DraftKind> {
+    let path = node.inner_path()?;
+    let kind = StepKind::Script { path: path.value.clone() };
+    Some(DraftKind::Step { kind, links: Links { script: Some(path), ..Links::default() } })
+}
+
+fn scripts(table: &Table<'_>, node: Node<'_>) -> Option<DraftKind> {
+    let skip = table.get("skip").map(Node::texts).unwrap_or_default();
+    Some(DraftKind::Scripts { dir: node.inner_path()?, skip })
+}
+
+fn command(node: Node<'_>) -> Option<String> {
+    let text = node.text()?.value;
+    if !text.trim().is_empty() {
+        return Some(text);
+    }
+    node.push(node.problem("the command is empty"));
+    None
+}
+
+fn copy_from(node: Node<'_>) -> Option<DraftKind> {
+    const EXAMPLE: &str = "write `{ rootfs = \"tools\", paths = [\"/opt/tool\"] }`";
+    let table = node.table("`copy-from`", &keys::COPY_FROM)?;
+    let rootfs = table.require("`copy-from`", "rootfs", EXAMPLE).and_then(Node::parsed::<RootfsName>);
+    let paths = table.require("`copy-from`", "paths", EXAMPLE);
+    let paths = paths.and_then(|node| all(node.filled_array("paths", EXAMPLE)?, Node::machine_path));
+    let rootfs = rootfs?;
+    let kind = StepKind::CopyFrom { rootfs: rootfs.value.clone(), paths: paths? };
+    Some(DraftKind::Step { kind, links: Links { rootfs: Some(rootfs), ..Links::default() } })
+}
