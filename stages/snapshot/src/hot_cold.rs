@@ -173,15 +173,21 @@ fn describe(path: &Path, meta: &fs::Metadata) -> String {
     let content = meta.is_file().then(|| blake3::hash(&fs::read(path).unwrap()).to_hex());
     let target = meta.is_symlink().then(|| fs::read_link(path).unwrap());
     let (owner, times) = ((meta.uid(), meta.gid()), (meta.mtime(), meta.mtime_nsec()));
-    let size = if meta.is_dir() { 0 } else { meta.len() };
-    let (mode, links, device) = (meta.mode(), meta.nlink(), meta.rdev());
+    let (mode, links, device, size) = (meta.mode(), meta.nlink(), meta.rdev(), meta.len());
+    let listed = meta.is_dir().then(|| listed(path));
     format!(
-        "{mode:o} {owner:?} {links} {device} {size} {times:?} {flags:?} {content:?} {target:?} {:?}",
+        "{mode:o} {owner:?} {links} {device} {size} {times:?} {flags:?} {content:?} {target:?} {listed:?} {:?}",
         attributes(path)
     )
 }
 
-fn attributes(path: &Path) -> BTreeMap<String, Vec<u8>> {
+/// The names of a directory in the order in which the kernel tells them.
+fn listed(dir: &Path) -> Vec<std::ffi::OsString> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
+/// In the order in which the kernel lists them.
+fn attributes(path: &Path) -> Vec<(String, Vec<u8>)> {
     let mut names = vec![0; 64 << 10];
     let length = llistxattr(path, &mut names[..]).unwrap();
     let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
@@ -375,6 +381,60 @@ fn links_to_files_of_lower_layers_are_kept_by_all() {
             fs::remove_file(root.join("l")).unwrap();
             fs::hard_link(root.join("d/f"), root.join("l")).unwrap();
         });
+    });
+}
+
+/// Names that came and went, in a directory that is longer than a block of a file system, and one that a file system lists in
+/// the order of creation; attributes in another order than that of their names.
+fn leave_traces(root: &Path) {
+    let dir = root.join("was-large");
+    fs::create_dir(&dir).unwrap();
+    let name = |number| dir.join(format!("a-rather-long-name-of-a-file-{number}"));
+    (0..600).for_each(|number| fs::write(name(number * 7919 % 600), "").unwrap());
+    (0..599).for_each(|number| fs::remove_file(name(number)).unwrap());
+    fs::create_dir_all(root.join("large/below")).unwrap();
+    for number in (0..400).rev() {
+        fs::write(root.join(format!("large/below/another-long-name-of-a-file-{number}")), "").unwrap();
+    }
+    for name in ["user.z", "user.m", "user.a", "user.q"] {
+        lsetxattr(root.join("large"), name, b"value", XattrFlags::empty()).unwrap();
+        lsetxattr(root.join("large/below"), name, b"value", XattrFlags::empty()).unwrap();
+        lsetxattr(
+            root.join("was-large").join("a-rather-long-name-of-a-file-599"),
+            name,
+            b"v",
+            XattrFlags::empty(),
+        )
+        .unwrap();
+    }
+}
+
+/// A regression: what a stage made and removed showed in the size of its directory until the layer was unpacked anew.
+#[test]
+fn what_came_and_went_leaves_no_trace() {
+    in_a_thread(|| {
+        let lab = Lab::new();
+        let made = lab.stage(None, leave_traces).unwrap().unwrap();
+        lab.assert_hot_is_cold(&made);
+        let more = |root: &Path| {
+            fs::remove_dir_all(root.join("large")).unwrap();
+            leave_traces(&root.join("was-large"));
+        };
+        lab.assert_hot_is_cold(&lab.stage(Some(&made), more).unwrap().unwrap());
+    });
+}
+
+/// The same on a file system that lists names in the order in which they came.
+#[test]
+fn what_came_and_went_leaves_no_trace_in_memory() {
+    in_a_thread(|| {
+        let lab = Lab::in_a_place(|dir| {
+            let none: Option<&str> = None;
+            mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        });
+        let made = lab.stage(None, leave_traces).unwrap().unwrap();
+        lab.assert_hot_is_cold(&made);
+        umount2(lab.root.path(), MntFlags::MNT_DETACH).unwrap();
     });
 }
 

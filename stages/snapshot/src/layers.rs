@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
 
 use super::ahead::read_ahead;
+use super::canonical::make_canonical;
 use super::capture::Change;
 use super::merged::{self, Merged};
 use super::room::mark_used;
@@ -121,6 +122,7 @@ impl<'s> LayerStore<'s> {
     /// The first half of [`LayerStore::publish`]: names a captured directory and moves it to where overlays find it, so
     /// that the next stage can stand on it. If the place is taken, what is there is as good.
     pub fn adopt(&self, dir: &Path, changes: &[(Vec<u8>, Change)]) -> Result<LayerId, SnapshotError> {
+        make_canonical(dir, changes, &self.cancel)?;
         let mut named = Named::of(Stoppable::new(io::sink(), self.cancel.clone()));
         write_layer(dir, changes, &mut named)?;
         let id = LayerId::finish(named.hasher);

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod allocated;
+mod canonical;
 pub mod capture;
 mod chain;
 mod contents;

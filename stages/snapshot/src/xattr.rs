@@ -152,6 +152,14 @@ pub(super) fn write(
     })
 }
 
+/// Sets attributes that a file has once more, in the order in which [`write`] sets them: it is the one in which they are listed.
+pub(super) fn set_in_order(disk: &Path, xattrs: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(), SnapshotError> {
+    let marks = Marks::here();
+    let kept = || xattrs.iter().filter(|(name, _)| is_kept(name));
+    kept().try_for_each(|(name, _)| remove(disk, &marks.name_on_disk(name)))?;
+    kept().try_for_each(|(name, value)| set(disk, &marks.name_on_disk(name), value))
+}
+
 /// A path that leads to an open file and nowhere else, for the calls that take no descriptor of some kinds.
 pub(super) fn through_proc(file: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
