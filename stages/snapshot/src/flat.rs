@@ -10,15 +10,21 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::Stoppable;
+use ibuild_cache::{LayerId, Stoppable};
 
 use super::capture::join;
+use super::digest::{content_of, open_file};
 use super::layers::{Links, write_entry};
 use super::tarball::{Acls, TarWriter};
 use super::tree::{Entry, Kind, TreeStore};
 use super::{LayerStore, Snapshot, SnapshotError};
 
 /// Writes every file of `snapshot`, in the canonical order, to `out`.
+///
+/// # Errors
+///
+/// [`SnapshotError::ChangedLayer`] if an unpacked layer does not hold what the tree says. It is removed by then, and unpacked
+/// anew by whoever asks next.
 pub fn write_flat(
     trees: &TreeStore<'_>,
     layers: &LayerStore<'_>,
@@ -27,15 +33,21 @@ pub fn write_flat(
 ) -> Result<(), SnapshotError> {
     let sources = Sources::of(layers, snapshot)?;
     let tar = TarWriter::new(Stoppable::new(out, layers.cancel().clone()), Acls::TextToo);
-    let mut flat = Flat { trees, sources, tar, written: Links::default() };
+    let mut flat = Flat { trees, layers, sources, tar, written: Links::default() };
     flat.everything(trees.root(snapshot.tree)?)?;
     flat.tar.finish().map_err(SnapshotError::io("write", Path::new("tarball")))?;
     Ok(())
 }
 
-/// Which directory on disk has the bytes of a file.
+/// Which layers have the bytes of files.
 struct Sources {
-    files: HashMap<Vec<u8>, PathBuf>,
+    files: HashMap<Vec<u8>, Source>,
+}
+
+/// A file of an unpacked layer.
+struct Source {
+    disk: PathBuf,
+    layer: LayerId,
 }
 
 impl Sources {
@@ -44,14 +56,13 @@ impl Sources {
     fn of(layers: &LayerStore<'_>, snapshot: &Snapshot) -> Result<Self, SnapshotError> {
         let mut sources = Self { files: HashMap::new() };
         for layer in &snapshot.layers {
-            let dir = layers.unpacked(layer)?;
-            sources.add(dir)?;
+            sources.add(layers.unpacked(layer)?, layer)?;
         }
         Ok(sources)
     }
 
-    fn add(&mut self, layer: PathBuf) -> Result<(), SnapshotError> {
-        let mut waiting = vec![(layer, Vec::new())];
+    fn add(&mut self, place: PathBuf, layer: &LayerId) -> Result<(), SnapshotError> {
+        let mut waiting = vec![(place, Vec::new())];
         while let Some((dir, path)) = waiting.pop() {
             let error = || SnapshotError::io("read", &dir);
             for file in fs::read_dir(&dir).map_err(error())? {
@@ -61,7 +72,7 @@ impl Sources {
                 if kind.is_dir() {
                     waiting.push((file.path(), path));
                 } else if kind.is_file() {
-                    self.files.insert(path, file.path());
+                    self.files.insert(path, Source { disk: file.path(), layer: *layer });
                 } else {
                     debug_assert!(!kind.is_socket(), "a capture drops sockets");
                 }
@@ -73,6 +84,7 @@ impl Sources {
 
 struct Flat<'a, W> {
     trees: &'a TreeStore<'a>,
+    layers: &'a LayerStore<'a>,
     sources: Sources,
     tar: TarWriter<W>,
     written: Links,
@@ -82,7 +94,7 @@ impl<W: Write> Flat<'_, W> {
     fn everything(&mut self, root: Entry) -> Result<(), SnapshotError> {
         let mut waiting = vec![(Vec::new(), root)];
         while let Some((path, entry)) = waiting.pop() {
-            let disk = self.sources.files.get(&path).cloned().unwrap_or_default();
+            let disk = self.source(&path, &entry)?;
             write_entry(&mut self.tar, &path, &entry, &disk, &mut self.written).map_err(
                 SnapshotError::io("pack", &PathBuf::from(std::ffi::OsString::from_vec(path.clone()))),
             )?;
@@ -92,5 +104,21 @@ impl<W: Write> Flat<'_, W> {
             }
         }
         Ok(())
+    }
+
+    /// Where the bytes of a file are, once they are known to be those of the tree. An unpacked layer that has others is
+    /// removed.
+    fn source(&self, path: &[u8], entry: &Entry) -> Result<PathBuf, SnapshotError> {
+        let (Kind::File { content, .. }, Some(source)) = (&entry.kind, self.sources.files.get(path)) else {
+            return Ok(PathBuf::new());
+        };
+        let file = open_file(&source.disk)?;
+        let found =
+            content_of(&file, self.layers.cancel()).map_err(SnapshotError::io("read", &source.disk))?;
+        if found == *content {
+            return Ok(source.disk.clone());
+        }
+        self.layers.store().discard(&self.layers.unpacked_path(&source.layer))?;
+        Err(SnapshotError::ChangedLayer(source.layer))
     }
 }

@@ -1,7 +1,7 @@
 //! From snapshots to the file, at the cost of what no earlier file has.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::BufWriter;
 use std::iter;
@@ -26,6 +26,7 @@ use crate::disk::{
     Destination, Digested, DiskContent, DiskMap, DiskSpec, FilesystemOptions, FoundVmdk, LayerSource,
     MachineDisk, OciImage, PackedArtifact, Packs, Piece, Source, VmSpec, disk_map, filesystem, pack_until,
 };
+use crate::snapshot::SnapshotError;
 use crate::snapshot::files::{read_layers, read_tree};
 use crate::snapshot::flat::write_flat;
 use ibuild_spec::Format;
@@ -211,12 +212,19 @@ impl<'a, 'b> Packing<'a, 'b> {
         ready.collect()
     }
 
+    /// A layer that was changed where it is unpacked is unpacked anew, each once.
     fn flat_tar(&self) -> Result<PathBuf, StageError> {
         let path = self.scratch.join("root.tar");
-        let file = File::create(&path).map_err(StageError::io("create", &path))?;
         let (trees, layers) = (self.builder.trees(), self.builder.layers());
-        write_flat(&trees, &layers, self.machines[0].snapshot, BufWriter::with_capacity(1 << 20, file))?;
-        Ok(path)
+        let snapshot = self.machines[0].snapshot;
+        let mut damaged = HashSet::new();
+        loop {
+            let file = File::create(&path).map_err(StageError::io("create", &path))?;
+            match write_flat(&trees, &layers, snapshot, BufWriter::with_capacity(1 << 20, file)) {
+                Err(SnapshotError::ChangedLayer(layer)) if damaged.insert(layer) => {}
+                written => return Ok(written.map(|()| path)?),
+            }
+        }
     }
 
     /// What will be on the disk. Of the files of the root file system nothing is read yet.
