@@ -39,6 +39,7 @@ impl ResultFiles {
     pub fn write(&self, key: &ActionKey, batch: &Batch) -> Result<(), CacheError> {
         let path = self.path(key);
         let parent = path.parent().unwrap_or(&self.dir);
+        self.remove_stray(&path)?;
         fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
         let packed = zstd::encode_all(encode(batch).as_slice(), ZSTD_LEVEL);
         let packed = packed.map_err(CacheError::io("compress", &path))?;
@@ -57,7 +58,7 @@ impl ResultFiles {
         let path = self.path(key);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => return Err(CacheError::io("read", &path)(e)),
         };
         Ok(unpack(&bytes, key).and_then(|rows| decode(&rows)))
@@ -65,13 +66,43 @@ impl ResultFiles {
 
     /// The actions that have a file here, in the order of their keys.
     pub fn list(&self) -> Result<Vec<ActionKey>, CacheError> {
-        let mut found = Vec::new();
-        for prefix in names(&self.dir)? {
-            for rest in names(&self.dir.join(&prefix))? {
-                found.extend(format!("{prefix}{rest}").parse::<ActionKey>());
+        let files = self.entries()?.into_iter().filter(Entry::is_in_place);
+        let mut found: Vec<_> = files.filter_map(|entry| entry.key()).collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Removes what is here and can be no result's file, and says what it was, relative to where results are.
+    pub fn remove_strays(&self) -> Result<Vec<String>, CacheError> {
+        let strays =
+            self.entries()?.into_iter().filter(|entry| !entry.is_in_place() || entry.key().is_none());
+        let strays: Vec<_> = strays.collect();
+        strays.iter().try_for_each(|stray| remove_all(&self.dir.join(&stray.name)))?;
+        Ok(strays.into_iter().map(|stray| stray.name).collect())
+    }
+
+    /// Makes way for a result's file.
+    fn remove_stray(&self, path: &Path) -> Result<(), CacheError> {
+        let parent = path.parent().unwrap_or(&self.dir);
+        for (place, is_wrong) in [(parent, !parent.is_dir()), (path, path.is_dir())] {
+            if is_wrong && place.symlink_metadata().is_ok() {
+                remove_all(place)?;
             }
         }
-        found.sort();
+        Ok(())
+    }
+
+    /// Everything that is where files of results are, or instead of their directories.
+    fn entries(&self) -> Result<Vec<Entry>, CacheError> {
+        let mut found = Vec::new();
+        for (prefix, kind) in listed(&self.dir)? {
+            if !kind.is_dir() {
+                found.push(Entry { name: prefix, kind });
+                continue;
+            }
+            let below = listed(&self.dir.join(&prefix))?.into_iter();
+            found.extend(below.map(|(rest, kind)| Entry { name: format!("{prefix}/{rest}"), kind }));
+        }
         Ok(found)
     }
 
@@ -79,19 +110,54 @@ impl ResultFiles {
     pub fn remove(&self, key: &ActionKey) -> Result<(), CacheError> {
         let path = self.path(key);
         match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CacheError::io("remove", &path)(e)),
+            Err(e) if !is_absent(&e) => Err(CacheError::io("remove", &path)(e)),
             _ => Ok(()),
         }
     }
 }
 
-fn names(dir: &Path) -> Result<Vec<String>, CacheError> {
+/// Something where files of results are.
+struct Entry {
+    /// Its path there.
+    name: String,
+    kind: fs::FileType,
+}
+
+impl Entry {
+    /// Whether it is a file in a directory, as results' files are.
+    fn is_in_place(&self) -> bool {
+        self.kind.is_file() && self.name.contains('/')
+    }
+
+    fn key(&self) -> Option<ActionKey> {
+        self.name.replace('/', "").parse().ok()
+    }
+}
+
+/// Whether no file is there: nothing is, or something else.
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+    [NotFound, IsADirectory, NotADirectory].contains(&error.kind())
+}
+
+fn remove_all(path: &Path) -> Result<(), CacheError> {
+    let removed = match path.is_dir() && !path.is_symlink() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    };
+    removed.map_err(CacheError::io("remove", path))
+}
+
+fn listed(dir: &Path) -> Result<Vec<(String, fs::FileType)>, CacheError> {
     let entries = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(CacheError::io("read", dir))?,
     };
-    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
-    entries.map(name).collect::<io::Result<_>>().map_err(CacheError::io("read", dir))
+    let entry = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry?;
+        Ok((entry.file_name().to_string_lossy().into_owned(), entry.file_type()?))
+    };
+    entries.map(entry).collect::<io::Result<_>>().map_err(CacheError::io("read", dir))
 }
 
 /// The rows of a file, if it is whole and this action's.

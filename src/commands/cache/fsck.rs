@@ -47,6 +47,10 @@ fn line(finding: &Finding) -> String {
         Finding::Recovered(count) => {
             format!("found    {} in files beside the index", counted(*count, "result", "results"))
         }
+        Finding::Unrecorded(count) => {
+            format!("found    {} of a build that was killed", counted(*count, "result", "results"))
+        }
+        Finding::StrayResult(name) => format!("damaged  `results/{}`, removed", name.escape_debug()),
         Finding::DamagedBlob(blob) => format!("damaged  blob {blob}, removed"),
         Finding::DamagedTree(tree) => format!("damaged  directory {tree}, forgotten"),
         Finding::MissingLayer(layer) => format!("missing  layer {layer}, forgotten"),
@@ -65,6 +69,8 @@ fn as_json(checked: &Checked) -> Value {
         let (kind, name) = match finding {
             Finding::BrokenIndex { aside, .. } => ("broken-index", aside.display().to_string()),
             Finding::Recovered(count) => ("recovered", count.to_string()),
+            Finding::Unrecorded(count) => ("unrecorded", count.to_string()),
+            Finding::StrayResult(name) => ("unknown-result", name.clone()),
             Finding::DamagedBlob(blob) => ("damaged-blob", blob.hex()),
             Finding::DamagedTree(tree) => ("damaged-tree", tree.clone()),
             Finding::MissingLayer(layer) => ("missing-layer", layer.clone()),

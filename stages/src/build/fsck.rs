@@ -21,8 +21,13 @@ pub enum Finding {
         /// Why it could not be read.
         reason: String,
     },
-    /// Facts of so many results were brought back from their files.
+    /// Facts of so many results were brought back from their files: the index had none at all.
     Recovered(usize),
+    /// So many results had a file and no facts in the index, as a build leaves them that is killed between the two. They are
+    /// taken over.
+    Unrecorded(usize),
+    /// Something that is no result's file lay among these, and was removed.
+    StrayResult(String),
     /// A blob did not have its name any more, and was removed.
     DamagedBlob(BlobId),
     /// A directory of a tree was damaged, and was forgotten.
@@ -44,7 +49,7 @@ pub enum Finding {
 impl Finding {
     /// Whether something was wrong; else it is only of no use.
     pub fn is_damage(&self) -> bool {
-        !matches!(self, Self::StrayBlob(_) | Self::StrayDirectory(_))
+        !matches!(self, Self::StrayBlob(_) | Self::StrayDirectory(_) | Self::Unrecorded(_))
     }
 }
 
@@ -122,9 +127,14 @@ impl Check<'_> {
             }
             read => read?,
         }
+        for stray in self.store.results().remove_strays()? {
+            self.found(Finding::StrayResult(stray));
+        }
+        let is_empty = self.store.index().scan(Table::Actions, &[])?.is_empty();
         match recover(self.store)? {
             0 => {}
-            count => self.found(Finding::Recovered(count)),
+            count if is_empty => self.found(Finding::Recovered(count)),
+            count => self.found(Finding::Unrecorded(count)),
         }
         Ok(())
     }

@@ -130,6 +130,44 @@ fn a_damaged_or_missing_file_of_a_whole_result_is_written_again() {
     assert_eq!(evidence::actions(&store).unwrap(), [torn, gone].into());
 }
 
+/// A build that is killed between the two leaves a result's file and no fact.
+#[test]
+fn a_result_that_only_its_file_knows_is_no_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (unrecorded, ..) = build(&store, "x/1");
+    build(&store, "x/2");
+    let mut batch = Batch::default();
+    batch.delete(Table::Actions, unrecorded.as_bytes());
+    store.index().commit(batch).unwrap();
+    let found = findings(&store);
+    assert_eq!(found, [Finding::Unrecorded(1)]);
+    assert!(!found[0].is_damage());
+    assert!(RunMemory::new(&store, "lab").result(&unrecorded).unwrap().is_some());
+}
+
+/// A regression: one directory where a file was to be ended every check, and every build that made that result.
+#[test]
+fn what_is_no_result_among_results_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (key, ..) = build(&store, "x/1");
+    let place = store.results().path(&key);
+    let replace = |path: &Path| {
+        fs::remove_dir_all(path).or_else(|_| fs::remove_file(path)).unwrap();
+        fs::create_dir_all(path.join("below")).unwrap();
+    };
+    replace(&place);
+    fs::write(place.parent().unwrap().parent().unwrap().join("zz"), "a file").unwrap();
+    let found = findings(&store);
+    assert_eq!(found.iter().filter(|found| matches!(found, Finding::StrayResult(_))).count(), 2, "{found:?}");
+    assert!(found.contains(&Finding::RewrittenResultFile(key)), "{found:?}");
+    assert_eq!(findings(&store), []);
+    replace(&place);
+    store.results().write(&key, &Batch::default()).unwrap();
+    assert!(place.is_file());
+}
+
 #[test]
 fn blobs_that_nothing_names_are_left_to_garbage_collection() {
     let dir = tempfile::tempdir().unwrap();
