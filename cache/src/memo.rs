@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ const LONGEST_TICK: Duration = Duration::from_secs(2);
 /// written again within a tick of its file system's clock. [`WatchedFile`] gives stamps of which it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
+    /// During which run of the kernel it looked so. What a file system wrote before power was cut may be new bytes without the
+    /// times that they brought (`fdatasync`), so a stamp says nothing after that.
+    boot: u64,
     dev: u64,
     ino: u64,
     size: u64,
@@ -32,6 +36,7 @@ impl FileStamp {
     pub fn of(meta: &Metadata) -> Self {
         let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Self {
+            boot: boot().unwrap_or_default(),
             dev: meta.dev(),
             ino: meta.ino(),
             size: meta.len(),
@@ -45,7 +50,7 @@ impl FileStamp {
     /// kernel that counts fractions hardly ever gives such a time, so the file system does not keep them, or the time was written
     /// into an image that was made reproducibly: of two of these, mounted one after the other, all stamps may be equal.
     fn is_settled(&self, moment: SystemTime) -> bool {
-        if self.ctime_ns % 1_000_000_000 == 0 {
+        if self.ctime_ns % 1_000_000_000 == 0 || boot().is_none() {
             return false;
         }
         let moment = moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
@@ -65,6 +70,16 @@ impl FileStamp {
         key[8..].copy_from_slice(&self.ino.to_be_bytes());
         key
     }
+}
+
+/// What this run of the kernel is called: the first half of a random UUID. `None` where the kernel does not tell.
+fn boot() -> Option<u64> {
+    static BOOT: OnceLock<Option<u64>> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let uuid = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+        u64::from_str_radix(&digits, 16).ok()
+    })
 }
 
 /// A file that is read from its beginning to its end, to remember what was read for its stamp.
@@ -111,9 +126,9 @@ pub struct MemoEntry {
 }
 
 /// Entries of version 1 were made by a clock that was read too late, those of versions 3 and 5 did not know of
-/// mappings, or of overlays.
+/// mappings, or of overlays, that of version 7 not of power cuts.
 impl Record for MemoEntry {
-    const SCHEMA: u16 = 7;
+    const SCHEMA: u16 = 9;
 }
 
 /// The digests of the files directly in a directory: one row for all of them, because looking for a row costs more than
@@ -133,7 +148,7 @@ struct KnownFile {
 
 /// Another number than [`MemoEntry`]'s: a file may get the inode of a directory that is gone.
 impl Record for DirectoryMemo {
-    const SCHEMA: u16 = 8;
+    const SCHEMA: u16 = 10;
 }
 
 impl DirectoryMemo {
@@ -347,6 +362,9 @@ mod tests {
         assert_eq!(memo.digest(b"c", &stamp), None);
         let other = FileStamp { size: 7, ..stamp.clone() };
         assert_eq!(memo.digest(b"a", &other), None);
+        // A regression: after a power cut there may be new bytes with the old times.
+        let earlier = FileStamp { boot: stamp.boot ^ 1, ..stamp.clone() };
+        assert!(stamp.boot != 0 && memo.digest(b"a", &earlier).is_none());
         assert_eq!(MemoEntry::from_bytes(&memo.to_bytes()), None);
         assert_eq!(DirectoryMemo::from_bytes(&entry(1).to_bytes()), None);
     }
