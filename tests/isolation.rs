@@ -301,9 +301,9 @@ fn the_kernel_tells_nothing_of_the_host_and_takes_no_orders() {
     let mut lab = Lab::new();
     lab.script(
         "for name in cmdline kcore keys key-users kmsg modules partitions diskstats interrupts timer_list swaps \
-             kallsyms iomem ioports softirqs zoneinfo vmallocinfo buddyinfo locks; do \
+             kallsyms iomem ioports softirqs zoneinfo vmallocinfo buddyinfo locks consoles dma; do \
              test ! -e /proc/$name || wc -c < /proc/$name; done | sort -u; \
-         ls /proc/bus /proc/driver /sys 2>/dev/null | grep -v : | grep . ; dmesg | wc -l; \
+         ls /proc/bus /proc/driver /proc/fs /proc/irq /proc/pressure /proc/tty/driver /sys 2>/dev/null | grep -v : | grep . ; dmesg | wc -l; \
          for name in sys/kernel/core_pattern sys/kernel/hostname sys/kernel/panic sysrq-trigger; do \
              echo x 2> /dev/null > /proc/$name && echo wrote $name; done; date +%Z; hostname; cat /proc/net/unix | wc -l",
     );

@@ -37,7 +37,7 @@ const DEVICES: &[(&str, u32, u32)] =
     &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Of `/proc`, what can only be read, because writing changes the host.
-const READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "fs"];
+const READ_ONLY: &[&str] = &["sys", "sysrq-trigger"];
 
 /// Of `/proc`, what tells of the host and not of the sandbox: read as empty. Some files of init name programs and
 /// libraries of the host.
@@ -49,7 +49,9 @@ const HIDDEN_FILES: &[&str] = &[
     "buddyinfo",
     "cmdline",
     "config.gz",
+    "consoles",
     "diskstats",
+    "dma",
     "interrupts",
     "iomem",
     "ioports",
@@ -77,8 +79,20 @@ const HIDDEN_FILES: &[&str] = &[
     "vmallocinfo",
     "zoneinfo",
 ];
-const HIDDEN_DIRS: &[&str] =
-    &["1/map_files", "1/task", "acpi", "asound", "bus", "driver", "dynamic_debug", "scsi"];
+const HIDDEN_DIRS: &[&str] = &[
+    "1/map_files",
+    "1/task",
+    "acpi",
+    "asound",
+    "bus",
+    "driver",
+    "dynamic_debug",
+    "fs",
+    "irq",
+    "pressure",
+    "scsi",
+    "tty/driver",
+];
 
 /// Mounts everything below the overlay and makes it the root.
 pub(super) fn enter(spec: &Spec, devices: DeviceFilter) -> SetupResult {
