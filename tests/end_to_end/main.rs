@@ -10,6 +10,7 @@ mod edits;
 #[path = "../ordinary/mod.rs"]
 mod ordinary;
 mod readers;
+mod swap;
 mod world;
 
 use std::fs;
@@ -42,6 +43,7 @@ fn hello_from_its_recipe_to_a_login_prompt() {
     edits::incremental_images_are_those_of_clean_builds(&world);
     boots::all_machines_start(&world);
     its_tests_are_done(&world);
+    swap::swap_files_are_taken_by_the_kernel(&world);
     without_root_the_bits_are_the_same(&world, &first);
     assert_eq!(Host::look(), host, "something stayed behind");
 }
