@@ -79,7 +79,7 @@ impl Lab {
         let mut batch = Batch::default();
         trees.flush(&mut batch);
         self.store.index().commit(batch).unwrap();
-        Snapshot { tree: captured.tree, layers: vec![layer] }
+        Snapshot::of(captured.tree, vec![layer])
     }
 
     /// Where the files are.

@@ -91,7 +91,7 @@ impl Lab {
         }
         trees.flush(&mut batch);
         self.store.index().commit(batch).unwrap();
-        (Snapshot { tree: captured.tree, layers }, ready)
+        (Snapshot::of(captured.tree, layers), ready)
     }
 }
 

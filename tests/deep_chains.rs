@@ -86,7 +86,7 @@ impl Lab {
         layers.push(self.layers().publish(upper, &captured.changes, &mut batch).unwrap().id);
         trees.flush(&mut batch);
         self.store.index().commit(batch).unwrap();
-        Snapshot { tree: captured.tree, layers }
+        Snapshot::of(captured.tree, layers)
     }
 
     /// A snapshot of one layer that has the same tree.

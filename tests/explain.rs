@@ -42,6 +42,28 @@ fn explain(lab: &Sandbox, name: &str) -> Vec<String> {
     said.lines().map(timeless).collect()
 }
 
+/// A regression: which layers make a tree shows in how an overlay lists directories, and was in no key.
+#[test]
+fn the_same_files_in_other_layers_are_others_to_a_program() {
+    let copied = |name: &str| format!("{{ from = \"files/etc/{name}\", to = \"/srv/d/{name}\" }}");
+    let see = "{ name = \"see\", run = \"find /srv; ls -l /srv > /etc/see; find /srv >> /etc/see\" },\n\
+               { name = \"copied\", copy = [{ from = \"files/etc/a\", to = \"/etc/copied\" }] },\n";
+    let one = format!("{{ name = \"one\", copy = [{}, {}] }},\n", copied("a"), copied("b"));
+    let two = format!(
+        "{{ name = \"one\", copy = [{}] }},\n{{ name = \"two\", copy = [{}] }},\n",
+        copied("a"),
+        copied("b")
+    );
+    let lab = lab(&format!("{one}{see}"));
+    lab.edit("ibuild.toml", &one, &two);
+    let said = build(&lab, &[]);
+    let why = "run     ws/see  names in parent layers: ";
+    assert!(said.contains(why), "{said}");
+    let clean = self::lab(&format!("{two}{see}"));
+    let seen = |lab: &Sandbox| lab.run(&["cat", "ws/copied", "/etc/see"]).succeeds();
+    assert_eq!(seen(&lab), seen(&clean));
+}
+
 const AFTER_B: [&str; 11] = [
     "ws/files ran in the build of ws.rootfs.tar.zst",
     "cause  ws/name",

@@ -110,7 +110,7 @@ impl Lab {
         let name = |stage| project.graph.name(stage).to_string();
         let made = |stage| {
             let tree = TreeId::from_bytes(*blake3::hash(name(stage).as_bytes()).as_bytes());
-            StageOutput::Snapshot(Snapshot { tree, layers: layers(&name(stage)) })
+            StageOutput::Snapshot(Snapshot::of(tree, layers(&name(stage))))
         };
         let mut keys = BTreeMap::new();
         for stage in project.graph.in_build_order() {
@@ -281,9 +281,11 @@ fn disks_and_machines() {
 }
 
 #[test]
-fn layers_make_the_layout_of_disks_and_an_oci_image_and_nothing_else() {
+fn layers_make_the_layout_of_disks_and_an_oci_image_and_what_programs_see_and_nothing_else() {
     let lab = Lab::new();
-    let layered = [&["ws.oci"][..], &DISKS].concat();
+    let programs = ["ws/10-one", "ws/20-two", "ws/motd", "ws/reads", "ws/sane", "ws/tools"];
+    let mut layered = [&["ws.oci"][..], &DISKS, &programs].concat();
+    layered.sort_unstable();
     let layers = |bytes: &[u8]| bytes.iter().map(|byte| LayerId::from_bytes([*byte; 32])).collect::<Vec<_>>();
     let before = lab.keys_with_layers(|_| layers(&[1, 2]));
     for other in [&[2, 1][..], &[1], &[1, 2, 3], &[1, 4]] {

@@ -237,7 +237,7 @@ fn seed(project_dir: &Path, store_dir: &Path, work: &Path) {
     let mut facts = Batch::default();
     let layer = LayerStore::new(&store).publish(&base, &captured.changes, &mut facts).unwrap();
     trees.flush(&mut facts);
-    let output = StageOutput::Snapshot(Snapshot { tree: captured.tree, layers: vec![layer.id] });
+    let output = StageOutput::Snapshot(Snapshot::of(captured.tree, vec![layer.id]));
     let program = InitProgram { program: IBUILD.into(), arguments: Vec::new() };
     let lock = project_dir.join("ibuild.lock");
     let options =

@@ -347,7 +347,7 @@ fn busybox_root(store: &Store) -> (StageOutput, Batch) {
     let captured = capture(&context, &upper, None).unwrap();
     let layer = LayerStore::new(store).publish(&upper, &captured.changes, &mut facts).unwrap();
     trees.flush(&mut facts);
-    (StageOutput::Snapshot(Snapshot { tree: captured.tree, layers: vec![layer.id] }), facts)
+    (StageOutput::Snapshot(Snapshot::of(captured.tree, vec![layer.id])), facts)
 }
 
 fn make_busybox_root(root: &Path) {

@@ -79,7 +79,7 @@ fn root(store: &Store, epoch: i64) -> (Snapshot, Batch) {
     let mut facts = Batch::default();
     let layer = LayerStore::new(store).publish(&upper, &captured.changes, &mut facts).unwrap();
     trees.flush(&mut facts);
-    (Snapshot { tree: captured.tree, layers: vec![layer.id] }, facts)
+    (Snapshot::of(captured.tree, vec![layer.id]), facts)
 }
 
 fn make_root(root: &Path) {

@@ -261,7 +261,7 @@ mod tests {
             let entries = names.map(|(name, entry)| (name.as_bytes().to_vec(), entry)).into();
             below = entry(Kind::Directory(trees.add_listing(&Listing { entries })));
         }
-        let snapshot = Snapshot { tree: trees.add_root(&below), layers: Vec::new() };
+        let snapshot = Snapshot::of(trees.add_root(&below), Vec::new());
         let found = read_tree(&trees, &snapshot).unwrap();
         assert_eq!(found.len(), 3 * LEVELS + 1);
         assert!(found.is_sorted_by(|(one, _), (next, _)| one < next));

@@ -98,7 +98,7 @@ fn publish(store: &Store, upper: &Path, parent: Option<&Snapshot>) -> Snapshot {
     let own = (!changes.is_empty())
         .then(|| LayerStore::new(store).publish(upper, &changes, &mut batch).unwrap().id);
     store.index().commit(batch).unwrap();
-    Snapshot::upon(parent, tree, own)
+    Snapshot::upon(parent, tree, own.map(Into::into))
 }
 
 /// The topmost layer, unpacked from its tarball, is the directory that was captured.

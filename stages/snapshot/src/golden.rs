@@ -128,7 +128,7 @@ fn names_of_layers() {
 #[test]
 fn tarballs_of_everything() {
     let (lab, layers) = two_layers();
-    let snapshot = Snapshot { tree: layers[1].0.tree, layers: layers.map(|(_, layer)| layer.id).to_vec() };
+    let snapshot = Snapshot::of(layers[1].0.tree, layers.map(|(_, layer)| layer.id).to_vec());
     let (trees, store) = (TreeStore::new(&lab.store), LayerStore::new(&lab.store));
     let mut tar = Vec::new();
     write_flat(&trees, &store, &snapshot, &mut tar).unwrap();

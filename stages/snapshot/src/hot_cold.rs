@@ -96,7 +96,7 @@ impl Lab {
         let own = (!captured.changes.is_empty())
             .then(|| layers.publish(&upper, &captured.changes, &mut batch).unwrap().id);
         self.store.index().commit(batch).unwrap();
-        Ok(own.map(|own| Snapshot::upon(parent, captured.tree, Some(own))))
+        Ok(own.map(|own| Snapshot::upon(parent, captured.tree, Some(own.into()))))
     }
 
     /// The names that shared a file in the stage share one wherever its outcome goes: in the layers as overlays show them,

@@ -34,6 +34,7 @@ mod merged;
 mod node_copy;
 mod room;
 mod settle;
+mod shape;
 mod tarball;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub use error::SnapshotError;
 pub use layers::{Layer, LayerStore};
 pub use node_copy::{copy_node, dress};
 pub use room::Trimmed;
+pub use shape::{ChainShape, OwnLayer, Shape};
 pub use tarball::TARBALL_WRITER;
 pub use tree::{Entry, Kind, Listing, Metadata, PackedListing, RecentTrees, TreeStore};
 pub use xattr::{Side, copy_xattrs, read as read_xattrs};

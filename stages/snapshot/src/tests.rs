@@ -61,7 +61,7 @@ impl Lab {
         let mut batch = Batch::default();
         let layer = LayerStore::new(&self.store).publish(upper, &captured.changes, &mut batch).unwrap();
         self.store.index().commit(batch).unwrap();
-        Snapshot::upon(parent, captured.tree, Some(layer.id))
+        Snapshot::upon(parent, captured.tree, Some(layer.id.into()))
     }
 
     /// The topmost layer, unpacked anew.

@@ -376,7 +376,7 @@ impl Executor for Builder<'_> {
         }
     }
 
-    /// A step's key has the tree that it stands on, not by which layers that is made. But a disk is laid out by layers, and
+    /// A step's key has the tree that it stands on, not which layers make it. But a disk is laid out by layers, and
     /// what is built step by step has to get those that a build from nothing would have.
     fn upon(&self, stage: StageId, remembered: StageOutput, inputs: &[&StageOutput]) -> StageOutput {
         let parent = inputs.first().and_then(|input| input.snapshot());

@@ -7,6 +7,7 @@ use ibuild_graph::{ActionResult, RememberedStage, Value};
 
 use super::StageError;
 use super::output::StageOutput;
+use super::resolved::PARENT_TREE;
 use crate::snapshot::{Layer, LayerStore};
 
 /// All actions of a store, with what they made.
@@ -63,7 +64,7 @@ impl<'s> Contents<'s> {
 
 /// The tree that a stage stood on at its last run.
 fn parent_tree(stage: &RememberedStage) -> Option<TreeId> {
-    match stage.last.description()?.fields().get("parent tree")? {
+    match stage.last.description()?.fields().get(PARENT_TREE)? {
         Value::List(parents) => match parents.as_slice() {
             [Value::Digest(tree)] => Some(TreeId::from_bytes(*tree)),
             _ => None,
@@ -93,9 +94,9 @@ mod tests {
     fn ran(store: &Store, stage: &str, parent: Option<u8>, tree: u8, layers: &[LayerId]) {
         let mut description = Description::new("run", 1);
         description.set("command", stage);
-        description.set("parent tree", Value::option(parent.map(|tree| Value::Digest([tree; 32]))));
+        description.set(PARENT_TREE, Value::option(parent.map(|tree| Value::Digest([tree; 32]))));
         let tree = TreeId::from_bytes([tree; 32]);
-        let output = StageOutput::Snapshot(Snapshot { tree, layers: layers.to_vec() });
+        let output = StageOutput::Snapshot(Snapshot::of(tree, layers.to_vec()));
         let stage = StageName::new(stage);
         RunMemory::new(store, "lab")
             .remember_run(&stage, &description, &output, Batch::default(), String::new(), 1)

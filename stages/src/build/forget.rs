@@ -179,7 +179,7 @@ mod tests {
 
         fn snapshot(&self, stage: &str, layers: &[LayerId]) {
             let tree = TreeId::from_bytes([9; 32]);
-            self.ran(stage, &StageOutput::Snapshot(Snapshot { tree, layers: layers.to_vec() }));
+            self.ran(stage, &StageOutput::Snapshot(Snapshot::of(tree, layers.to_vec())));
         }
 
         fn artifact(&self, stage: &str, bytes: &[u8]) {

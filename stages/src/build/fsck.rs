@@ -216,7 +216,7 @@ impl Check<'_> {
         trees: &Trees,
     ) -> Result<bool, StageError> {
         match output {
-            StageOutput::Snapshot(Snapshot { tree, layers: needed }) => {
+            StageOutput::Snapshot(Snapshot { tree, layers: needed, .. }) => {
                 Ok(needed.iter().all(|layer| layers.contains_key(layer))
                     && reached_from(trees, *tree).is_some())
             }
@@ -246,7 +246,7 @@ impl Check<'_> {
     fn facts_of(&self, key: &ActionKey, output: &StageOutput, trees: &Trees) -> Result<Batch, StageError> {
         let mut rows = vec![(Table::Actions, key.as_bytes().to_vec())];
         rows.extend(evidence::rows_of(key).map(|row| (Table::Packages, row)));
-        if let StageOutput::Snapshot(Snapshot { tree, layers }) = output {
+        if let StageOutput::Snapshot(Snapshot { tree, layers, .. }) = output {
             rows.extend(layers.iter().map(|layer| (Table::Layers, layer.as_bytes().to_vec())));
             let reached = reached_from(trees, *tree).unwrap_or_default();
             rows.extend(reached.iter().map(|tree| (Table::Trees, tree.as_bytes().to_vec())));

@@ -233,7 +233,7 @@ mod tests {
             self.store.index().commit(facts).unwrap();
             let mut layers = below.map(|below| below.layers.clone()).unwrap_or_default();
             layers.push(layer.id);
-            Snapshot { tree: captured.tree, layers }
+            Snapshot::of(captured.tree, layers)
         }
 
         fn snapshot(&self) -> Snapshot {

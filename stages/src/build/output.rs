@@ -1,6 +1,6 @@
 //! What stages make.
 
-use ibuild_cache::{BlobId, CacheError, Record, Store};
+use ibuild_cache::{BlobId, CacheError, LayerId, Record, Store, TreeId};
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::Snapshot;
@@ -47,22 +47,34 @@ pub struct StoredBlob {
 
 /// Kinds of outputs are only added at the end, so those that are stored stay readable.
 impl Record for StageOutput {
-    const SCHEMA: u16 = 2;
+    const SCHEMA: u16 = 3;
 
     fn from_earlier(bytes: &[u8]) -> Option<Self> {
-        let FirstSchema::Snapshot(snapshot) = FirstSchema::from_bytes(bytes)?;
-        Some(Self::Snapshot(snapshot))
+        Some(match SecondSchema::from_bytes(bytes)? {
+            SecondSchema::Snapshot(Chain { tree, layers }) => Self::Snapshot(Snapshot::of(tree, layers)),
+            SecondSchema::Artifact(artifact) => Self::Artifact(artifact),
+            SecondSchema::Composed(composed) => Self::Composed(composed),
+        })
     }
 }
 
-/// What the first schema said in the same way. Of files it told a SHA-256 as well: they are made anew.
+/// What the second schema said: of layers nothing but their names.
 #[derive(Serialize, Deserialize)]
-enum FirstSchema {
-    Snapshot(Snapshot),
+enum SecondSchema {
+    Snapshot(Chain),
+    Artifact(Artifact),
+    Composed(Composed),
 }
 
-impl Record for FirstSchema {
-    const SCHEMA: u16 = 1;
+/// A snapshot as it was told then.
+#[derive(Serialize, Deserialize)]
+struct Chain {
+    tree: TreeId,
+    layers: Vec<LayerId>,
+}
+
+impl Record for SecondSchema {
+    const SCHEMA: u16 = 2;
 }
 
 impl StageOutput {
@@ -104,23 +116,18 @@ impl StageOutput {
 
 #[cfg(test)]
 mod tests {
-    use ibuild_cache::{LayerId, TreeId};
-
     use super::*;
 
-    /// The stages of a store outlive the change; its images have to be packed once more.
+    /// The images of a store outlive the change, and what is known of its stages.
     #[test]
-    fn of_the_first_schema_root_file_systems_are_read_and_files_are_not() {
-        let snapshot = Snapshot {
-            tree: TreeId::from_bytes([1; 32]),
-            layers: vec![LayerId::from_bytes([2; 32]), LayerId::from_bytes([3; 32])],
-        };
-        let first = FirstSchema::Snapshot(snapshot.clone()).to_bytes();
-        assert_eq!(StageOutput::from_bytes(&first), Some(StageOutput::Snapshot(snapshot)));
-        let file = StageOutput::Artifact(Artifact { blob: BlobId::from_bytes([4; 32]), size: 5 });
-        let mut bytes = file.to_bytes();
-        assert_eq!(StageOutput::from_bytes(&bytes), Some(file));
-        bytes[1] = 1;
-        assert_eq!(StageOutput::from_bytes(&bytes), None);
+    fn what_the_second_schema_said_is_understood() {
+        let (tree, layers) = (TreeId::from_bytes([1; 32]), vec![LayerId::from_bytes([2; 32])]);
+        let second = SecondSchema::Snapshot(Chain { tree, layers: layers.clone() }).to_bytes();
+        let expected = StageOutput::Snapshot(Snapshot::of(tree, layers));
+        assert_eq!(StageOutput::from_bytes(&second), Some(expected.clone()));
+        assert_eq!(StageOutput::from_bytes(&expected.to_bytes()), Some(expected));
+        let artifact = Artifact { blob: BlobId::from_bytes([4; 32]), size: 5 };
+        let second = SecondSchema::Artifact(artifact.clone()).to_bytes();
+        assert_eq!(StageOutput::from_bytes(&second), Some(StageOutput::Artifact(artifact)));
     }
 }

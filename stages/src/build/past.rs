@@ -7,11 +7,12 @@ use ibuild_graph::{Build, BuiltStage, Change, Executor, LastRun, RunMemory, Stag
 
 use super::StageError;
 use super::builder::Builder;
+use super::resolved::{PARENT_LAYERS, PARENT_TREE};
 
 /// Fields of descriptions that say what a stage's inputs made.
-const MADE_BY_INPUTS: [&str; 4] = ["parent tree", "tree", "paths", LAYERS];
-/// The one that can change although all inputs made the same, because those that are found stand upon other layers.
-const LAYERS: &str = "layers";
+const MADE_BY_INPUTS: [&str; 5] = [PARENT_TREE, "tree", "paths", PARENT_LAYERS, "layers"];
+/// Those that can change although all inputs made the same, because inputs that are found stand upon other layers.
+const LAYERS: [&str; 2] = [PARENT_LAYERS, "layers"];
 
 /// A build that is over, as far as one stage is concerned.
 #[derive(Debug, Clone)]
@@ -108,7 +109,7 @@ fn why(builder: &Builder<'_>, build: &Build, built: &BuiltStage, runs: &[LastRun
     let inherited: Vec<_> = changes.iter().filter(|change| is_made_by_inputs(change)).collect();
     let of = match inherited.is_empty() {
         true => Vec::new(),
-        false if inherited.iter().all(|change| field(change) == LAYERS) => {
+        false if inherited.iter().all(|change| LAYERS.contains(&field(change))) => {
             ran_before(build, built, Reach::Far)
         }
         false => ran_before(build, built, Reach::Inputs),

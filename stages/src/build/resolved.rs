@@ -15,7 +15,7 @@ use crate::snapshot::{Snapshot, TARBALL_WRITER};
 
 /// Raised when a change to the sandbox itself, or to what is done with a tree when it is captured, makes the same step give
 /// another tree, or the same by another layer. What a step is *given* is in its key byte by byte and needs no version.
-pub const SANDBOX: i64 = 6;
+pub const SANDBOX: i64 = 7;
 
 /// The field of a description with everything that a stage sees, its content by digest. Where something else differs as
 /// well, that says the same in the words of the recipe.
@@ -23,6 +23,12 @@ pub(super) const CONTENTS: &str = "contents";
 
 /// The field of a description with the archives and the states that they are in.
 pub(super) const ARCHIVE: &str = "archive";
+
+/// The field of a description with the tree that a step stands on.
+pub(super) const PARENT_TREE: &str = "parent tree";
+
+/// The field of a description with the shape of the layers that make what it stands on.
+pub(super) const PARENT_LAYERS: &str = "names in parent layers";
 
 /// A step with everything resolved.
 #[derive(Debug, Clone)]
@@ -96,6 +102,7 @@ impl ResolvedStep {
     /// | epoch, volatile | the output rules, as the recipe says them |
     /// | machine id, layer | the versions of those who write these |
     /// | parent tree | the tree that it stands on |
+    /// | names in parent layers | for steps that run a program, the shape of the layers that make that tree: it shows in how directories are listed |
     /// | env, inputs | parts of the contents, in the words of the recipe |
     /// | archive | addresses, keys, suites, components and locked states, for steps that may install |
     ///
@@ -114,12 +121,13 @@ impl ResolvedStep {
         description.set("layer", TARBALL_WRITER);
         description.set("epoch", *epoch);
         description.set("volatile", Value::texts(volatile));
-        description.set("parent tree", start.tree());
+        description.set(PARENT_TREE, start.tree());
         if let Some(ArchiveAccess { names: _, state }) = archives {
             description.set(ARCHIVE, state.clone());
         }
         if let Payload::Exec { .. } = view.payload {
             description.set("env", environment(view));
+            description.set(PARENT_LAYERS, start.layers());
         }
         description.set("inputs", inputs(view));
         let contents = [
@@ -151,10 +159,15 @@ impl Start {
         Value::option(self.parent().map(|parent| Value::Digest(*parent.tree.as_bytes())))
     }
 
+    /// How an overlay shows the layers.
+    fn layers(&self) -> Value {
+        Value::option(self.parent().map(|parent| Value::Digest(*parent.shape.as_bytes())))
+    }
+
     fn value(&self) -> Value {
         match self {
-            // Its tree has a field of its own. By which layers it is made cannot be seen in it.
-            Self::Over(Snapshot { tree: _, layers: _ }) => "stage".into(),
+            // Tree and layers have fields of their own.
+            Self::Over(_) => "stage".into(),
             Self::Bootstrap(base) => Value::map([("base", base.value())]),
         }
     }

@@ -23,7 +23,7 @@ use crate::sandbox::{
 };
 use crate::snapshot::capture::{CaptureContext, capture_until};
 use crate::snapshot::volatile::VolatileList;
-use crate::snapshot::{LayerStore, Side, Snapshot, copy_xattrs};
+use crate::snapshot::{LayerStore, OwnLayer, Shape, Side, Snapshot, copy_xattrs};
 
 /// Lines of a failed stage's output that are shown at once.
 const TAIL: usize = 40;
@@ -235,7 +235,8 @@ impl StageRun {
             true => None,
             false => Some(builder.layers().adopt(&upper, &changes)?),
         };
-        let output = Snapshot::upon(self.parent.as_ref(), captured.tree, layer);
+        let own = layer.map(|id| OwnLayer { id, shape: Shape::of(&changes) });
+        let output = Snapshot::upon(self.parent.as_ref(), captured.tree, own);
         let store = builder.store().clone();
         let keep = move || {
             if let Some(layer) = layer {

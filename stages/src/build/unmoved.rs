@@ -142,6 +142,7 @@ fn are_roots(before: &Value, now: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use crate::build::resolved::PARENT_TREE;
     use std::collections::BTreeMap;
 
     use super::*;
@@ -229,7 +230,7 @@ mod tests {
     fn no_digest_of_another_field_may_differ() {
         let with_parent = |parent: u8| {
             let mut description = described("hello", "main trixie", 1);
-            description.set("parent tree", Value::Digest([parent; 32]));
+            description.set(PARENT_TREE, Value::Digest([parent; 32]));
             description.set("roots", Value::map([("x", Value::Digest([parent; 32]))]));
             description
         };

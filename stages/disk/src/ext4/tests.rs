@@ -74,7 +74,7 @@ impl Lab {
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot { tree: self.tree.unwrap(), layers: self.layers.clone() }
+        Snapshot::of(self.tree.unwrap(), self.layers.clone())
     }
 
     fn tree(&self) -> Vec<(Vec<u8>, Entry)> {

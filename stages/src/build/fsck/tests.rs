@@ -30,7 +30,7 @@ fn build(store: &Store, stage: &str) -> (ActionKey, Layer, TreeId) {
     let mut description = Description::new("run", 1);
     description.set("command", stage);
     Evidence::record(Some(Evidence::default()), &mut facts, &description.key());
-    let output = StageOutput::Snapshot(Snapshot { tree, layers: vec![id] });
+    let output = StageOutput::Snapshot(Snapshot::of(tree, vec![id]));
     let memory = RunMemory::new(store, "lab");
     let stage = StageName::new(stage);
     memory.remember_run(&stage, &description, &output, facts, String::new(), 1).unwrap();

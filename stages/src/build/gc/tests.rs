@@ -394,7 +394,7 @@ fn snapshot(store: &Store, stage: &str, below: &[LayerId], number: u8) -> (Actio
     facts.put(Table::Layers, made.id.as_bytes(), made.to_bytes());
     std::fs::create_dir(LayerStore::new(store).unpacked_path(&made.id)).unwrap();
     let layers = [below, &[made.id]].concat();
-    let output = Snapshot { tree: TreeId::from_bytes([number; 32]), layers: layers.clone() };
+    let output = Snapshot::of(TreeId::from_bytes([number; 32]), layers.clone());
     (remember(store, stage, &StageOutput::Snapshot(output), facts), layers)
 }
 

@@ -136,7 +136,7 @@ fn describe(view: &SandboxView, layers: &[LayerId], epoch: i64) -> Description {
 /// The snapshot up to the last layer that touches GRUB. Its tree says how the root directory looks, and no more is asked of it.
 fn grub_root(snapshot: &Snapshot, layers: &[Listed<LayerChange>]) -> Snapshot {
     let last = layers.iter().rposition(touches_grub).unwrap_or(0);
-    Snapshot { tree: snapshot.tree, layers: snapshot.layers.iter().take(last + 1).copied().collect() }
+    Snapshot::of(snapshot.tree, snapshot.layers.iter().take(last + 1).copied().collect())
 }
 
 /// Whether a layer has anything of GRUB, or takes away a directory in which it is.
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn layers_above_the_last_one_with_grub_do_not_count() {
         let layers: Vec<LayerId> = (1..=5).map(|n| LayerId::from_bytes([n; 32])).collect();
-        let snapshot = Snapshot { tree: TreeId::from_bytes([9; 32]), layers };
+        let snapshot = Snapshot::of(TreeId::from_bytes([9; 32]), layers);
         let check = |last: Vec<(Vec<u8>, LayerChange)>, count: usize| {
             let contents = [
                 vec![set("usr")],

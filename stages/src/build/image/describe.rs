@@ -101,7 +101,7 @@ pub fn packed_snapshots(description: &Description) -> Option<Vec<Snapshot>> {
             Some(Value::List(layers)) => layers.iter().map(layer).collect::<Option<_>>()?,
             _ => Vec::new(),
         };
-        Some(Snapshot { tree: TreeId::from_bytes(*tree), layers })
+        Some(Snapshot::of(TreeId::from_bytes(*tree), layers))
     };
     trees.iter().enumerate().map(snapshot).collect()
 }
@@ -167,10 +167,7 @@ mod tests {
         let layers = vec![Value::List(vec![digest(3), digest(4)]), Value::List(vec![digest(5)])];
         description.set("layers", Value::List(layers));
         let found = of(&description);
-        assert_eq!(
-            found[1],
-            Snapshot { tree: TreeId::from_bytes([2; 32]), layers: vec![LayerId::from_bytes([5; 32])] }
-        );
+        assert_eq!(found[1], Snapshot::of(TreeId::from_bytes([2; 32]), vec![LayerId::from_bytes([5; 32])]));
         assert_eq!(found[0].layers.len(), 2);
         assert!(packed_snapshots(&Description::new("run", 1)).is_none());
     }

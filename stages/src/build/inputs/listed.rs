@@ -3,17 +3,19 @@
 use ibuild_cache::TreeId;
 use ibuild_graph::{Change, Description, Value, value_changes};
 
-use super::super::resolved::CONTENTS;
+use super::super::resolved::{CONTENTS, PARENT_LAYERS, PARENT_TREE};
 use crate::snapshot::diff::{Difference, diff};
 use crate::snapshot::{Entry, Kind, Metadata, TreeStore};
 
 /// What differs between two descriptions. Two trees are compared by their files, as long as their listings are known;
 /// else that they differ is all that can be said. What a stage sees is named only where nothing in the words of the recipe
-/// says the same.
+/// says the same, and layers only where they have the same files.
 pub(super) fn changes(trees: &TreeStore<'_>, old: &Description, new: &Description) -> Vec<Change> {
     let (seen, said): (Vec<_>, Vec<_>) =
         ibuild_graph::changes(old, new).into_iter().partition(|change| change.path[0] == CONTENTS);
-    let changes = if said.is_empty() { seen } else { said }.into_iter();
+    let has_other_files = said.iter().any(|change| change.path[0] == PARENT_TREE);
+    let is_told = |change: &Change| !(has_other_files && change.path[0] == PARENT_LAYERS);
+    let changes = if said.is_empty() { seen } else { said }.into_iter().filter(is_told);
     changes.flat_map(|change| by_file(trees, &change).unwrap_or_else(|| vec![change])).collect()
 }
 
@@ -23,7 +25,7 @@ fn by_file(trees: &TreeStore<'_>, change: &Change) -> Option<Vec<Change>> {
     let (root, value): (_, fn(&Entry) -> Value) = match (&old, change.path.as_slice()) {
         (Compared::Files(_), _) => ("", file_of_the_project),
         // The root file system that a step or an image stands on.
-        (Compared::Root(_), [field]) if ["parent tree", "tree"].contains(&field.as_str()) => {
+        (Compared::Root(_), [field]) if [PARENT_TREE, "tree"].contains(&field.as_str()) => {
             ("/", file_of_the_image)
         }
         _ => return None,
