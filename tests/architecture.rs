@@ -275,3 +275,47 @@ fn every_writer_that_has_a_version_is_pinned() {
     }
     assert!(count > 15, "the constants are not where this test looks");
 }
+
+/// What stands between backticks in a document and is a Rust file.
+fn files_named_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.ends_with(".rs") && !name.contains(char::is_whitespace))
+}
+
+/// Whether a document that says `snapshot/chain.rs` means a file that is there. A name alone stands in a table of its crate.
+fn is_there(name: &str, sources: &BTreeMap<String, String>) -> bool {
+    let Some((first, rest)) = name.split_once('/') else {
+        return sources.keys().any(|file| file.rsplit('/').next() == Some(name));
+    };
+    let meant = [
+        name.to_owned(),
+        format!("src/{name}"),
+        format!("stages/src/{name}"),
+        format!("stages/{first}/src/{rest}"),
+        format!("stages/{first}/{rest}"),
+        format!("{first}/src/{rest}"),
+    ];
+    meant.iter().any(|file| root().join(file).is_file())
+}
+
+#[test]
+fn documents_name_files_that_are_there() {
+    let sources = all_sources();
+    let mut documents = vec![root().join("README.md"), root().join("ARCHITECTURE.md")];
+    let docs = fs::read_dir(root().join("docs")).expect("docs");
+    documents.extend(docs.map(|entry| entry.expect("entry of a directory").path()));
+    let (mut count, mut lost) = (0, Vec::new());
+    for document in documents {
+        let text = read(&document);
+        for name in files_named_in(&text) {
+            count += 1;
+            if !is_there(name, &sources) {
+                lost.push(format!("{}: {name}", document.display()));
+            }
+        }
+    }
+    assert!(count > 50, "the documents are not where this test looks");
+    assert_none(&lost, "a document names files that are there");
+}
