@@ -116,15 +116,26 @@ fn mistakes_of_recipes_are_told_with_a_remedy() {
 }
 
 fn tool(version: &str) -> Package<'_> {
-    Package { name: "vendor-tool", version, architecture: "amd64", fields: "Depends: vendor-lib\n" }
+    let fields = "Depends: vendor-lib\n";
+    Package { name: "vendor-tool", version, architecture: "amd64", fields, postinst: "" }
 }
+
+/// Takes down what it can see of the archive's state while it is installed.
+const LOOKS: &str = "cat /run/ibuild/apt/lists/*Release* /run/ibuild/plan/* > /opt/seen 2> /dev/null || true";
 
 /// An archive with a component `tools`, for two architectures.
 fn publish(vendor: &Vendor, day: u32, version: &str, extra: &str) {
-    let lib = Package { name: "vendor-lib", version: "1.0", architecture: "all", fields: "" };
-    let old = Package { name: "vendor-old", version: "1.0", architecture: "i386", fields: "" };
-    let extra = Package { name: "vendor-extra", version: extra, architecture: "all", fields: "" };
+    let small =
+        |name, version, architecture, postinst| Package { name, version, architecture, fields: "", postinst };
+    let asks = format!(
+        "/usr/lib/apt/apt-helper download-file {}/dists/stable/InRelease /opt/state",
+        vendor.url("vendor")
+    );
+    let (lib, spy) = (small("vendor-lib", "1.0", "all", LOOKS), small("vendor-spy", "1.0", "all", &asks));
+    let old = small("vendor-old", "1.0", "i386", "");
+    let extra = small("vendor-extra", extra, "all", "");
     let lib = vendor.package("vendor", "pool/vendor-lib.deb", &lib)
+        + &vendor.package("vendor", "pool/vendor-spy.deb", &spy)
         + &vendor.package("vendor", "pool/vendor-extra.deb", &extra);
     let path = format!("pool/vendor-tool_{version}_amd64.deb");
     let amd64 = lib.clone() + &vendor.package("vendor", &path, &tool(version));
@@ -215,10 +226,25 @@ steps = [
   {{ name = "fetch", run = "/usr/lib/apt/apt-helper download-file $VENDOR/pool/vendor-extra.deb /opt/extra.deb", network = "packages", env = {{ VENDOR = "{}" }} }},
   {{ name = "idle", run = "ls /opt > /opt/list", network = "packages" }},
   {{ name = "script", script = "install", network = "packages" }},
-  {{ name = "sane", network = "none", check = "cat /opt/flat-tool /opt/vendor-lib && grep -q 1.0 /opt/vendor-old && test $(dpkg --print-foreign-architectures) = i386 && cmp /etc/apt/keyrings/vendor.gpg /etc/apt/keyrings/flat.gpg && dpkg --audit" }},
+  {{ name = "sane", network = "none", check = "cat /opt/flat-tool /opt/vendor-lib && grep -q 1.0 /opt/vendor-old && test $(dpkg --print-foreign-architectures) = i386 && test -s /opt/seen && ! grep -e Date: -e stable /opt/seen && cmp /etc/apt/keyrings/vendor.gpg /etc/apt/keyrings/flat.gpg && dpkg --audit" }},
 ]
+[rootfs.hook]
+from = "ws"
+steps = [
+  {{ name = "hook", run = "echo 'APT::Update::Post-Invoke-Success {{\"cat /run/ibuild/apt/lists/*InRelease > /opt/state\";}};' > /etc/apt/apt.conf.d/hook" }},
+  {{ name = "tool", packages = ["vendor-extra"], recommends = false }},
+]
+[rootfs.script]
+from = "ws"
+steps = [{{ name = "tool", packages = ["vendor-spy"], recommends = false }}]
 [image.ws]
 rootfs = "ws"
+formats = ["rootfs.tar.zst"]
+[image.hook]
+rootfs = "hook"
+formats = ["rootfs.tar.zst"]
+[image.script]
+rootfs = "script"
 formats = ["rootfs.tar.zst"]
 "#,
         vendor.url("vendor"),
@@ -232,12 +258,16 @@ const INSTALL: &str = "#!/bin/sh -e\napt-get update --error-on=any\napt-get inst
 
 const BUILD: [&str; 3] = ["build", "--target", "ws.rootfs.tar.zst"];
 
+/// Builds steps whose programs look at the state of the archive.
+const BUILD_SPIES: [&str; 5] =
+    ["build", "--target", "hook.rootfs.tar.zst", "--target", "script.rootfs.tar.zst"];
+
 #[test]
 fn real_apt_installs_from_archives_of_all_kinds() {
     assert!(nix::unistd::geteuid().is_root(), "stages need root");
     let (vendor, project) = (Vendor::new(), Project::new());
     publish(&vendor, 14, "1.0", "1.0");
-    let flat = Package { name: "flat-tool", version: "1+1~x", architecture: "all", fields: "" };
+    let flat = Package { name: "flat-tool", version: "1+1~x", architecture: "all", fields: "", postinst: "" };
     let packages = vendor.package("flat", "./flat-tool_1+1~x_all.deb", &flat);
     vendor.publish("flat", 14, "", &[("Packages", &packages)]);
     project.write("keys/vendor.asc", vendor.armoured_key());
@@ -268,6 +298,8 @@ fn real_apt_installs_from_archives_of_all_kinds() {
         [&["unshare", "--net", env!("CARGO_BIN_EXE_ibuild")], &BUILD[..], &["--locked", "--offline"]];
     project.run(&offline.concat()).says(0, &["0 run"]);
 
+    project.ibuild(&BUILD_SPIES).says(0, &["ran     hook/tool ", "ran     script/tool "]);
+
     // The same packages in another state: what installs them by name does not run again, nor what asks for nothing else.
     publish(&vendor, 21, "1.0", "1.0");
     project
@@ -278,6 +310,9 @@ fn real_apt_installs_from_archives_of_all_kinds() {
     project.ibuild(&["explain", "ws/tools"]).says(0, &["but the packages are the same"]);
     project.ibuild(&["explain", "ws/fetch"]).says(0, &["but what it asks the archive for is the same"]);
     project.ibuild(&["explain", "ws/idle"]).says(0, &["but it asks the archive for nothing"]);
+
+    // But what may have seen the state does.
+    project.ibuild(&BUILD_SPIES).says(0, &["ran     hook/tool ", "ran     script/tool "]);
 
     // Under the same name other bytes.
     publish(&vendor, 24, "1.0", "1.1");

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -22,12 +23,14 @@ pub struct Vendor {
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-/// A package that has nothing but a file.
+/// A package that has nothing but a file, and may have a script.
 pub struct Package<'a> {
     pub name: &'a str,
     pub version: &'a str,
     pub architecture: &'a str,
     pub fields: &'a str,
+    /// What is run when it is configured; nothing if it is empty.
+    pub postinst: &'a str,
 }
 
 impl Vendor {
@@ -84,7 +87,7 @@ impl Vendor {
 
     /// Makes a package at a path below an archive, and says what an index has to say of it.
     pub fn package(&self, archive: &str, path: &str, package: &Package<'_>) -> String {
-        let Package { name, version, architecture, fields } = package;
+        let Package { name, version, architecture, fields, postinst } = package;
         let tree = self.home.path().join("tree");
         let _ = fs::remove_dir_all(&tree);
         fs::create_dir_all(tree.join("DEBIAN")).unwrap();
@@ -95,6 +98,11 @@ impl Vendor {
         );
         let described = control.clone() + "Description: a test\n";
         fs::write(tree.join("DEBIAN/control"), described).unwrap();
+        if !postinst.is_empty() {
+            let script = tree.join("DEBIAN/postinst");
+            fs::write(&script, format!("#!/bin/sh\n{postinst}\n")).unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         let deb = self.file(archive).join(path);
         fs::create_dir_all(deb.parent().unwrap()).unwrap();
         let made = Command::new("dpkg-deb")

@@ -82,7 +82,7 @@ impl Archives {
     }
 
     fn publish(&self, archive: &str) {
-        let package = |name| Package { name, version: "1", architecture: "amd64", fields: "" };
+        let package = |name| Package { name, version: "1", architecture: "amd64", fields: "", postinst: "" };
         let of = |name: &str| format!("pool/{name}.deb");
         let main = self.base(archive)
             + &self.vendor.package(archive, &of("extra-one"), &package("extra-one"))

@@ -40,7 +40,7 @@ impl Archive {
     pub fn publish(&self, day: u32, packages: &[(&str, &str)]) {
         let mut index = self.base.clone();
         for (name, section) in packages {
-            let package = Package { name, version: "1", architecture: "amd64", fields: "" };
+            let package = Package { name, version: "1", architecture: "amd64", fields: "", postinst: "" };
             let stanza = self.vendor.package("a", &format!("pool/{name}.deb"), &package);
             index += &stanza.replace("Filename: ", &format!("Section: {section}\nFilename: "));
         }
@@ -125,6 +125,9 @@ for name in "$@"; do
 done
 "#;
 
+/// It has no hooks.
+const APT_CONFIG: &str = "#!/bin/sh\necho 'APT '\n";
+
 fn make_root(root: &Path) {
     let dirs = ["usr/bin", "usr/sbin", "usr/lib", "etc", "srv", "opt", "var/lib", "root"];
     dirs.iter().for_each(|dir| fs::create_dir_all(root.join(dir)).unwrap());
@@ -135,7 +138,9 @@ fn make_root(root: &Path) {
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(from, to).unwrap();
     }
-    for (name, text) in [("dpkg", "#!/bin/sh\n"), ("apt-get", APT_GET), ("apt-cache", APT_CACHE)] {
+    let programs =
+        [("dpkg", "#!/bin/sh\n"), ("apt-get", APT_GET), ("apt-cache", APT_CACHE), ("apt-config", APT_CONFIG)];
+    for (name, text) in programs {
         fs::write(bin.join(name), text).unwrap();
         fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }

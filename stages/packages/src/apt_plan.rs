@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DebRef;
 use super::address::Addresses;
+use super::apt_hooks::are_harmless;
 use super::target::Target;
 use super::view::ArchiveView;
 use ibuild_debian::Base;
@@ -79,6 +80,8 @@ pub struct Answers<'a> {
     pub simulated: &'a str,
     /// `apt-cache show` of each package that is unpacked.
     pub stanzas: &'a str,
+    /// `apt-config dump --format '%F %V%n'`.
+    pub config: &'a str,
 }
 
 impl Course {
@@ -91,6 +94,11 @@ impl Course {
         Sha256::update(&mut hasher, stanzas.as_bytes());
         let course = Self { actions, stanzas: Sha256::finish(hasher) };
         (course.unpacked().count() == described).then_some(course)
+    }
+
+    /// Whether it does something, but unpacks nothing.
+    fn only_configures(&self) -> bool {
+        self.unpacked().next().is_none() && !self.actions.is_empty()
     }
 
     fn unpacked(&self) -> impl Iterator<Item = &Action> {
@@ -122,7 +130,8 @@ impl Action {
 
 /// What apt would install, if it would do nothing but install, and each that is named is installed or was. `None` in every
 /// doubt: what is removed or of unknown content makes another plan, and so does a name that stands for another package, which
-/// need not stand for it always.
+/// need not stand for it always. So do programs that apt runs and that may look at its indices; and scripts of packages that
+/// run without one being fetched before, because nothing tells what these ask for from what apt asks for.
 pub fn planned(view: &ArchiveView, names: &[&str], answers: Answers<'_>) -> Option<Plan> {
     planned_from(&Addresses::of(view), names, answers)
 }
@@ -131,9 +140,10 @@ fn planned_from(known: &Addresses, names: &[&str], answers: Answers<'_>) -> Opti
     let lines = answers.addresses.lines().filter(|line| line.starts_with('\''));
     let debs = lines.map(|line| planned_deb(known, line)).collect::<Option<BTreeSet<_>>>()?;
     let course = Course::of(answers.simulated, answers.stanzas)?;
+    let is_seen = are_harmless(answers.config) && !course.only_configures();
     let is_complete = course.unpacked().count() == debs.len()
         && names.iter().all(|name| is_meant(name, &course) || is_there(name, answers.addresses));
-    is_complete.then_some(Plan { debs, course: Some(course) })
+    (is_seen && is_complete).then_some(Plan { debs, course: Some(course) })
 }
 
 /// Whether a package is installed under the name, and in the version, that it is asked for.
@@ -178,8 +188,11 @@ mod tests {
     }
 
     fn read(names: &[&str], addresses: &str, simulated: &str, stanzas: &str) -> Option<Plan> {
-        planned_from(&Addresses::canonical(), names, Answers { addresses, simulated, stanzas })
+        let answers = Answers { addresses, simulated, stanzas, config: CONFIG };
+        planned_from(&Addresses::canonical(), names, answers)
     }
+
+    const CONFIG: &str = "DPkg::Pre-Install-Pkgs:: /usr/sbin/dpkg-preconfigure%20--apt%20||%20true\n";
 
     const SIMULATED: &str = "Inst h (1 Debian:13.1/stable, Debian-Security:13/stable-security [all]) []\n\
          Inst g++ [1+1] (1+2 Debian:13.1/stable [amd64])\nConf h (1 Debian:13.1/stable [all])\n\
@@ -242,5 +255,29 @@ mod tests {
         assert_eq!(plan(&addresses().replace("deb.debian.org", "example.org"), SIMULATED, STANZAS), None);
         assert_eq!(plan(&line("pool/main/h/h/h_1_all.deb"), SIMULATED, STANZAS), None);
         assert_eq!(plan(&addresses(), &SIMULATED.replace(" [amd64]", ""), STANZAS), None);
+        let only_configured = "Conf g++ (1+2 Debian:13.1/stable [amd64])\n";
+        assert_eq!(read(&[], "", only_configured, ""), None, "its script is run, and asks what it likes");
+    }
+
+    /// A regression: a hook that copied the indices into the image was taken for one that does not know them.
+    #[test]
+    fn with_a_hook_there_is_no_plan() {
+        let plan = |config: &str| {
+            let answers = Answers { addresses: &addresses(), simulated: SIMULATED, stanzas: STANZAS, config };
+            planned_from(&Addresses::canonical(), &["h"], answers)
+        };
+        assert!(plan(CONFIG).is_some());
+        assert_eq!(plan(&format!("{CONFIG}DPkg::Post-Invoke:: true\n")), None);
+        assert_eq!(plan(""), None);
+    }
+
+    /// What a step writes down is without them, because its packages could read it.
+    #[test]
+    fn a_course_does_not_need_origins() {
+        let without = SIMULATED.replace("Debian:13.1/stable, Debian-Security:13/stable-security ", "");
+        let without = without.replace("Debian:13.1/stable ", "");
+        assert!(!without.contains("Debian"));
+        assert_eq!(Course::of(&without, STANZAS), Course::of(SIMULATED, STANZAS));
+        assert!(Course::of(&without, STANZAS).is_some());
     }
 }

@@ -8,6 +8,7 @@
 mod address;
 mod answer;
 mod apt_conf;
+mod apt_hooks;
 mod apt_plan;
 mod archive;
 mod asked;

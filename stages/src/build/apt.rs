@@ -17,20 +17,23 @@ pub(super) const PLAN: &str = "plan";
 /// What is written down of the largest installation is a tenth of it.
 const MOST: u64 = 64 << 20;
 
-/// A script that installs. That it can say how does not matter to it: apt itself says what is wrong.
+/// A script that installs. That it can say how does not matter to it: apt itself says what is wrong. From when the first program
+/// of a package is run, the indices are there no more, which tell in which state the archive is; apt has read them by then.
 pub(super) fn install_script(names: &[PackageName], recommends: Recommends) -> String {
     let names = line(names);
     format!(
-        "{}apt update\nnote_course -- {names} 2>/dev/null || rm -f /run/ibuild/plan/stanzas\napt install -- {names}\n",
+        "{}apt update\nnote_course -- {names} 2>/dev/null || rm -f /run/ibuild/plan/*\n\
+         apt -o 'DPkg::Pre-Invoke::=/bin/rm -rf /run/ibuild/apt/lists /run/ibuild/apt/pkgcache.bin' install -- {names}\n",
         head(recommends),
     )
 }
 
-/// A script that only asks what the other one would do.
+/// A script that only asks what the other one would do. First for the configuration: a command in it could change it.
 pub(super) fn ask_script(names: &[PackageName], recommends: Recommends) -> String {
     let names = line(names);
     format!(
-        "{}apt update\napt -o Acquire::ForceHash=SHA256 --print-uris install -- {names} > /run/ibuild/plan/addresses\n\
+        "{}/usr/bin/apt-config dump --format '%F %V%n' > /run/ibuild/plan/config\napt update\n\
+         apt -o Acquire::ForceHash=SHA256 --print-uris install -- {names} > /run/ibuild/plan/addresses\n\
          note_course -- {names}\n",
         head(recommends),
     )
@@ -43,9 +46,11 @@ pub(super) fn course_in(dir: &Path) -> Option<Course> {
 
 /// What a script that asked was told; `None` if that is no plan.
 pub(super) fn plan_in(dir: &Path, view: &ArchiveView, names: &[PackageName]) -> Option<Plan> {
-    let [addresses, simulated, stanzas] = ["addresses", "simulated", "stanzas"].map(|name| answer(dir, name));
-    let (addresses, simulated, stanzas) = (addresses?, simulated?, stanzas?);
-    let answers = Answers { addresses: &addresses, simulated: &simulated, stanzas: &stanzas };
+    let read = |name| answer(dir, name);
+    let (addresses, simulated) = (read("addresses")?, read("simulated")?);
+    let (stanzas, config) = (read("stanzas")?, read("config")?);
+    let answers =
+        Answers { addresses: &addresses, simulated: &simulated, stanzas: &stanzas, config: &config };
     planned(view, &names.iter().map(PackageName::as_str).collect::<Vec<_>>(), answers)
 }
 
@@ -61,7 +66,8 @@ fn answer(dir: &Path, name: &str) -> Option<String> {
 
 /// apt's indices and downloads lie in memory: none of them is a part of the image. So does its memory image of the indices,
 /// with which apt reads them once for all that is asked. Locally changed configuration files win over those of packages, as
-/// nobody is there to be asked. Programs are named by their paths: a distribution may have others of the same name.
+/// nobody is there to be asked. Programs are named by their paths: a distribution may have others of the same name. How it goes
+/// about an installation is written down without the archives' names and versions, because the packages could read it.
 fn head(recommends: Recommends) -> String {
     let recommends = recommends == Recommends::Install;
     format!(
@@ -76,6 +82,7 @@ apt() {{
 }}
 note_course() {{
     apt -qq --simulate install "$@" > /run/ibuild/plan/simulated || return 1
+    sed -i 's/ (\([^ ]*\) .* \(\[[^][ ]*\]\))/ (\1 \2)/' /run/ibuild/plan/simulated || return 1
     set -- $(sed -n 's/^Inst \([^ ]*\) \(\[[^]]*\] \)\{{0,1\}}(\([^ ]*\) .*/\1=\3/p' /run/ibuild/plan/simulated)
     : > /run/ibuild/plan/stanzas
     [ $# = 0 ] || /usr/bin/apt-cache $indices show -- "$@" > /run/ibuild/plan/stanzas

@@ -56,12 +56,14 @@ pub(super) fn find(
 /// An action that would do, and what of it is the same.
 type Found = Option<(Candidate, &'static str)>;
 
-/// One that has installed what is planned now, as it is planned.
+/// One that has installed what is planned now, as it is planned. Programs of these packages could ask the archive for its state
+/// themselves; one of which that is not known to be otherwise will not do.
 fn with_packages(candidates: Vec<Candidate>, plan: &Plan) -> Found {
     let planned = |debs: &[DebRef]| debs.iter().map(PlannedDeb::from).collect::<BTreeSet<_>>();
     let is_as_planned = |candidate: &Candidate| {
-        let Evidence { debs, course, .. } = &candidate.evidence;
-        planned(debs) == plan.debs && *course == plan.course
+        let Evidence { debs, asked, course } = &candidate.evidence;
+        let is_apts = plan.course.is_none() || asked.as_ref().is_some_and(Asked::is_of_apt_alone);
+        is_apts && planned(debs) == plan.debs && *course == plan.course
     };
     let found = candidates.into_iter().find(is_as_planned);
     found.map(|candidate| (candidate, "but the packages are the same"))
@@ -243,7 +245,7 @@ mod tests {
         let course =
             |section: &str| Course::of("Inst h (1 x [all])\n", &format!("Package: h\nSection: {section}\n"));
         let found = |then: Option<Course>, now: Option<Course>| {
-            let evidence = Evidence { course: then, ..Evidence::default() };
+            let evidence = Evidence { course: then, asked: Some(Asked::default()), ..Evidence::default() };
             let candidate = Candidate { key: described("h", "main trixie", 1).key(), evidence };
             with_packages(vec![candidate], &Plan { debs: BTreeSet::new(), course: now }).is_some()
         };
@@ -251,5 +253,18 @@ mod tests {
         assert!(!found(course("metapackages"), course("misc")), "what it needs is marked in another way");
         assert!(!found(None, course("misc")), "an earlier version did not ask");
         assert!(found(None, None), "no apt installs a bootstrap");
+    }
+
+    #[test]
+    fn packages_whose_programs_may_have_asked_are_not_the_same() {
+        let course = Course::of("", "");
+        let found = |asked: Option<Asked>, course: Option<Course>| {
+            let evidence = Evidence { course: course.clone(), asked, ..Evidence::default() };
+            let candidate = Candidate { key: described("h", "main trixie", 1).key(), evidence };
+            with_packages(vec![candidate], &Plan { debs: BTreeSet::new(), course }).is_some()
+        };
+        assert!(found(Some(Asked::default()), course.clone()));
+        assert!(!found(None, course), "something was refused, or an earlier version did not look");
+        assert!(found(None, None), "what a bootstrap asks for is known ahead");
     }
 }

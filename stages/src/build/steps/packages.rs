@@ -11,7 +11,7 @@ use crate::packages::Plan;
 use crate::recipe::{PackageName, Recommends};
 use crate::sandbox::{Shown, ShownContent};
 
-const IMPLEMENTATION: i64 = 2;
+const IMPLEMENTATION: i64 = 3;
 
 pub(super) fn resolve(
     context: &StepContext<'_, '_>,
