@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -35,12 +36,18 @@ impl ProxyBody {
         Self::Text(Some(text.into()))
     }
 
-    /// The body of a file of `size` bytes that is being downloaded. All but the tail goes out as it comes; the
-    /// tail is held back until the digest is known, so that no client ever has a complete wrong file.
-    pub(super) fn downloading(progress: watch::Receiver<Progress>, size: u64) -> Self {
+    /// A part of a file that is being downloaded. All but the tail of it goes out as it comes; the tail is held back until the
+    /// digest is known, so that no client ever has all that it asked for, and it is wrong. What comes in place of the bytes of
+    /// this generation is not sent.
+    pub(super) fn downloading(
+        progress: watch::Receiver<Progress>,
+        generation: u32,
+        part: Range<u64>,
+    ) -> Self {
         let (sender, chunks) = mpsc::channel(4);
+        let size = part.end - part.start;
         tokio::spawn(async move {
-            if let Err(e) = follow(progress, size, &sender).await {
+            if let Err(e) = follow(progress, generation, part, &sender).await {
                 // The client sees a broken connection and asks again; that it may have left is no matter.
                 let _ = sender.send(Err(e)).await;
             }
@@ -111,19 +118,20 @@ pub(super) fn read_chunk(file: &File, at: u64, end: u64) -> io::Result<Bytes> {
 
 async fn follow(
     mut progress: watch::Receiver<Progress>,
-    size: u64,
+    generation: u32,
+    part: Range<u64>,
     sender: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
-    let (mut sent, mut generation) = (0, None);
+    let mut sent = part.start;
     loop {
         let now = progress.borrow_and_update().clone();
         if let Some(file) = &now.bytes {
-            if *generation.get_or_insert(now.generation) != now.generation {
+            if generation != now.generation {
                 return Err(io::Error::other("the bytes sent so far were wrong"));
             }
-            send_until(file, &mut sent, now.safe(size)?, sender).await?;
+            send_until(file, &mut sent, now.safe(part.end)?, sender).await?;
         }
-        if sent == size {
+        if sent == part.end {
             return Ok(());
         }
         progress.changed().await.map_err(|_| io::Error::other("the download was stopped"))?;
@@ -131,12 +139,12 @@ async fn follow(
 }
 
 impl Progress {
-    /// How much of the file may be sent.
-    fn safe(&self, size: u64) -> io::Result<u64> {
+    /// Up to where the file may be sent to who wants it up to `end`.
+    fn safe(&self, end: u64) -> io::Result<u64> {
         match &self.outcome {
-            Some(Ok(())) => Ok(size),
+            Some(Ok(())) => Ok(end),
             Some(Err(e)) => Err(io::Error::other(e.clone())),
-            None => Ok(self.written.saturating_sub(TAIL)),
+            None => Ok(self.written.min(end).saturating_sub(TAIL)),
         }
     }
 }

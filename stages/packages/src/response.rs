@@ -35,14 +35,23 @@ pub(super) fn whole(known: &Known, body: ProxyBody) -> Response<ProxyBody> {
 
 /// What `answer` says of a file that is at hand.
 pub(super) fn at_hand(known: &Known, content: Content, answer: Answer) -> Response<ProxyBody> {
+    answered(known, answer, |start, end| content.part(start, end))
+}
+
+/// What `answer` says of a file, wherever a part of it comes from: whether it is here already cannot be told.
+pub(super) fn answered(
+    known: &Known,
+    answer: Answer,
+    part: impl FnOnce(u64, u64) -> ProxyBody,
+) -> Response<ProxyBody> {
     let size = known.size;
     match answer {
-        Answer::Whole => whole(known, content.part(0, size)),
+        Answer::Whole => whole(known, part(0, size)),
         Answer::Part { start, end } => {
             let head = head(StatusCode::PARTIAL_CONTENT, known)
                 .header(header::CONTENT_LENGTH, end - start)
                 .header(header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1));
-            send(head, content.part(start, end))
+            send(head, part(start, end))
         }
         Answer::NotModified => send(head(StatusCode::NOT_MODIFIED, known), ProxyBody::text("")),
         Answer::OutOfRange => {

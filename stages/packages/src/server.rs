@@ -195,31 +195,39 @@ impl Server {
         request: &Request<Incoming>,
         file: &ArchiveFile,
     ) -> Result<Answered, Problem> {
-        let answer = self.answer(client, request, &file.known);
         let content = match self.shared.content(file).await {
             Ok(content) => content,
             Err(e) => return self.unkept(file, FetchReason::explain(&e)).await,
         };
         let response = match content {
             _ if request.method() == Method::HEAD => response::whole(&file.known, ProxyBody::text("")),
-            Some(content) => response::at_hand(&file.known, content, answer),
-            None => return self.coming(file, answer).await,
+            Some(content) => {
+                response::at_hand(&file.known, content, self.answer(client, request, &file.known))
+            }
+            None => return self.coming(client, request, file).await,
         };
         Ok(Answered { verdict: Verdict::Hit, file: Some(file.clone()), problem: None, response })
     }
 
-    /// A file that is on its way. Whoever wants a part of it gets the whole.
-    async fn coming(&self, file: &ArchiveFile, answer: Answer) -> Result<Answered, Problem> {
+    /// A file that is on its way. Whoever wants a part of it gets that part, as from a file that is here.
+    async fn coming(
+        &self,
+        client: IpAddr,
+        request: &Request<Incoming>,
+        file: &ArchiveFile,
+    ) -> Result<Answered, Problem> {
         let (download, joined) = self.shared.join(file);
         let verdict = if joined == Joined::Begun { Verdict::Miss } else { Verdict::Joined };
         let answered = |response| Answered { verdict, file: Some(file.clone()), problem: None, response };
         let mut progress = download.follow();
         if file.known.size > STREAM_FROM {
             let begun = progress.wait_for(|p| p.written > 0 || p.outcome.is_some()).await;
-            let is_live = begun.is_ok_and(|p| p.outcome.is_none());
-            if is_live {
-                let body = ProxyBody::downloading(download.follow(), file.known.size);
-                return Ok(answered(response::whole(&file.known, body)));
+            let begun = begun.ok().filter(|p| p.outcome.is_none()).map(|p| p.generation);
+            if let Some(generation) = begun {
+                // Asked after that: what a client has is of these bytes, or it is known not to be right.
+                let answer = self.answer(client, request, &file.known);
+                let part = |start, end| ProxyBody::downloading(download.follow(), generation, start..end);
+                return Ok(answered(response::answered(&file.known, answer, part)));
             }
         }
         match download.await_outcome().await {
@@ -232,6 +240,7 @@ impl Server {
         let (path, sha256) = (file.path().to_owned(), file.known.sha256);
         let bytes = self.shared.open(file).await.map_err(PackageError::from)?;
         let bytes = bytes.ok_or(PackageError::NotStored { path, sha256 })?;
+        let answer = self.answer(client, request, &file.known);
         Ok(answered(response::at_hand(&file.known, Content::File(bytes), answer)))
     }
 

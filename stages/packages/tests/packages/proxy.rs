@@ -107,6 +107,38 @@ fn parts_and_conditions() {
     assert_eq!((head.status, head.headers["content-length"].as_str(), head.body.len()), (200, "10000", 0));
 }
 
+/// A regression: who asked for a part got the whole while the file was on its way, so that what a stage saw depended on what
+/// the store had.
+#[test]
+fn a_part_of_a_file_that_is_on_its_way_is_that_part() {
+    let setup = Setup::with_archive();
+    setup.upstream.reply(&format!("/debian/{BIG}"), [Reply::Slow(big(), Duration::from_millis(300))]);
+    let (proxy, _guard) = serve(&setup);
+    let ranges =
+        [("bytes=0-99", 0..100), ("bytes=9-", 9..big().len()), ("bytes=700000-800000", 700_000..800_001)];
+    let ask = |range: &'static str| std::thread::spawn(move || get(proxy, BIG, &[("Range", range)]));
+    let coming: Vec<_> = ranges.iter().map(|(range, _)| ask(range)).collect();
+    let behind = format!("bytes={}-", big().len());
+    assert_eq!(get(proxy, BIG, &[("Range", &behind)]).status, 416);
+    for (response, (range, part)) in coming.into_iter().zip(&ranges) {
+        let response = response.join().unwrap();
+        assert_eq!((response.status, &response.body[..]), (206, &big()[part.clone()]), "{range}");
+        let at_hand = get(proxy, BIG, &[("Range", range)]);
+        assert_eq!(at_hand.headers["content-range"], response.headers["content-range"]);
+    }
+    assert_eq!(setup.upstream.seen(&format!("/debian/{BIG}")).len(), 1);
+}
+
+#[test]
+fn no_client_completes_a_wrong_part() {
+    let setup = Setup::with_archive();
+    let replies = [Reply::Slow(noise(9, big().len()), Duration::from_millis(100)), Reply::File(big())];
+    setup.upstream.reply(&format!("/debian/{BIG}"), replies);
+    let (proxy, _guard) = serve(&setup);
+    let part = get(proxy, BIG, &[("Range", "bytes=0-199999")]);
+    assert!(part.status == 206 && part.body.len() < 200_000, "{} bytes", part.body.len());
+}
+
 #[test]
 fn eight_clients_share_one_download() {
     let setup = Setup::with_archive();
