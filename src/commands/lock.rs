@@ -67,12 +67,25 @@ fn write(
     if !observed.unknown.is_empty() {
         ui.note("lock", &format!("it is not known what these installed: {}", observed.unknown.join(", ")));
     }
+    note_clocks(observed.after.releases(), Timestamp::now(), ui);
     let changes = before.changes(&observed.after);
     let mut report: String = changes.iter().map(|change| format!("{change}\n")).collect();
     let (suites, debs) = (observed.after.releases().len(), observed.after.debs().count());
     let (suites, debs) = (counted(suites, "suite", "suites"), counted(debs, "package", "packages"));
     report += &format!("locked: {suites}, {debs}\n");
     Ok((report, ExitCode::SUCCESS))
+}
+
+/// Says of states that are of the future that a clock is wrong.
+pub fn note_clocks(releases: &[LockedRelease], now: Timestamp, ui: &Ui) {
+    releases.iter().filter_map(|release| clock_note(release, now)).for_each(|note| ui.note("lock", &note));
+}
+
+fn clock_note(release: &LockedRelease, now: Timestamp) -> Option<String> {
+    let LockedRelease { archive, suite, date, .. } = release;
+    date.is_far_after(now).then(|| {
+        format!("`{archive} {suite}` is of {date}, and here it is {now}: the clock of this machine, or of the archive, is wrong")
+    })
 }
 
 /// How the lock stands to the world.
@@ -184,6 +197,16 @@ mod tests {
         let sha256 = digit.to_string().repeat(64);
         let text = format!("format 1\nrelease debian main trixie sha256:{sha256} 1 {date} {until}\n");
         Lock::parse(&text).unwrap().releases()[0].clone()
+    }
+
+    #[test]
+    fn states_of_the_future_are_noted() {
+        let now = "2026-10-01T00:00:00Z".parse().unwrap();
+        let note = |date: &str| clock_note(&release('1', date, ""), now);
+        assert_eq!(note("2026-10-02T00:00:00Z"), None);
+        let said = "`debian trixie` is of 2026-10-02T00:00:01Z, and here it is 2026-10-01T00:00:00Z: \
+            the clock of this machine, or of the archive, is wrong";
+        assert_eq!(note("2026-10-02T00:00:01Z").as_deref(), Some(said));
     }
 
     #[test]

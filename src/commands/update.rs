@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use ibuild::stages::build::PackageChange;
+use ibuild::stages::debian::Timestamp;
 use ibuild::stages::packages::{Lock, LockedRelease};
 use ibuild::stages::recipe::{ArchiveName, Recipe, suggest};
 
-use super::lock::{package_line, with_archives};
+use super::lock::{note_clocks, package_line, with_archives};
 use crate::cli::{Global, UpdateArgs};
 use crate::failure::UsageError;
 use crate::session::Session;
@@ -16,7 +17,7 @@ use crate::terminal::print;
 pub fn run(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
     let mut text = String::new();
-    let updated = with_archives(global, &session, |_, builder, _| {
+    let updated = with_archives(global, &session, |_, builder, ui| {
         let before = builder.archives().lock()?;
         let wanted = Wanted::of(&session.recipe, &before, &args.names)?;
         for name in &wanted.archives {
@@ -29,6 +30,7 @@ pub fn run(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
                 text += &format!("{name}  stays: {} would be the same\n", list(&wanted.packages));
             }
         }
+        note_clocks(builder.archives().lock()?.releases(), Timestamp::now(), ui);
         Ok(())
     });
     // What was updated before something failed is in the lock, and is told.

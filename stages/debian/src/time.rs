@@ -40,6 +40,11 @@ impl Timestamp {
         moment.ok_or_else(|| ParseTimeError(text.to_owned()))
     }
 
+    /// Whether this is more than a day after another moment: no two clocks that are right differ so much.
+    pub fn is_far_after(self, other: Self) -> bool {
+        self.0 > other.0.saturating_add(DAY)
+    }
+
     /// The form of HTTP headers: `Sat, 12 Sep 2026 07:55:41 GMT`.
     pub fn http_date(self) -> String {
         let (year, month, day) = civil(self.0 / DAY);

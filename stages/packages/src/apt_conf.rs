@@ -16,9 +16,11 @@ Acquire::https::Proxy "http://127.0.0.1:{port}";
 Acquire::https::CaInfo "{CA_PATH}";
 Acquire::Retries "3";
 // The archive is frozen: there is nothing to patch up to, and its date says nothing about its trust.
-// ibuild has verified the same signatures, and apt verifies them again.
+// ibuild has verified the same signatures, and apt verifies them again. What was locked by a machine whose clock was right
+// is good on one whose clock is not.
 Acquire::PDiffs "false";
 Acquire::Check-Valid-Until "false";
+Acquire::Check-Date "false";
 Acquire::Languages "none";
 // Caches that differ with every run and are made again from the indices.
 Dir::Cache::pkgcache "";
@@ -30,6 +32,15 @@ Dir::Cache::srcpkgcache "";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A regression: a state of the future could be locked, and no stage could use it.
+    #[test]
+    fn dates_are_not_judged_again() {
+        let conf = apt_conf(1);
+        for setting in ["Check-Valid-Until", "Check-Date"] {
+            assert!(conf.contains(&format!("\nAcquire::{setting} \"false\";\n")), "{setting}");
+        }
+    }
 
     #[test]
     fn the_port_is_in_it() {
