@@ -7,7 +7,7 @@ use anyhow::Result;
 use ibuild::graph::{PlannedStage, StageId};
 use ibuild::stages::build::{Builder, Observed, PackageChange, Project, StageError, Unlocked};
 use ibuild::stages::debian::Timestamp;
-use ibuild::stages::packages::{LockChange, LockedRelease};
+use ibuild::stages::packages::{LockChange, LockedRelease, Staleness};
 
 use super::plan;
 use crate::cli::{Global, LockArgs};
@@ -108,7 +108,8 @@ fn check(session: &Session, builder: &Builder<'_>) -> Result<(String, ExitCode)>
         if !lock.releases().iter().any(|release| release.archive.as_str() == name.as_str()) {
             return Err(StageError::NotLocked { archive: name.to_string() }.into());
         }
-        let outlook = builder.archives().outlook(name, &[])?;
+        // That what is locked has expired is said of the lock, whatever the mirror has.
+        let outlook = builder.archives().outlook(name, &[Staleness::ExpiredAsLocked])?;
         for new in &outlook.releases {
             let old = lock.release(new.archive.as_str(), &new.base, &new.suite);
             let (standing, line) = standing(old, new, now);

@@ -201,6 +201,13 @@ fn only_what_its_own_key_has_signed_is_believed() {
     let line = format!("release vendor {} stable sha256:", vendor.url("vendor"));
     assert!(project.lock().contains(&line), "{}", project.lock());
     project.ibuild(&["lock", "--check"]).says(0, &["vendor  stable  2026-09-14T07:55:41Z unchanged"]);
+    let until = "Suite: stable\nValid-Until: Tue, 15 Sep 2026 07:55:41 UTC";
+    fs::write(&root, vendor.sign(release.replace("Suite: stable", until).as_bytes())).unwrap();
+    project.ibuild(&["lock", "--check"]).says(3, &["the mirror's state of `stable` expired on 2026-09-15"]);
+    project.ibuild(&["update", "--allow-expired"]).says(0, &[]);
+    project.ibuild(&["lock", "--check"]).says(30, &["unchanged; what is locked expired on 2026-09-15"]);
+    fs::write(&root, vendor.sign(release.replace(" 2026 ", " 2126 ").as_bytes())).unwrap();
+    project.ibuild(&["update"]).says(0, &["the clock of this machine, or of the archive, is wrong"]);
     project.write("keys/vendor.asc", mallory.armoured_key());
     project.ibuild(&["lock", "--check"]).says(3, &["no key in `keys/vendor.asc` has signed it"]);
 }

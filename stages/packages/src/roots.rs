@@ -20,6 +20,8 @@ const PARALLEL: usize = 4;
 pub enum Staleness {
     /// Its `Valid-Until` is over: a mirror that is up to date has another one.
     Expired,
+    /// Its `Valid-Until` is over, and so is that of what is locked.
+    ExpiredAsLocked,
     /// It is older than the one that is locked: a mirror is behind, or somebody plays an old state back.
     RolledBack,
 }
@@ -39,11 +41,14 @@ impl Acceptance<'_> {
     fn check(&self, archive: &str, pocket: &Pocket, release: &Release) -> Result<(), PackageError> {
         let is_tolerated = |staleness| self.tolerated.contains(&staleness);
         let suite = || pocket.suite.clone();
-        if let Some(until) = release.expired(self.now).filter(|_| !is_tolerated(Staleness::Expired)) {
+        let locked = self.lock.release(archive, &pocket.base, &pocket.suite);
+        let is_over = |locked: &LockedRelease| locked.valid_until.is_some_and(|until| until < self.now);
+        let may_expire = is_tolerated(Staleness::Expired)
+            || (is_tolerated(Staleness::ExpiredAsLocked) && locked.is_some_and(is_over));
+        if let Some(until) = release.expired(self.now).filter(|_| !may_expire) {
             return Err(PackageError::Expired { suite: suite(), until });
         }
-        let locked = self.lock.release(archive, &pocket.base, &pocket.suite).map(|locked| locked.date);
-        let newer = locked.filter(|locked| *locked > release.date);
+        let newer = locked.map(|locked| locked.date).filter(|locked| *locked > release.date);
         match newer.filter(|_| !is_tolerated(Staleness::RolledBack)) {
             Some(locked) => Err(PackageError::RolledBack { suite: suite(), locked, found: release.date }),
             None => Ok(()),

@@ -79,7 +79,7 @@ const VALID: &str = "Sat, 12 Sep 2026 07:55:41 UTC\nValid-Until: Tue, 15 Sep 202
 fn an_expired_state_is_refused_unless_it_is_wanted() {
     let setup = Setup::new();
     setup.publish(VALID);
-    setup.record().unwrap();
+    let valid = setup.record().unwrap();
     setup.publish(EXPIRED);
     let error = setup.record().unwrap_err();
     assert_eq!(error.to_string(), "the mirror's state of `trixie` expired on 2026-09-13T07:55:41Z");
@@ -87,6 +87,10 @@ fn an_expired_state_is_refused_unless_it_is_wanted() {
     let lock = setup.record_after(&Lock::default(), &[Staleness::Expired]).unwrap();
     // What is locked does not expire.
     setup.view(&lock).unwrap();
+    // A regression: whoever compared an expired lock with its mirror was told of the mirror, and not of the lock.
+    let compare = |lock: &Lock| setup.record_after(lock, &[Staleness::ExpiredAsLocked]);
+    assert_eq!(compare(&lock).unwrap(), lock);
+    assert!(matches!(compare(&valid), Err(PackageError::Expired { .. })));
 }
 
 #[test]
