@@ -95,12 +95,16 @@ fn a_broken_lock_has_a_remedy_that_works() {
     let restore = format!("hint: restore it from version control; {anew}\n");
     check(b"", &format!("  caused by: it is empty\n{restore}"));
     check(b"\xff\xfe", &format!("  caused by: line 1 is not text\n{restore}"));
+    check(
+        b"format 2\n",
+        &format!("  caused by: it was cut short: its last line, `end` with a number, is missing\n{restore}"),
+    );
     check(b"format 1\ndeb x\n", &format!("  caused by: line 2 cannot be read: `deb x`\n{restore}"));
     check(
         b"<<<<<<< HEAD\nformat 1\n",
         &format!(
-            "  caused by: line 1 is the mark of a merge that is not settled: `<<<<<<< HEAD`\nhint: take one side \
-             (`git checkout --ours ibuild.lock` or `git checkout --theirs ibuild.lock`); the next build adds what it lacks; {anew}\n"
+            "  caused by: line 1 is the mark of a merge that is not settled: `<<<<<<< HEAD`\nhint: take one side of \
+             the merge (`git checkout --ours ibuild.lock` or `git checkout --theirs ibuild.lock`); the next build adds what it lacks; {anew}\n"
         ),
     );
     fs::remove_file(lab.path("ibuild.lock")).unwrap();

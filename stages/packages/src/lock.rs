@@ -3,27 +3,56 @@
 //! is not Debian's is named by its address in the recipe, which is the only one that it has.
 //!
 //! ```text
-//! format 1
+//! # The state of the archives that this project is built from. Written by ibuild: commit it.
+//! format 2
 //! release debian main trixie sha256:b5f0… 140421 2026-09-12T07:55:41Z
 //! release debian security trixie-security sha256:09c1… 43409 2026-11-21T00:53:03Z 2026-11-28T00:53:03Z
 //! release tor https://deb.example.org/tor trixie sha256:1f0c… 5912 2026-11-20T11:02:00Z
 //! deb debian hello 2.10-5 amd64 53184 sha256:77aa… main pool/main/h/hello/hello_2.10-5_amd64.deb ws/tools,ws/20-x
+//! end 6
 //! ```
+//!
+//! The last line says how many there are before it. Without it a file that was cut short would be one that locks less, and what
+//! it lacks would be recorded as it is by now. Format 1 is the same without that line; it is read, and not written any more.
 //!
 //! The releases decide what stages get. The packages follow from them and from what the stages do; they are written down
 //! when stages have run, so that a change of them is seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
-use std::path::Path;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use super::{DebRef, PackageError};
 use ibuild_debian::{Base, Known, Name, Suite, Timestamp};
 
-const FORMAT: &str = "1";
+/// What is written.
+const FORMAT: Format = Format::Counted;
 const HEADER: &str =
     "# The state of the archives that this project is built from. Written by ibuild: commit it.\n";
+
+/// What the first line says that the others are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// 1: facts.
+    Plain,
+    /// 2: facts, then how many lines there are before the last one.
+    Counted,
+}
+
+impl Format {
+    fn read(number: &str) -> Option<Self> {
+        [Self::Plain, Self::Counted].into_iter().find(|format| format.number() == number)
+    }
+
+    fn number(self) -> &'static str {
+        match self {
+            Self::Plain => "1",
+            Self::Counted => "2",
+        }
+    }
+}
 
 /// A lock.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -97,7 +126,7 @@ pub struct LockedRelease {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LockError {
     /// Another version wrote it.
-    #[error("it has format `{found}`, this ibuild reads format {FORMAT}")]
+    #[error("it has format `{found}`, this ibuild reads formats 1 and 2")]
     Format {
         /// What its first line says.
         found: String,
@@ -105,6 +134,27 @@ pub enum LockError {
     /// Nothing is in it.
     #[error("it is empty")]
     Empty,
+    /// The last line is missing.
+    #[error("it was cut short: its last line, `end` with a number, is missing")]
+    Cut,
+    /// Lines are missing, or there are more than were written.
+    #[error("its last line says that {said} lines are before it, but there are {found}")]
+    Count {
+        /// What the last line says.
+        said: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A suite is locked twice, as after a merge that took the lines of both sides.
+    #[error("lines {first} and {second} both lock `{suite}`")]
+    Twice {
+        /// Counted from one.
+        first: usize,
+        /// Counted from one.
+        second: usize,
+        /// The archive and the suite.
+        suite: String,
+    },
     /// Two versions of it were to be merged.
     #[error("line {number} is the mark of a merge that is not settled: `{line}`")]
     Conflict {
@@ -142,29 +192,39 @@ impl LockError {
     pub fn hint(&self) -> String {
         let first = match self {
             Self::Format { .. } => "use the ibuild that wrote it",
-            Self::Conflict { .. } => {
-                "take one side (`git checkout --ours ibuild.lock` or `git checkout --theirs ibuild.lock`); the next build adds \
-                 what it lacks"
+            Self::Conflict { .. } | Self::Twice { .. } | Self::Count { .. } => {
+                "take one side of the merge (`git checkout --ours ibuild.lock` or `git checkout --theirs ibuild.lock`); the next \
+                 build adds what it lacks"
             }
-            Self::Empty | Self::NotText { .. } | Self::Line { .. } => "restore it from version control",
+            Self::Empty | Self::Cut | Self::NotText { .. } | Self::Line { .. } => {
+                "restore it from version control"
+            }
         };
         format!(
             "{first}; or remove it: `ibuild lock` makes a new one then, of the archives as they are by now"
         )
     }
 
+    fn format(found: &str) -> Self {
+        Self::Format { found: shown(found) }
+    }
+
     fn line(number: usize, line: &str) -> Self {
-        const SHOWN: usize = 60;
         const MARKS: [&str; 4] = ["<<<<<<<", "|||||||", "=======", ">>>>>>>"];
-        let shown = match line.char_indices().nth(SHOWN) {
-            Some((end, _)) => format!("{}...", &line[..end]),
-            None => line.to_owned(),
-        };
+        let shown = shown(line);
         match MARKS.iter().any(|mark| line.starts_with(mark)) {
             true => Self::Conflict { number, line: shown },
             false => Self::Line { number, line: shown },
         }
     }
+}
+
+/// A text as a message shows it: its beginning, without anything that a terminal would obey.
+fn shown(text: &str) -> String {
+    const MOST: usize = 60;
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let beginning: String = text.chars().take(MOST).map(escape).collect();
+    if text.chars().nth(MOST).is_some() { beginning + "..." } else { beginning }
 }
 
 impl Lock {
@@ -246,34 +306,25 @@ impl Lock {
         let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
         let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
         let (number, first) = lines.next().ok_or(LockError::Empty)?;
-        match first.strip_prefix("format ") {
-            Some(FORMAT) => {}
-            Some(found) => return Err(LockError::Format { found: found.to_owned() }),
+        let format = match first.strip_prefix("format ") {
+            Some(found) => Format::read(found).ok_or_else(|| LockError::format(found))?,
             None => return Err(LockError::line(number, first)),
-        }
-        let mut lock = Self::default();
+        };
+        let mut reading = Reading::default();
         for (number, line) in lines {
-            let read = lock.read_line(line);
-            read.ok_or_else(|| LockError::line(number, line))?;
+            reading.line(number, line, format)?;
         }
+        if format == Format::Counted && reading.end.is_none() {
+            return Err(LockError::Cut);
+        }
+        let Reading { mut lock, .. } = reading;
         lock.releases.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
         Ok(lock)
     }
 
-    fn read_line(&mut self, line: &str) -> Option<()> {
-        match line.split_ascii_whitespace().next()? {
-            "deb" => {
-                let (deb, stages) = parse_deb(line)?;
-                self.debs.entry(deb).or_default().extend(stages);
-            }
-            _ => self.releases.push(parse_release(line)?),
-        }
-        Some(())
-    }
-
     /// The lock as text; equal locks give equal texts.
     pub fn to_text(&self) -> String {
-        let mut text = format!("{HEADER}format {FORMAT}\n");
+        let mut text = format!("{HEADER}format {}\n", FORMAT.number());
         for LockedRelease { archive, base, suite, inrelease, date, valid_until } in &self.releases {
             let Known { sha256, size } = inrelease;
             write!(text, "release {archive} {base} {suite} {sha256} {size} {date}").expect("memory");
@@ -291,34 +342,103 @@ impl Lock {
             )
             .expect("memory");
         }
+        let count = text.lines().count();
+        writeln!(text, "end {count}").expect("memory");
         text
     }
 
     /// Reads the lock at `path`; `None` if there is none.
     pub fn read(path: &Path) -> Result<Option<Self>, PackageError> {
-        let bytes = match std::fs::read(path) {
+        let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(PackageError::io("read", path)(e)),
         };
         let lock = text(&bytes).and_then(Self::parse);
         lock.map(Some).map_err(|source| PackageError::Lock { path: path.to_owned(), source })
     }
 
-    /// Writes the lock to `path` in one step: a crash leaves the old one or the new one.
+    /// Writes the lock to `path` in one step: a crash leaves the old one or the new one. Where a link is, the file that it leads
+    /// to is replaced.
     pub fn write(&self, path: &Path) -> Result<(), PackageError> {
         use std::os::unix::fs::PermissionsExt;
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let write = || {
-            let mut file = tempfile::Builder::new()
-                .permissions(std::fs::Permissions::from_mode(0o644))
-                .tempfile_in(dir)?;
+            let path = &behind_links(path)?;
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let mut file =
+                tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o644)).tempfile_in(dir)?;
             file.write_all(self.to_text().as_bytes())?;
             file.as_file().sync_data()?;
             file.persist(path).map_err(|e| e.error).map(drop)
         };
         write().map_err(PackageError::io("write", path))
     }
+}
+
+/// A lock that is being read.
+#[derive(Default)]
+struct Reading {
+    lock: Lock,
+    /// The line of each release.
+    releases: Vec<usize>,
+    /// The number of the last line.
+    end: Option<usize>,
+}
+
+impl Reading {
+    fn line(&mut self, number: usize, line: &str, format: Format) -> Result<(), LockError> {
+        let bad = || LockError::line(number, line);
+        if self.end.is_some() {
+            return Err(bad());
+        }
+        match line.split_ascii_whitespace().next().ok_or_else(bad)? {
+            "deb" => {
+                let (deb, stages) = parse_deb(line).ok_or_else(bad)?;
+                self.lock.debs.entry(deb).or_default().extend(stages);
+            }
+            "end" if format == Format::Counted => {
+                let said = line.strip_prefix("end ").and_then(|count| count.parse().ok()).ok_or_else(bad)?;
+                let found = number - 1;
+                if said != found {
+                    return Err(LockError::Count { said, found });
+                }
+                self.end = Some(number);
+            }
+            _ => self.release(number, parse_release(line).ok_or_else(bad)?)?,
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, number: usize, release: LockedRelease) -> Result<(), LockError> {
+        let same = self.lock.releases.iter().position(|other| sort_key(other) == sort_key(&release));
+        if let Some(same) = same {
+            let LockedRelease { archive, base, suite, .. } = release;
+            let suite = format!("{archive} {base} {suite}");
+            return Err(LockError::Twice { first: self.releases[same], second: number, suite });
+        }
+        self.lock.releases.push(release);
+        self.releases.push(number);
+        Ok(())
+    }
+}
+
+/// Where the links lead that lie at a path; the path itself if there is none. What they lead to need not be there.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    /// As many as the kernel follows.
+    const MOST: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST {
+        match fs::read_link(&path) {
+            // Relative to where the link is.
+            Ok(to) => path = path.parent().unwrap_or(Path::new("")).join(to),
+            // It is none, or there is nothing.
+            Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                return Ok(path);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Err(rustix::io::Errno::LOOP.into())
 }
 
 fn text(bytes: &[u8]) -> Result<&str, LockError> {
@@ -377,7 +497,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "# The state of the archives that this project is built from. Written by ibuild: commit it.\n\
-        format 1\n\
+        format 2\n\
         release debian main trixie sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef 140421 \
         2026-09-12T07:55:41Z\n\
         release debian security trixie-security \
@@ -386,7 +506,8 @@ mod tests {
         deb debian hello 2.10-5 amd64 53184 \
         sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef main pool/hello.deb ws/a,ws/b\n\
         deb debian vim 2:9.1 amd64 7 \
-        sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdee security pool/vim.deb ws/b\n";
+        sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdee security pool/vim.deb ws/b\n\
+        end 6\n";
 
     #[test]
     fn text_and_back() {
@@ -466,7 +587,7 @@ mod tests {
             let error = text(bytes).and_then(Lock::parse).unwrap_err();
             assert_eq!(error.to_string(), why);
         };
-        check(b"format 2\nnew things\n", "it has format `2`, this ibuild reads format 1");
+        check(b"format 3\nnew things\n", "it has format `3`, this ibuild reads formats 1 and 2");
         check(b"", "it is empty");
         check(b"# a comment\n\n", "it is empty");
         let mark = "is the mark of a merge that is not settled:";
@@ -475,8 +596,75 @@ mod tests {
         check(b"format 1\n\ndeb x\n", "line 3 cannot be read: `deb x`");
         check(b"hello\n", "line 1 cannot be read: `hello`");
         check(b"format 1\n\xff\n", "line 2 is not text");
+        check(b"format 1\nx\0y\x1b[2J\n", "line 2 cannot be read: `x\\u{0}y\\u{1b}[2J`");
+        check(b"format 1\nend 1\n", "line 2 cannot be read: `end 1`");
+        check(b"format 2\nend 1\nend 2\n", "line 3 cannot be read: `end 2`");
+        check(
+            b"format 2\n\n# a comment\nend 1\n",
+            "its last line says that 1 lines are before it, but there are 3",
+        );
         let long = "x".repeat(99);
         check(long.as_bytes(), &format!("line 1 cannot be read: `{}...`", &long[..60]));
+    }
+
+    /// A regression: a file that ended after some line was a lock, and what it lacked was recorded as it was by then.
+    #[test]
+    fn a_lock_that_was_cut_short_is_none() {
+        let lock = Lock::parse(TEXT).unwrap();
+        for end in 0..TEXT.len() - 1 {
+            assert!(Lock::parse(&TEXT[..end]).is_err(), "{}", &TEXT[..end]);
+        }
+        assert_eq!(Lock::parse(TEXT.trim_end()), Ok(lock));
+        let lines: Vec<_> = TEXT.lines().collect();
+        for without in 2..lines.len() - 1 {
+            let mut fewer = lines.clone();
+            fewer.remove(without);
+            let error = Lock::parse(&fewer.join("\n")).unwrap_err();
+            assert_eq!(error, LockError::Count { said: 6, found: 5 });
+        }
+        assert_eq!(Lock::parse(&lines[..6].join("\n")), Err(LockError::Cut));
+    }
+
+    #[test]
+    fn the_format_before_is_read_and_not_written() {
+        let before = TEXT.replace("format 2", "format 1").replace("end 6\n", "");
+        let lock = Lock::parse(&before).unwrap();
+        assert_eq!(lock.to_text(), TEXT);
+    }
+
+    /// A regression: of two states the first one counted, and a merge by `union` chose it.
+    #[test]
+    fn a_suite_is_locked_once() {
+        let release = TEXT.lines().nth(2).unwrap();
+        for format in ["format 1", "format 2"] {
+            for other in [release.to_owned(), release.replace("07:55:41Z", "09:00:00Z")] {
+                let twice = TEXT.replace("format 2", format).replace(release, &format!("{release}\n{other}"));
+                let error = Lock::parse(&twice).unwrap_err();
+                assert_eq!(error.to_string(), "lines 3 and 4 both lock `debian main trixie`");
+                assert!(error.hint().starts_with("take one side of the merge"), "{}", error.hint());
+            }
+        }
+    }
+
+    /// A regression: the link became a file, and what it led to stayed as it was.
+    #[test]
+    fn what_a_link_leads_to_is_written() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let (link, elsewhere) = (dir.path().join("ibuild.lock"), dir.path().join("elsewhere"));
+        fs::create_dir(&elsewhere).unwrap();
+        symlink("elsewhere/one", &link).unwrap();
+        symlink("two", elsewhere.join("one")).unwrap();
+        let lock = Lock::parse(TEXT).unwrap();
+        for written in [Lock::default(), lock] {
+            written.write(&link).unwrap();
+            assert_eq!(Lock::read(&link).unwrap(), Some(written));
+            assert!(link.is_symlink() && elsewhere.join("one").is_symlink());
+            assert!(fs::symlink_metadata(elsewhere.join("two")).unwrap().is_file());
+        }
+        fs::remove_file(elsewhere.join("two")).unwrap();
+        symlink("one", elsewhere.join("two")).unwrap();
+        assert!(Lock::default().write(&link).is_err(), "a ring of links");
     }
 
     #[test]
@@ -487,6 +675,6 @@ mod tests {
         let lock = Lock::parse(TEXT).unwrap();
         lock.write(&path).unwrap();
         assert_eq!(Lock::read(&path).unwrap(), Some(lock));
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }
