@@ -148,9 +148,10 @@ fn build(
     ui: &Ui,
 ) -> Result<BuildReport<Builder<'static>>> {
     // A lock that cannot be read is no failure of the stage that wants it first.
-    builder.archives().lock()?;
+    let locked = builder.archives().lock()?;
     let needed = project.graph.needed_for(&goal.stages);
     builder.prepare(&needed)?;
+    lock::note_recorded(&locked, &builder.archives().lock()?, ui);
     let memory = session.memory();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.or(session.settings.jobs).map_or(cores, usize::from);

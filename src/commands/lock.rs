@@ -7,7 +7,7 @@ use anyhow::Result;
 use ibuild::graph::{PlannedStage, StageId};
 use ibuild::stages::build::{Builder, Observed, PackageChange, Project, StageError, Unlocked};
 use ibuild::stages::debian::Timestamp;
-use ibuild::stages::packages::{LockChange, LockedRelease, Staleness};
+use ibuild::stages::packages::{Lock, LockChange, LockedRelease, Staleness};
 
 use super::plan;
 use crate::cli::{Global, LockArgs};
@@ -74,6 +74,33 @@ fn write(
     let (suites, debs) = (counted(suites, "suite", "suites"), counted(debs, "package", "packages"));
     report += &format!("locked: {suites}, {debs}\n");
     Ok((report, ExitCode::SUCCESS))
+}
+
+/// Says what a lock that there was before did not have. A first one has nothing that anybody would miss.
+pub fn note_recorded(before: &Lock, after: &Lock, ui: &Ui) {
+    recorded(before, after).iter().for_each(|note| ui.note("lock", note));
+    note_clocks(&new_releases(before, after), Timestamp::now(), ui);
+}
+
+fn recorded(before: &Lock, after: &Lock) -> Vec<String> {
+    if *before == Lock::default() {
+        return Vec::new();
+    }
+    let note = |new: &LockedRelease| {
+        let LockedRelease { archive, base, suite, date, .. } = new;
+        match before.release(archive.as_str(), base, suite) {
+            None => format!("`{archive} {suite}` was not locked; it is now, as the mirror has it, of {date}"),
+            Some(LockedRelease { date: old, .. }) => format!(
+                "`{archive} {suite}` moves from {old} to {date}: another suite of `{archive}` was not locked"
+            ),
+        }
+    };
+    new_releases(before, after).iter().map(note).collect()
+}
+
+/// The states that one lock has and the other has not.
+fn new_releases(before: &Lock, after: &Lock) -> Vec<LockedRelease> {
+    after.releases().iter().filter(|release| !before.releases().contains(release)).cloned().collect()
 }
 
 /// Says of states that are of the future that a clock is wrong.
@@ -192,12 +219,30 @@ fn counts(changes: &[LockChange]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ibuild::stages::packages::Lock;
 
     fn release(digit: char, date: &str, until: &str) -> LockedRelease {
         let sha256 = digit.to_string().repeat(64);
         let text = format!("format 1\nrelease debian main trixie sha256:{sha256} 1 {date} {until}\n");
         Lock::parse(&text).unwrap().releases()[0].clone()
+    }
+
+    #[test]
+    fn what_a_build_records_in_a_lock_is_noted() {
+        let of = |suites: &[(&str, &str)]| {
+            let line = |(suite, date): &(&str, &str)| {
+                format!("release debian main {suite} sha256:{} 1 {date}T00:00:00Z\n", "1".repeat(64))
+            };
+            Lock::parse(&format!("format 1\n{}", suites.iter().map(line).collect::<String>())).unwrap()
+        };
+        let after = of(&[("a", "2026-09-13"), ("b", "2026-09-13")]);
+        assert!(recorded(&Lock::default(), &after).is_empty() && recorded(&after, &after).is_empty());
+        assert_eq!(
+            recorded(&of(&[("a", "2026-09-12")]), &after),
+            [
+                "`debian a` moves from 2026-09-12T00:00:00Z to 2026-09-13T00:00:00Z: another suite of `debian` was not locked",
+                "`debian b` was not locked; it is now, as the mirror has it, of 2026-09-13T00:00:00Z",
+            ]
+        );
     }
 
     #[test]
