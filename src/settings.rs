@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use ibuild::stages::host::bounded;
 use ibuild::stages::packages::MirrorOverride;
 use ibuild::stages::spec::{ByteSize, UnitError};
 use serde::de::Error;
@@ -85,11 +86,14 @@ impl Settings {
     /// The settings beside a recipe; none if there is no file.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(LOCAL_FILE);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
+        const LARGEST: u64 = 1 << 20;
+        let bytes = match bounded::read(&path, LARGEST) {
+            Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", path.display())),
         };
+        let text = String::from_utf8(bytes)
+            .map_err(|_| crate::failure::UsageError::new(format!("`{LOCAL_FILE}` is not UTF-8 text")))?;
         let mut settings: Self = toml::from_str(&text).map_err(|e| {
             let message = e.to_string();
             crate::failure::UsageError::new(format!("`{LOCAL_FILE}`: {}", message.trim_end()))

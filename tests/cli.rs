@@ -111,6 +111,21 @@ fn a_broken_lock_has_a_remedy_that_works() {
     lab.run(&["plan", "--target", "hello.qcow2"]).succeeds();
 }
 
+/// A regression: a pipe was waited for, and a device was read until no memory was left.
+#[test]
+fn a_lock_and_settings_without_an_end_are_not_read() {
+    for name in ["ibuild.lock", "ibuild.local.toml"] {
+        let lab = Sandbox::with_project();
+        let expected =
+            format!("error: cannot read `[ROOT]/project/{name}`\n  caused by: it is no regular file\n");
+        nix::unistd::mkfifo(&lab.path(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        lab.run(&["plan", "--target", "hello.qcow2"]).fails(3, &expected);
+        fs::remove_file(lab.path(name)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", lab.path(name)).unwrap();
+        lab.run(&["plan", "--target", "hello.qcow2"]).fails(3, &expected);
+    }
+}
+
 #[test]
 fn relative_paths_are_meant_from_the_directory_of_the_command() {
     let sandbox = Sandbox::empty();

@@ -96,6 +96,23 @@ fn a_traced_build_is_found_by_no_other() {
     assert!(!lab.run(&["cat", "ws/s", "/srv/flags"]).succeeds().contains('x'));
 }
 
+/// A regression: a pipe in the place of a manifest was waited for.
+#[test]
+fn what_lies_in_the_place_of_a_manifest_is_replaced() {
+    let lab = lab();
+    build(&lab).succeeds();
+    let manifest = lab.path("out/ws.rootfs.tar.zst.manifest.json");
+    let good = std::fs::read(&manifest).unwrap();
+    std::fs::remove_file(&manifest).unwrap();
+    nix::unistd::mkfifo(&manifest, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    build(&lab).succeeds();
+    assert_eq!(std::fs::read(&manifest).unwrap(), good);
+    std::fs::remove_file(&manifest).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &manifest).unwrap();
+    build(&lab).succeeds();
+    assert!(!manifest.is_symlink() && std::fs::read(&manifest).unwrap() == good);
+}
+
 #[test]
 fn a_script_that_an_editor_left_is_no_stage() {
     let lab = Sandbox::empty();

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use ibuild::stages::build::Project;
+use ibuild::stages::host::bounded;
 use ibuild::stages::recipe::ImageFormat;
 
 use crate::cli::CleanArgs;
@@ -64,7 +65,8 @@ fn made_in(dir: &Path) -> Result<Vec<Made>> {
 
 impl Made {
     fn is_ours(&self) -> bool {
-        let manifest = fs::read(&self.manifest).ok();
+        const LARGEST: u64 = 16 << 20;
+        let manifest = bounded::read(&self.manifest, LARGEST).ok();
         let manifest = manifest.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
         manifest.is_some_and(|manifest| manifest["target"] == self.target && manifest["blake3"].is_string())
     }

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DebRef, PackageError};
 use ibuild_debian::{Base, Known, Name, Suite, Timestamp};
+use ibuild_host::bounded;
 
 /// What is written.
 const FORMAT: Format = Format::Counted;
@@ -349,7 +350,9 @@ impl Lock {
 
     /// Reads the lock at `path`; `None` if there is none.
     pub fn read(path: &Path) -> Result<Option<Self>, PackageError> {
-        let bytes = match fs::read(path) {
+        // A hundred times what a desktop's takes.
+        const LARGEST: u64 = 64 << 20;
+        let bytes = match bounded::read(path, LARGEST) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(PackageError::io("read", path)(e)),

@@ -15,7 +15,12 @@ use super::suggest;
 use super::values::At;
 use crate::ignore::Ignore;
 use ibuild_debian::{Keyring, KeyringError};
+use ibuild_host::bounded::{self, Unfit};
 use ibuild_spec::RUN_DIR;
+use ibuild_spec::bounds::LONGEST_SCRIPT;
+
+/// The keys of all who ever signed an archive are a tenth of it.
+const LARGEST_KEYRING: u64 = 16 << 20;
 
 /// Checks every file that `draft` names below `dir`, and replaces each directory of scripts by its scripts.
 pub(super) fn expand(draft: &mut Draft, dir: &Path, report: &Report) {
@@ -178,7 +183,8 @@ impl Project<'_> {
             self.report.push(problem("it is a directory".to_owned()).hint(KeyringError::HINT));
             return None;
         }
-        let read = fs::read(self.dir.join(&key.value)).map_err(|error| problem(error.kind().to_string()));
+        let read = bounded::read(&self.dir.join(&key.value), LARGEST_KEYRING)
+            .map_err(|error| problem(bounded::explain(&error)));
         let parsed = read.and_then(|file| {
             Keyring::parse(&file).map_err(|error| problem(error.to_string()).hint(KeyringError::HINT))
         });
@@ -187,11 +193,13 @@ impl Project<'_> {
 
     /// Checks the interpreter line, and decides about the network if the recipe does not.
     fn read_script(&self, step: &mut DraftStep, path: &Path, at: &Span) {
-        let bytes = match fs::read(self.dir.join(path)) {
+        let bytes = match bounded::read(&self.dir.join(path), LONGEST_SCRIPT) {
             Ok(bytes) => bytes,
             Err(error) => {
-                let message = format!("cannot read `{}`: {}", path.display(), error.kind());
-                return self.report.push(Problem::at(at.clone(), message));
+                let message = format!("cannot read `{}`: {}", path.display(), bounded::explain(&error));
+                let is_long = matches!(Unfit::of(&error), Some(Unfit::TooLarge { .. }));
+                let hint = "what a script works on is no part of it: name that in `inputs`".to_owned();
+                return self.report.push(Problem::at(at.clone(), message).hint_if(is_long.then_some(hint)));
             }
         };
         let text = String::from_utf8_lossy(&bytes);

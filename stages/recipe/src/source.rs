@@ -1,10 +1,10 @@
 //! The files a recipe is written in, and places within them. The only part that opens TOML files.
 
 use std::fmt;
-use std::fs;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
+use ibuild_host::bounded::{self, Unfit};
 use serde::Serialize;
 use toml::de::DeTable;
 
@@ -177,8 +177,8 @@ pub(super) enum ReadError {
     Missing,
     #[error("it is a directory")]
     Directory,
-    #[error("it is no regular file")]
-    Special,
+    #[error(transparent)]
+    Unfit(Unfit),
     #[error("permission denied")]
     Denied,
     #[error("it is not UTF-8 text: line {0} has other bytes")]
@@ -189,18 +189,14 @@ pub(super) enum ReadError {
 
 fn read_text(path: &Path) -> Result<String, ReadError> {
     use std::io::ErrorKind;
-    let bytes = fs::metadata(path).and_then(|found| {
-        // To open a FIFO is to wait for who writes into it.
-        let is_special = !found.is_file() && !found.is_dir();
-        if is_special { Ok(None) } else { fs::read(path).map(Some) }
-    });
-    let bytes = bytes.map_err(|error| match error.kind() {
+    const MOST: u64 = 16 << 20;
+    let bytes = bounded::read(path, MOST).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => ReadError::Missing,
         ErrorKind::IsADirectory => ReadError::Directory,
         ErrorKind::PermissionDenied => ReadError::Denied,
-        kind => ReadError::Other(kind),
+        kind => Unfit::of(&error).map_or(ReadError::Other(kind), ReadError::Unfit),
     });
-    String::from_utf8(bytes?.ok_or(ReadError::Special)?).map_err(|error| {
+    String::from_utf8(bytes?).map_err(|error| {
         let text = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         ReadError::NotText(1 + text.iter().filter(|byte| **byte == b'\n').count())
     })

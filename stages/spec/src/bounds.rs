@@ -12,6 +12,9 @@ pub const SMALLEST_DISK: u64 = 97 * MIB;
 /// The largest, in bytes: of a root partition that is larger the blocks could not be counted with 32 bits.
 pub const LARGEST_DISK: u64 = 16 << 40;
 
+/// The longest script, in bytes. All of it is in the key of its stage, so that two of them can be compared line by line.
+pub const LONGEST_SCRIPT: u64 = 16 * MIB;
+
 /// A value that no image can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]

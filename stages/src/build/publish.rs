@@ -14,6 +14,7 @@ use super::output::{Artifact, StageOutput};
 use super::place::{Place, flush, sweep, temp_in};
 use super::restore::{compose_into, restore};
 use super::spare::Spare;
+use crate::host::bounded;
 use crate::snapshot::Snapshot;
 
 /// An image in its place.
@@ -80,7 +81,9 @@ pub fn publish(
     let manifest = dir.join(format!("{}.manifest.json", wanted.target));
     let text = manifest_of(wanted.target, artifact, wanted.stages);
     sweep(dir);
-    let is_said = fs::read_to_string(&manifest).is_ok_and(|there| there == text);
+    // Longer than this one, it is another one.
+    let said = bounded::read(&manifest, text.len() as u64);
+    let is_said = said.is_ok_and(|there| there == text.as_bytes());
     let said = if is_said { None } else { Some(write(dir, &manifest, &text)?) };
     let is_there = is_in_place(store, &path, artifact)?;
     if is_there && said.is_none() {

@@ -3,15 +3,17 @@
 mod glob;
 mod rules;
 
-use std::fs;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
+use ibuild_host::bounded;
 use rules::{Rules, Verdict};
 
 /// The file of rules, in a copied directory or beside the recipe. It is never copied itself.
 const RULES_FILE: &str = ".ibuildignore";
+
+/// The largest file of rules, in bytes.
+const MOST_RULES: u64 = 1 << 20;
 
 /// What editors and file managers leave behind.
 const EDITORS: &str = "*~\n.*.sw?\n\\#*\\#\n.#*\n4913\n.DS_Store\n";
@@ -49,7 +51,7 @@ impl Ignore {
     }
 
     fn add(&mut self, dir: &Path, below: Vec<u8>) -> io::Result<()> {
-        match read_rules(&dir.join(RULES_FILE)) {
+        match bounded::read(&dir.join(RULES_FILE), MOST_RULES) {
             Ok(text) => self.sets.push((below, Rules::parse(&text))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
@@ -73,21 +75,9 @@ impl Ignore {
     }
 }
 
-/// A file of rules. What has its name may be a pipe that never says anything, or lead to a device without an end.
-fn read_rules(path: &Path) -> io::Result<Vec<u8>> {
-    const MOST: u64 = 1 << 20;
-    let file = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() || meta.len() > MOST {
-        return Err(io::Error::other("rules are in a regular file of at most 1 MiB"));
-    }
-    let mut text = Vec::new();
-    file.take(MOST).read_to_end(&mut text)?;
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::process::{Command, Stdio};
 
     use super::*;

@@ -494,6 +494,16 @@ fn a_script_cannot_take_the_place_of_its_inputs() {
     without.recipe();
 }
 
+/// A regression: a script of a few GiB of nothing took several times as much memory.
+#[test]
+fn a_script_has_an_end() {
+    let project = Project::with_step("script = \"scripts/long\"");
+    let long = std::fs::File::create(project.path().join("scripts/long")).expect("it can be made");
+    long.set_len((16 << 20) + 1).expect("it has no blocks");
+    let expected = "cannot read `scripts/long`: it has more than 16 MiB | what a script works on is no part of it: name that in `inputs`";
+    assert_eq!(project.messages(), expected);
+}
+
 #[test]
 fn line_endings() {
     let project = Project::with_step("script = \"scripts/crlf\"");

@@ -61,6 +61,10 @@ fn a_fifo_is_no_recipe() {
     };
     make("a.toml");
     assert_eq!(project.messages(), "cannot include `a.toml`: it is no regular file");
+    fs::remove_file(project.path().join("a.toml")).expect("it is there");
+    symlink("/dev/zero", project.path().join("a.toml")).expect("it can be made");
+    let messages = project.messages();
+    assert!(messages.starts_with("cannot include `a.toml`"), "{messages}");
     fs::remove_file(project.path().join("ibuild.toml")).expect("it is there");
     make("ibuild.toml");
     let expected =

@@ -1,6 +1,5 @@
 //! `script`: runs a file of the project with the interpreter of its first line.
 
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -10,13 +9,15 @@ use super::StepContext;
 use super::program::Program;
 use crate::build::StageError;
 use crate::build::resolved::{Changes, ResolvedStep};
+use crate::host::bounded;
+use crate::spec::bounds::LONGEST_SCRIPT;
 
 const IMPLEMENTATION: i64 = 1;
 
 /// The script runs under its own name, which it can see. Where it lies in the project does not count.
 pub(super) fn resolve(context: &StepContext<'_, '_>, path: &Path) -> Result<ResolvedStep, StageError> {
     let source = context.builder.project_dir().join(path);
-    let bytes = fs::read(&source).map_err(StageError::io("read", &source))?;
+    let bytes = bounded::read(&source, LONGEST_SCRIPT).map_err(StageError::io("read", &source))?;
     let name = path.file_name().expect("a checked recipe's scripts have names");
     let request =
         vec![("name", text_or_bytes(name.as_bytes().to_vec())), ("script", text_or_bytes(bytes.clone()))];
