@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use ibuild::cache::{Batch, RocksIndex, Store, TreeId};
 use ibuild::stages::sandbox::{
-    Cancel, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio, Supervisor,
+    Cancel, End, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio,
+    Supervisor,
 };
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::volatile::VolatileList;
@@ -293,7 +294,7 @@ fn one_start(lab: &Lab, parent: &Snapshot) -> Duration {
     fs::create_dir(&upper).unwrap();
     let lowers = LayerStore::new(&lab.store).lowers(&parent.layers).unwrap();
     let ended = lab.supervisor.run(&spec(lab, run.path(), lowers), None, |_| Ok(())).unwrap();
-    assert_eq!(ended.status, 0);
+    assert_eq!(ended.end, End::SUCCESS);
     let trees = TreeStore::new(&lab.store);
     let context = CaptureContext { trees: &trees, epoch: EPOCH, volatile: VolatileList::with(&[]) };
     let captured = capture(&context, &upper, Some(parent.tree)).unwrap();

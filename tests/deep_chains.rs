@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use ibuild::cache::{Batch, LayerId, MemoryIndex, Store};
 use ibuild::stages::sandbox::{
-    Cancel, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio, Supervisor,
+    Cancel, End, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio,
+    Supervisor,
 };
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::flat::write_flat;
@@ -52,7 +53,7 @@ impl Lab {
         let file = fs::File::create(&log).unwrap();
         let ended = supervisor().run(&spec, Some(&file), |_| Ok(())).unwrap();
         let said = fs::read_to_string(&log).unwrap();
-        assert_eq!(ended.status, 0, "{script}: {said}");
+        assert_eq!(ended.end, End::SUCCESS, "{script}: {said}");
         (run, said)
     }
 

@@ -311,6 +311,49 @@ fn how_a_stage_failed_is_known_until_it_succeeds() {
 fn a_reason_has_no_raw_structure() {
     let lab = lab(STEPS);
     lab.edit("ibuild.toml", "echo a > /etc/name", "rm /etc/machine-id; echo a > /etc/name");
+/// A regression: such a stage was said to be one that was never built, and one that did not fail.
+#[test]
+fn what_a_full_disk_stopped_is_not_forgotten() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    let mount = |source, place: &std::path::Path, kind, flags, data| {
+        nix::mount::mount(source, place, kind, flags, data).unwrap();
+    };
+    let private = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
+    mount(None, "/".as_ref(), None, private, None);
+    let lab = Sandbox::empty();
+    let cache = lab.path("../cache");
+    std::fs::create_dir(&cache).unwrap();
+    mount(Some("none"), &cache, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=100m"));
+    let big = "busybox dd if=/dev/zero of=/big bs=1M count=400 || true";
+    seeded::project(&lab.path(""), &cache, &format!("{{ name = \"big\", run = \"{big}\" }},"));
+    let failed = lab.run(&["build", "--until", "ws/big"]);
+    assert_eq!(failed.status, 3, "{failed:?}");
+    let told = explain(&lab, "ws/big").join("\n");
+    assert!(told.contains("it failed the last time") && !told.contains("never built"), "{told}");
+    let why = lab.run(&["explain", "ws/big", "--json"]).json()["stages"][0]["failed_because"].clone();
+    assert!(why.as_str().is_some_and(|why| why.contains("full") || why.contains("is left")), "{why}");
+    let shell = lab.run(&["shell", "--failed", "ws/big", "--", "/bin/true"]);
+    assert!(shell.status == 0 || shell.stderr.contains("is not kept: the disk got full"), "{shell:?}");
+    nix::mount::umount2(&cache, nix::mount::MntFlags::MNT_DETACH).unwrap();
+}
+
+/// A regression: what is above 128 was taken for 128 and a signal's number.
+#[test]
+fn a_high_exit_status_is_no_signal() {
+    let lab = unbuilt(r#"{ name = "high", run = "exit 255" },"#);
+    let failed = lab.run(&["build", "--until", "ws/high"]);
+    assert!(failed.stderr.contains("caused by: `exit 255` exited with status 255\n"), "{failed:?}");
+    let told = lab.run(&["explain", "ws/high", "--json"]).json();
+    assert_eq!(told["stages"][0]["failed_because"], "`exit 255` exited with status 255");
+    lab.edit("ibuild.toml", "exit 255", "kill -9 $$");
+    let failed = lab.run(&["build", "--until", "ws/high"]);
+    assert!(failed.stderr.contains("caused by: `kill -9 $$` was killed by signal 9\n"), "{failed:?}");
+    // A shell has one number for both.
+    for (command, status) in [("exit 200", 200), ("kill -9 $$", 137)] {
+        assert_eq!(lab.run(&["shell", "ws/bootstrap", "--", "/bin/sh", "-c", command]).status, status);
+    }
+}
+
     let said = build(&lab, &[]);
     assert!(said.contains("run     ws/uses  parent tree /etc/machine-id") && !said.contains("{"), "{said}");
 }

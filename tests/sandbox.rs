@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use ibuild::stages::build::SANDBOX;
 use ibuild::stages::sandbox::{
-    BUILD_MACHINE_ID, Cancel, InitProgram, Inject, InjectedContent, Look, NetworkSpec, PROXY_PORT, Payload,
-    SandboxError, Supervisor,
+    BUILD_MACHINE_ID, Cancel, End, InitProgram, Inject, InjectedContent, Look, NetworkSpec, PROXY_PORT,
+    Payload, SandboxError, Supervisor,
 };
 
 use lab::Lab;
@@ -62,10 +62,17 @@ fn only_changes_are_in_the_upper_directory() {
 fn status_and_signals_are_told() {
     let mut lab = Lab::new();
     lab.script("exit 7");
-    assert_eq!(lab.run().0.unwrap().status, 7);
+    assert_eq!(lab.run().0.unwrap().end, End::Exited(7));
+    let mut lab = Lab::new();
+    lab.script("exit 255");
+    assert_eq!(lab.run().0.unwrap().end, End::Exited(255));
     let mut lab = Lab::new();
     lab.script("kill -KILL $$");
-    assert_eq!(lab.run().0.unwrap().status, 128 + 9);
+    assert_eq!(lab.run().0.unwrap().end, End::Killed(9));
+    // Neither a real-time signal nor an orphan that ends by one is anything special.
+    let mut lab = Lab::new();
+    lab.script("(sh -c 'kill -40 $$' &); sleep 0.2; kill -41 $$");
+    assert_eq!(lab.run().0.unwrap().end, End::Killed(41));
 }
 
 #[test]
@@ -173,7 +180,7 @@ fn an_init_that_hears_nothing_is_replaced() {
     while !deaf.exists() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(supervisor.run(&lab.spec(), None, |_| Ok(())).unwrap().status, 3);
+    assert_eq!(supervisor.run(&lab.spec(), None, |_| Ok(())).unwrap().end, End::Exited(3));
 }
 
 #[test]
@@ -184,8 +191,8 @@ fn an_init_is_started_ahead_and_goes_with_its_supervisor() {
     supervisor.get_ready();
     supervisor.get_ready();
     let first = wait_for_inits(1);
-    let status = |lab: &Lab| supervisor.run(&lab.spec(), None, |_| Ok(())).unwrap().status;
-    assert_eq!(status(&lab), 0);
+    let end = |lab: &Lab| supervisor.run(&lab.spec(), None, |_| Ok(())).unwrap().end;
+    assert_eq!(end(&lab), End::SUCCESS);
     let [spare] = wait_for_inits(1)[..] else { unreachable!() };
     assert_ne!(first, [spare], "an init runs one stage only");
     // One that is gone is no reason for a stage to fail.
@@ -195,7 +202,7 @@ fn an_init_is_started_ahead_and_goes_with_its_supervisor() {
     fs::rename(root.join("run"), root.join("before")).unwrap();
     fs::create_dir_all(root.join("run/upper")).unwrap();
     lab.script("exit 3");
-    assert_eq!(status(&lab), 3);
+    assert_eq!(end(&lab), End::Exited(3));
     wait_for_inits(1);
     drop(supervisor);
     wait_for_inits(0);
@@ -207,7 +214,7 @@ fn the_hosts_mounts_stay_as_they_were() {
     let before = mounts();
     let mut lab = Lab::new();
     lab.script("mkdir /m && mount -t tmpfs none /m && mount --bind /etc /m; exit 3");
-    assert_eq!(lab.run().0.unwrap().status, 3);
+    assert_eq!(lab.run().0.unwrap().end, End::Exited(3));
     assert_eq!(mounts(), before);
 }
 

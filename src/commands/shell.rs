@@ -32,9 +32,9 @@ pub fn run(global: &Global, args: &ShellArgs) -> Result<ExitCode> {
     Ok(exit_code(builder.shell(snapshot, step, command_line(&args.command), terminal())?))
 }
 
-/// The status of what ran there.
+/// The status of what ran there, as a shell has it.
 fn exit_code(ended: Ended) -> ExitCode {
-    ExitCode::from(u8::try_from(ended.status).unwrap_or(1))
+    ExitCode::from(ended.end.in_shell())
 }
 
 fn not_a_step(name: &str) -> UsageError {

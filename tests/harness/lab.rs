@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use ibuild::cache::{BlobId, TreeId};
 use ibuild::stages::sandbox::{
-    Cancel, CopyItem, CopyList, CopySource, Ended, Executable, InitProgram, Limits, ListedFile, ListedKind,
-    Look, NetworkSpec, Payload, Place, ProjectContent, RunPolicy, SandboxError, SandboxView, SourcePlace,
-    Spec, Stdio, Supervisor,
+    Cancel, CopyItem, CopyList, CopySource, End, Ended, Executable, InitProgram, Limits, ListedFile,
+    ListedKind, Look, NetworkSpec, Payload, Place, ProjectContent, RunPolicy, SandboxError, SandboxView,
+    SourcePlace, Spec, Stdio, Supervisor,
 };
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -119,7 +119,7 @@ impl Lab {
     #[track_caller]
     pub fn output(&self) -> String {
         let (ended, output) = self.run();
-        assert_eq!(ended.expect("a sandbox").status, 0, "{output}");
+        assert_eq!(ended.expect("a sandbox").end, End::SUCCESS, "{output}");
         output
     }
 }

@@ -13,6 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, sethostname};
 
 use super::copy::{Copied, Sources};
+use super::end::End;
 use super::mounts::{SetupResult, failed};
 use super::process::Ran;
 use super::protocol::{Given, Order, Report, receive, send, send_with_fds};
@@ -161,7 +162,7 @@ fn watch(control: &UnixStream, child: Pid) -> SetupResult<i32> {
 }
 
 /// Inside: the first process of the namespace.
-fn inner(control: &mut UnixStream, Order { spec, devices, .. }: &Order) -> SetupResult {
+fn inner(control: &mut UnixStream, Order { spec, devices, front, .. }: &Order) -> SetupResult {
     die_with_parent()?;
     // The group that it was started in is the root of those that it sees.
     unshare(CloneFlags::CLONE_NEWCGROUP).map_err(failed("make namespaces"))?;
@@ -174,15 +175,15 @@ fn inner(control: &mut UnixStream, Order { spec, devices, .. }: &Order) -> Setup
         hand_out_listener(control).map_err(failed("hand the proxy's listener out"))?;
     }
     let injected = inject::inject(&spec.inject)?;
-    let status = match &spec.payload {
-        Payload::Exec { argv } => match process::run(argv, &spec.env, spec.policy.stdio)? {
-            Ran::Ended(status) => status,
+    let end = match &spec.payload {
+        Payload::Exec { argv } => match process::run(argv, &spec.env, spec.policy.stdio, *front)? {
+            Ran::Ended(end) => end,
             Ran::NotStarted(reason) => {
                 return send(control, &Report::NotStarted(reason)).map_err(failed("report"));
             }
         },
         Payload::Copy(_) => match copy::copy(spec, &sources)? {
-            Copied::All => 0,
+            Copied::All => End::SUCCESS,
             Copied::SourceChanged(path) => {
                 return send(control, &Report::SourceChanged(path)).map_err(failed("report"));
             }
@@ -190,7 +191,7 @@ fn inner(control: &mut UnixStream, Order { spec, devices, .. }: &Order) -> Setup
     };
     let survivors = process::kill_survivors();
     injected.withdraw()?;
-    send(control, &Report::Ended { status, survivors }).map_err(failed("report"))
+    send(control, &Report::Ended { end, survivors }).map_err(failed("report"))
 }
 
 fn hand_out_listener(control: &UnixStream) -> io::Result<()> {

@@ -6,12 +6,15 @@
 //! process of its PID namespace and every mount of its mount namespace. No clean-up code of ours is needed for that.
 
 mod cgroup;
+mod children;
 mod copy;
 mod copy_list;
 mod devices;
 mod disk;
+mod end;
 mod error;
 mod fresh;
+mod front;
 mod hierarchy;
 mod init;
 mod inject;
@@ -34,6 +37,7 @@ mod transcript;
 mod view;
 
 pub use copy_list::{CopyList, ListedFile, ListedKind};
+pub use end::End;
 pub use error::SandboxError;
 pub use ibuild_cache::Cancel;
 pub use init::init_main;

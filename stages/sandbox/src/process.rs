@@ -8,32 +8,42 @@ use std::process::{Command, Stdio as StdStdio};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::children::{Became, wait_for_any};
+use super::end::End;
+use super::front::Front;
 use super::mounts::{SetupResult, failed};
 use super::rights::drop_rights;
 use super::seccomp::filter_calls;
 use super::spec::Stdio;
-use super::{fresh, stand_in};
+use super::{fresh, front, stand_in};
 use ibuild_host::userns;
 
 /// What came of a program.
 pub(super) enum Ran {
-    /// Its exit status, or 128 and the signal's number.
-    Ended(i32),
+    /// It ran to its end.
+    Ended(End),
     /// The image lacks something that it needs to start.
     NotStarted(String),
 }
 
 /// Starts the program, waits for it, and reaps whatever else ends in the meantime, as the first process of a PID
 /// namespace has to.
-pub(super) fn run(argv: &[String], env: &BTreeMap<String, String>, stdio: Stdio) -> SetupResult<Ran> {
+pub(super) fn run(
+    argv: &[String],
+    env: &BTreeMap<String, String>,
+    stdio: Stdio,
+    front: Front,
+) -> SetupResult<Ran> {
     let [program, arguments @ ..] = argv else { return Err("there is no program to run".to_owned()) };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(env).current_dir("/");
     if stdio == Stdio::Log {
         command.stdin(StdStdio::null());
+    }
+    if front == Front::Payload {
+        front::prepare().map_err(failed("use the terminal"))?;
     }
     if !userns::is_initial() {
         stand_in::let_stand_in()?;
@@ -43,6 +53,9 @@ pub(super) fn run(argv: &[String], env: &BTreeMap<String, String>, stdio: Stdio)
         command.pre_exec(move || {
             if stdio == Stdio::Log {
                 rustix::process::setsid()?;
+            }
+            if front == Front::Payload {
+                front::come()?;
             }
             rustix::process::umask(rustix::fs::Mode::from(0o022));
             fresh::reset_signals();
@@ -61,13 +74,11 @@ pub(super) fn run(argv: &[String], env: &BTreeMap<String, String>, stdio: Stdio)
     };
     let pid = Pid::from_raw(child.id() as i32);
     loop {
-        match waitpid(None, None) {
-            Ok(WaitStatus::Exited(who, status)) if who == pid => return Ok(Ran::Ended(status)),
-            Ok(WaitStatus::Signaled(who, signal, _)) if who == pid => {
-                return Ok(Ran::Ended(128 + signal as i32));
-            }
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(failed("wait for the program")(e)),
+        let (who, became) = wait_for_any().map_err(failed("wait for the program"))?;
+        match became {
+            Became::Ended(end) if who == pid => return Ok(Ran::Ended(end)),
+            Became::Stopped if who == pid && front == Front::Payload => front::pause_with(pid),
+            Became::Ended(_) | Became::Stopped => {}
         }
     }
 }
@@ -95,7 +106,7 @@ pub(super) fn kill_survivors() -> Vec<String> {
     let names = survivors();
     // Everything that this process may signal: all of the PID namespace but itself.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-    while matches!(waitpid(None, None), Ok(_) | Err(Errno::EINTR)) {}
+    while wait_for_any().is_ok() {}
     names
 }
 

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::DeviceFilter;
+use super::end::End;
+use super::front::Front;
 use super::spec::Spec;
 
 /// Three for input and output, and one for each of the few hierarchies of control groups.
@@ -22,6 +24,8 @@ pub(super) struct Order {
     pub(super) spec: Spec,
     /// Whether something keeps the payload from opening devices. If nothing does, none can be opened on its disk.
     pub(super) devices: DeviceFilter,
+    /// Who is in front of the terminal while the payload runs.
+    pub(super) front: Front,
     /// What the descriptors are for that come with this, in their order.
     pub(super) given: Vec<Given>,
 }
@@ -48,8 +52,8 @@ pub(super) enum Report {
     Listener,
     /// The payload ran to its end.
     Ended {
-        /// Its exit status, or 128 and the signal's number.
-        status: i32,
+        /// How.
+        end: End,
         /// Names of processes that outlived the payload and were killed.
         survivors: Vec<String>,
     },

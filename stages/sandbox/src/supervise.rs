@@ -14,6 +14,8 @@ use tracing::{debug, info};
 use super::SandboxError;
 use super::cgroup::Groups;
 use super::disk::DiskWatch;
+use super::end::End;
+use super::front::{Front, Lent};
 use super::protocol::{Given, Order, Report, receive, send_with_fds};
 use super::spec::{Spec, Stdio};
 use super::starter::{InitProgram, Running, Starter};
@@ -23,8 +25,8 @@ use ibuild_cache::Cancel;
 /// A payload that came to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// Its exit status, or 128 and the signal's number.
-    pub status: i32,
+    /// How.
+    pub end: End,
     /// Names of processes that outlived it and were killed.
     pub survivors: Vec<String>,
     /// What was not limited, because this machine does not let this process do so.
@@ -71,7 +73,11 @@ impl Supervisor {
         info!(layers = place.lowers.len(), network = ?spec.network, "mounts a sandbox");
         debug!(lowers = ?place.lowers, limits = ?limits, upper = %place.run_dir.display(), "of these");
         let groups = Groups::make(limits);
-        let (mut running, transcript) = self.start(spec, log, &groups)?;
+        // Taken back when the last process is gone.
+        let lent =
+            Some(spec.policy.stdio).filter(|stdio| *stdio == Stdio::Terminal).and_then(|_| Lent::new());
+        let front = if lent.is_some() { Front::Payload } else { Front::Unchanged };
+        let (mut running, transcript) = self.start(spec, log, front, &groups)?;
         if spec.policy.stdio == Stdio::Log {
             // Where one stage runs another is likely to follow.
             self.starter.get_ready();
@@ -87,9 +93,10 @@ impl Supervisor {
         }
         // Where something else went wrong, init is told to stop here. The log ends with the last process.
         drop(running);
+        drop(lent);
         let said = transcript.map_or(Ok(()), Transcript::finish);
         let ended = watch.judge(outcome)?;
-        debug!(status = ended.status, survivors = ?ended.survivors, unlimited = ?ended.unlimited, "the sandbox is gone");
+        debug!(end = %ended.end, survivors = ?ended.survivors, unlimited = ?ended.unlimited, "the sandbox is gone");
         said.map_err(SandboxError::init("write the log of"))?;
         Ok(ended)
     }
@@ -100,16 +107,17 @@ impl Supervisor {
         &self,
         spec: &Spec,
         log: Option<&File>,
+        front: Front,
         groups: &Groups,
     ) -> Result<(Running, Option<Transcript>), SandboxError> {
         let first = self.starter.init().map_err(SandboxError::init("start"))?;
-        match order(&first.control, spec, log, groups) {
+        match order(&first.control, spec, log, front, groups) {
             Err(SandboxError::Init { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {}
             ordered => return Ok((first, ordered?)),
         }
         drop(first);
         let second = self.starter.init().map_err(SandboxError::init("start"))?;
-        let transcript = order(&second.control, spec, log, groups)?;
+        let transcript = order(&second.control, spec, log, front, groups)?;
         Ok((second, transcript))
     }
 }
@@ -119,6 +127,7 @@ fn order(
     control: &UnixStream,
     spec: &Spec,
     log: Option<&File>,
+    front: Front,
     groups: &Groups,
 ) -> Result<Option<Transcript>, SandboxError> {
     let (transcript, output) = match log.filter(|_| spec.policy.stdio == Stdio::Log) {
@@ -143,7 +152,7 @@ fn order(
     given.extend(groups.entrances().map(|entrance| (Given::Entrance, entrance)));
     given.extend(group.as_ref().map(|group| (Given::Group, group.as_fd())));
     let (given, fds): (Vec<_>, Vec<_>) = given.into_iter().unzip();
-    let order = Order { spec: spec.clone(), devices: groups.devices, given };
+    let order = Order { spec: spec.clone(), devices: groups.devices, front, given };
     send_with_fds(control, &order, &fds).map_err(SandboxError::init("talk to"))?;
     Ok(transcript)
 }
@@ -164,8 +173,8 @@ fn converse<Guard>(
                 let listener = TcpListener::from(fds.into_iter().next().ok_or_else(none)?);
                 _guard = serve.take().map(|serve| serve(listener));
             }
-            Some((Report::Ended { status, survivors }, _)) => {
-                return Ok(Ended { status, survivors, unlimited: watch.groups.unlimited.clone() });
+            Some((Report::Ended { end, survivors }, _)) => {
+                return Ok(Ended { end, survivors, unlimited: watch.groups.unlimited.clone() });
             }
             Some((Report::SourceChanged(path), _)) => return Err(SandboxError::SourceChanged(path)),
             Some((Report::NotStarted(reason), _)) => return Err(SandboxError::NotStarted(reason)),

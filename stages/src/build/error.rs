@@ -7,19 +7,19 @@ use ibuild_cache::{BlobId, CacheError, is_stop};
 
 use crate::disk::DiskError;
 use crate::packages::{FetchError, LockChange, PackageError};
-use crate::sandbox::SandboxError;
+use crate::sandbox::{End, SandboxError};
 use crate::snapshot::SnapshotError;
 
 /// Why a stage could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
     /// What it runs failed.
-    #[error("{program} {}", describe_status(*.status))]
+    #[error("{program} {end}")]
     Failed {
         /// What ran, as the recipe calls it.
         program: String,
-        /// Its exit status, or 128 and the signal's number.
-        status: i32,
+        /// How it ended.
+        end: End,
         /// The last lines that it said.
         tail: Vec<String>,
         /// Where all of them are.
@@ -129,13 +129,6 @@ fn shortened(changes: &[LockChange]) -> String {
     let more =
         if changes.len() > SHOWN { format!(" and {} more", changes.len() - SHOWN) } else { String::new() };
     format!("{}{more}", shown.join(", "))
-}
-
-fn describe_status(status: i32) -> String {
-    match status {
-        0..=128 => format!("exited with status {status}"),
-        _ => format!("was killed by signal {}", status - 128),
-    }
 }
 
 fn describe_sandbox(program: &str, error: &SandboxError) -> String {

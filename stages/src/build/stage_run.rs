@@ -19,7 +19,8 @@ use super::{StageError, logs};
 use crate::packages::{DebRef, StageFetch, StageFetches, StageTls};
 use crate::recipe::{self, ArchiveName};
 use crate::sandbox::{
-    self, CopySource, Ended, Payload, Place, RunPolicy, SandboxError, SandboxView, SourcePlace, Spec, Stdio,
+    self, CopySource, End, Ended, Payload, Place, RunPolicy, SandboxError, SandboxView, SourcePlace, Spec,
+    Stdio,
 };
 use crate::snapshot::capture::{CaptureContext, capture_until};
 use crate::snapshot::volatile::VolatileList;
@@ -100,7 +101,7 @@ impl StageRun {
     /// Runs something of which only the answer counts, not what it changes. Says whether it succeeded.
     pub(super) fn ask(&self, builder: &Builder<'_>, command: &StageCommand<'_>) -> Result<bool, StageError> {
         let Outcome { ended, .. } = self.in_sandbox(builder, command, None)?;
-        Ok(ended.is_ok_and(|ended| ended.status == 0))
+        Ok(ended.is_ok_and(|ended| ended.end == End::SUCCESS))
     }
 
     /// Lets the payload run in a sandbox.
@@ -147,16 +148,16 @@ impl StageRun {
             return Err(StageError::DiskFull { program, store, left });
         }
         match ended {
-            Ok(Ended { status: 0, survivors, unlimited }) => {
+            Ok(Ended { end: End::SUCCESS, survivors, unlimited }) => {
                 builder.report_survivors(command.stage, &survivors);
                 builder.report_unlimited(command.stage, &unlimited);
                 FailedState::forget(builder.store(), builder.project_name(), command.stage)?;
                 asked.map_or(Ok(None), |asked| Evidence::of(builder.store(), &asked))
             }
-            Ok(Ended { status, .. }) => {
+            Ok(Ended { end, .. }) => {
                 builder.report_refused(command.stage, asked.as_deref().unwrap_or_default());
                 let tail = logs::tail(&log_path, TAIL);
-                let error = StageError::Failed { program, status, tail, log: log_path };
+                let error = StageError::Failed { program, end, tail, log: log_path };
                 self.keep_failed(builder, command.stage, &error)?;
                 Err(error)
             }
