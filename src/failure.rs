@@ -187,6 +187,9 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(error) = find::<MountError>(error) {
         hints.extend(error.hint());
     }
+    if let Some(error) = find::<ShellError>(error) {
+        hints.extend(error.hint());
+    }
     match find::<StageError>(error) {
         Some(error) => hints.extend(error.hint()),
         None => hints.extend(find::<PackageError>(error).and_then(PackageError::hint)),

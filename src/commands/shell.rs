@@ -62,6 +62,10 @@ pub fn into_failure(
     command: &[String],
 ) -> Result<Ended> {
     let failed = builder.failed_state(stage).ok_or_else(|| ShellError::NotFailed(stage.to_owned()))?;
+    if !failed.is_kept() {
+        let why = failed.why().unwrap_or("the disk got full").to_owned();
+        return Err(ShellError::NotKept { stage: stage.to_owned(), why }.into());
+    }
     let step = stage.parse::<StageName>().ok().and_then(|name| project.recipe.step(&name));
     tell!("note    this is what `{stage}` had made when it failed at {}", Timestamp(failed.time()));
     leave_signals_to_the_shell()?;

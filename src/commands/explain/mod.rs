@@ -254,9 +254,11 @@ fn last_run_line(last: &LastRun) -> String {
 fn failure_line(stage: &str, failed: &FailedState) -> String {
     let time = Timestamp(failed.time());
     let why = failed.why().map_or_else(String::new, |why| format!("{}; ", harmless_line(why)));
-    format!(
-        "failed at {time}: {why}`ibuild log {stage}` has what it said, `ibuild shell --failed {stage}` what it had made"
-    )
+    let made = match failed.is_kept() {
+        true => format!("`ibuild shell --failed {stage}` what it had made"),
+        false => "what it had made is not kept".to_owned(),
+    };
+    format!("failed at {time}: {why}`ibuild log {stage}` has what it said, {made}")
 }
 
 fn reason_lines(reason: &DirtyReason) -> Vec<String> {

@@ -39,8 +39,40 @@ pub enum ShellError {
     #[error("cannot open a shell")]
     Sandbox(#[from] SandboxError),
     /// There is no failure to look into.
-    #[error("`{0}` did not fail the last time it ran")]
+    #[error("no failure of `{0}` is known")]
     NotFailed(String),
+    /// There was no room to keep what it had made.
+    #[error("what `{stage}` had made when it failed is not kept: {why}")]
+    NotKept {
+        /// The stage.
+        stage: String,
+        /// How it failed, in a line.
+        why: String,
+    },
+}
+
+impl ShellError {
+    /// What the user can do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFailed(stage) => {
+                Some(format!("`ibuild explain {stage}` tells what is known of its last run"))
+            }
+            Self::NotKept { stage, .. } => {
+                Some(format!("`ibuild log {stage}` has what it said; make room, and build it again"))
+            }
+            Self::Stage(_) | Self::Sandbox(_) => None,
+        }
+    }
+}
+
+/// What is left of a stage that failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Remains<'a> {
+    /// An upper directory with all that it had made.
+    Upper(&'a Path),
+    /// That it failed, and how. What it had made would take the room that it lacked.
+    Word,
 }
 
 impl FailedState {
@@ -53,24 +85,26 @@ impl FailedState {
         dir.replace("%2f", "/").replace("%25", "%")
     }
 
-    /// Keeps the upper directory of a failed stage, in place of that of its previous failure.
+    /// Keeps what is left of a failed stage, in place of what was left of its previous failure. The facts are written first:
+    /// they are small, and where there is room for nothing else they are what can be told.
     pub(super) fn keep(
         store: &Store,
         project: &str,
         stage: &str,
-        upper: &Path,
+        remains: Remains<'_>,
         layers: Vec<LayerId>,
         why: String,
     ) -> Result<(), StageError> {
         let dir = Self::dir(store, project, stage);
         store.discard(&dir)?;
         fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
-        let place = dir.join("upper");
-        fs::rename(upper, &place).map_err(StageError::io("keep", &place))?;
         let state = Self { layers, why: Some(why), dir: PathBuf::new(), time: 0 };
         let state = serde_json::to_vec(&state).expect("plain data");
         let file = dir.join("state.json");
-        fs::write(&file, state).map_err(StageError::io("write", &file))
+        fs::write(&file, state).map_err(StageError::io("write", &file))?;
+        let Remains::Upper(upper) = remains else { return Ok(()) };
+        let place = dir.join("upper");
+        fs::rename(upper, &place).map_err(StageError::io("keep", &place))
     }
 
     /// When it failed, seconds since 1970.
@@ -81,6 +115,11 @@ impl FailedState {
     /// How it failed, in a line, if that was written down.
     pub fn why(&self) -> Option<&str> {
         self.why.as_deref()
+    }
+
+    /// Whether what it had made is there for a look inside.
+    pub fn is_kept(&self) -> bool {
+        self.dir.join("upper").exists()
     }
 
     /// The layers that the stage stood on.
@@ -202,7 +241,8 @@ mod tests {
             let upper = root.path().join("upper");
             fs::create_dir(&upper).unwrap();
             let layers = vec![LayerId::from_bytes([number; 32])];
-            FailedState::keep(&store, "lab", stage, &upper, layers, "exited".to_owned()).unwrap();
+            FailedState::keep(&store, "lab", stage, Remains::Upper(&upper), layers, "exited".to_owned())
+                .unwrap();
             let dir = FailedState::dir(&store, "lab", stage);
             assert_eq!(FailedState::stage_of(dir.file_name().unwrap().to_str().unwrap()), stage);
         }

@@ -12,7 +12,7 @@ use ibuild_graph::{Made, MadeResult};
 use super::builder::Builder;
 use super::evidence::Evidence;
 use super::resolved::OutputRules;
-use super::shell::FailedState;
+use super::shell::{FailedState, Remains};
 use super::shown::ShownPlace;
 use super::space::Watch;
 use super::{StageError, logs};
@@ -145,7 +145,9 @@ impl StageRun {
         if let Some(left) = watch.end().filter(|_| !interrupted) {
             // Whatever it said. What it had made is not kept, because that would keep the disk full.
             let store = builder.store().layout().root().to_owned();
-            return Err(StageError::DiskFull { program, store, left });
+            let error = StageError::DiskFull { program, store, left };
+            self.keep_word(builder, command.stage, &error)?;
+            return Err(error);
         }
         match ended {
             Ok(Ended { end: End::SUCCESS, survivors, unlimited }) => {
@@ -223,8 +225,11 @@ impl StageRun {
         let cancel = builder.supervisor().cancel().clone();
         let parent = self.parent.as_ref().map(|parent| parent.tree);
         let captured = match capture_until(&cancel, &context, &upper, parent).map_err(StageError::from) {
-            Err(error) if !error.is_interrupt() && !error.is_environment() => {
-                self.keep_failed(builder, stage, &error)?;
+            Err(error) if !error.is_interrupt() => {
+                match error.is_environment() {
+                    true => self.keep_word(builder, stage, &error)?,
+                    false => self.keep_failed(builder, stage, &error)?,
+                }
                 return Err(error);
             }
             captured => captured?,
@@ -248,10 +253,28 @@ impl StageRun {
         Ok(Made { output, keep: Box::new(keep) })
     }
 
+    /// Keeps what a failed stage had made, if there is room for saying so.
     fn keep_failed(&self, builder: &Builder<'_>, stage: &str, error: &StageError) -> Result<(), StageError> {
+        let kept = self.keep(builder, stage, error, Remains::Upper(&self.upper()));
+        kept.or_else(|_| self.keep_word(builder, stage, error))
+    }
+
+    /// Keeps no more than how a stage failed. What it had made goes first, to make room for that.
+    fn keep_word(&self, builder: &Builder<'_>, stage: &str, error: &StageError) -> Result<(), StageError> {
+        builder.store().discard(&self.upper())?;
+        self.keep(builder, stage, error, Remains::Word)
+    }
+
+    fn keep(
+        &self,
+        builder: &Builder<'_>,
+        stage: &str,
+        error: &StageError,
+        remains: Remains<'_>,
+    ) -> Result<(), StageError> {
         let layers = self.parent.as_ref().map(|parent| parent.layers.clone()).unwrap_or_default();
         let (store, project) = (builder.store(), builder.project_name());
-        FailedState::keep(store, project, stage, &self.upper(), layers, error.in_a_line())
+        FailedState::keep(store, project, stage, remains, layers, error.in_a_line())
     }
 }
 
