@@ -124,11 +124,14 @@ struct Progress<O, E: std::error::Error + 'static> {
     waiting: Vec<StageId>,
     ready: Vec<Job<O>>,
     running: usize,
-    /// Stages whose output is with the keeper.
-    keeping: usize,
+    /// Stages whose output is with the keeper. Nothing is decided about them until it is kept, if they have to be looked at
+    /// again: they would not be found, and wait for the lock that goes with what is kept.
+    keeping: BTreeSet<StageId>,
     /// Stages that are not remembered, because they could not be kept or stand on such.
     lost: BTreeSet<StageId>,
     settled: BTreeSet<StageId>,
+    /// What became of stages that ran, and were looked at again since on account of something damaged.
+    ran_before: BTreeMap<StageId, StageReport>,
     hits: Vec<(StageName, Description, u64)>,
     keys: BTreeMap<StageId, ActionKey>,
     repairs: usize,
@@ -155,9 +158,10 @@ impl<'a, E: Executor> Engine<'a, E> {
             waiting: self.graph.needed_for(targets),
             ready: Vec::new(),
             running: 0,
-            keeping: 0,
+            keeping: BTreeSet::new(),
             lost: BTreeSet::new(),
             settled: BTreeSet::new(),
+            ran_before: BTreeMap::new(),
             hits: Vec::new(),
             keys: BTreeMap::new(),
             repairs: 0,
@@ -171,7 +175,7 @@ impl<'a, E: Executor> Engine<'a, E> {
                 // Settle what needs no work, start what does, then wait for one to be done.
                 while self.advance(&mut progress)? {}
                 self.start(scope, &lines.news, &mut progress);
-                if progress.running + progress.keeping == 0 {
+                if progress.running + progress.keeping.len() == 0 {
                     break;
                 }
                 match receiver.recv().expect("this thread holds a sender") {
@@ -229,7 +233,9 @@ impl<'a, E: Executor> Engine<'a, E> {
     fn advance(&self, progress: &mut Progress<E::Output, E::Error>) -> BuildResult<bool, E> {
         let mut any = false;
         for stage in std::mem::take(&mut progress.waiting) {
-            if self.graph.inputs(stage).iter().all(|input| progress.settled.contains(input)) {
+            let inputs = self.graph.inputs(stage);
+            let is_kept = !progress.keeping.contains(&stage);
+            if is_kept && inputs.iter().all(|input| progress.settled.contains(input)) {
                 any = true;
                 self.decide(stage, progress)?;
             } else {
@@ -447,7 +453,7 @@ impl<'a, E: Executor> Engine<'a, E> {
             Ok(Worked::Found(output)) => (Some(output), Outcome::Hit),
             Ok(Worked::Ran { same_output, nondeterministic, made }) => {
                 let (output, reason) = (made.output.clone(), made.reason.clone());
-                progress.keeping += 1;
+                progress.keeping.insert(stage);
                 keeper.send(made).expect("the keeper ends after the coordinator");
                 (Some(output), Outcome::Ran { reason, same_output, nondeterministic })
             }
@@ -480,7 +486,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         result: BuildResult<(), E>,
         progress: &mut Progress<E::Output, E::Error>,
     ) {
-        progress.keeping -= 1;
+        progress.keeping.remove(&stage);
         let stands_on_lost = self.graph.inputs(stage).iter().any(|input| progress.lost.contains(input));
         if result.is_err() || stands_on_lost {
             progress.lost.insert(stage);
@@ -491,6 +497,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         let outcome = self.outcome_of(&error);
         progress.report.failures.push((stage, error));
         progress.report.outputs.remove(&stage);
+        progress.waiting.retain(|waiting| *waiting != stage);
         let elapsed = match progress.report.stages.iter().position(|report| report.stage == stage) {
             Some(place) => progress.report.stages.remove(place).elapsed,
             None => Duration::ZERO,
@@ -513,7 +520,12 @@ impl<'a, E: Executor> Engine<'a, E> {
         // Those that are not settled wait or run already, on account of another stage with the same trouble.
         again.retain(|input| progress.settled.remove(input));
         again.iter().for_each(|input| drop(progress.report.outputs.remove(input)));
-        progress.report.stages.retain(|report| !again.contains(&report.stage));
+        let (reset, rest) = std::mem::take(&mut progress.report.stages)
+            .into_iter()
+            .partition::<Vec<_>, _>(|report| again.contains(&report.stage));
+        progress.report.stages = rest;
+        let ran = reset.into_iter().filter(|report| matches!(report.outcome, Outcome::Ran { .. }));
+        progress.ran_before.extend(ran.map(|report| (report.stage, report)));
         self.observer.event(Event::Again { stage, stages: again.len() });
         progress.waiting.extend(again);
         progress.waiting.push(stage);
@@ -530,6 +542,8 @@ impl<'a, E: Executor> Engine<'a, E> {
         let report = StageReport { stage, outcome, elapsed };
         self.observer.event(Event::Finished(&report));
         progress.settled.insert(stage);
-        progress.report.stages.push(report);
+        // One that ran in this build and is found now has run in this build.
+        let before = progress.ran_before.remove(&stage).filter(|_| report.outcome == Outcome::Hit);
+        progress.report.stages.push(before.unwrap_or(report));
     }
 }

@@ -149,7 +149,7 @@ pub enum Event<'a> {
     Again {
         /// Which one.
         stage: StageId,
-        /// How many stages are looked at once more.
+        /// How many stages that were settled are looked at once more.
         stages: usize,
     },
 }

@@ -326,6 +326,25 @@ fn what_turns_out_to_be_damaged_is_made_again_in_the_same_build() {
     assert!(ran.outcomes.values().all(|outcome| !matches!(outcome, Outcome::Failed | Outcome::Skipped)));
 }
 
+/// A regression: a stage that ran, and was found when something below it turned out to be damaged, was counted as found.
+#[test]
+fn what_ran_before_something_was_found_damaged_has_run() {
+    let mut build = FakeBuild::new("base -> other -> all; base -> mine -> all");
+    build.run(&["all"]);
+    let output = build.output("other");
+    build.damaged.insert(output);
+    build.script("mine", "edited");
+    let ran = build.run(&["all"]);
+    ran.assert_ran(["mine", "other", "all"]);
+    let has_run = |name: &str| matches!(ran.outcomes[name], Outcome::Ran { .. });
+    assert_eq!(
+        ["base", "other", "mine", "all"].map(has_run),
+        [false, true, true, true],
+        "{:?}",
+        ran.outcomes
+    );
+}
+
 #[test]
 fn builds_are_remembered_once() {
     let mut build = FakeBuild::new("base -> a; base -> b");

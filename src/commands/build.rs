@@ -228,6 +228,20 @@ impl Placed<'_> {
     }
 }
 
+/// The report of a build that was done once more in the same command: what ran the first time has run.
+fn after(
+    first: &BuildReport<Builder<'static>>,
+    mut again: BuildReport<Builder<'static>>,
+) -> BuildReport<Builder<'static>> {
+    for report in again.stages.iter_mut().filter(|report| report.outcome == Outcome::Hit) {
+        let earlier = first.stages.iter().find(|earlier| earlier.stage == report.stage);
+        if let Some(earlier) = earlier.filter(|earlier| matches!(earlier.outcome, Outcome::Ran { .. })) {
+            report.clone_from(earlier);
+        }
+    }
+    again
+}
+
 /// Which targets are of this build, and which are not.
 fn mixture(new: &[String], old: &[String]) -> String {
     let said = |targets: &[String], word: &str| {
@@ -261,7 +275,7 @@ impl Shown<'_> {
         let mut placed = self.publish(targets, &report);
         if let Some(error) = placed.failed.take_if(|error| is_damaged(error)) {
             ui.note("store", &format!("{error}, and is made again"));
-            report = build()?;
+            report = after(&report, build()?);
             placed = self.publish(targets, &report);
         }
         placed.note(targets, ui);

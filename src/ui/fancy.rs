@@ -46,6 +46,7 @@ impl Fancy {
 impl Voice for Fancy {
     fn begin(&mut self, total: usize) {
         self.total.set_length(total as u64);
+        self.total.set_position(0);
         self.total.enable_steady_tick(Duration::from_millis(500));
     }
 
@@ -75,7 +76,7 @@ impl Voice for Fancy {
     }
 
     fn again(&mut self, stages: usize) {
-        self.total.inc_length(stages as u64);
+        self.total.set_position(self.total.position().saturating_sub(stages as u64));
     }
 
     fn progress(&mut self, stage: &str, done: u64, total: u64) {

@@ -26,7 +26,7 @@ pub trait Voice: Send {
     fn finished(&mut self, stage: &str, report: &StageReport);
     /// What a stage made is remembered, and durable.
     fn kept(&mut self, _stage: &str) {}
-    /// So many stages that were settled are looked at once more.
+    /// So many stages that were settled are to be settled once more.
     fn again(&mut self, stages: usize);
     /// A stage has done so many bytes of so many.
     fn progress(&mut self, stage: &str, done: u64, total: u64);

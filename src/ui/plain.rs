@@ -42,7 +42,7 @@ impl Plain {
 
 impl Voice for Plain {
     fn begin(&mut self, total: usize) {
-        self.total = total;
+        (self.total, self.settled) = (total, 0);
     }
 
     fn started(&mut self, stage: &str, reason: &DirtyReason) {
@@ -69,7 +69,7 @@ impl Voice for Plain {
     }
 
     fn again(&mut self, stages: usize) {
-        self.total += stages;
+        self.settled = self.settled.saturating_sub(stages);
     }
 
     fn progress(&mut self, _: &str, _: u64, _: u64) {}

@@ -194,6 +194,38 @@ fn a_damaged_results_file_costs_its_stage_and_nothing_else() {
     lab.builds(0);
 }
 
+/// A regression: stages that ran were counted as found, the counter went past its end, and a stage that waited for its own
+/// process said that it waits for another one.
+#[test]
+fn a_build_that_mends_what_is_damaged_tells_what_it_does() {
+    let lab = Lab::new(STEPS, &PACKAGES);
+    lab.builds(NEEDED);
+    for dir in files_below(&lab.path("cache/blobs")) {
+        let mut bytes = fs::read(&dir).unwrap();
+        if let Some(byte) = bytes.get_mut(20) {
+            *byte ^= 0xff;
+            fs::remove_file(&dir).unwrap();
+            fs::write(&dir, bytes).unwrap();
+        }
+    }
+    fs::remove_dir_all(lab.path("out")).unwrap();
+    for layer in fs::read_dir(lab.path("cache/layers")).unwrap() {
+        fs::remove_dir_all(layer.unwrap().path()).unwrap();
+    }
+    // Each finds out about some of it.
+    assert_ne!(lab.ibuild(&["shell", "ws/from", "--", "/bin/true"]).status, 0);
+    let said = lab.ibuild(&["build", "--target", "ws.rootfs.tar.zst"]).says(0, &["built ws.rootfs.tar.zst"]);
+    assert!(!said.contains("waits for another"), "{said}");
+    let ran = said.lines().filter(|line| line.starts_with("ran ")).count();
+    assert!(said.contains(&format!("  {ran} run, ")), "{ran} ran: {said}");
+    let counters = said.split('[').skip(1).filter_map(|rest| rest.split_once(']')?.0.split_once('/'));
+    for (settled, total) in counters {
+        let [settled, total] = [settled, total].map(|number| number.parse::<usize>().unwrap());
+        assert!(settled <= total && total == NEEDED, "{said}");
+    }
+    lab.ibuild(&["build", "--target", "ws.rootfs.tar.zst"]).says(0, &[" 0 run"]);
+}
+
 /// Steps that may install, in each of the ways that there are.
 const INSTALLING: &str = r#"
   { name = "tools", packages = ["tool", "lib"] },

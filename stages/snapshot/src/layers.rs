@@ -197,7 +197,9 @@ impl<'s> LayerStore<'s> {
             self.merge(group, &root.join(group.name()), &below)?;
             below.insert(0, root.join(group.name()));
         }
-        single.par_iter().try_for_each(|layer| self.unpacked(layer).map(drop))?;
+        // All of them, also when one is damaged: who makes that again wants to know at once what else is.
+        let unpacked: Vec<_> = single.par_iter().map(|layer| self.unpacked(layer).map(drop)).collect();
+        unpacked.into_iter().collect::<Result<(), _>>()?;
         let names = groups.iter().map(|group| group.name().to_owned());
         Ok(names.chain(single.iter().map(Layout::layer_name)).rev().collect())
     }

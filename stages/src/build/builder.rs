@@ -473,7 +473,11 @@ impl Executor for Builder<'_> {
         if let Some(lock) = FileLock::take(&path, LockMode::Try)? {
             return Ok(Box::new(lock));
         }
-        self.observer.waiting(self.project.graph.name(stage).as_str(), FileLock::holder(&path));
+        // Two stages of one build that do the same take turns, too.
+        let holder = FileLock::holder(&path);
+        if holder != Some(std::process::id()) {
+            self.observer.waiting(self.project.graph.name(stage).as_str(), holder);
+        }
         loop {
             if self.supervisor.is_cancelled() {
                 return Err(StageError::Interrupted);
