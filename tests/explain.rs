@@ -431,3 +431,22 @@ fn a_stage_that_runs_again_makes_the_same() {
     }
     assert!(finished.iter().all(|event| event["event"] != "nondeterministic"), "{finished:#?}");
 }
+
+#[test]
+fn what_was_never_built_is_planned_as_such() {
+    let lab = unbuilt(STEPS);
+    let plan = || lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]).succeeds();
+    let lines = plan();
+    let lines: Vec<_> = lines.lines().collect();
+    assert_eq!(lines[1..4].iter().filter(|line| line.ends_with("  never built")).count(), 3, "{lines:#?}");
+    assert!(lines[5].ends_with("none of them was ever built, so their times are not known"), "{lines:#?}");
+    lab.edit("ibuild.toml", "echo a > /etc/name", "false");
+    lab.run(&["build", "--target", "ws.rootfs.tar.zst"]);
+    assert!(
+        plan().contains(
+            "run     ws/name            it failed the last time\nrun     ws/uses            never built\n"
+        ),
+        "{}",
+        plan()
+    );
+}

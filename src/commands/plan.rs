@@ -37,6 +37,11 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
 pub fn make(session: &Session, project: &Project<'_>, stages: &[StageId]) -> Result<Plan> {
     with(session, project, &session.quiet_builder(project)?, stages)
 }
+/// Whether a stage waits for others, and was never built upon what they made.
+fn is_unseen(planned: &PlannedStage) -> bool {
+    planned.is_consequence() && planned.millis.is_none()
+}
+
 
 /// Plans a build of `stages` with a builder of one's own.
 pub fn with(
@@ -85,12 +90,12 @@ fn summary(plan: &Plan) -> Vec<String> {
     let is_unknown = |planned: &PlannedStage| !planned.is_fresh() && planned.millis.is_none();
     let mut lines = match plan.count(is_unknown) {
         unknown if unknown == causes + consequences => {
-            vec![format!("{counts}; none of them ran before, so their times are not known")]
+            vec![format!("{counts}; none of them was ever built, so their times are not known")]
         }
         unknown => {
             let (least, likely) = (took(PlannedStage::is_cause), took(|planned| planned.likely));
             let most = took(|planned| !planned.is_fresh());
-            let besides = if unknown > 0 { format!(", and {unknown} that never ran") } else { String::new() };
+            let besides = if unknown > 0 { format!(", and {unknown} never built") } else { String::new() };
             vec![format!(
                 "{counts}; by their last runs at least {least}, likely {likely}, at most {most}{besides}"
             )]
@@ -114,6 +119,11 @@ fn sentence(project: &Project<'_>, planned: &PlannedStage) -> (&'static str, Str
             let names: Vec<_> = stages.iter().map(|s| format!("`{}`", project.graph.name(*s))).collect();
             ("maybe", format!("unless {} makes the same as before{failed}", names.join(" and ")))
         }
+        // Whatever it will stand on, there is nothing that it could be found as.
+        Verdict::Pending(_) if is_unseen(planned) && planned.failed => {
+            ("run", DirtyReason::Failed.to_string())
+        }
+        Verdict::Pending(_) if is_unseen(planned) => ("run", DirtyReason::NeverBuilt.to_string()),
     }
 }
 
@@ -186,11 +196,11 @@ mod tests {
         assert_eq!(
             summary(&plan_of(&verdicts, 3))[0],
             "1 cause, 2 consequences; by their last runs at least 2.0 s, likely 5.0 s, at most 5.0 s, \
-             and 1 that never ran"
+             and 1 never built"
         );
         assert_eq!(
             summary(&plan_of(&verdicts[1..], 0)),
-            ["1 cause, 2 consequences; none of them ran before, so their times are not known"]
+            ["1 cause, 2 consequences; none of them was ever built, so their times are not known"]
         );
         let fresh = [Verdict::Fresh, Verdict::Fresh];
         assert_eq!(summary(&plan_of(&fresh, 2)), ["nothing to do: all 2 stages are fresh"]);
