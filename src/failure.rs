@@ -56,6 +56,12 @@ impl UsageError {
         self.hint = Some(hint.into());
         self
     }
+
+    /// What to do about it.
+    #[cfg(test)]
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
 }
 
 /// Something outside that keeps a command from doing its work.
@@ -233,6 +239,7 @@ fn status(error: &anyhow::Error) -> Status {
         .or(is(find::<ShellError>(error).is_some(), Status::Environment))
         .or(is(find_store_error(error).is_some(), Status::Environment))
         .or(is(find::<std::io::Error>(error).is_some(), Status::Environment))
+            StageError::Special(_) => Status::Usage,
         .unwrap_or(Status::Bug)
 }
 

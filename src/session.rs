@@ -11,7 +11,7 @@ use ibuild::stages::build::{
 };
 use ibuild::stages::host::userns;
 use ibuild::stages::packages::{FetchObserver, Unobserved};
-use ibuild::stages::recipe::{Overrides, Recipe, suggest};
+use ibuild::stages::recipe::{Overrides, Recipe, special_files, suggest};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::LayerStore;
 
@@ -44,6 +44,11 @@ impl Session {
         let settings = Settings::read(&dir)?;
         let store = open_store(global, &settings)?;
         Ok(Self { recipe, store, settings, dir })
+    }
+
+    /// Refuses copies that no stage could make. Whoever walks through all that is copied anyway finds them by that.
+    pub fn refuse_special_files(&self) -> Result<()> {
+        refuse_special_files(&self.recipe, &self.dir)
     }
 
     /// Where targets go.
@@ -121,6 +126,16 @@ impl Session {
         let supervisor = Supervisor::new(init, cancel);
         Ok(Builder::new(project, &self.store, supervisor, options, observer, fetches))
     }
+}
+
+/// Refuses what no copy can hold among what a recipe in `dir` copies.
+pub fn refuse_special_files(recipe: &Recipe, dir: &Path) -> Result<()> {
+    let found = special_files(recipe, dir).context("cannot look at what is copied")?;
+    let Some(first) = found.first() else { return Ok(()) };
+    let more = if found.len() > 1 { format!(" (and {} more)", found.len() - 1) } else { String::new() };
+    let message = format!("`{}` is neither a file, nor a directory, nor a link{more}", first.display());
+    let hint = "only these can be copied: move it away, or name it in an `.ibuildignore`";
+    Err(UsageError::new(message).hint(hint).into())
 }
 
 /// How a command wants to build.

@@ -1,14 +1,18 @@
 //! `ibuild.local.toml`: settings of the machine. None of them is part of a key.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ibuild::stages::host::bounded;
 use ibuild::stages::packages::MirrorOverride;
+use ibuild::stages::recipe::suggest;
 use ibuild::stages::spec::{ByteSize, UnitError};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+
+use crate::failure::UsageError;
 
 /// The file's name, beside the recipe.
 pub const LOCAL_FILE: &str = "ibuild.local.toml";
@@ -35,6 +39,7 @@ pub struct Settings {
     #[serde(deserialize_with = "paths")]
     pub ca: Vec<PathBuf>,
     /// Stages at a time.
+    #[serde(deserialize_with = "jobs")]
     pub jobs: Option<NonZeroUsize>,
     /// Where everything is remembered.
     pub cache_dir: Option<PathBuf>,
@@ -46,10 +51,26 @@ pub struct Settings {
     pub unpacked_budget: Option<ByteSize>,
 }
 
+/// A mistake and what to do, which reach [`told`] as two lines.
+fn mistake<E: Error>(what: impl fmt::Display, hint: impl fmt::Display) -> E {
+    E::custom(format!("{what}\n{hint}"))
+}
+
 fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ByteSize>, D::Error> {
     let text = String::deserialize(from)?;
-    let size = text.parse().map_err(|e: UnitError| D::Error::custom(format!("{e}: {}", e.hint())));
-    size.map(Some)
+    text.parse().map(Some).map_err(|e: UnitError| mistake(&e, e.hint()))
+}
+
+fn jobs<'de, D: Deserializer<'de>>(from: D) -> Result<Option<NonZeroUsize>, D::Error> {
+    let number = i64::deserialize(from)?;
+    let jobs = usize::try_from(number).ok().and_then(NonZeroUsize::new);
+    let wrong = || {
+        mistake(
+            format!("`{number}` is no number of stages at a time"),
+            "name 1 or more, or leave `jobs` out: then it is the number of processors",
+        )
+    };
+    jobs.map(Some).ok_or_else(wrong)
 }
 
 /// One text need not be written as a list.
@@ -93,15 +114,91 @@ impl Settings {
             Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", path.display())),
         };
         let text = String::from_utf8(bytes)
-            .map_err(|_| crate::failure::UsageError::new(format!("`{LOCAL_FILE}` is not UTF-8 text")))?;
-        let mut settings: Self = toml::from_str(&text).map_err(|e| {
-            let message = e.to_string();
-            crate::failure::UsageError::new(format!("`{LOCAL_FILE}`: {}", message.trim_end()))
-        })?;
+            .map_err(|_| UsageError::new(format!("`{LOCAL_FILE}` is not UTF-8 text")))?;
+        let mut settings: Self = toml::from_str(&text).map_err(|error| told(&text, &error))?;
         settings.ca.iter_mut().for_each(|path| *path = dir.join(&*path));
         for store in settings.stores.iter_mut().filter(|store| !store.contains("://")) {
             *store = dir.join(&*store).to_string_lossy().into_owned();
         }
         Ok(settings)
+    }
+}
+
+/// What is wrong with the settings: the place, the thing, and what to do.
+fn told(text: &str, error: &toml::de::Error) -> UsageError {
+    let place = error.span().map_or_else(String::new, |span| {
+        let before = &text[..span.start.min(text.len())];
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        format!(":{}:{}", before.matches('\n').count() + 1, line.chars().count() + 1)
+    });
+    let (what, hint) = what_and_hint(error.message());
+    let told = UsageError::new(format!("`{LOCAL_FILE}{place}`: {what}"));
+    match hint {
+        Some(hint) => told.hint(hint),
+        None => told,
+    }
+}
+
+/// A reader's message as we would have put it.
+fn what_and_hint(message: &str) -> (String, Option<String>) {
+    let in_backticks = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    if message.starts_with("unknown field ")
+        && let [found, known @ ..] = in_backticks(message).as_slice()
+    {
+        let near = suggest::near(found, known.iter().map(String::as_str));
+        let all = || {
+            format!(
+                "settings are {}",
+                known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            )
+        };
+        return (
+            format!("there is no setting `{found}`"),
+            Some(near.map_or_else(all, |near| format!("did you mean `{near}`?"))),
+        );
+    }
+    if let Some((what, hint)) = message.split_once('\n') {
+        return (what.to_owned(), Some(hint.to_owned()));
+    }
+    match message.strip_prefix("invalid type: ").and_then(|types| types.split_once(", expected ")) {
+        Some((found, wanted)) => {
+            let wanted = if wanted == "i64" { "a number" } else { wanted };
+            (format!("this is {found}"), Some(format!("it has to be {wanted}")))
+        }
+        None => (
+            message.to_owned(),
+            Some("a setting is a line like `jobs = 2` or `cache-budget = \"20 GiB\"`".to_owned()),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, what: &str, hint: &str) {
+        let error = told(text, &toml::from_str::<Settings>(text).unwrap_err());
+        assert_eq!((error.to_string().as_str(), error.hint_text()), (what, Some(hint)), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_setting_has_a_place_and_a_remedy() {
+        check(
+            "mirorr = \"http://x\"",
+            "`ibuild.local.toml:1:1`: there is no setting `mirorr`",
+            "did you mean `mirror`?",
+        );
+        check(
+            "# mine\ncache-budget = \"lots\"",
+            "`ibuild.local.toml:2:16`: `lots` is not a size",
+            "sizes are written like `100 GiB`, `768 MiB` or `64 KiB`",
+        );
+        let hint = "name 1 or more, or leave `jobs` out: then it is the number of processors";
+        check("jobs = 0", "`ibuild.local.toml:1:8`: `0` is no number of stages at a time", hint);
+        check("jobs = -3", "`ibuild.local.toml:1:8`: `-3` is no number of stages at a time", hint);
+        check("jobs = \"x\"", "`ibuild.local.toml:1:8`: this is string \"x\"", "it has to be a number");
+        let line = "a setting is a line like `jobs = 2` or `cache-budget = \"20 GiB\"`";
+        check("mirror = 3", "`ibuild.local.toml:1:10`: a text, or a list of texts", line);
     }
 }

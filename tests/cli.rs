@@ -619,3 +619,28 @@ fn packages_that_are_not_here_are_listed_as_such() {
     assert_eq!(imported, "0 packages imported, 0 B; 0 were here, 1 are not whole\n");
     assert_eq!(sandbox.run(&["packages", "import", "none"]).status, 3);
 }
+
+#[test]
+fn a_check_sees_what_a_plan_refuses() {
+    let sandbox = Sandbox::with_project();
+    sandbox.run(&["recipe", "check"]).succeeds();
+    sandbox.write("ibuild.local.toml", "jobs = 0\n");
+    let commands = [&["recipe", "check"][..], &["plan", "--target", "hello.ova"], &["cache", "gc"]];
+    for command in commands {
+        sandbox.run(command).fails(
+            2,
+            "error: `ibuild.local.toml:1:8`: `0` is no number of stages at a time\n\
+             hint: name 1 or more, or leave `jobs` out: then it is the number of processors\n",
+        );
+    }
+    sandbox.write("ibuild.local.toml", "jobs = 1\n");
+    sandbox.run(&["recipe", "check"]).succeeds();
+    nix::unistd::mkfifo(&sandbox.path("files/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let hint = "hint: only these can be copied: move it away, or name it in an `.ibuildignore`\n";
+    let what = "is neither a file, nor a directory, nor a link\n";
+    sandbox.run(&["recipe", "check"]).fails(2, &format!("error: `files/pipe` {what}{hint}"));
+    let planned = sandbox.run(&["explain", "hello/files"]);
+    assert!(planned.status == 0 || planned.stderr.ends_with(hint), "{planned:?}");
+    sandbox.write("files/.ibuildignore", "pipe\n");
+    sandbox.run(&["recipe", "check"]).succeeds();
+}

@@ -450,3 +450,15 @@ fn what_was_never_built_is_planned_as_such() {
         plan()
     );
 }
+
+#[test]
+fn what_cannot_be_copied_is_a_mistake_of_the_project() {
+    let lab = unbuilt(STEPS);
+    nix::unistd::mkfifo(&lab.path("files/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for command in [&["plan"][..], &["-q", "build"]] {
+        let ended = lab.run(&[command, &["--target", "ws.rootfs.tar.zst"]].concat());
+        let what = "files/pipe` is neither a file, nor a directory, nor a link\n";
+        assert!(ended.stderr.contains(what) && ended.stderr.contains("\nhint: only these"), "{ended:?}");
+        assert_eq!(ended.status, 2, "{ended:?}");
+    }
+}

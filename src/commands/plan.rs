@@ -25,6 +25,10 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
         return Err(UsageError::new("no target was named").hint("pass `--target`").into());
     }
     let plan = make(&session, &project, &stages)?;
+    if plan.count(is_unseen) > 0 {
+        // Nobody looks at what they copy before there is something to copy it onto.
+        session.refuse_special_files()?;
+    }
     if args.json {
         print(&format!("{}\n", as_json(&project, &plan, &args.targets.targets)))?;
     } else {
@@ -33,15 +37,15 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Plans a build of `stages`.
-pub fn make(session: &Session, project: &Project<'_>, stages: &[StageId]) -> Result<Plan> {
-    with(session, project, &session.quiet_builder(project)?, stages)
-}
 /// Whether a stage waits for others, and was never built upon what they made.
 fn is_unseen(planned: &PlannedStage) -> bool {
     planned.is_consequence() && planned.millis.is_none()
 }
 
+/// Plans a build of `stages`.
+pub fn make(session: &Session, project: &Project<'_>, stages: &[StageId]) -> Result<Plan> {
+    with(session, project, &session.quiet_builder(project)?, stages)
+}
 
 /// Plans a build of `stages` with a builder of one's own.
 pub fn with(
@@ -115,15 +119,15 @@ fn sentence(project: &Project<'_>, planned: &PlannedStage) -> (&'static str, Str
         Verdict::Fresh => ("fresh", String::new()),
         Verdict::Dirty(DirtyReason::Failed) => ("run", DirtyReason::Failed.to_string()),
         Verdict::Dirty(reason) => ("run", format!("{reason}{failed}")),
-        Verdict::Pending(stages) => {
-            let names: Vec<_> = stages.iter().map(|s| format!("`{}`", project.graph.name(*s))).collect();
-            ("maybe", format!("unless {} makes the same as before{failed}", names.join(" and ")))
-        }
         // Whatever it will stand on, there is nothing that it could be found as.
         Verdict::Pending(_) if is_unseen(planned) && planned.failed => {
             ("run", DirtyReason::Failed.to_string())
         }
         Verdict::Pending(_) if is_unseen(planned) => ("run", DirtyReason::NeverBuilt.to_string()),
+        Verdict::Pending(stages) => {
+            let names: Vec<_> = stages.iter().map(|s| format!("`{}`", project.graph.name(*s))).collect();
+            ("maybe", format!("unless {} makes the same as before{failed}", names.join(" and ")))
+        }
     }
 }
 

@@ -6,15 +6,22 @@ use anyhow::Result;
 use ibuild::stages::recipe::Recipe;
 
 use crate::cli::{Global, JsonArgs, RecipeCommand};
-use crate::session::{load_recipe, project_dir};
+use crate::session::{load_recipe, project_dir, refuse_special_files};
+use crate::settings::Settings;
 use crate::terminal::{note, print, print_json};
 use crate::ui::counted;
 
 pub fn run(global: &Global, command: &RecipeCommand) -> Result<ExitCode> {
-    let recipe = load_recipe(&project_dir()?, &[])?;
+    let dir = project_dir()?;
+    let recipe = load_recipe(&dir, &[])?;
     recipe.notices.iter().for_each(|notice| note(global, &notice.to_string()));
     match command {
-        RecipeCommand::Check => print(&format!("ok: {}\n", summary(&recipe)))?,
+        RecipeCommand::Check => {
+            // What every other command would refuse.
+            Settings::read(&dir)?;
+            refuse_special_files(&recipe, &dir)?;
+            print(&format!("ok: {}\n", summary(&recipe)))?;
+        }
         RecipeCommand::Show(JsonArgs { json: false }) => print(&recipe.show().to_string())?,
         RecipeCommand::Show(JsonArgs { json: true }) => print_json(serde_json::to_value(&recipe)?)?,
     }

@@ -62,6 +62,9 @@ pub enum StageError {
         #[source]
         source: io::Error,
     },
+    /// A pipe, a socket or a device of the project, which no copy can hold.
+    #[error("`{}` is neither a file, nor a directory, nor a link", .0.display())]
+    Special(PathBuf),
     /// A file of the project was another when the stage was to have it than when it was looked at.
     #[error("`{0}` changes again and again while it is read")]
     InputsChanged(String),
@@ -199,6 +202,9 @@ impl StageError {
                 "build once without `--locked`, look at what that changes in the lock, and commit it"
                     .to_owned(),
             ),
+            Self::Special(_) => Some(
+                "only these can be copied: move it away, or name it in an `.ibuildignore`".to_owned(),
+            ),
             Self::NotObserved { stages } => Some(format!(
                 "a package of it could not be kept: make room, and `ibuild build --from {}`",
                 stages.first().map_or("", String::as_str)
@@ -262,6 +268,7 @@ impl StageError {
             }
             _ => true,
         }
+            | Self::Special(_)
     }
 }
 

@@ -269,10 +269,15 @@ fn scripts(table: &Table<'_>, node: Node<'_>) -> Option<DraftKind> {
 
 fn command(node: Node<'_>) -> Option<String> {
     let text = node.text()?.value;
-    if !text.trim().is_empty() {
+    let problem = if text.trim().is_empty() {
+        node.problem("the command is empty")
+    } else if text.contains('\0') {
+        node.problem("the command contains a NUL")
+            .hint("no program can be given one: `printf '\\\\0'` writes one")
+    } else {
         return Some(text);
-    }
-    node.push(node.problem("the command is empty"));
+    };
+    node.push(problem);
     None
 }
 

@@ -297,6 +297,9 @@ fn kinds() {
         "the step does 2 things: `run` and `check` | make it several steps",
     );
     check_step("name = \"a\", run = \" \"", "the command is empty");
+    let nul = "the command contains a NUL | no program can be given one: `printf '\\\\0'` writes one";
+    check_step("name = \"a\", run = \"echo \\u0000\"", nul);
+    check_step("name = \"a\", check = \"echo \\u0000\"", nul);
     check_step(
         "name = \"a\", copy = [{ from = \"files\", to = \"/\" }], network = \"none\"",
         "`network` means nothing to a `copy` step | it belongs to `script`, `scripts`, `run` and `check`",

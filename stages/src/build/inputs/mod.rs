@@ -103,8 +103,7 @@ impl<'s> Inputs<'s> {
 
     fn file(&self, path: &Path, meta: &Metadata) -> Result<ProjectContent, StageError> {
         if !meta.is_file() {
-            let reason = std::io::Error::other("it is neither a file, nor a directory, nor a link");
-            return Err(StageError::io("copy", path)(reason));
+            return Err(StageError::Special(path.to_owned()));
         }
         let content = self.digest(path, meta)?;
         Ok(ProjectContent::File { content, size: meta.len(), access: Executable::of_mode(meta.mode()) })

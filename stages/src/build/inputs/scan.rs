@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry};
-use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -183,8 +182,7 @@ impl Scan<'_> {
             return Ok(Found::new(name, Kind::Symlink(target), 0o777));
         }
         if !meta.is_file() {
-            let reason = io::Error::other("it is neither a file, nor a directory, nor a link");
-            return Err(StageError::io("copy", &place.path())(reason));
+            return Err(StageError::Special(place.path()));
         }
         let (content, memo) = match known.digest(&name, &stamp) {
             Some(digest) => (digest, Memo::Known),
