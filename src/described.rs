@@ -1,6 +1,6 @@
 //! Values of descriptions: as JSON, as lines for people, and what changed between two of them.
 
-use ibuild::graph::{Change, Value};
+use ibuild::graph::{Change, Value, on_one_line};
 use serde_json::json;
 
 /// A list that is longer than this, in characters, is shown by its items.
@@ -35,7 +35,7 @@ fn hex(digest: &[u8; 32]) -> String {
 /// A named value for people: short ones on one line, texts of several lines and maps below their name.
 pub fn lines(name: &str, value: &Value) -> Vec<String> {
     let below = |lines: Vec<String>| {
-        let first = std::iter::once(format!("{name}:"));
+        let first = std::iter::once(format!("{}:", on_one_line(name)));
         first.chain(lines.into_iter().map(|line| format!("  {line}"))).collect()
     };
     match value {
@@ -43,7 +43,7 @@ pub fn lines(name: &str, value: &Value) -> Vec<String> {
         Value::Map(values) if !values.is_empty() => {
             below(values.iter().flat_map(|(name, value)| lines(&text(name), value)).collect())
         }
-        value => vec![format!("{name}: {value}")],
+        value => vec![format!("{}: {value}", on_one_line(name))],
     }
 }
 
@@ -73,13 +73,16 @@ pub fn change_lines(changes: &[Change]) -> Vec<String> {
             continue;
         };
         if tree.as_ref() != Some(&title) {
-            found.push(format!("{title}:"));
+            found.push(format!("{}:", on_one_line(&title)));
             tree = Some(title);
         }
         let line = format!("  {}", file_line(change, &file));
-        // A file of which both type and content differ is one change to a person.
-        if found.last() != Some(&line) {
+        // A file of which several things differ is one change to a person.
+        if !found.last().is_some_and(|last| last == &line || last.starts_with(&format!("{line}  "))) {
             found.push(line);
+        }
+        if let (Some(detail), Some(last)) = (detail(change), found.last_mut()) {
+            *last += &format!("  {detail}");
         }
     }
     found
@@ -103,17 +106,28 @@ fn in_a_tree(path: &[String]) -> Option<(String, String)> {
 }
 
 fn file_line(change: &Change, file: &str) -> String {
+    let shown = on_one_line(file);
     let is_property = !change.path.last().is_some_and(|last| file.ends_with(last.as_str()));
     match (&change.old, &change.new) {
-        (None, Some(_)) if !is_property => format!("+ {file}"),
-        (Some(_), None) if !is_property => format!("- {file}"),
-        _ => format!("~ {file}"),
+        (None, Some(_)) if !is_property => format!("+ {shown}"),
+        (Some(_), None) if !is_property => format!("- {shown}"),
+        _ => format!("~ {shown}"),
     }
+}
+
+/// What a list of names does not tell: a property with a name and short values. Contents and times have none that anybody
+/// reads.
+fn detail(change: &Change) -> Option<String> {
+    let (old, new) = (change.old.as_ref()?, change.new.as_ref()?);
+    let name =
+        change.path.last().filter(|name| ["type", "mode", "owner", "link"].contains(&name.as_str()))?;
+    let is_short = |value: &Value| matches!(value, Value::Text(_) | Value::Number(_) | Value::Bytes(_));
+    (is_short(old) && is_short(new)).then(|| format!("{name}: {old} -> {new}"))
 }
 
 fn plain_lines(change: &Change) -> Vec<String> {
     let by_lines = |old: &str, new: &str| {
-        let first = std::iter::once(format!("{}:", change.path.join(" ")));
+        let first = std::iter::once(format!("{}:", on_one_line(&change.path.join(" "))));
         first.chain(line_diff(old, new).into_iter().map(|line| format!("  {line}"))).collect()
     };
     let is_long = |list: &Value| list.to_string().chars().count() > LONG_LIST;
@@ -258,6 +272,7 @@ mod tests {
         let changes = [
             change(&files(&["etc/a", "content"]), digest(1), digest(2)),
             change(&files(&["etc/a", "type"]), Some("file".into()), Some("executable".into())),
+            change(&files(&["etc/\x1b[31mred"]), None, file()),
             change(&files(&["etc/gone"]), file(), None),
             change(&files(&["etc/new"]), None, file()),
             change(&["env", "LANG"], Some("C".into()), Some("C.UTF-8".into())),
@@ -265,7 +280,8 @@ mod tests {
         ];
         let expected = [
             "copy 0 to /:",
-            "  ~ etc/a",
+            "  ~ etc/a  type: `file` -> `executable`",
+            "  + etc/\\u{1b}[31mred",
             "  - etc/gone",
             "  + etc/new",
             "env LANG: `C` -> `C.UTF-8`",

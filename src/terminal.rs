@@ -120,7 +120,7 @@ pub(crate) use tell;
 /// Tells people something that they need not know, unless they want to hear only of what went wrong.
 pub fn note(global: &Global, text: &str) {
     if !global.quiet {
-        tell!("note    {text}");
+        tell!("note    {}", harmless(text));
     }
 }
 

@@ -462,3 +462,41 @@ fn what_cannot_be_copied_is_a_mistake_of_the_project() {
         assert_eq!(ended.status, 2, "{ended:?}");
     }
 }
+
+#[test]
+fn names_of_files_do_nothing_to_a_terminal() {
+    let lab = lab(STEPS);
+    lab.write("files/etc/bad\x1b[31mname", "");
+    let plan = lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]).succeeds();
+    let told = lab.run(&["explain", "ws/files"]).succeeds();
+    let said = build(&lab, &[]);
+    let past = lab.run(&["explain", "ws/files@0"]).succeeds();
+    for shown in [&plan, &told, &said, &past] {
+        assert!(!shown.contains('\x1b') && shown.contains("bad\\u{1b}[31mname"), "{shown}");
+    }
+}
+
+#[test]
+fn what_else_than_content_differs_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = lab(STEPS);
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(lab.path("files/etc/a"), mode).unwrap();
+    let told = explain(&lab, "ws/files");
+    assert!(told.contains(&"    ~ etc/a  type: `file` -> `executable`".to_owned()), "{told:#?}");
+}
+
+#[test]
+fn copies_in_another_order_are_called_that() {
+    let copies = |first: &str, second: &str| {
+        let rule = |name: &str| format!("{{ from = \"files/etc/{name}\", to = \"/srv/{name}\" }}");
+        format!("{{ name = \"files\", copy = [{}, {}] }},", rule(first), rule(second))
+    };
+    let lab = lab(&copies("a", "b"));
+    lab.edit("ibuild.toml", &copies("a", "b"), &copies("b", "a"));
+    let order = "order of copies: [`/srv/a`, `/srv/b`] -> [`/srv/b`, `/srv/a`]";
+    let told = explain(&lab, "ws/files");
+    assert!(told.contains(&format!("  {order}")), "{told:#?}");
+    let plan = lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]).succeeds();
+    assert!(plan.contains(&format!("run     ws/files           {order}\n")), "{plan}");
+}

@@ -21,7 +21,7 @@ pub struct Change {
 /// in the fields.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.join(" ");
+        let path = on_one_line(&self.path.join(" "));
         match (&self.old, &self.new) {
             (Some(Value::Text(old)), Some(Value::Text(new))) if old.contains('\n') && new.contains('\n') => {
                 fmt_lines(f, &path, old, new)
@@ -222,5 +222,11 @@ mod tests {
         assert_eq!(changed(1), "script: 1 -> 2");
         assert_eq!(changed(3), "script: 1 -> 2 (and 2 more)");
         assert_eq!(DirtyReason::NeverBuilt.to_string(), "never built");
+        let change = Change {
+            path: vec!["files".to_owned(), "bad\x1b[31m\nname".to_owned()],
+            old: None,
+            new: Some(2.into()),
+        };
+        assert_eq!(change.to_string(), "files bad\\u{1b}[31m\\nname: new (2)");
     }
 }

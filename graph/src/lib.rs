@@ -30,7 +30,7 @@ pub use report::{
     StageReport,
 };
 pub use stage::{GraphBuilder, GraphError, StageGraph, StageId, StageName};
-pub use value::Value;
+pub use value::{Value, on_one_line};
 
 use ibuild_cache::{ActionKey, Batch, Record};
 

@@ -114,7 +114,7 @@ impl From<i64> for Value {
 
 /// Text as people wrote it, but for what would break the line or the terminal. Quotes and backslashes are what shell text is
 /// made of, so they stay.
-pub(crate) fn on_one_line(text: &str) -> String {
+pub fn on_one_line(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -23,7 +23,7 @@ use crate::cli::{BuildArgs, Global};
 use crate::failure::UsageError;
 use crate::interrupt;
 use crate::session::{How, Session, find_stage};
-use crate::terminal::{self, tell};
+use crate::terminal::{self, harmless, tell};
 use crate::ui::{Mode, Ui, bytes, emit, seconds};
 
 pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
@@ -190,7 +190,7 @@ fn after_failure(
     let error = anyhow::Error::from(error);
     if let Some(stage) = failed.filter(|_| args.shell_on_failure && !cancel.is_cancelled()) {
         if std::io::stdin().is_terminal() {
-            tell!("error: {error:#}");
+            tell!("error: {}", harmless(&format!("{error:#}")));
             let _ = shell::into_failure(project, builder, &stage, &[]);
         } else {
             tell!("note    `--shell-on-failure` needs a terminal");

@@ -245,7 +245,7 @@ impl Explained<'_> {
 fn last_run_line(last: &LastRun) -> String {
     let (time, took) = (Timestamp(last.time), seconds(Duration::from_millis(last.millis)));
     match &last.reason {
-        Some(reason) => format!("last ran at {time}: {reason}; took {took}"),
+        Some(reason) => format!("last ran at {time}: {}; took {took}", harmless_line(reason)),
         None => format!("last found in the store at {time}; making it took {took}"),
     }
 }

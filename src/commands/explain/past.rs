@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{counts, limited};
 use crate::described::{change_lines, changes_as_json};
+use crate::terminal::harmless_line;
 
 /// The story of a stage in a build: root causes first, then what followed from them, the stage itself last.
 pub fn lines(stage: &str, build: &PastBuild) -> Vec<String> {
@@ -17,7 +18,8 @@ pub fn lines(stage: &str, build: &PastBuild) -> Vec<String> {
     for PastRun { stage, why } in &build.ran {
         if let PastReason::Cause { said, changes, .. } = why {
             lines.push(format!("cause  {stage}"));
-            let why = if changes.is_empty() { vec![said.clone()] } else { limited(change_lines(changes)) };
+            let why =
+                if changes.is_empty() { vec![harmless_line(said)] } else { limited(change_lines(changes)) };
             lines.extend(why.into_iter().map(|line| format!("  {line}")));
         }
     }

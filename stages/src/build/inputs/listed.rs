@@ -15,8 +15,40 @@ pub(super) fn changes(trees: &TreeStore<'_>, old: &Description, new: &Descriptio
         ibuild_graph::changes(old, new).into_iter().partition(|change| change.path[0] == CONTENTS);
     let has_other_files = said.iter().any(|change| change.path[0] == PARENT_TREE);
     let is_told = |change: &Change| !(has_other_files && change.path[0] == PARENT_LAYERS);
-    let changes = if said.is_empty() { seen } else { said }.into_iter().filter(is_told);
+    let changes = in_order(if said.is_empty() { seen } else { said }).into_iter().filter(is_told);
     changes.flat_map(|change| by_file(trees, &change).unwrap_or_else(|| vec![change])).collect()
+}
+
+/// Rules of a copy that are what they were but for their order, as one change: they are named by their numbers, so each would
+/// be gone and new.
+fn in_order(changes: Vec<Change>) -> Vec<Change> {
+    let (rules, rest): (Vec<_>, Vec<_>) =
+        changes.into_iter().partition(|change| change.path.len() == 2 && change.path[0] == "copy");
+    let place = |change: &Change| {
+        change.path[1].split_once(" to ").map(|(number, to)| (number.parse::<u32>().ok(), to.to_owned()))
+    };
+    let side = |of: fn(&Change) -> Option<&Value>| {
+        let mut side: Vec<_> =
+            rules.iter().filter_map(|change| Some((place(change)?, of(change)?.clone()))).collect();
+        side.sort_by_key(|((number, _), _)| *number);
+        side
+    };
+    let (old, new) = (side(|change| change.old.as_ref()), side(|change| change.new.as_ref()));
+    let is_same = |((_, to), rule): &((Option<u32>, String), Value)| {
+        old.iter().filter(|((_, other), was)| other == to && was == rule).count() == 1
+    };
+    let is_reordered = !rules.is_empty()
+        && old.len() == new.len()
+        && rules.len() == old.len() + new.len()
+        && new.iter().all(is_same);
+    if !is_reordered {
+        return rules.into_iter().chain(rest).collect();
+    }
+    let names =
+        |side: &[((Option<u32>, String), Value)]| Value::texts(side.iter().map(|((_, to), _)| to.as_str()));
+    let order =
+        Change { path: vec!["order of copies".to_owned()], old: Some(names(&old)), new: Some(names(&new)) };
+    std::iter::once(order).chain(rest).collect()
 }
 
 fn by_file(trees: &TreeStore<'_>, change: &Change) -> Option<Vec<Change>> {
