@@ -500,3 +500,26 @@ fn copies_in_another_order_are_called_that() {
     let plan = lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]).succeeds();
     assert!(plan.contains(&format!("run     ws/files           {order}\n")), "{plan}");
 }
+
+#[test]
+fn a_copy_that_cannot_be_made_says_what_is_in_the_way() {
+    let lab = unbuilt("{ name = \"odd\", copy = [{ from = \"files\", to = \"/etc/machine-id\" }] },");
+    lab.run(&["-q", "build", "--until", "ws/odd"]).fails(
+        1,
+        "error: stage `ws/odd` failed\n  caused by: the copy cannot be made\n  \
+         caused by: `/etc/machine-id` is a file in the image, and a directory is copied there\n\
+         hint: what is in a directory goes into the directory that `to` names: name one, or remove the file in an \
+         earlier step\n",
+    );
+    lab.edit(
+        "ibuild.toml",
+        "from = \"files\", to = \"/etc/machine-id\"",
+        "from = \"files/etc/a\", to = \"/bin\"",
+    );
+    lab.run(&["-q", "build", "--until", "ws/odd"]).fails(
+        1,
+        "error: stage `ws/odd` failed\n  caused by: the copy cannot be made\n  \
+         caused by: `/bin` is a directory in the image, and a file is copied there\n\
+         hint: end `to` with `/` to put the file into it, or remove the directory in an earlier step\n",
+    );
+}

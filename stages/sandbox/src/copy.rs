@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::error::InTheWay;
 use super::inject::text;
 use super::mounts::{SetupResult, failed};
 use super::spec::Spec;
@@ -25,6 +26,8 @@ pub(super) enum Copied {
     All,
     /// The project no longer has what the key says at this path.
     SourceChanged(String),
+    /// The image has something else where it was to go.
+    InTheWay(InTheWay),
 }
 
 /// Does the items of a copy one after the other: later ones win.
@@ -37,8 +40,8 @@ pub(super) fn copy(spec: &Spec, sources: &Sources) -> SetupResult<Copied> {
                 let source = sources.of(number)?;
                 let copied =
                     ProjectCopy { source, to: &item.to, owners: Owners::resolve(look)?, look }.run()?;
-                if let Copied::SourceChanged(path) = copied {
-                    return Ok(Copied::SourceChanged(path));
+                if !matches!(copied, Copied::All) {
+                    return Ok(copied);
                 }
             }
         }
@@ -69,6 +72,19 @@ fn account(name: &str, table: &str) -> SetupResult<u32> {
     let line = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name);
     let number = line.and_then(|fields| fields.get(2)?.parse().ok());
     number.ok_or_else(|| format!("there is no `{name}` in the image's `{table}`"))
+}
+
+/// The file on the way to `path` that would have to be a directory, if there is one.
+fn file_on_the_way(path: &Path) -> Option<InTheWay> {
+    let there = path.ancestors().skip(1).find(|above| above.exists())?;
+    (!there.is_dir()).then(|| InTheWay::File(there.display().to_string()))
+}
+
+/// The directory at `path` that no file can take the place of, if there is one.
+fn full_directory(path: &Path) -> Option<InTheWay> {
+    let is_dir = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    let is_full = is_dir && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    is_full.then(|| InTheWay::Directory(path.display().to_string()))
 }
 
 /// Makes the directories on the way to `path`, which belong to root.

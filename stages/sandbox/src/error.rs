@@ -2,6 +2,8 @@
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 use super::limits::Exceeded;
 use ibuild_spec::ByteSize;
 
@@ -41,9 +43,37 @@ pub enum SandboxError {
     /// A file of the project, by its path below what was copied, is another than the stage was to have.
     #[error("`{0}` changed while it was copied")]
     SourceChanged(String),
+    /// What is copied cannot be where it is to be.
+    #[error("{0}")]
+    InTheWay(InTheWay),
     /// The user gave up.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What the tree has at a place where a copy is to put something else, by its path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum InTheWay {
+    /// A file, where a directory has to be.
+    #[error("`{0}` is a file in the image, and a directory is copied there")]
+    File(String),
+    /// A directory with something in it, where a file has to be.
+    #[error("`{0}` is a directory in the image, and a file is copied there")]
+    Directory(String),
+}
+
+impl InTheWay {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::File(_) => {
+                "what is in a directory goes into the directory that `to` names: name one, or remove the file in an earlier step"
+            }
+            Self::Directory(_) => {
+                "end `to` with `/` to put the file into it, or remove the directory in an earlier step"
+            }
+        }
+    }
 }
 
 impl SandboxError {

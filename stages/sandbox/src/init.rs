@@ -187,6 +187,9 @@ fn inner(control: &mut UnixStream, Order { spec, devices, front, .. }: &Order) -
             Copied::SourceChanged(path) => {
                 return send(control, &Report::SourceChanged(path)).map_err(failed("report"));
             }
+            Copied::InTheWay(what) => {
+                return send(control, &Report::InTheWay(what)).map_err(failed("report"));
+            }
         },
     };
     let survivors = process::kill_survivors();

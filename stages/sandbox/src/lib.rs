@@ -38,7 +38,7 @@ mod view;
 
 pub use copy_list::{CopyList, ListedFile, ListedKind};
 pub use end::End;
-pub use error::SandboxError;
+pub use error::{InTheWay, SandboxError};
 pub use ibuild_cache::Cancel;
 pub use init::init_main;
 pub use inject::MACHINE_ID_WRITER;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::DeviceFilter;
 use super::end::End;
+use super::error::InTheWay;
 use super::front::Front;
 use super::spec::Spec;
 
@@ -59,6 +60,8 @@ pub(super) enum Report {
     },
     /// A file of the project, named by its path below what is copied, no longer has the bytes that it was to have.
     SourceChanged(String),
+    /// Something of the image is where a copy is to put something else.
+    InTheWay(InTheWay),
     /// The payload could not be started, for a reason that lies in the image.
     NotStarted(String),
     /// The sandbox could not be set up.

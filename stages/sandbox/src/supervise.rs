@@ -177,6 +177,7 @@ fn converse<Guard>(
                 return Ok(Ended { end, survivors, unlimited: watch.groups.unlimited.clone() });
             }
             Some((Report::SourceChanged(path), _)) => return Err(SandboxError::SourceChanged(path)),
+            Some((Report::InTheWay(what), _)) => return Err(SandboxError::InTheWay(what)),
             Some((Report::NotStarted(reason), _)) => return Err(SandboxError::NotStarted(reason)),
             Some((Report::Failed(reason), _)) => return Err(SandboxError::Setup(reason)),
             None => return Err(SandboxError::Killed),

@@ -146,6 +146,7 @@ fn describe_sandbox(program: &str, error: &SandboxError) -> String {
 
 impl StageError {
     pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        SandboxError::InTheWay(_) => format!("{program} cannot be made"),
         let path = path.to_owned();
         move |source| Self::Io { act, path, source }
     }
@@ -229,6 +230,7 @@ impl StageError {
             | Self::Snapshot(SnapshotError::Store(CacheError::Index { .. })) => {
                 Some("`ibuild cache fsck` puts a broken index aside and begins a new one".to_owned())
             }
+            Self::Sandbox { source: SandboxError::InTheWay(what), .. } => Some(what.hint().to_owned()),
             Self::Snapshot(SnapshotError::MissingLayer(_) | SnapshotError::UnknownTree(_)) => {
                 Some("`ibuild cache fsck` forgets what is damaged; then it is made again".to_owned())
             }

@@ -10,7 +10,7 @@ use super::super::copy_list::{CopyList, ListedFile, ListedKind};
 use super::super::mounts::{SetupResult, failed};
 use super::super::spec::{SourcePlace, Spec};
 use super::super::view::Look;
-use super::{Copied, Owners, make_parents, make_room};
+use super::{Copied, Owners, file_on_the_way, full_directory, make_parents, make_room};
 use ibuild_host::userns;
 use ibuild_snapshot::{Copying, SourceRoot, copy_verified};
 
@@ -58,18 +58,21 @@ impl ProjectCopy<'_> {
         let files = &self.source.list.files;
         let is_single = matches!(files.as_slice(), [ListedFile { path, .. }] if path.is_empty());
         let inside = if is_single { self.to.to_owned() } else { self.to.join("x") };
+        if let Some(file) = file_on_the_way(&inside) {
+            return Ok(Copied::InTheWay(file));
+        }
         make_parents(&inside, self.look.dirs.unwrap_or(0o755))?;
         for file in files {
             let path = Path::new(OsStr::from_bytes(&file.path));
             let to = if is_single { self.to.to_owned() } else { self.to.join(path) };
-            match &file.kind {
-                ListedKind::Directory => self.directory(&to)?,
-                ListedKind::Symlink(target) => self.symlink(target, &to)?,
-                kind @ ListedKind::File { .. } => {
-                    if let Some(changed) = self.file(path, kind, &to)? {
-                        return Ok(changed);
-                    }
-                }
+            let copied = match &file.kind {
+                ListedKind::Directory => self.directory(&to).map(|()| None),
+                ListedKind::Symlink(target) => self.symlink(target, &to).map(|()| None),
+                kind @ ListedKind::File { .. } => self.file(path, kind, &to),
+            };
+            let in_the_way = |reason| full_directory(&to).map(Copied::InTheWay).map(Some).ok_or(reason);
+            if let Some(end) = copied.or_else(in_the_way)? {
+                return Ok(end);
             }
         }
         Ok(Copied::All)
