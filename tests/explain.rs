@@ -523,3 +523,17 @@ fn a_copy_that_cannot_be_made_says_what_is_in_the_way() {
          hint: end `to` with `/` to put the file into it, or remove the directory in an earlier step\n",
     );
 }
+
+#[test]
+fn a_failure_is_told_to_programs_with_its_reason_and_its_log() {
+    let lab = unbuilt("{ name = \"bad\", run = \"exit 3\" }, { name = \"next\", run = \"true\" },");
+    let failed = lab.run(&["build", "--until", "ws/next", "--json"]);
+    let events = failed.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let ended: Vec<_> = events.filter(|event| event["outcome"] == "failed").collect();
+    assert_eq!(ended.len(), 1, "{failed:?}");
+    assert_eq!(ended[0]["reason"], "`exit 3` exited with status 3");
+    assert_eq!(ended[0]["log"], "[ROOT]/cache/logs/seeded/ws/bad.log");
+    // The last step has no log; the one that has is named.
+    let said = lab.run(&["log", "ws"]);
+    assert!(said.stderr.contains("hint: `ibuild log ws/bad` shows that of `ws/bad`"), "{said:?}");
+}

@@ -540,7 +540,9 @@ impl<'a, E: Executor> Engine<'a, E> {
         progress: &mut Progress<E::Output, E::Error>,
     ) {
         let report = StageReport { stage, outcome, elapsed };
-        self.observer.event(Event::Finished(&report));
+        let failure = progress.report.failures.iter().rev().find(|(failed, _)| *failed == stage);
+        let error = failure.map(|(_, error)| error as &(dyn std::error::Error + 'static));
+        self.observer.event(Event::Finished { report: &report, error });
         progress.settled.insert(stage);
         // One that ran in this build and is found now has run in this build.
         let before = progress.ran_before.remove(&stage).filter(|_| report.outcome == Outcome::Hit);

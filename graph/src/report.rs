@@ -139,7 +139,12 @@ pub enum Event<'a> {
     },
     /// A stage came to its end: others may stand on what it made. Told a second time, as a failure, of a stage that ran
     /// but could not be kept.
-    Finished(&'a StageReport),
+    Finished {
+        /// The stage and what happened to it.
+        report: &'a StageReport,
+        /// What went wrong with one that failed or was interrupted.
+        error: Option<&'a (dyn std::error::Error + 'static)>,
+    },
     /// What a stage made is remembered, and durable: whatever happens now, it need not run again.
     Kept {
         /// Which one.

@@ -87,8 +87,8 @@ impl Observer for Heard {
     fn event(&self, event: Event<'_>) {
         self.0.lock().unwrap().push(match event {
             Event::Kept { stage } => format!("kept {stage:?}"),
-            Event::Finished(report) if report.outcome == Outcome::Failed => "failed".to_owned(),
-            Event::Finished(_) => "finished".to_owned(),
+            Event::Finished { report, .. } if report.outcome == Outcome::Failed => "failed".to_owned(),
+            Event::Finished { .. } => "finished".to_owned(),
             Event::Started { .. } => "started".to_owned(),
             Event::Again { .. } => "again".to_owned(),
         });

@@ -21,6 +21,9 @@ pub fn run(global: &Global, args: &LogArgs) -> Result<ExitCode> {
         Some(text) => project.graph.name(find_stage(&project, text)?).to_string(),
         None => latest(&project, &logs)?,
     };
+    if !logs.path(&name).exists() {
+        return Err(never_ran(&name, neighbour(&project, &logs, &name)).into());
+    }
     show(&logs.path(&name), &name, if args.raw { Shown::AsItIs } else { Shown::Readable })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -47,7 +50,7 @@ fn latest(project: &Project<'_>, logs: &Logs) -> Result<String> {
 fn show(path: &Path, name: &str, how: Shown) -> Result<()> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Err(never_ran(name).into()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(never_ran(name, None).into()),
         Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", path.display())),
     };
     match how {
@@ -61,10 +64,18 @@ fn show(path: &Path, name: &str, how: Shown) -> Result<()> {
     }
 }
 
-fn never_ran(name: &str) -> UsageError {
-    let hint = match name.contains('/') {
-        true => format!("`ibuild build --until {name}` runs it, unless its result is there already"),
-        false => format!("`ibuild build --target {name}` makes it"),
+/// The step of the same root file system that ran last, if any did.
+fn neighbour<'p>(project: &'p Project<'_>, logs: &Logs, name: &str) -> Option<&'p str> {
+    let (rootfs, _) = name.split_once('/')?;
+    let names = project.graph.in_build_order().map(|stage| project.graph.name(stage).as_str());
+    logs.latest(names.filter(|other| other.split_once('/').is_some_and(|(other, _)| other == rootfs)))
+}
+
+fn never_ran(name: &str, neighbour: Option<&str>) -> UsageError {
+    let hint = match (neighbour, name.contains('/')) {
+        (Some(other), _) => format!("`ibuild log {other}` shows that of `{other}`, which ran last there"),
+        (None, true) => format!("`ibuild build --until {name}` runs it, unless its result is there already"),
+        (None, false) => format!("`ibuild build --target {name}` makes it"),
     };
     UsageError::new(format!("`{name}` has no log: it never ran here")).hint(hint)
 }

@@ -4,7 +4,7 @@ use ibuild::graph::{DirtyReason, Outcome, StageReport};
 use ibuild::stages::build::BootOutcome;
 use serde_json::{Value, json};
 
-use super::{Voice, word};
+use super::{Failure, Voice, word};
 use crate::terminal::report;
 
 /// Says each thing as an object.
@@ -25,7 +25,7 @@ impl Voice for Events {
         emit(json!({ "event": "started", "stage": stage, "reason": reason.to_string() }));
     }
 
-    fn finished(&mut self, stage: &str, report: &StageReport) {
+    fn finished(&mut self, stage: &str, report: &StageReport, failure: Option<&Failure>) {
         let mut event = json!({
             "event": "finished",
             "stage": stage,
@@ -35,6 +35,10 @@ impl Voice for Events {
         if let Outcome::Ran { reason, same_output, .. } = &report.outcome {
             event["reason"] = json!(reason.to_string());
             event["same_output"] = json!(same_output);
+        }
+        if let Some(Failure { reason, log }) = failure {
+            event["reason"] = json!(reason);
+            event["log"] = json!(log);
         }
         emit(event);
     }

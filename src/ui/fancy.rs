@@ -6,7 +6,7 @@ use std::time::Duration;
 use ibuild::graph::{DirtyReason, Outcome, StageReport};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{FOUND, Voice, bytes, seconds, word};
+use super::{FOUND, Failure, Voice, bytes, seconds, word};
 use crate::terminal::Style;
 
 /// Says things on a terminal.
@@ -57,7 +57,7 @@ impl Voice for Fancy {
         self.running.insert(stage.to_owned(), line);
     }
 
-    fn finished(&mut self, stage: &str, report: &StageReport) {
+    fn finished(&mut self, stage: &str, report: &StageReport, _: Option<&Failure>) {
         self.total.inc(1);
         let line = self.running.remove(stage);
         if let Some(line) = &line {

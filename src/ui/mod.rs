@@ -6,11 +6,12 @@ mod plain;
 
 pub use events::emit;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ibuild::graph::{DirtyReason, Event, Observer, Outcome, StageGraph, StageId, StageReport};
-use ibuild::stages::build::{BootOutcome, StageObserver};
+use ibuild::graph::{BuildError, DirtyReason, Event, Observer, Outcome, StageGraph, StageId, StageReport};
+use ibuild::stages::build::{BootOutcome, StageError, StageObserver};
 use ibuild::stages::packages::{ArchiveFile, FetchError, FetchObserver};
 
 use crate::cli::Global;
@@ -22,8 +23,8 @@ pub trait Voice: Send {
     fn begin(&mut self, total: usize);
     /// A stage runs.
     fn started(&mut self, stage: &str, reason: &DirtyReason);
-    /// A stage is settled.
-    fn finished(&mut self, stage: &str, report: &StageReport);
+    /// A stage is settled; if it failed, for this reason.
+    fn finished(&mut self, stage: &str, report: &StageReport, failure: Option<&Failure>);
     /// What a stage made is remembered, and durable.
     fn kept(&mut self, _stage: &str) {}
     /// So many stages that were settled are to be settled once more.
@@ -57,6 +58,26 @@ pub trait Voice: Send {
 
 /// The most lines about files that differ for no reason.
 const PATHS_SHOWN: usize = 20;
+
+/// Why a stage failed, and where all that it said is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub reason: String,
+    pub log: Option<PathBuf>,
+}
+
+impl Failure {
+    /// Of what the engine says went wrong.
+    fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        match error.downcast_ref::<BuildError<StageError>>() {
+            Some(BuildError::Stage { source, .. }) => {
+                let log = source.transcript().map(|(_, log)| log.to_owned());
+                Self { reason: source.in_a_line(), log }
+            }
+            _ => Self { reason: error.to_string(), log: None },
+        }
+    }
+}
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,8 +140,8 @@ impl Observer for Ui {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Started { stage, reason } => self.say(|voice| voice.started(self.name(stage), reason)),
-            Event::Finished(report) => self.say(|voice| {
-                voice.finished(self.name(report.stage), report);
+            Event::Finished { report, error } => self.say(|voice| {
+                voice.finished(self.name(report.stage), report, error.map(Failure::of).as_ref());
                 match &report.outcome {
                     Outcome::Ran { nondeterministic, .. } if !nondeterministic.is_empty() => {
                         voice.nondeterministic(self.name(report.stage), nondeterministic);

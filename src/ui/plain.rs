@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ibuild::graph::{DirtyReason, Outcome, StageReport};
 
-use super::{FOUND, Voice, bytes, seconds, word};
+use super::{FOUND, Failure, Voice, bytes, seconds, word};
 use crate::terminal::tell;
 
 /// How much is said.
@@ -50,7 +50,7 @@ impl Voice for Plain {
         self.say(&format!("run     {stage}  {reason}"));
     }
 
-    fn finished(&mut self, stage: &str, report: &StageReport) {
+    fn finished(&mut self, stage: &str, report: &StageReport, _: Option<&Failure>) {
         self.settled += 1;
         let unsaid = self.unsaid.remove(stage).unwrap_or_default();
         if report.outcome == Outcome::Failed {

@@ -152,7 +152,7 @@ impl StageError {
     }
 
     /// What happened, with its causes.
-    pub(super) fn in_a_line(&self) -> String {
+    pub fn in_a_line(&self) -> String {
         let (mut said, mut cause) = (vec![self.to_string()], std::error::Error::source(self));
         while let Some(error) = cause {
             said.push(error.to_string());
