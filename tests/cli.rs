@@ -644,3 +644,30 @@ fn a_check_sees_what_a_plan_refuses() {
     sandbox.write("files/.ibuildignore", "pipe\n");
     sandbox.run(&["recipe", "check"]).succeeds();
 }
+
+#[test]
+fn a_stage_that_a_target_does_not_need_is_refused() {
+    let sandbox = Sandbox::empty();
+    let step = |name: &str| format!("steps = [{{ name = \"{name}\", run = \"true\" }}]\n");
+    let base = "steps = [{ name = \"b\", bootstrap = { archive = \"debian\", variant = \"minbase\" } }]\n";
+    let image = "disk = { size = \"1 GiB\" }\nformats = [\"rootfs.tar.zst\"]\n";
+    sandbox.write(
+        "ibuild.toml",
+        &format!(
+            "schema = 1\n[project]\nname = \"two\"\nepoch = 1767225600\n[archive.debian]\nsuites = [\"trixie\"]\n\
+             [rootfs.base]\n{base}[rootfs.x]\nfrom = \"base\"\n{}[rootfs.s]\nfrom = \"base\"\n{}\
+             [image.x]\nrootfs = \"x\"\n{image}[image.s]\nrootfs = \"s\"\n{image}",
+            step("h"),
+            step("a"),
+        ),
+    );
+    for option in ["--from", "--until"] {
+        sandbox.run(&["build", "--target", "x", option, "s/a"]).fails(
+            2,
+            &format!(
+                "error: `{option}` names `s/a`, which is not needed for `x.rootfs.tar.zst`\n\
+                 hint: `x.rootfs.tar.zst` needs `base/b`, `x/h`, `x.rootfs.tar.zst`\n"
+            ),
+        );
+    }
+}

@@ -99,18 +99,54 @@ impl Goal {
         }
         let mut stages: Vec<_> = targets.iter().filter_map(|target| project.target_stage(target)).collect();
         if let Some(until) = &args.until {
-            stages = vec![find_stage(project, until)?];
+            let until = find_stage(project, until)?;
+            if !targets.is_empty() {
+                refuse_unneeded(project, "--until", until, &stages)?;
+            }
+            stages = vec![until];
             targets.clear();
         }
         if stages.is_empty() {
             return Err(nothing_asked(project).into());
         }
         let forced = match &args.from {
-            Some(from) => downstream(&project.graph, find_stage(project, from)?, &stages),
+            Some(from) => {
+                let from = find_stage(project, from)?;
+                refuse_unneeded(project, "--from", from, &stages)?;
+                downstream(&project.graph, from, &stages)
+            }
             None => BTreeSet::new(),
         };
         Ok(Self { targets, stages, forced })
     }
+}
+
+/// Refuses a stage that an option names and that nothing of what is to be built needs: it would change nothing, or be all that
+/// is built.
+fn refuse_unneeded(
+    project: &Project<'_>,
+    option: &str,
+    stage: StageId,
+    wanted: &[StageId],
+) -> Result<(), UsageError> {
+    const SHOWN: usize = 12;
+    let needed = project.graph.needed_for(wanted);
+    if needed.contains(&stage) {
+        return Ok(());
+    }
+    let names = |stages: &[StageId]| {
+        let names: Vec<_> = stages.iter().map(|stage| format!("`{}`", project.graph.name(*stage))).collect();
+        names.join(", ")
+    };
+    let (first, verb) =
+        (&needed[..needed.len().min(SHOWN)], if wanted.len() == 1 { "needs" } else { "need" });
+    let more = if needed.len() > SHOWN { ", ..." } else { "" };
+    let message = format!(
+        "`{option}` names `{}`, which is not needed for {}",
+        project.graph.name(stage),
+        names(wanted)
+    );
+    Err(UsageError::new(message).hint(format!("{} {verb} {}{more}", names(wanted), names(first))))
 }
 
 fn nothing_asked(project: &Project<'_>) -> UsageError {
