@@ -151,8 +151,17 @@ fn find<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> 
     error.chain().find_map(|cause| cause.downcast_ref::<E>())
 }
 
+/// What went wrong with a stage. An error that is transparent hides it from the chain of causes.
+fn stage_error(error: &anyhow::Error) -> Option<&StageError> {
+    let in_shell = || match find(error) {
+        Some(ShellError::Stage(error)) => Some(error),
+        _ => None,
+    };
+    find(error).or_else(in_shell)
+}
+
 fn is_interrupt(error: &anyhow::Error) -> bool {
-    find::<StageError>(error).is_some_and(StageError::is_interrupt)
+    stage_error(error).is_some_and(StageError::is_interrupt)
         || find::<MachineError>(error).is_some_and(MachineError::is_interrupt)
 }
 
@@ -171,6 +180,16 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(CacheError::Foreign { .. }) = find(error) {
         hints
             .push("`--cache-dir DIR` names another one; root and other users each need their own".to_owned());
+    }
+    if let Some(CacheError::Format { path, found, expected }) = find(error) {
+        hints.push(match found.parse::<u32>() {
+            Ok(_) => "`--cache-dir DIR` names another store; one that is removed is made anew".to_owned(),
+            Err(_) => format!(
+                "`echo {expected} > {}/format` says again what it is, `ibuild cache fsck` then what else is damaged; or \
+                 remove the store, and it is made anew",
+                path.display()
+            ),
+        });
     }
     if let Some(error) = find::<UserNamespaceError>(error) {
         hints.push(error.hint());
@@ -196,7 +215,7 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(error) = find::<ShellError>(error) {
         hints.extend(error.hint());
     }
-    match find::<StageError>(error) {
+    match stage_error(error) {
         Some(error) => hints.extend(error.hint()),
         None => hints.extend(find::<PackageError>(error).and_then(PackageError::hint)),
     }
@@ -215,11 +234,12 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
 }
 
 fn status(error: &anyhow::Error) -> Status {
-    if let Some(error) = find::<StageError>(error) {
+    if let Some(error) = stage_error(error) {
         return match error {
             StageError::NotLocked { .. } | StageError::LockDrift { .. } | StageError::NotObserved { .. } => {
                 Status::Locked
             }
+            StageError::Special(_) => Status::Usage,
             error if error.is_environment() => Status::Environment,
             _ => Status::Failed,
         };
@@ -239,7 +259,6 @@ fn status(error: &anyhow::Error) -> Status {
         .or(is(find::<ShellError>(error).is_some(), Status::Environment))
         .or(is(find_store_error(error).is_some(), Status::Environment))
         .or(is(find::<std::io::Error>(error).is_some(), Status::Environment))
-            StageError::Special(_) => Status::Usage,
         .unwrap_or(Status::Bug)
 }
 

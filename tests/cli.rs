@@ -213,6 +213,80 @@ fn unknown_names_have_hints() {
         .fails(2, "error: there is no archive or locked package `debain`\nhint: did you mean `debian`?\n");
 }
 
+/// A regression: only the other commands looked at the settings of the machine.
+#[test]
+fn a_check_sees_what_a_plan_refuses() {
+    let sandbox = Sandbox::with_project();
+    sandbox.run(&["recipe", "check"]).succeeds();
+    sandbox.write("ibuild.local.toml", "jobs = 0\n");
+    let commands = [&["recipe", "check"][..], &["plan", "--target", "hello.ova"], &["cache", "gc"]];
+    for command in commands {
+        sandbox.run(command).fails(
+            2,
+            "error: `ibuild.local.toml:1:8`: `0` is no number of stages at a time\n\
+             hint: name 1 or more, or leave `jobs` out: then it is the number of processors\n",
+        );
+    }
+    sandbox.write("ibuild.local.toml", "jobs = 1\n");
+    sandbox.run(&["recipe", "check"]).succeeds();
+    nix::unistd::mkfifo(&sandbox.path("files/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let hint = "hint: only these can be copied: move it away, or name it in an `.ibuildignore`\n";
+    let what = "is neither a file, nor a directory, nor a link\n";
+    sandbox.run(&["recipe", "check"]).fails(2, &format!("error: `files/pipe` {what}{hint}"));
+    let planned = sandbox.run(&["explain", "hello/files"]);
+    assert!(planned.status == 0 || planned.stderr.ends_with(hint), "{planned:?}");
+    sandbox.write("files/.ibuildignore", "pipe\n");
+    sandbox.run(&["recipe", "check"]).succeeds();
+}
+
+#[test]
+fn a_stage_that_a_target_does_not_need_is_refused() {
+    let sandbox = Sandbox::empty();
+    let step = |name: &str| format!("steps = [{{ name = \"{name}\", run = \"true\" }}]\n");
+    let base = "steps = [{ name = \"b\", bootstrap = { archive = \"debian\", variant = \"minbase\" } }]\n";
+    let image = "disk = { size = \"1 GiB\" }\nformats = [\"rootfs.tar.zst\"]\n";
+    sandbox.write(
+        "ibuild.toml",
+        &format!(
+            "schema = 1\n[project]\nname = \"two\"\nepoch = 1767225600\n[archive.debian]\nsuites = [\"trixie\"]\n\
+             [rootfs.base]\n{base}[rootfs.x]\nfrom = \"base\"\n{}[rootfs.s]\nfrom = \"base\"\n{}\
+             [image.x]\nrootfs = \"x\"\n{image}[image.s]\nrootfs = \"s\"\n{image}",
+            step("h"),
+            step("a"),
+        ),
+    );
+    for option in ["--from", "--until"] {
+        sandbox.run(&["build", "--target", "x", option, "s/a"]).fails(
+            2,
+            &format!(
+                "error: `{option}` names `s/a`, which is not needed for `x.rootfs.tar.zst`\n\
+                 hint: `x.rootfs.tar.zst` needs `base/b`, `x/h`, `x.rootfs.tar.zst`\n"
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_store_with_a_damaged_marker_says_so() {
+    let sandbox = Sandbox::empty();
+    sandbox.run(&["cache", "ls"]).succeeds();
+    sandbox.write("../cache/format", "\n");
+    for command in ["ls", "fsck"] {
+        sandbox.run(&["cache", command]).fails(
+            3,
+            "error: the store at `[ROOT]/cache` is damaged: its file `format` is empty\n\
+             hint: `echo 1 > [ROOT]/cache/format` says again what it is, `ibuild cache fsck` then what else is damaged; \
+             or remove the store, and it is made anew\n",
+        );
+    }
+    sandbox.write("../cache/format", "9\n");
+    sandbox.run(&["cache", "ls"]).fails(
+        3,
+        "error: the store at `[ROOT]/cache` has format 9, this ibuild writes format 1\n\
+         hint: `--cache-dir DIR` names another store; one that is removed is made anew\n",
+    );
+}
+
 #[test]
 fn a_plan_needs_no_lock() {
     let sandbox = Sandbox::with_project();
@@ -314,10 +388,13 @@ fn nothing_is_removed_beside_a_running_build() {
     let build = sandbox.file("../cache/gc.lock");
     build.lock_shared().unwrap();
     for command in [&["gc"][..], &["fsck"], &["rm", "--stages"]] {
+        let pid = std::process::id();
         sandbox.run(&[&["cache"], command].concat()).fails(
             3,
-            "error: another process is building in this store, or looking into it\n\
-             hint: try again when it is done\n",
+            &format!(
+                "error: process {pid} is building in this store, or looking into it\n\
+                 hint: try again when it is done; `ibuild cache gc --wait` waits for that\n"
+            ),
         );
     }
     sandbox.run(&["cache", "gc", "--dry-run"]).succeeds();
@@ -618,56 +695,4 @@ fn packages_that_are_not_here_are_listed_as_such() {
     let imported = sandbox.run(&["packages", "import", "old"]).succeeds();
     assert_eq!(imported, "0 packages imported, 0 B; 0 were here, 1 are not whole\n");
     assert_eq!(sandbox.run(&["packages", "import", "none"]).status, 3);
-}
-
-#[test]
-fn a_check_sees_what_a_plan_refuses() {
-    let sandbox = Sandbox::with_project();
-    sandbox.run(&["recipe", "check"]).succeeds();
-    sandbox.write("ibuild.local.toml", "jobs = 0\n");
-    let commands = [&["recipe", "check"][..], &["plan", "--target", "hello.ova"], &["cache", "gc"]];
-    for command in commands {
-        sandbox.run(command).fails(
-            2,
-            "error: `ibuild.local.toml:1:8`: `0` is no number of stages at a time\n\
-             hint: name 1 or more, or leave `jobs` out: then it is the number of processors\n",
-        );
-    }
-    sandbox.write("ibuild.local.toml", "jobs = 1\n");
-    sandbox.run(&["recipe", "check"]).succeeds();
-    nix::unistd::mkfifo(&sandbox.path("files/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let hint = "hint: only these can be copied: move it away, or name it in an `.ibuildignore`\n";
-    let what = "is neither a file, nor a directory, nor a link\n";
-    sandbox.run(&["recipe", "check"]).fails(2, &format!("error: `files/pipe` {what}{hint}"));
-    let planned = sandbox.run(&["explain", "hello/files"]);
-    assert!(planned.status == 0 || planned.stderr.ends_with(hint), "{planned:?}");
-    sandbox.write("files/.ibuildignore", "pipe\n");
-    sandbox.run(&["recipe", "check"]).succeeds();
-}
-
-#[test]
-fn a_stage_that_a_target_does_not_need_is_refused() {
-    let sandbox = Sandbox::empty();
-    let step = |name: &str| format!("steps = [{{ name = \"{name}\", run = \"true\" }}]\n");
-    let base = "steps = [{ name = \"b\", bootstrap = { archive = \"debian\", variant = \"minbase\" } }]\n";
-    let image = "disk = { size = \"1 GiB\" }\nformats = [\"rootfs.tar.zst\"]\n";
-    sandbox.write(
-        "ibuild.toml",
-        &format!(
-            "schema = 1\n[project]\nname = \"two\"\nepoch = 1767225600\n[archive.debian]\nsuites = [\"trixie\"]\n\
-             [rootfs.base]\n{base}[rootfs.x]\nfrom = \"base\"\n{}[rootfs.s]\nfrom = \"base\"\n{}\
-             [image.x]\nrootfs = \"x\"\n{image}[image.s]\nrootfs = \"s\"\n{image}",
-            step("h"),
-            step("a"),
-        ),
-    );
-    for option in ["--from", "--until"] {
-        sandbox.run(&["build", "--target", "x", option, "s/a"]).fails(
-            2,
-            &format!(
-                "error: `{option}` names `s/a`, which is not needed for `x.rootfs.tar.zst`\n\
-                 hint: `x.rootfs.tar.zst` needs `base/b`, `x/h`, `x.rootfs.tar.zst`\n"
-            ),
-        );
-    }
 }

@@ -432,37 +432,7 @@ fn a_stage_that_runs_again_makes_the_same() {
     assert!(finished.iter().all(|event| event["event"] != "nondeterministic"), "{finished:#?}");
 }
 
-#[test]
-fn what_was_never_built_is_planned_as_such() {
-    let lab = unbuilt(STEPS);
-    let plan = || lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]).succeeds();
-    let lines = plan();
-    let lines: Vec<_> = lines.lines().collect();
-    assert_eq!(lines[1..4].iter().filter(|line| line.ends_with("  never built")).count(), 3, "{lines:#?}");
-    assert!(lines[5].ends_with("none of them was ever built, so their times are not known"), "{lines:#?}");
-    lab.edit("ibuild.toml", "echo a > /etc/name", "false");
-    lab.run(&["build", "--target", "ws.rootfs.tar.zst"]);
-    assert!(
-        plan().contains(
-            "run     ws/name            it failed the last time\nrun     ws/uses            never built\n"
-        ),
-        "{}",
-        plan()
-    );
-}
-
-#[test]
-fn what_cannot_be_copied_is_a_mistake_of_the_project() {
-    let lab = unbuilt(STEPS);
-    nix::unistd::mkfifo(&lab.path("files/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    for command in [&["plan"][..], &["-q", "build"]] {
-        let ended = lab.run(&[command, &["--target", "ws.rootfs.tar.zst"]].concat());
-        let what = "files/pipe` is neither a file, nor a directory, nor a link\n";
-        assert!(ended.stderr.contains(what) && ended.stderr.contains("\nhint: only these"), "{ended:?}");
-        assert_eq!(ended.status, 2, "{ended:?}");
-    }
-}
-
+/// A regression: names went to the terminal as they are.
 #[test]
 fn names_of_files_do_nothing_to_a_terminal() {
     let lab = lab(STEPS);
@@ -501,6 +471,26 @@ fn copies_in_another_order_are_called_that() {
     assert!(plan.contains(&format!("run     ws/files           {order}\n")), "{plan}");
 }
 
+/// A regression: an unfinished root file system was to be as before.
+#[test]
+fn what_was_never_built_is_planned_as_such() {
+    let lab = unbuilt(STEPS);
+    let plan = || lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]).succeeds();
+    let lines = plan();
+    let lines: Vec<_> = lines.lines().collect();
+    assert_eq!(lines[1..4].iter().filter(|line| line.ends_with("  never built")).count(), 3, "{lines:#?}");
+    assert!(lines[5].ends_with("none of them was ever built, so their times are not known"), "{lines:#?}");
+    lab.edit("ibuild.toml", "echo a > /etc/name", "false");
+    lab.run(&["build", "--target", "ws.rootfs.tar.zst"]);
+    assert!(
+        plan().contains(
+            "run     ws/name            it failed the last time\nrun     ws/uses            never built\n"
+        ),
+        "{}",
+        plan()
+    );
+}
+
 #[test]
 fn a_copy_that_cannot_be_made_says_what_is_in_the_way() {
     let lab = unbuilt("{ name = \"odd\", copy = [{ from = \"files\", to = \"/etc/machine-id\" }] },");
@@ -525,6 +515,18 @@ fn a_copy_that_cannot_be_made_says_what_is_in_the_way() {
 }
 
 #[test]
+fn what_cannot_be_copied_is_a_mistake_of_the_project() {
+    let lab = unbuilt(STEPS);
+    nix::unistd::mkfifo(&lab.path("files/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for command in [&["plan"][..], &["-q", "build"]] {
+        let ended = lab.run(&[command, &["--target", "ws.rootfs.tar.zst"]].concat());
+        let what = "files/pipe` is neither a file, nor a directory, nor a link\n";
+        assert!(ended.stderr.contains(what) && ended.stderr.contains("\nhint: only these"), "{ended:?}");
+        assert_eq!(ended.status, 2, "{ended:?}");
+    }
+}
+
+#[test]
 fn a_failure_is_told_to_programs_with_its_reason_and_its_log() {
     let lab = unbuilt("{ name = \"bad\", run = \"exit 3\" }, { name = \"next\", run = \"true\" },");
     let failed = lab.run(&["build", "--until", "ws/next", "--json"]);
@@ -536,4 +538,23 @@ fn a_failure_is_told_to_programs_with_its_reason_and_its_log() {
     // The last step has no log; the one that has is named.
     let said = lab.run(&["log", "ws"]);
     assert!(said.stderr.contains("hint: `ibuild log ws/bad` shows that of `ws/bad`"), "{said:?}");
+}
+
+/// A regression: `cat` had this hint, and `shell` had not.
+#[test]
+fn a_shell_over_a_damaged_layer_has_a_remedy() {
+    let lab = lab(STEPS);
+    for layers in std::fs::read_dir(lab.path("../cache/layers")).unwrap() {
+        std::fs::remove_dir_all(layers.unwrap().path()).unwrap();
+    }
+    let mut open = vec![lab.path("../cache/blobs")];
+    while let Some(path) = open.pop() {
+        match path.is_dir() {
+            true => open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path())),
+            false => std::fs::remove_file(path).unwrap(),
+        }
+    }
+    let shell = lab.run(&["shell", "ws/uses", "--", "/bin/true"]);
+    assert_eq!(shell.status, 3, "{shell:?}");
+    assert!(shell.stderr.contains("\nhint: `ibuild cache fsck` forgets what is damaged"), "{shell:?}");
 }

@@ -36,7 +36,7 @@ pub enum CacheError {
         actual: String,
     },
     /// The store was made by an ibuild that lays it out differently.
-    #[error("the store at `{}` has format {found}, this ibuild writes format {expected}", path.display())]
+    #[error("{}", wrong_format(path, found, *expected))]
     Format {
         /// The store's directory.
         path: PathBuf,
@@ -51,6 +51,20 @@ pub enum CacheError {
         /// The store's directory.
         path: PathBuf,
     },
+}
+
+/// A marker that is no number was damaged, whoever wrote it.
+fn wrong_format(store: &Path, found: &str, expected: u32) -> String {
+    let store = store.display();
+    match found.parse::<u32>() {
+        Ok(found) => {
+            format!("the store at `{store}` has format {found}, this ibuild writes format {expected}")
+        }
+        Err(_) if found.is_empty() => {
+            format!("the store at `{store}` is damaged: its file `format` is empty")
+        }
+        Err(_) => format!("the store at `{store}` is damaged: its file `format` does not have a number"),
+    }
 }
 
 impl CacheError {

@@ -94,10 +94,32 @@ impl FileLock {
         Ok(Some(Self { _file: file }))
     }
 
+    /// The processes that hold the lock of a file, together or alone, as far as the kernel shows them to this process.
+    pub fn holders(path: &Path) -> Vec<u32> {
+        let Ok(meta) = fs::metadata(path) else { return Vec::new() };
+        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+        holders_among(&locks, meta.ino())
+    }
+
     /// The process that holds the lock, as far as its file tells.
     pub fn holder(path: &Path) -> Option<u32> {
         std::fs::read_to_string(path).ok()?.trim().parse().ok()
     }
+}
+
+/// Out of lines like `1: FLOCK  ADVISORY  READ 25 08:01:131 0 EOF` (proc_locks(5)). Who waits has an arrow there. A file
+/// system may call its device otherwise there than in the file's status, so the inode has to do.
+fn holders_among(locks: &str, inode: u64) -> Vec<u32> {
+    let holder = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, file, ..] = fields.as_slice() else { return None };
+        let found = file.rsplit(':').next()?.parse() == Ok(inode);
+        pid.parse().ok().filter(|pid| found && *pid > 0)
+    };
+    let mut holders: Vec<u32> = locks.lines().filter_map(holder).collect();
+    holders.sort_unstable();
+    holders.dedup();
+    holders
 }
 
 fn identity(meta: &fs::Metadata) -> (u64, u64) {
@@ -112,6 +134,18 @@ fn open(path: &Path) -> Result<File, CacheError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn holders_are_those_of_the_file() {
+        let locks = "1: FLOCK  ADVISORY  READ 25 08:01:131 0 EOF\n1: -> FLOCK  ADVISORY  WRITE 26 08:01:131 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 27 08:01:131 0 EOF\n3: FLOCK  ADVISORY  WRITE 28 08:01:132 0 EOF\n\
+                     4: FLOCK  ADVISORY  READ 7 08:01:131 0 EOF\n5: FLOCK  ADVISORY  READ -1 08:01:131 0 EOF\n";
+        assert_eq!(holders_among(locks, 131), [7, 25]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let _shared = FileLock::share(&path, LockMode::Try).unwrap();
+        assert_eq!(FileLock::holders(&path), [std::process::id()]);
+    }
 
     #[test]
     fn a_held_lock_is_not_given_twice() {

@@ -252,15 +252,18 @@ struct Placed<'t> {
 }
 
 impl Placed<'_> {
-    /// Says which files are of this build if not all are.
-    fn note(&self, targets: &[Target], ui: &Ui) {
+    /// Says which files are of this build if not all are. A file that is not there is of no build.
+    fn note(&self, targets: &[Target], dir: &Path, ui: &Ui) {
         if self.failed.is_none() {
             return;
         }
         let is_new = |target: &&Target| self.in_place.iter().any(|placed| placed.target == *target);
         let (new, old): (Vec<&Target>, Vec<&Target>) = targets.iter().partition(is_new);
+        let old: Vec<_> = old.into_iter().filter(|target| dir.join(target.to_string()).exists()).collect();
         let names = |targets: &[&Target]| targets.iter().map(ToString::to_string).collect::<Vec<_>>();
-        ui.note("output", &mixture(&names(&new), &names(&old)));
+        if let Some(said) = mixture(&names(&new), &names(&old)) {
+            ui.note("output", &said);
+        }
     }
 }
 
@@ -278,16 +281,18 @@ fn after(
     again
 }
 
-/// Which targets are of this build, and which are not.
-fn mixture(new: &[String], old: &[String]) -> String {
+/// Which targets are of this build, and which are not, if there are any.
+fn mixture(new: &[String], old: &[String]) -> Option<String> {
     let said = |targets: &[String], word: &str| {
         let names: Vec<_> = targets.iter().map(|target| format!("`{target}`")).collect();
         let verb = if names.len() == 1 { "is" } else { "are" };
         format!("{} {verb} {word}", names.join(", "))
     };
-    match new {
-        [] => said(old, "not of this build"),
-        _ => format!("{}; {}", said(new, "of this build"), said(old, "not")),
+    match (new, old) {
+        ([], []) => None,
+        ([], _) => Some(said(old, "not of this build")),
+        (_, []) => Some(said(new, "of this build")),
+        _ => Some(format!("{}; {}", said(new, "of this build"), said(old, "not"))),
     }
 }
 
@@ -314,7 +319,7 @@ impl Shown<'_> {
             report = after(&report, build()?);
             placed = self.publish(targets, &report);
         }
-        placed.note(targets, ui);
+        placed.note(targets, &self.session.output_dir(self.args.output.as_deref()), ui);
         Ok((placed, report))
     }
 
@@ -417,7 +422,7 @@ mod tests {
     #[test]
     fn which_files_are_of_this_build_is_said_of_each() {
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let said = |new: &[&str], old: &[&str]| mixture(&names(new), &names(old));
+        let said = |new: &[&str], old: &[&str]| mixture(&names(new), &names(old)).unwrap_or_default();
         assert_eq!(
             said(&["a.ova"], &["a.raw", "a.vdi"]),
             "`a.ova` is of this build; `a.raw`, `a.vdi` are not"
@@ -427,5 +432,7 @@ mod tests {
             "`a.ova`, `b.ova` are of this build; `a.raw` is not"
         );
         assert_eq!(said(&[], &["a.ova"]), "`a.ova` is not of this build");
+        assert_eq!(said(&["a.ova"], &[]), "`a.ova` is of this build");
+        assert_eq!(said(&[], &[]), "");
     }
 }

@@ -109,6 +109,15 @@ struct Order {
     snapshot: Snapshot,
 }
 
+/// Where a root file system is mounted, if this process keeps a mount.
+pub fn place_of_mount(pid: u32) -> Option<PathBuf> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut words = line.split(|byte| *byte == 0).skip(1);
+    let is_keeper = words.next()? == MOUNT_KEEPER.as_bytes();
+    let order: Order = serde_json::from_slice(words.next().filter(|_| is_keeper)?).ok()?;
+    Some(order.place)
+}
+
 /// Why the keeper did not.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Refusal {

@@ -203,15 +203,27 @@ pub fn settle(
     Ok(())
 }
 
+/// How the lock differs from what it was, with the first few packages by name.
 fn counts(changes: &[LockChange]) -> String {
+    const SHOWN: usize = 3;
     let count = |is_it: fn(&LockChange) -> bool| changes.iter().filter(|change| is_it(change)).count();
     let added = count(|change| matches!(change, LockChange::Added(_)));
     let removed = count(|change| matches!(change, LockChange::Removed(_)));
     match (added, removed) {
         (0, 0) => "`ibuild.lock` says which other stages use the same packages".to_owned(),
         _ => {
-            let added = counted(added, "package", "packages");
-            format!("`ibuild.lock` has {added} more and {removed} less")
+            let is_package =
+                |change: &&LockChange| matches!(change, LockChange::Added(_) | LockChange::Removed(_));
+            let names: Vec<_> =
+                changes.iter().filter(is_package).take(SHOWN).map(ToString::to_string).collect();
+            let rest = if added + removed > SHOWN { ", ..." } else { "" };
+            let packages = |number| counted(number, "package", "packages");
+            let numbers = match (added, removed) {
+                (added, 0) => format!("{} more", packages(added)),
+                (0, removed) => format!("{} less", packages(removed)),
+                (added, removed) => format!("{} more and {removed} less", packages(added)),
+            };
+            format!("`ibuild.lock` has {numbers}: {}{rest}", names.join(", "))
         }
     }
 }

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use ibuild::cache::{FileLock, LockMode, Store};
 
+use super::inside::place_of_mount;
 use crate::cli::{CacheCommand, Global};
 use crate::failure::EnvironmentError;
 use crate::session::{open_store, project_dir};
@@ -45,14 +46,35 @@ fn take_alone(store: &Store, mode: LockMode) -> Result<FileLock> {
     // A build of an older version does not know the lock, but has a work directory.
     match (lock, store.worker()?) {
         (Some(lock), None) => Ok(lock),
-        (_, worker) => Err(in_use(worker).into()),
+        (_, worker) => {
+            let mut users = FileLock::holders(&store.layout().gc_lock());
+            users.retain(|pid| *pid != std::process::id());
+            Err(in_use(worker, &users).into())
+        }
     }
 }
 
-fn in_use(worker: Option<u32>) -> EnvironmentError {
+/// Who uses the store: a process that works, or else those that keep mounts, which do so until somebody ends them.
+fn in_use(worker: Option<u32>, users: &[u32]) -> EnvironmentError {
+    let (mounts, others): (Vec<_>, Vec<_>) =
+        users.iter().map(|pid| (*pid, place_of_mount(*pid))).partition(|(_, place)| place.is_some());
+    let places: Vec<_> =
+        mounts.into_iter().filter_map(|(_, place)| place).map(|place| place.display().to_string()).collect();
+    let worker = worker.or(others.first().map(|(pid, _)| *pid));
+    if worker.is_none() && !places.is_empty() {
+        let (verb, shown) = (
+            if places.len() == 1 { "is" } else { "are" },
+            places.iter().map(|place| format!("`{place}`")).collect::<Vec<_>>(),
+        );
+        let ends: Vec<_> = places.iter().map(|place| format!("`ibuild umount {place}`")).collect();
+        return EnvironmentError {
+            message: format!("{} {verb} mounted from this store", shown.join(" and ")),
+            hint: format!("{} first", ends.join(" and ")),
+        };
+    }
     let who = worker.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
     EnvironmentError {
         message: format!("{who} is building in this store, or looking into it"),
-        hint: "try again when it is done".to_owned(),
+        hint: "try again when it is done; `ibuild cache gc --wait` waits for that".to_owned(),
     }
 }

@@ -134,11 +134,19 @@ fn shortened(changes: &[LockChange]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
+/// A hint for an archive that has an address of its own, and no mirrors.
+fn of_an_address(hint: &str) -> String {
+    hint.replace("try another `mirror`", "correct its `url`")
+        .replace("or another `mirror`", "or another `url`")
+        .replace("check `mirror`", "check its `url`")
+}
+
 fn describe_sandbox(program: &str, error: &SandboxError) -> String {
     match error {
         SandboxError::TimedOut(_) | SandboxError::Exceeded(_) | SandboxError::DiskFull(_) => {
             format!("{program} was stopped")
         }
+        SandboxError::InTheWay(_) => format!("{program} cannot be made"),
         SandboxError::NotStarted(_) => format!("the interpreter of {program} cannot be started"),
         _ => format!("cannot run {program}"),
     }
@@ -146,7 +154,6 @@ fn describe_sandbox(program: &str, error: &SandboxError) -> String {
 
 impl StageError {
     pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        SandboxError::InTheWay(_) => format!("{program} cannot be made"),
         let path = path.to_owned();
         move |source| Self::Io { act, path, source }
     }
@@ -195,6 +202,9 @@ impl StageError {
                 Some("`ibuild cache gc` makes room, with `--budget SIZE` as much as you like".to_owned())
             }
             Self::DamagedArtifact(_) => Some("build again: it is made anew".to_owned()),
+            Self::Special(_) => Some(
+                "only these can be copied: move it away, or name it in an `.ibuildignore`".to_owned(),
+            ),
             Self::InputsChanged(_) => Some("build again once the file is as it should be".to_owned()),
             Self::NotLocked { .. } => {
                 Some("build once without `--locked` to record it, and commit `ibuild.lock`".to_owned())
@@ -203,15 +213,12 @@ impl StageError {
                 "build once without `--locked`, look at what that changes in the lock, and commit it"
                     .to_owned(),
             ),
-            Self::Special(_) => Some(
-                "only these can be copied: move it away, or name it in an `.ibuildignore`".to_owned(),
-            ),
             Self::NotObserved { stages } => Some(format!(
                 "a package of it could not be kept: make room, and `ibuild build --from {}`",
                 stages.first().map_or("", String::as_str)
             )),
             Self::Packages(error) => error.hint(),
-            Self::Archive { source, .. } => source.hint(),
+            Self::Archive { source, .. } => source.hint().map(|hint| of_an_address(&hint)),
             Self::Fetch(error) => error.hint(),
             Self::Disk(error) => error.hint(),
             Self::Sandbox { source: SandboxError::TimedOut(_), .. } => {
@@ -223,6 +230,7 @@ impl StageError {
             Self::Sandbox { source: SandboxError::NotStarted(_), .. } => Some(
                 "a script's first line names its interpreter: name another one, or let an earlier step install it".to_owned(),
             ),
+            Self::Sandbox { source: SandboxError::InTheWay(what), .. } => Some(what.hint().to_owned()),
             Self::Sandbox { source: SandboxError::DiskFull(_), .. } => {
                 Some("make room: `ibuild cache gc` removes what no build needs any more".to_owned())
             }
@@ -230,7 +238,6 @@ impl StageError {
             | Self::Snapshot(SnapshotError::Store(CacheError::Index { .. })) => {
                 Some("`ibuild cache fsck` puts a broken index aside and begins a new one".to_owned())
             }
-            Self::Sandbox { source: SandboxError::InTheWay(what), .. } => Some(what.hint().to_owned()),
             Self::Snapshot(SnapshotError::MissingLayer(_) | SnapshotError::UnknownTree(_)) => {
                 Some("`ibuild cache fsck` forgets what is damaged; then it is made again".to_owned())
             }
@@ -261,6 +268,7 @@ impl StageError {
                 | SnapshotError::TooLong { .. },
             )
             | Self::NothingToCopy { .. }
+            | Self::Special(_)
             | Self::InputsChanged(_)
             | Self::NotLocked { .. }
             | Self::LockDrift { .. }
@@ -270,7 +278,6 @@ impl StageError {
             }
             _ => true,
         }
-            | Self::Special(_)
     }
 }
 
@@ -313,6 +320,14 @@ mod tests {
             "less than 1 GiB is left on the disk of the store",
             "make room: `ibuild cache gc` removes what no build needs any more",
         );
+    }
+
+    #[test]
+    fn an_archive_with_an_address_has_no_mirror() {
+        let said = |hint, expected| assert_eq!(of_an_address(hint), expected);
+        said("try again, or try another `mirror`", "try again, or correct its `url`");
+        said("check `mirror`: this is no Debian archive", "check its `url`: this is no Debian archive");
+        said("build once without `--offline`", "build once without `--offline`");
     }
 
     #[test]
