@@ -99,11 +99,11 @@ fn lab() -> Sandbox {
 
 /// A shell of the host with `$IBUILD`, in the project.
 fn shell_of_the_host(lab: &Sandbox, arguments: &[&str]) -> Command {
-    let mut command = lab.command::<&str>(&[]);
-    command.env("IBUILD", command.get_program().to_owned());
+    let command = lab.command::<&str>(&[]);
     let mut shell = Command::new("/bin/sh");
     shell.args(arguments).current_dir(command.get_current_dir().unwrap()).env_clear();
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PS1", "host> ");
+    shell.env("IBUILD", command.get_program());
     shell
 }
 
@@ -140,6 +140,18 @@ fn the_terminal_is_given_back() {
     shell.shows("asks");
     shell.types("this\n");
     shell.shows("got this");
+    assert_eq!(shell.ends().0, 0);
+}
+
+/// What reads its output is of the same job, and reads from the terminal meanwhile, as a pager does.
+#[test]
+fn a_pager_stays_in_front() {
+    let lab = lab();
+    let script = "$IBUILD shell ws/bootstrap -- /bin/sh -c 'echo made; busybox sleep 2' | (read -r a; read -r b < /dev/tty; echo $a $b)";
+    let mut shell = AtTerminal::start(shell_of_the_host(&lab, &["-c", script]));
+    thread::sleep(Duration::from_millis(500));
+    shell.types("typed\n");
+    shell.shows("made typed");
     assert_eq!(shell.ends().0, 0);
 }
 

@@ -26,8 +26,12 @@ pub(super) enum Front {
 pub(super) struct Lent(OwnedFd);
 
 impl Lent {
-    /// If the builder is in front of a terminal.
+    /// If the builder is in front of a terminal and has all of it. With output to a pager, that belongs to the same group
+    /// and has to be in front, too.
     pub(super) fn new() -> Option<Self> {
+        if !standard().iter().all(is_terminal) {
+            return None;
+        }
         let terminal = terminal()?;
         let is_ours = tcgetpgrp(terminal) == Ok(getpgrp());
         is_ours.then(|| terminal.try_clone_to_owned().ok()).flatten().map(Self)
@@ -48,9 +52,16 @@ impl Drop for Lent {
 
 /// The first of input and output that is a terminal.
 fn terminal() -> Option<BorrowedFd<'static>> {
+    standard().into_iter().find(is_terminal)
+}
+
+fn standard() -> [BorrowedFd<'static>; 3] {
     // SAFETY: these are open for as long as a process lives; whoever closed them gets the error of a closed one.
-    let standard = [0, 1, 2].map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
-    standard.into_iter().find(|fd| isatty(fd) == Ok(true))
+    [0, 1, 2].map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+fn is_terminal(fd: &BorrowedFd<'_>) -> bool {
+    isatty(fd) == Ok(true)
 }
 
 /// The kernel would stop a process that does this from behind, were the signal for that not blocked.
