@@ -146,7 +146,7 @@ impl StageRun {
             // Whatever it said. What it had made is not kept, because that would keep the disk full.
             let store = builder.store().layout().root().to_owned();
             let error = StageError::DiskFull { program, store, left };
-            self.keep_word(builder, command.stage, &error)?;
+            self.keep_word(builder, command.stage, &error);
             return Err(error);
         }
         match ended {
@@ -160,7 +160,7 @@ impl StageRun {
                 builder.report_refused(command.stage, asked.as_deref().unwrap_or_default());
                 let tail = logs::tail(&log_path, TAIL);
                 let error = StageError::Failed { program, end, tail, log: log_path };
-                self.keep_failed(builder, command.stage, &error)?;
+                self.keep_failed(builder, command.stage, &error);
                 Err(error)
             }
             Err(SandboxError::SourceChanged(path)) => Err(StageError::InputsChanged(path)),
@@ -168,7 +168,7 @@ impl StageRun {
                 let tail = logs::tail(&log_path, TAIL);
                 let error = StageError::Sandbox { program, tail, log: log_path, source };
                 if !interrupted {
-                    self.keep_failed(builder, command.stage, &error)?;
+                    self.keep_failed(builder, command.stage, &error);
                 }
                 Err(error)
             }
@@ -227,8 +227,8 @@ impl StageRun {
         let captured = match capture_until(&cancel, &context, &upper, parent).map_err(StageError::from) {
             Err(error) if !error.is_interrupt() => {
                 match error.is_environment() {
-                    true => self.keep_word(builder, stage, &error)?,
-                    false => self.keep_failed(builder, stage, &error)?,
+                    true => self.keep_word(builder, stage, &error),
+                    false => self.keep_failed(builder, stage, &error),
                 }
                 return Err(error);
             }
@@ -254,15 +254,17 @@ impl StageRun {
     }
 
     /// Keeps what a failed stage had made, if there is room for saying so.
-    fn keep_failed(&self, builder: &Builder<'_>, stage: &str, error: &StageError) -> Result<(), StageError> {
-        let kept = self.keep(builder, stage, error, Remains::Upper(&self.upper()));
-        kept.or_else(|_| self.keep_word(builder, stage, error))
+    fn keep_failed(&self, builder: &Builder<'_>, stage: &str, error: &StageError) {
+        if self.keep(builder, stage, error, Remains::Upper(&self.upper())).is_err() {
+            self.keep_word(builder, stage, error);
+        }
     }
 
-    /// Keeps no more than how a stage failed. What it had made goes first, to make room for that.
-    fn keep_word(&self, builder: &Builder<'_>, stage: &str, error: &StageError) -> Result<(), StageError> {
-        builder.store().discard(&self.upper())?;
-        self.keep(builder, stage, error, Remains::Word)
+    /// Keeps no more than how a stage failed. What it had made goes first, to make room for that. If not even the word can be
+    /// kept, the failure is still what the build has to tell, and later on nothing is known of it.
+    fn keep_word(&self, builder: &Builder<'_>, stage: &str, error: &StageError) {
+        let gone = builder.store().discard(&self.upper()).map_err(StageError::from);
+        let _ = gone.and_then(|()| self.keep(builder, stage, error, Remains::Word));
     }
 
     fn keep(
