@@ -171,7 +171,7 @@ pub enum LockError {
         number: usize,
     },
     /// A line that means nothing.
-    #[error("line {number} cannot be read: `{line}`")]
+    #[error("line {number} cannot be read: `{}`", line.escape_debug())]
     Line {
         /// Counted from one.
         number: usize,
@@ -598,6 +598,7 @@ mod tests {
         check(b"format 1\n=======\n", &format!("line 2 {mark} `=======`"));
         check(b"format 1\n\ndeb x\n", "line 3 cannot be read: `deb x`");
         check(b"hello\n", "line 1 cannot be read: `hello`");
+        check(b"deb \x1b[31m\n", "line 1 cannot be read: `deb \\u{1b}[31m`");
         check(b"format 1\n\xff\n", "line 2 is not text");
         check(b"format 1\nx\0y\x1b[2J\n", "line 2 cannot be read: `x\\u{0}y\\u{1b}[2J`");
         check(b"format 1\nend 1\n", "line 2 cannot be read: `end 1`");
