@@ -24,9 +24,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// One of whose layers no more is known than their names.
     pub fn of(tree: TreeId, layers: Vec<LayerId>) -> Self {
-        let shapes = layers.iter().map(|layer| OwnLayer::from(*layer).shape);
+        let mut shapes = layers.iter().map(|layer| OwnLayer::from(*layer).shape);
         let shape = shapes.clone().fold(ChainShape::EMPTY, |chain, shape| chain.with(shape, None));
-        let top = shapes.last();
+        let top = shapes.next_back();
         Self { tree, layers, shape, top }
     }
 
