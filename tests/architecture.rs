@@ -162,6 +162,29 @@ fn crates_use_what_they_may() {
     }
 }
 
+/// The folders of a crate, from the top down: each uses only those below it.
+const FOLDERS: [(&str, &[&str]); 1] = [("stages/packages/src", &["apt", "proxy", "archive", "fetch"])];
+
+#[test]
+fn folders_of_a_crate_have_one_direction() {
+    let sources = all_sources();
+    let mut wrong = Vec::new();
+    for (crate_dir, folders) in FOLDERS {
+        for (place, folder) in folders.iter().enumerate() {
+            let inside = format!("{crate_dir}/{folder}/");
+            let files: Vec<_> = sources.iter().filter(|(file, _)| file.starts_with(&inside)).collect();
+            assert!(!files.is_empty(), "there is no {inside}");
+            for above in &folders[..place] {
+                let path = format!("crate::{above}::");
+                let using =
+                    files.iter().filter(|(_, text)| text.lines().any(|line| code(line).contains(&path)));
+                wrong.extend(using.map(|(file, _)| format!("{file} uses {above}")));
+            }
+        }
+    }
+    assert_none(&wrong, "a folder uses those below it");
+}
+
 #[test]
 fn the_table_has_every_crate() {
     let manifest = manifest(".");

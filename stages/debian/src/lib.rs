@@ -26,5 +26,5 @@ pub use name::{Name, NameError};
 pub use release::{IndexFile, Known, Preference, Release, ReleaseError};
 pub use suite::Suite;
 pub use time::{ParseTimeError, Timestamp};
-pub use url::{Scheme, Url, UrlError};
+pub use url::{Scheme, Url, UrlError, decode};
 pub use version::{Version, VersionError, compare as compare_versions};

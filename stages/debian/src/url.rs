@@ -122,6 +122,21 @@ impl Url {
     }
 }
 
+/// The path that a request means: apt writes `+` as `%2b` and `~` as `%7e`. `None` for what is no text, or controls a terminal.
+pub fn decode(path: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        match byte {
+            b'%' => bytes.push((digit(rest.next())? * 16 + digit(rest.next())?) as u8),
+            _ => bytes.push(byte),
+        }
+    }
+    let text = String::from_utf8(bytes).ok()?;
+    (!text.contains(char::is_control)).then_some(text)
+}
+
 fn check_path(path: &str) -> Result<(), UrlError> {
     match path.is_empty() || path.parse::<http::Uri>().is_ok() {
         true => Ok(()),

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use fastrand::Rng;
 
-use super::candidate::{Candidate, IndexText, best};
-use super::fuzz::{seed, setting};
+use crate::archive::candidate::{Candidate, IndexText, best};
+use crate::fuzz::{seed, setting};
 use ibuild_debian::{Base, Preference, version::compare};
 
 /// Pieces of which versions are made: numbers with and without zeros, letters, and what has an order of its own.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use ibuild_cache::{CacheError, Sha256};
 
-use super::elsewhere::ElsewhereError;
-use super::fetch::FetchError;
-use super::lock::LockError;
-use super::mirror::MirrorError;
-use super::tls::AuthorityError;
-use super::verify::VerifyError;
+use crate::archive::lock::LockError;
+use crate::archive::verify::VerifyError;
+use crate::fetch::elsewhere::ElsewhereError;
+use crate::fetch::fetcher::FetchError;
+use crate::fetch::mirror::MirrorError;
+use crate::fetch::tls::AuthorityError;
 use ibuild_debian::{
     Base, DebError, IdentityError, IndexError, Name, NameError, ReleaseError, Suite, Timestamp,
 };

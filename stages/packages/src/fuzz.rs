@@ -8,9 +8,9 @@ use hyper::header::{HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_RANGE, RANGE};
 use hyper::{Method, Uri};
 use ibuild_cache::Sha256;
 
-use super::address::Addresses;
-use super::answer::{Answer, answer, last_modified};
-use super::target::Target;
+use crate::proxy::address::Addresses;
+use crate::proxy::answer::{Answer, answer, last_modified};
+use crate::proxy::target::Target;
 use ibuild_debian::{Base, Known, Release, Timestamp, Url, deb822, index, release::check_envelope};
 
 const PACKAGES: &str = include_str!("../tests/packages/corpus/Packages");
@@ -18,11 +18,11 @@ const RELEASE: &str = include_str!("../tests/packages/corpus/Release");
 const INRELEASE: &str = include_str!("../tests/packages/corpus/InRelease");
 
 #[allow(clippy::disallowed_methods, reason = "the nightly run of the tests says so in the environment")]
-pub(super) fn setting(name: &str) -> Option<String> {
+pub(crate) fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-pub(super) fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     setting("IBUILD_SEED").map_or(1, |seed| seed.parse().expect("a seed is a number"))
 }
 

@@ -1,0 +1,76 @@
+//! Programs that apt's configuration names. One that runs while apt does can look at the indices, so what it leaves behind may
+//! tell one state of an archive from another that has the same packages.
+
+use ibuild_debian::decode;
+
+/// Parts of the names of settings, in small letters, whose values are commands (apt.conf(5), apt's `doc/json-hooks-protocol.md`).
+const COMMANDS: [&str; 5] = ["invoke", "pre-install-pkgs", "hooks", "auto-detect", "autodetect"];
+
+/// Ends of the names of settings, in small letters, whose values are programs that decide in apt's place, but for [`BUILT_IN`].
+const DECIDING: [&str; 2] = ["apt::solver", "apt::planner"];
+
+/// What decides within apt itself.
+const BUILT_IN: [&str; 2] = ["internal", "3.0"];
+
+/// Commands that packages of Debian bring and that look at no index of a step.
+const HARMLESS: [&str; 2] = [
+    // debconf: asks what the packages ask that are about to be installed.
+    "/usr/sbin/dpkg-preconfigure --apt || true",
+    // command-not-found: reads below `/var/lib/apt/lists`, where a step's indices are not.
+    "if /usr/bin/test -w /var/lib/command-not-found/ -a -e /usr/lib/cnf-update-db; then /usr/lib/cnf-update-db > /dev/null; fi",
+];
+
+/// Whether apt runs nothing that may look at its indices, by what `apt-config dump --format '%F %V%n'` prints of all that it is
+/// told: lines `NAME VALUE`, both quoted. In doubt it does.
+pub(crate) fn are_harmless(config: &str) -> bool {
+    !config.is_empty() && config.lines().all(is_harmless)
+}
+
+fn is_harmless(line: &str) -> bool {
+    let Some((name, value)) = line.split_once(' ') else { return false };
+    let Some((name, value)) = decode(name).zip(decode(value)) else { return false };
+    let name = name.to_ascii_lowercase();
+    let is_command = COMMANDS.iter().any(|part| name.contains(part));
+    let decides = DECIDING.iter().any(|end| name.ends_with(end));
+    value.is_empty()
+        || !(is_command || decides)
+        || (is_command && HARMLESS.contains(&value.as_str()))
+        || (decides && BUILT_IN.contains(&value.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBIANS: &str = "APT \nAPT::Architecture amd64\nAPT::Install-Recommends 1\nDPkg::Post-Invoke \n\
+        DPkg::Pre-Install-Pkgs \nDPkg::Pre-Install-Pkgs:: /usr/sbin/dpkg-preconfigure%20--apt%20||%20true\n\
+        Dir::Bin::solvers:: /usr/lib/apt/solvers\nBinary::apt::APT::Solver 3.0\n";
+
+    #[test]
+    fn what_debian_has_is_harmless() {
+        assert!(are_harmless(DEBIANS));
+        assert!(!are_harmless(""), "apt always has something to say");
+    }
+
+    #[test]
+    fn other_commands_are_not() {
+        for line in [
+            "APT::Update::Post-Invoke-Success:: cp%20/run/ibuild/apt/lists/*%20/srv",
+            "APT::Update::Pre-Invoke:: true",
+            "dpkg::pre-invoke:: true",
+            "DPkg::Post-Invoke true",
+            "Binary::apt-get::DPkg::Post-Invoke:: true",
+            "DPkg::Pre-Install-Pkgs:: /usr/bin/apt-listchanges%20--apt%20||%20test%20$?%20-lt%2010",
+            "DPkg::Pre-Install-Pkgs:: /usr/sbin/dpkg-preconfigure%20--apt%20||%20true;%20true",
+            "AptCli::Hooks::Install:: /usr/bin/tell",
+            "Acquire::http::Proxy-Auto-Detect /usr/bin/detect",
+            "Acquire::http::ProxyAutoDetect /usr/bin/detect",
+            "APT::Solver apt",
+            "APT::Planner dump",
+            "DPkg::Post-Invoke:: a%0ab",
+            "what-is-this",
+        ] {
+            assert!(!are_harmless(&format!("{DEBIANS}{line}\n")), "{line}");
+        }
+    }
+}

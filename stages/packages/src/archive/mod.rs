@@ -1,0 +1,13 @@
+//! An archive as a project has it: how it is declared and locked, the view that answers for the locked state, signed releases, the
+//! choice of packages.
+
+pub(crate) mod bootstrap;
+pub(crate) mod candidate;
+pub(crate) mod declared;
+pub(crate) mod import;
+pub(crate) mod lock;
+pub(crate) mod roots;
+pub(crate) mod source;
+pub(crate) mod tables;
+pub(crate) mod verify;
+pub(crate) mod view;

@@ -1,0 +1,14 @@
+//! Mirrors, and what comes from them: connections, downloads that are joined, other places where files may be, and what of all that
+//! is kept.
+
+pub(crate) mod archive_file;
+pub(crate) mod connection;
+pub(crate) mod content;
+pub(crate) mod download;
+pub(crate) mod elsewhere;
+pub(crate) mod fetcher;
+pub(crate) mod handed_out;
+pub(crate) mod kept;
+pub(crate) mod mirror;
+pub(crate) mod recent;
+pub(crate) mod tls;

@@ -1,0 +1,280 @@
+//! TLS to mirrors and other places: whose certificates are believed, and what to say of one that is not.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::fetch::connection::ConnectError;
+
+/// Where a Debian machine has the certificates of all authorities that it believes.
+const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Whose word is taken for who a server is: the machine's own authorities, and others that the user names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorities {
+    bundle: PathBuf,
+    named: Vec<PathBuf>,
+}
+
+/// Why there are no authorities.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AuthorityError {
+    /// The machine has none, and none is named.
+    #[error("cannot fetch by https: there is no `{}`, which says whose certificates are good", .0.display())]
+    None(PathBuf),
+    /// A file of certificates cannot be read.
+    #[error("cannot read the certificates in `{}`", path.display())]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<pem::Error>,
+    },
+    /// A file that is named as an authority's holds none.
+    #[error("`{}` holds no certificate of an authority", .0.display())]
+    Empty(PathBuf),
+}
+
+impl AuthorityError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::None(_) => {
+                "apt install ca-certificates, or name the certificate of an authority as `ca` in `ibuild.local.toml`"
+            }
+            Self::Read { .. } | Self::Empty(_) => {
+                "`ca` in `ibuild.local.toml` names files that begin with `-----BEGIN CERTIFICATE-----`"
+            }
+        }
+    }
+}
+
+impl Authorities {
+    /// The machine's own, and those in these files.
+    pub fn of_host(named: &[PathBuf]) -> Self {
+        Self { bundle: BUNDLE.into(), named: named.to_vec() }
+    }
+
+    /// Whether they can be read.
+    pub(crate) fn check(&self) -> Result<(), AuthorityError> {
+        self.read().map(drop)
+    }
+
+    /// All of their certificates. Of the machine's own those count that can be read, as everywhere else; what somebody names
+    /// has to be right.
+    fn read(&self) -> Result<RootCertStore, AuthorityError> {
+        let mut roots = RootCertStore::empty();
+        match certificates(&self.bundle) {
+            Ok(certificates) => drop(roots.add_parsable_certificates(certificates)),
+            Err(pem::Error::Io(e)) if e.kind() == io::ErrorKind::NotFound && !self.named.is_empty() => {}
+            Err(pem::Error::Io(e)) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(AuthorityError::None(self.bundle.clone()));
+            }
+            Err(e) => return Err(unreadable(&self.bundle)(e)),
+        }
+        for path in &self.named {
+            let certificates = certificates(path).map_err(unreadable(path))?;
+            let count = certificates.len();
+            let (_, bad) = roots.add_parsable_certificates(certificates);
+            if count == 0 || bad > 0 {
+                return Err(AuthorityError::Empty(path.clone()));
+            }
+        }
+        Ok(roots)
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
+    CertificateDer::pem_file_iter(path)?.collect()
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(pem::Error) -> AuthorityError {
+    let path = path.to_owned();
+    move |source| AuthorityError::Read { path, source: Arc::new(source) }
+}
+
+/// What is wrong with a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// Nobody who is believed vouches for it.
+    Authority,
+    /// Its time is over, by this machine's clock.
+    Expired,
+    /// Its time has not come, by this machine's clock.
+    Early,
+    /// It is for another host.
+    Host,
+    /// Something else.
+    Other(String),
+}
+
+impl CertificateFault {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Authority => {
+                "if the host has an authority of its own, name that one's certificate as `ca` in `ibuild.local.toml`"
+            }
+            Self::Expired => "whoever runs the host has to renew it: try another `mirror`, or plain http",
+            Self::Early => "set the clock of this machine",
+            Self::Host => "check the address that is set as `mirror`",
+            Self::Other(_) => "try another `mirror`, or plain http: every file is checked by its signatures",
+        }
+    }
+}
+
+impl fmt::Display for CertificateFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Authority => "no authority that this machine believes has signed it",
+            Self::Expired => "it has expired",
+            Self::Early => "it is not valid yet",
+            Self::Host => "it is for another host",
+            Self::Other(why) => why,
+        })
+    }
+}
+
+impl From<&CertificateError> for CertificateFault {
+    fn from(error: &CertificateError) -> Self {
+        match error {
+            CertificateError::UnknownIssuer
+            | CertificateError::BadSignature
+            | CertificateError::InvalidPurpose => Self::Authority,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::Early,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::Host,
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// Speaks TLS to servers. The authorities are read when they are needed first: most builds need none.
+pub(crate) struct Tls {
+    authorities: Authorities,
+    connector: OnceLock<Result<TlsConnector, AuthorityError>>,
+}
+
+impl Tls {
+    pub(crate) fn new(authorities: Authorities) -> Self {
+        Self { authorities, connector: OnceLock::new() }
+    }
+
+    /// Whether anything can be fetched in this way at all.
+    pub(crate) fn check(&self) -> Result<(), AuthorityError> {
+        self.connector().map(drop)
+    }
+
+    fn connector(&self) -> Result<&TlsConnector, AuthorityError> {
+        let connector = self.connector.get_or_init(|| self.authorities.read().map(connector));
+        connector.as_ref().map_err(AuthorityError::clone)
+    }
+
+    /// Makes a connection to `host` one that only `host` can read.
+    pub(crate) async fn secure(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, ConnectError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let connected = self.connector()?.connect(name, stream).await;
+        connected.map_err(|error| {
+            let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            match tls {
+                Some(rustls::Error::InvalidCertificate(fault)) => {
+                    ConnectError::Certificate { host: host.to_owned(), fault: fault.into() }
+                }
+                _ => error.into(),
+            }
+        })
+    }
+}
+
+fn connector(roots: RootCertStore) -> TlsConnector {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has ciphers for both versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use ibuild_cache::{MemoryIndex, Store};
+
+    use super::*;
+    use ibuild_debian::Url;
+
+    use crate::{Elsewhere, Fetcher, Mirrors, Patience, Unobserved, Upstream};
+
+    fn read(bundle: Option<&str>, named: Option<&str>) -> Result<usize, AuthorityError> {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: Option<&str>| {
+            text.iter().for_each(|text| std::fs::write(dir.path().join(name), text).unwrap());
+            dir.path().join(name)
+        };
+        let bundle = write("bundle", bundle);
+        let named = named.map(|text| write("named", Some(text)));
+        Authorities { bundle, named: named.into_iter().collect() }.read().map(|roots| roots.len())
+    }
+
+    fn certificate() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        parameters.self_signed(&key).unwrap().pem()
+    }
+
+    #[test]
+    fn whose_certificates_are_believed() {
+        let (one, other) = (certificate(), certificate());
+        assert_eq!(read(Some(&format!("{one}{other}")), None).unwrap(), 2);
+        assert_eq!(read(Some(&one), Some(&other)).unwrap(), 2);
+        assert_eq!(read(None, Some(&other)).unwrap(), 1);
+    }
+
+    #[test]
+    fn authorities_that_cannot_be_used() {
+        let check = |bundle, named, expected: &str, hint: &str| {
+            let error = read(bundle, named).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(error.hint().contains(hint), "{}", error.hint());
+        };
+        check(None, None, "there is no `", "apt install ca-certificates");
+        check(None, Some("no certificate"), "holds no certificate", "`ca`");
+        let not = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        check(None, Some(not), "holds no certificate", "`ca`");
+        check(None, Some("-----BEGIN CERTIFICATE-----\nAAAA\n"), "cannot read the certificates", "`ca`");
+    }
+    #[test]
+    fn mirrors_with_https_alone_need_authorities() {
+        let dir = tempfile::tempdir().unwrap();
+        let authorities = Authorities { bundle: dir.path().join("none"), named: Vec::new() };
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let fetcher = |url: &str| {
+            let url: Url = url.parse().unwrap();
+            let (main, security) = (vec!["http://a/b".parse().unwrap()], vec![url]);
+            let upstream = Upstream::Mirrors(Mirrors {
+                main,
+                security,
+                elsewhere: Elsewhere::default(),
+                authorities: authorities.clone(),
+            });
+            Fetcher::new(&store, upstream, Patience::default(), Arc::new(Unobserved)).map(drop)
+        };
+        fetcher("http://127.0.0.1:1/x").unwrap();
+        let error = fetcher("https://127.0.0.1:1/x").unwrap_err();
+        assert!(error.hint().unwrap().starts_with("apt install ca-certificates"), "{error}");
+    }
+}

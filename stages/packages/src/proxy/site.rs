@@ -1,0 +1,134 @@
+//! Whom a server answers, and what for: the frozen archive of one stage, or the living one for everybody who may ask.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::archive::view::{ArchiveView, Lookup};
+use crate::fetch::archive_file::ArchiveFile;
+use crate::fetch::fetcher::Shared;
+use crate::proxy::address::Addresses;
+use crate::proxy::live::{Clients, Live, Statistics};
+use crate::proxy::server::Problem;
+use crate::proxy::target::Target;
+use crate::proxy::tunnel::StageTls;
+
+/// What a server serves.
+pub(crate) enum Site {
+    /// A frozen archive.
+    Stage {
+        /// The stage's name, for messages.
+        name: String,
+        /// What it sees.
+        view: Arc<ArchiveView>,
+        /// How it knows the archive.
+        addresses: Addresses,
+        /// Who answers there by https.
+        tls: StageTls,
+    },
+    /// The archive as it is.
+    Live(Arc<Live>),
+}
+
+/// What a path stands for.
+pub(crate) enum Found {
+    /// A file whose digest the chain of signatures names.
+    File(ArchiveFile),
+    /// A suite's signed root.
+    Root(Root),
+    /// Something that no signed index is about.
+    Unlisted,
+}
+
+/// A signed root as it is given out.
+pub(crate) struct Root {
+    pub file: ArchiveFile,
+    pub signed: Bytes,
+    pub state: RootState,
+}
+
+/// How well a root is known to be the latest.
+pub(crate) enum RootState {
+    /// The mirror has just sent it.
+    Fetched,
+    /// The mirror sent it, or was asked about it, a moment ago.
+    Recent,
+    /// The mirror has nothing better, for this reason.
+    Stale(String),
+}
+
+impl Site {
+    /// The addresses that are served.
+    pub(crate) fn addresses(&self) -> &Addresses {
+        match self {
+            Self::Stage { addresses, .. } => addresses,
+            Self::Live(live) => live.addresses(),
+        }
+    }
+
+    /// Who answers by https; of the living archive nobody, because its clients believe nobody who could.
+    pub(crate) fn tls(&self) -> Option<&StageTls> {
+        match self {
+            Self::Stage { tls, .. } => Some(tls),
+            Self::Live(_) => None,
+        }
+    }
+
+    /// Who may ask.
+    pub(crate) fn clients(&self) -> &Clients {
+        const LOCAL: &Clients = &Clients::local();
+        match self {
+            Self::Stage { .. } => LOCAL,
+            Self::Live(live) => live.clients(),
+        }
+    }
+
+    /// What is counted, where anything is shown to people.
+    pub(crate) fn statistics(&self) -> Option<&Statistics> {
+        match self {
+            Self::Stage { .. } => None,
+            Self::Live(live) => Some(live.statistics()),
+        }
+    }
+
+    /// What a target is. Gets the indices that are needed for an answer.
+    pub(crate) async fn find(&self, shared: &Arc<Shared>, target: &Target) -> Result<Found, Problem> {
+        match self {
+            Self::Stage { view, .. } => frozen(view, shared, target).await.map(Found::File),
+            Self::Live(live) => live.find(shared, target).await,
+        }
+    }
+
+    /// The words before an error.
+    pub(crate) fn complaint(&self, client: IpAddr, address: &str) -> String {
+        match self {
+            Self::Stage { name, .. } => format!("ibuild: stage `{name}` asked for {address}"),
+            Self::Live(_) => format!("ibuild: {client} asked for {address}"),
+        }
+    }
+}
+
+async fn frozen(
+    view: &Arc<ArchiveView>,
+    shared: &Arc<Shared>,
+    target: &Target,
+) -> Result<ArchiveFile, Problem> {
+    loop {
+        match view.lookup(&target.base, &target.path) {
+            Lookup::File(file) => return Ok(file),
+            Lookup::Missing(why) => {
+                let hint = "`ibuild update` takes up what is new in the archive";
+                return Err(Problem::not_found(format_args!("{why} ({hint})")));
+            }
+            Lookup::Needs(indices) => {
+                for index in indices {
+                    shared.obtain(&index).await?;
+                    let view = view.clone();
+                    let loaded = tokio::task::spawn_blocking(move || view.load(&index)).await;
+                    loaded.expect("an index is read without a panic")?;
+                }
+            }
+        }
+    }
+}
