@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use ibuild::cache::CacheError;
 use ibuild::graph::BuildError;
-use ibuild::stages::build::{InsideError, MountError, ShellError, StageError, TargetError};
 use ibuild::stages::host::userns::UserNamespaceError;
 use ibuild::stages::machine::MachineError;
 use ibuild::stages::machine::trial::TrialError;
 use ibuild::stages::packages::PackageError;
 use ibuild::stages::recipe::{FindStageError, RecipeErrors, Style as RecipeStyle};
+use ibuild::stages::{InsideError, MountError, ShellError, StageError, TargetError};
 
 use crate::interrupt;
 use crate::invocation::Invocation;

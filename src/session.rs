@@ -6,14 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use ibuild::cache::{FileLock, LockMode, RocksIndex, Store};
 use ibuild::graph::{RunMemory, StageId, StageName};
-use ibuild::stages::build::{
-    Access, ArchiveOptions, Builder, BuilderOptions, Job, Nothing, Project, StageObserver, Tracing, Unlocked,
-};
 use ibuild::stages::host::userns;
 use ibuild::stages::packages::{FetchObserver, Unobserved};
 use ibuild::stages::recipe::{Overrides, Recipe, special_files, suggest};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::LayerStore;
+use ibuild::stages::{
+    Access, ArchiveOptions, Builder, BuilderOptions, Job, Nothing, Project, StageObserver, Tracing, Unlocked,
+};
 
 use crate::STAGE_INIT;
 use crate::cli::{BuildArgs, Global};

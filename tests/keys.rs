@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use ibuild::cache::{ActionKey, LayerId, MemoryIndex, Store, TreeId};
 use ibuild::graph::Executor;
-use ibuild::stages::build::{ArchiveOptions, Builder, BuilderOptions, Nothing, Project, StageOutput};
 use ibuild::stages::packages::Unobserved;
 use ibuild::stages::recipe::{Overrides, Recipe};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::Snapshot;
+use ibuild::stages::{ArchiveOptions, Builder, BuilderOptions, Nothing, Project, StageOutput};
 
 const RECIPE: &str = r#"
 schema = 1

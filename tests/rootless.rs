@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use ibuild::cache::{Batch, RocksIndex, Store};
 use ibuild::graph::{Executor, RunMemory, StageName};
-use ibuild::stages::build::{ArchiveOptions, Builder, BuilderOptions, Nothing, Project, StageOutput};
 use ibuild::stages::packages::Unobserved;
 use ibuild::stages::recipe::{Overrides, Recipe};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::volatile::VolatileList;
 use ibuild::stages::snapshot::{LayerStore, Snapshot, TreeStore};
+use ibuild::stages::{ArchiveOptions, Builder, BuilderOptions, Nothing, Project, StageOutput};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ordinary::Ordinary;

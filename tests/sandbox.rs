@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use ibuild::stages::build::SANDBOX;
+use ibuild::stages::SANDBOX;
 use ibuild::stages::sandbox::{
     BUILD_MACHINE_ID, Cancel, End, InitProgram, Inject, InjectedContent, Look, NetworkSpec, PROXY_PORT,
     Payload, SandboxError, Supervisor,

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ibuild::stages::build::{Project, Target};
 use ibuild::stages::disk::Identity;
 use ibuild::stages::machine::{
     Cable, ConsoleSink, Machine, MachineError, MachineNic, MachineOptions, NicModel, Qemu, Regex, boot_until,
@@ -17,6 +16,7 @@ use ibuild::stages::recipe::{Image, ImageFormat, Nic, Recipe};
 use ibuild::stages::sandbox::Cancel;
 use ibuild::stages::spec::MIB;
 use ibuild::stages::spec::hardware::Firmware;
+use ibuild::stages::{Project, Target};
 
 use crate::cli::{BootArgs, Global};
 use crate::failure::UsageError;

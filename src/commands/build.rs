@@ -11,11 +11,11 @@ use anyhow::Result;
 use ibuild::graph::{
     BuildError, BuildReport, Engine, EngineOptions, OnFailure, Outcome, StageGraph, StageId,
 };
-use ibuild::stages::build::{
-    Artifact, Builder, Finished, Project, StageError, Target, Unlocked, Wanted, publish, recover,
-};
 use ibuild::stages::sandbox::Cancel;
 use ibuild::stages::snapshot::Snapshot;
+use ibuild::stages::{
+    Artifact, Builder, Finished, Project, StageError, Target, Unlocked, Wanted, publish, recover,
+};
 use serde_json::json;
 
 use super::{lock, shell};

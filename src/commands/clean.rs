@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use ibuild::stages::build::Project;
+use ibuild::stages::Project;
 use ibuild::stages::host::bounded;
 use ibuild::stages::recipe::ImageFormat;
 

@@ -8,12 +8,10 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result};
 use ibuild::cache::{RocksIndex, Store};
 use ibuild::graph::StageName;
-use ibuild::stages::build::{
-    Inside, InsideError, Job, MountError, Mounted, Project, packed_snapshots, unmount,
-};
 use ibuild::stages::disk::utc;
 use ibuild::stages::host::userns;
 use ibuild::stages::snapshot::{Entry, Kind, Snapshot};
+use ibuild::stages::{Inside, InsideError, Job, MountError, Mounted, Project, packed_snapshots, unmount};
 use serde_json::json;
 
 use crate::MOUNT_KEEPER;

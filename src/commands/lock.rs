@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use ibuild::graph::{PlannedStage, StageId};
-use ibuild::stages::build::{Builder, Observed, PackageChange, Project, StageError, Unlocked};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::packages::{Lock, LockChange, LockedRelease, Staleness};
+use ibuild::stages::{Builder, Observed, PackageChange, Project, StageError, Unlocked};
 
 use super::plan;
 use crate::cli::{Global, LockArgs};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use ibuild::stages::build::{Logs, Project, readable};
+use ibuild::stages::{Logs, Project, readable};
 
 use crate::cli::{Global, LogArgs};
 use crate::failure::UsageError;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ibuild::graph::{DirtyReason, Plan, PlannedStage, StageId, Verdict, plan};
-use ibuild::stages::build::{Builder, Project};
+use ibuild::stages::{Builder, Project};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, PlanArgs};

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use ibuild::graph::RunMemory;
-use ibuild::stages::build::{Builder, FailedState, Job, Project, ShellError, StageOutput};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::recipe::{StageName, Step};
 use ibuild::stages::sandbox::Ended;
+use ibuild::stages::{Builder, FailedState, Job, Project, ShellError, StageOutput};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::cli::{Global, ShellArgs};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ibuild::graph::{Description, Value};
-use ibuild::stages::build::Target;
+use ibuild::stages::Target;
 use ibuild::stages::machine::trial::{Trial, TrialError, TrialImage, TrialObserver, file_digests};
 use ibuild::stages::machine::{MachineError, Qemu};
 use ibuild::stages::recipe::{

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use ibuild::stages::build::PackageChange;
+use ibuild::stages::PackageChange;
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::packages::{Lock, LockedRelease};
 use ibuild::stages::recipe::{ArchiveName, Recipe, suggest};

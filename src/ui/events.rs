@@ -1,7 +1,7 @@
 //! JSON, one object a line, on standard output.
 
 use ibuild::graph::{DirtyReason, Outcome, StageReport};
-use ibuild::stages::build::BootOutcome;
+use ibuild::stages::BootOutcome;
 use serde_json::{Value, json};
 
 use super::{Failure, Voice, word};

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ibuild::graph::{BuildError, DirtyReason, Event, Observer, Outcome, StageGraph, StageId, StageReport};
-use ibuild::stages::build::{BootOutcome, StageError, StageObserver};
 use ibuild::stages::packages::{ArchiveFile, FetchError, FetchObserver};
+use ibuild::stages::{BootOutcome, StageError, StageObserver};
 
 use crate::cli::Global;
 use crate::terminal;

@@ -1,7 +1,41 @@
-//! How an image of a Debian-derived machine is made: the recipe that describes it, and everything that
-//! turns it into stages, file system snapshots, packages and disks.
+//! How an image of a Debian-derived machine is made: what the stages of a recipe are, what describes them, and how each kind is made.
+//!
+//! In reading order: [`Project`] turns a recipe into a graph; [`Builder`] is the executor that describes and makes
+//! its stages; `steps` has a file for each kind of step, which resolves it into the one value of `resolved` that its key is
+//! made of and that `stage_run` runs and captures; `image` is for disks.
 
-pub mod build;
+mod error;
+mod executor;
+mod image;
+mod inputs;
+mod inspect;
+mod maintenance;
+mod output;
+mod packages_used;
+mod project;
+mod publish;
+mod steps;
+
+pub use error::StageError;
+pub use executor::archives::{Access, ArchiveOptions, Archives, Unlocked};
+pub use executor::builder::{BootOutcome, Builder, BuilderOptions, Nothing, StageObserver, Tracing};
+pub use executor::resolved::SANDBOX;
+pub use image::packed_snapshots;
+pub use inspect::contents::{Contents, Weight};
+pub use inspect::inside::{Inside, InsideError};
+pub use inspect::logs::{Logs, printable, readable, tail};
+pub use inspect::mounted::{MountError, Mounted, unmount};
+pub use inspect::past::{PastBuild, PastReason, PastRun};
+pub use inspect::shell::{FailedState, ShellError};
+pub use maintenance::forget::{Forgotten, forget_everything, forget_stage};
+pub use maintenance::fsck::{Checked, Finding, fsck, recover};
+pub use maintenance::gc;
+pub use output::{Artifact, Composed, StageOutput, StoredBlob};
+pub use packages_used::evidence::{Observed, used_by};
+pub use packages_used::outlook::{Outlook, PackageChange};
+pub use project::{Job, Project, Target, TargetError};
+pub use publish::finished::Finished;
+pub use publish::outputs::{Published, Wanted, publish};
 
 pub use ibuild_debian as debian;
 pub use ibuild_disk as disk;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ibuild::cache::Batch;
 use ibuild::graph::{Description, RunMemory, StageName};
-use ibuild::stages::build::{Artifact, StageOutput};
+use ibuild::stages::{Artifact, StageOutput};
 
 use crate::chance;
 use crate::lab::{Lab, TARGET};

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use ibuild::cache::{Batch, RocksIndex, Store};
 use ibuild::graph::{Executor, RunMemory};
-use ibuild::stages::build::{ArchiveOptions, Builder, BuilderOptions, Job, Nothing, Project, StageOutput};
 use ibuild::stages::packages::Unobserved;
 use ibuild::stages::recipe::{Overrides, Recipe, StepKind};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::volatile::VolatileList;
 use ibuild::stages::snapshot::{LayerStore, Snapshot, TreeStore};
+use ibuild::stages::{ArchiveOptions, Builder, BuilderOptions, Job, Nothing, Project, StageOutput};
 
 const BUSYBOX: &str = "/bin/busybox";
 

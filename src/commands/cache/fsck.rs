@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use ibuild::cache::{LockMode, Store};
-use ibuild::stages::build::{Checked, Finding, fsck};
+use ibuild::stages::{Checked, Finding, fsck};
 use serde_json::{Value, json};
 
 use super::take_alone;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ibuild::cache::{LockMode, Store};
-use ibuild::stages::build::gc::{GcPlan, Inventory, Packages, Policy, Removal, Thing, Why, apply, plan};
+use ibuild::stages::gc::{GcPlan, Inventory, Packages, Policy, Removal, Thing, Why, apply, plan};
 use serde_json::{Value, json};
 
 use super::take_alone;
@@ -63,7 +63,7 @@ fn say(plan: &GcPlan, after: Option<u64>, args: &GcArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn reasons(short: &ibuild::stages::build::gc::Shortfall) -> String {
+fn reasons(short: &ibuild::stages::gc::Shortfall) -> String {
     let packages = (short.packages > 0)
         .then(|| format!("packages take {} (`--packages` lets them go)", bytes(short.packages)));
     let pinned = (short.pinned > 0).then(|| format!("what is pinned takes {}", bytes(short.pinned)));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use ibuild::cache::Store;
 use ibuild::graph::{Pin, RememberedStage};
-use ibuild::stages::build::{Contents, Weight};
 use ibuild::stages::debian::Timestamp;
+use ibuild::stages::{Contents, Weight};
 use serde_json::{Value, json};
 
 use crate::cli::JsonArgs;

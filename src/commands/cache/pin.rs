@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use ibuild::graph::Pin;
-use ibuild::stages::build::Project;
+use ibuild::stages::Project;
 
 use crate::cli::{Global, PinArgs};
 use crate::failure::UsageError;

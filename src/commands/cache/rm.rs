@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use ibuild::cache::{LockMode, Store};
 use ibuild::graph::RememberedStage;
-use ibuild::stages::build::{Forgotten, Project, forget_everything, forget_stage};
+use ibuild::stages::{Forgotten, Project, forget_everything, forget_stage};
 
 use super::take_alone;
 use crate::cli::Global;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use ibuild::cache::{ActionKey, LayerId, Store};
 use ibuild::graph::{Description, RememberedStage};
-use ibuild::stages::build::{Artifact, Contents, Project, StageOutput, StoredBlob};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::snapshot::{Layer, LayerStore};
+use ibuild::stages::{Artifact, Contents, Project, StageOutput, StoredBlob};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, ShowArgs};

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ibuild::graph::{DirtyReason, LastRun, Plan, StageId, Verdict};
-use ibuild::stages::build::{BootOutcome, FailedState, PastBuild, Project, StageObserver};
 use ibuild::stages::debian::Timestamp;
+use ibuild::stages::{BootOutcome, FailedState, PastBuild, Project, StageObserver};
 use serde_json::{Value, json};
 
 use super::plan;

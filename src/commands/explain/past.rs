@@ -1,7 +1,7 @@
 //! Why a stage ran in a build that is over.
 
-use ibuild::stages::build::{PastBuild, PastReason, PastRun};
 use ibuild::stages::debian::Timestamp;
+use ibuild::stages::{PastBuild, PastReason, PastRun};
 use serde_json::{Value, json};
 
 use super::{counts, limited};

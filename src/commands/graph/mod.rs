@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use ibuild::graph::{Plan, StageId};
-use ibuild::stages::build::{Job, Project};
+use ibuild::stages::{Job, Project};
 
 use super::plan;
 use crate::cli::{Global, GraphArgs, GraphFormat};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use ibuild::stages::build::{Inside, InsideError};
 use ibuild::stages::packages::{SourcePackage, installed, licences, source_packages};
+use ibuild::stages::{Inside, InsideError};
 use serde_json::json;
 
 use super::locked;

@@ -1,0 +1,11 @@
+//! The executor: resolves stages, finds what they made, runs them in sandboxes, and captures what they leave.
+
+pub(crate) mod apt;
+pub(crate) mod archives;
+pub(crate) mod base;
+pub(crate) mod builder;
+pub(crate) mod environment;
+pub(crate) mod resolved;
+pub(crate) mod shown;
+pub(crate) mod space;
+pub(crate) mod stage_run;

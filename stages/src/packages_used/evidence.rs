@@ -1,0 +1,277 @@
+//! What stages were made of, as the proxy saw it while they ran. It is kept with the result. The packages are written into the
+//! lock; all that a stage asked for tells whether another state of the archive would be the same to it.
+
+use std::collections::BTreeSet;
+
+use ibuild_cache::{ActionKey, Batch, Encoder, Record, Store, Table};
+use ibuild_graph::{RunMemory, StageId};
+use serde::{Deserialize, Serialize};
+
+use crate::StageError;
+use crate::executor::builder::Builder;
+use crate::packages::{Asked, Course, DebRef, Lock, LockedDeb, PackageError, StageFetch, Verdict};
+use crate::project::Job;
+use crate::recipe::{Network, Step, StepKind};
+use ibuild_debian::{Identity, identify};
+
+/// The packages of one action.
+#[derive(Serialize, Deserialize)]
+struct Used(Vec<DebRef>);
+
+impl Record for Used {
+    const SCHEMA: u16 = 1;
+}
+
+/// What is known of how an action came to its packages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Evidence {
+    /// The packages that it used.
+    pub debs: Vec<DebRef>,
+    /// All that it asked for; `None` if not all of that tells of the archive.
+    pub asked: Option<Asked>,
+    /// How apt said that it would install them, if the step is one that lets it and asked.
+    pub course: Option<Course>,
+}
+
+impl Evidence {
+    /// What the requests of a stage show; `None` if a package among them could not be kept, so that not all are known.
+    pub(crate) fn of(store: &Store, fetches: &[StageFetch]) -> Result<Option<Self>, StageError> {
+        let debs = debs_among(store, fetches)?;
+        Ok(debs.map(|debs| Self { debs, asked: Asked::of(fetches), course: None }))
+    }
+
+    /// What is remembered of an action.
+    pub(crate) fn find(store: &Store, action: &ActionKey) -> Result<Option<Self>, StageError> {
+        let Some(debs) = used_by(store, action)? else { return Ok(None) };
+        let asked = store.index().record(Table::Packages, &Part::Asked.row(action))?;
+        let course = store.index().record(Table::Packages, &Part::Course.row(action))?;
+        Ok(Some(Self { debs, asked, course }))
+    }
+
+    /// Adds to the facts of a result how it came to its packages, if that is known. What is known of an earlier run of the
+    /// same action is not true of this one.
+    pub(crate) fn record(evidence: Option<Self>, facts: &mut Batch, action: &ActionKey) {
+        forget(facts, action);
+        let Some(Self { debs, asked, course }) = evidence else { return };
+        facts.put_record(Table::Packages, &Part::Used.row(action), &Used(debs));
+        if let Some(asked) = asked {
+            facts.put_record(Table::Packages, &Part::Asked.row(action), &asked);
+        }
+        if let Some(course) = course {
+            facts.put_record(Table::Packages, &Part::Course.row(action), &course);
+        }
+    }
+}
+
+/// A row of an action.
+#[derive(Clone, Copy)]
+enum Part {
+    Used,
+    Asked,
+    Course,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::Used, Self::Asked, Self::Course];
+
+    /// What the keys of all its rows begin with.
+    fn rows(self) -> Encoder {
+        Encoder::new(match self {
+            Self::Used => "ibuild used packages 1",
+            Self::Asked => "ibuild asked for 1",
+            Self::Course => "ibuild apt course 1",
+        })
+    }
+
+    fn row(self, action: &ActionKey) -> Vec<u8> {
+        let mut key = self.rows();
+        key.digest(action.as_bytes());
+        key.finish()
+    }
+}
+
+/// Adds to a batch that nothing is known of how an action came to its packages. It goes with its result.
+pub(crate) fn forget(batch: &mut Batch, action: &ActionKey) {
+    rows_of(action).for_each(|row| batch.delete(Table::Packages, &row));
+}
+
+/// The keys of all rows that there may be of an action, in [`Table::Packages`].
+pub(crate) fn rows_of(action: &ActionKey) -> impl Iterator<Item = Vec<u8>> {
+    Part::ALL.into_iter().map(|part| part.row(action))
+}
+
+/// The actions of which there is evidence.
+pub(crate) fn actions(store: &Store) -> Result<BTreeSet<ActionKey>, StageError> {
+    let mut actions = BTreeSet::new();
+    for part in Part::ALL {
+        let head = part.rows().finish();
+        for (key, _) in store.index().scan(Table::Packages, &head)? {
+            let action = key.get(head.len()..).and_then(digest_of);
+            actions.extend(action.map(ActionKey::from_bytes));
+        }
+    }
+    Ok(actions)
+}
+
+/// The digest that is all of an encoding.
+fn digest_of(encoded: &[u8]) -> Option<[u8; 32]> {
+    encoded.split_last_chunk::<32>().map(|(_, digest)| *digest)
+}
+
+/// The packages that an action used; `None` if that is not known.
+pub fn used_by(store: &Store, action: &ActionKey) -> Result<Option<Vec<DebRef>>, StageError> {
+    let used = store.index().record::<Used>(Table::Packages, &Part::Used.row(action))?;
+    Ok(used.map(|used| used.0))
+}
+
+/// The packages among the files that a stage was served; `None` if one of them could not be kept, so that not all are known.
+fn debs_among(store: &Store, fetches: &[StageFetch]) -> Result<Option<Vec<DebRef>>, StageError> {
+    let mut debs = BTreeSet::new();
+    for StageFetch { file, verdict, .. } in fetches {
+        let Some(file) = file.as_ref().filter(|file| file.path().ends_with(".deb")) else { continue };
+        if matches!(verdict, Verdict::Refused(_)) {
+            continue;
+        }
+        if store.packages().size(&file.known.sha256)?.is_none() {
+            return Ok(None);
+        }
+        let deb = identify(&store.packages().path(&file.known.sha256)).map_err(PackageError::from)?;
+        let Identity { name, version, architecture } = deb;
+        let (base, path, known) = (file.base.clone(), file.path().to_owned(), file.known);
+        debs.insert(DebRef {
+            name,
+            version,
+            architecture,
+            base,
+            path,
+            sha256: known.sha256,
+            size: known.size,
+        });
+    }
+    Ok(Some(debs.into_iter().collect()))
+}
+
+/// A lock, and what it would have to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// As it is.
+    pub before: Lock,
+    /// With what the stages were made of.
+    pub after: Lock,
+    /// Stages that install, and of which it is not known what.
+    pub unknown: Vec<String>,
+}
+
+/// Whether a step may install packages.
+fn installs(step: &Step) -> bool {
+    matches!(step.kind, StepKind::Bootstrap { .. }) || step.network == Network::Packages
+}
+
+impl Builder<'_> {
+    /// What the last runs of these stages, which have to be fresh, say about the lock. What others use stays as it is,
+    /// unless the recipe does not have them any more.
+    pub fn observe(&self, stages: &[StageId], memory: &RunMemory<'_>) -> Result<Observed, StageError> {
+        let before = self.archives().lock()?;
+        let (mut after, mut unknown) = (before.clone(), Vec::new());
+        for stage in stages {
+            let Job::Step { name, step } = self.project().job(*stage) else { continue };
+            if !installs(step) {
+                continue;
+            }
+            let last = memory.last_run(self.project().graph.name(*stage))?;
+            let used = last.map(|last| used_by(self.store(), &last.key)).transpose()?.flatten();
+            match used {
+                Some(debs) => {
+                    let names = self.archives_of(name);
+                    let lock = |deb: DebRef| {
+                        let archive = self.archives().owner(names, &deb.base).as_str().parse()?;
+                        Ok(LockedDeb { archive, deb })
+                    };
+                    let debs = debs.into_iter().map(lock).collect::<Result<Vec<_>, PackageError>>()?;
+                    after.set_stage(&name.to_string(), debs);
+                }
+                None => unknown.push(name.to_string()),
+            }
+        }
+        after
+            .retain_stages(|stage| self.project().graph.find(&ibuild_graph::StageName::new(stage)).is_some());
+        Ok(Observed { before, after, unknown })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packages::ArchiveFile;
+    use ibuild_cache::{MemoryIndex, Sha256};
+    use ibuild_debian::{Base, Known};
+
+    fn fetched(verdict: Verdict) -> StageFetch {
+        let known = Known { sha256: Sha256::from_bytes([7; 32]), size: 9 };
+        let file =
+            ArchiveFile { base: Base::Main, paths: vec!["pool/main/a/a/a_1_all.deb".to_owned()], known };
+        let address = format!("http://deb.debian.org/debian/{}", file.path());
+        StageFetch { address, file: Some(file), verdict, problem: None }
+    }
+
+    /// It was served, and what it is can be seen by nobody any more.
+    #[test]
+    fn a_package_that_was_not_kept_leaves_the_packages_unknown() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        assert_eq!(Evidence::of(&store, &[fetched(Verdict::Passed)]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_refusal_leaves_open_what_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let refused = fetched(Verdict::Refused(hyper::StatusCode::NOT_FOUND));
+        let evidence = Evidence::of(&store, &[refused]).unwrap();
+        assert_eq!(evidence, Some(Evidence::default()));
+        let nothing = Evidence::of(&store, &[]).unwrap().unwrap();
+        assert!(nothing.asked.is_some_and(|asked| asked.is_empty()));
+    }
+
+    #[test]
+    fn what_is_known_of_an_action_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let action = ibuild_graph::Description::new("packages", 1).key();
+        assert_eq!(Evidence::find(&store, &action).unwrap(), None);
+        let mut fetch = fetched(Verdict::Hit);
+        fetch.file.as_mut().unwrap().paths = vec!["dists/trixie/InRelease".to_owned()];
+        let mut evidence = Evidence::of(&store, &[fetch]).unwrap().unwrap();
+        evidence.course = Course::of("", "");
+        assert!(evidence.course.is_some());
+        assert!(evidence.asked.as_ref().is_some_and(|asked| !asked.is_empty()));
+        let mut facts = Batch::default();
+        Evidence::record(Some(evidence.clone()), &mut facts, &action);
+        store.index().commit(facts).unwrap();
+        assert_eq!(Evidence::find(&store, &action).unwrap(), Some(evidence));
+        assert_eq!(actions(&store).unwrap(), [action].into());
+    }
+
+    /// A regression: the rows of an earlier run stayed, and another state of the archive was compared with the wrong run.
+    #[test]
+    fn what_is_known_of_an_earlier_run_goes_when_an_action_runs_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
+        let action = ibuild_graph::Description::new("run", 1).key();
+        let record = |evidence: Option<Evidence>| {
+            let mut facts = Batch::default();
+            Evidence::record(evidence, &mut facts, &action);
+            store.index().commit(facts).unwrap();
+            Evidence::find(&store, &action).unwrap()
+        };
+        let asked = Evidence { debs: Vec::new(), asked: Some(Asked::default()), course: Course::of("", "") };
+        let refused = Evidence::default();
+        for (evidence, known) in
+            [(Some(asked.clone()), Some(asked.clone())), (Some(refused.clone()), Some(refused)), (None, None)]
+        {
+            record(Some(asked.clone()));
+            assert_eq!(record(evidence), known);
+        }
+        assert_eq!(store.index().scan(Table::Packages, &[]).unwrap(), []);
+    }
+}

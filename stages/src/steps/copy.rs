@@ -1,0 +1,88 @@
+//! `copy`: files of the project, in order; later rules win.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ibuild_graph::Value;
+
+use super::StepContext;
+use crate::StageError;
+use crate::executor::resolved::{Changes, ResolvedStep};
+use crate::inputs::ResolvedInput;
+use crate::recipe::{Account, CopyRule};
+use crate::sandbox::{CopyItem, CopySource, Look, NetworkSpec, Payload, ProjectContent, SandboxView};
+
+const IMPLEMENTATION: i64 = 2;
+
+pub(super) fn resolve(context: &StepContext<'_, '_>, rules: &[CopyRule]) -> Result<ResolvedStep, StageError> {
+    let (mut described, mut items, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, rule) in rules.iter().enumerate() {
+        let resolved = context.builder.inputs().resolve(&rule.from)?;
+        let ResolvedInput { content, ignored: left_out } = resolved;
+        ignored.extend(left_out.iter().map(|file| rule.from.join(file).display().to_string()));
+        let to = target(rule, &content);
+        // A number in front keeps the order, and the name in messages.
+        described.push((format!("{number} to {}", rule.to), describe_rule(rule, &to, content.value())));
+        items.push(CopyItem { source: CopySource::Project { content, look: look(rule) }, to });
+    }
+    context.builder.report_ignored(&context.name.to_string(), &ignored);
+    let resolved = copy_step(context, "copy", IMPLEMENTATION, items)?;
+    Ok(ResolvedStep { request: vec![("copy", Value::map(described))], ..resolved })
+}
+
+/// A step that copies. No program runs in it, so it needs no environment and reaches nothing.
+pub(super) fn copy_step(
+    context: &StepContext<'_, '_>,
+    kind: &'static str,
+    implementation: i64,
+    items: Vec<CopyItem>,
+) -> Result<ResolvedStep, StageError> {
+    let view = SandboxView {
+        shown: Vec::new(),
+        inject: Vec::new(),
+        network: NetworkSpec::Isolated,
+        env: BTreeMap::new(),
+        payload: Payload::Copy(items),
+    };
+    Ok(ResolvedStep {
+        kind,
+        implementation,
+        request: Vec::new(),
+        program: "the copy".to_owned(),
+        start: context.start(),
+        view,
+        archives: None,
+        from: None,
+        output: context.output(Changes::Kept),
+    })
+}
+
+/// The target is that of the copy, which may have the file's own name at its end.
+fn describe_rule(rule: &CopyRule, to: &Path, files: Value) -> Value {
+    let account = |account: &Option<Account>| Value::option(account.as_ref().map(|a| a.to_string().into()));
+    let mode = |mode: Option<u32>| Value::option(mode.map(|mode| format!("{mode:04o}").into()));
+    Value::map([
+        ("to", to.display().to_string().into()),
+        ("owner", account(&rule.owner)),
+        ("group", account(&rule.group)),
+        ("mode", mode(rule.mode)),
+        ("dirs", mode(rule.dirs)),
+        ("files", files),
+    ])
+}
+
+fn look(rule: &CopyRule) -> Look {
+    Look {
+        owner: rule.owner.as_ref().map(Account::to_string),
+        group: rule.group.as_ref().map(Account::to_string),
+        mode: rule.mode,
+        dirs: rule.dirs,
+    }
+}
+
+/// A file goes into what ends with `/`, and takes the name of what does not.
+fn target(rule: &CopyRule, content: &ProjectContent) -> PathBuf {
+    let into_directory = matches!(content, ProjectContent::File { .. }) && rule.to.ends_with('/');
+    let name = rule.from.file_name().filter(|_| into_directory);
+    name.map_or_else(|| PathBuf::from(&rule.to), |name| Path::new(&rule.to).join(name))
+}

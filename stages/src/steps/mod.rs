@@ -1,0 +1,150 @@
+//! The kinds of steps. Each file resolves its kind; adding a kind means adding a file. All of them run in the same way.
+
+mod bootstrap;
+mod check;
+mod copy;
+mod copy_from;
+mod packages;
+mod program;
+mod run;
+mod script;
+
+use ibuild_graph::Made;
+
+use crate::StageError;
+use crate::executor::apt;
+use crate::executor::builder::Builder;
+use crate::executor::resolved::{ArchiveAccess, Changes, OutputRules, ResolvedStep, Start};
+use crate::executor::stage_run::{StageCommand, StageRun};
+use crate::packages::{DebRef, Plan};
+use crate::packages_used::evidence::Evidence;
+use crate::recipe::{Network, StageName, Step, StepKind};
+use crate::sandbox::RunPolicy;
+use crate::snapshot::Snapshot;
+
+/// A step of one build.
+pub(super) struct StepContext<'a, 'b> {
+    pub builder: &'a Builder<'b>,
+    pub name: &'a StageName,
+    pub step: &'a Step,
+    /// What the step stands on, and then what it copies from.
+    pub inputs: &'a [&'a Snapshot],
+}
+
+impl StepContext<'_, '_> {
+    /// What the step stands on. Only a bootstrap stands on nothing, and it does not ask.
+    fn start(&self) -> Start {
+        Start::Over((*self.inputs.first().expect("a step stands on another one")).clone())
+    }
+
+    /// The archives that the step may install from; none if it may not.
+    fn archives(&self) -> Result<Option<ArchiveAccess>, StageError> {
+        if self.step.network != Network::Packages {
+            return Ok(None);
+        }
+        let names = self.builder.archives_of(self.name);
+        Ok(Some(ArchiveAccess { names: names.clone(), state: self.builder.archives().describe(names)? }))
+    }
+
+    fn output(&self, changes: Changes) -> OutputRules {
+        OutputRules { epoch: self.builder.epoch(), volatile: self.step.volatile.clone(), changes }
+    }
+}
+
+/// Looks at the recipe, the project and the archives, and puts everything that can change what a step makes into one value.
+pub(super) fn resolve(
+    builder: &Builder<'_>,
+    name: &StageName,
+    step: &Step,
+    inputs: &[&Snapshot],
+) -> Result<ResolvedStep, StageError> {
+    let context = StepContext { builder, name, step, inputs };
+    match &step.kind {
+        StepKind::Bootstrap { archive, variant, include } => {
+            bootstrap::resolve(&context, archive, *variant, include)
+        }
+        StepKind::Packages { names, recommends } => packages::resolve(&context, names, *recommends),
+        StepKind::Copy(rules) => copy::resolve(&context, rules),
+        StepKind::Script { path } => script::resolve(&context, path),
+        StepKind::Run { command } => run::resolve(&context, command),
+        StepKind::CopyFrom { rootfs, paths } => copy_from::resolve(&context, rootfs, paths),
+        StepKind::Check { command } => check::resolve(&context, command),
+    }
+}
+
+/// What a step made, and what it was made of, if that is known.
+pub(super) struct StepMade {
+    pub made: Made<Snapshot, StageError>,
+    pub evidence: Option<Evidence>,
+}
+
+/// Makes a step from its value.
+pub(super) fn run(
+    builder: &Builder<'_>,
+    stage: &str,
+    resolved: &ResolvedStep,
+    policy: RunPolicy,
+) -> Result<StepMade, StageError> {
+    let run = StageRun::over(builder, resolved.start.parent())?;
+    let mut base_packages = Vec::new();
+    if let Start::Bootstrap(base) = &resolved.start {
+        base_packages = base.select(builder)?;
+        base.unpack(builder, &base_packages, &run.upper())?;
+    }
+    let asked = run.run(builder, &command(stage, resolved, &base_packages, policy))?;
+    let evidence = match &resolved.start {
+        // What it would ask for is known ahead.
+        Start::Bootstrap(_) => Some(Evidence { debs: base_packages, asked: None, course: None }),
+        Start::Over(_) => {
+            let course = apt::course_in(&run.output(apt::PLAN));
+            asked.map(|asked| Evidence { course, ..asked })
+        }
+    };
+    let made = match (&resolved.start, resolved.output.changes) {
+        // A check that changes lets everything after it be fresh.
+        (Start::Over(parent), Changes::Discarded) => Made::whole(parent.clone()),
+        _ => run.capture(builder, stage, &resolved.output)?,
+    };
+    Ok(StepMade { made, evidence })
+}
+
+fn command<'a>(
+    stage: &'a str,
+    resolved: &'a ResolvedStep,
+    base_packages: &'a [DebRef],
+    policy: RunPolicy,
+) -> StageCommand<'a> {
+    let archives = match resolved.start {
+        // Its packages are there before it runs.
+        Start::Bootstrap(_) => &[],
+        Start::Over(_) => resolved.archive_names(),
+    };
+    StageCommand {
+        stage,
+        program: &resolved.program,
+        view: &resolved.view,
+        epoch: resolved.output.epoch,
+        archives,
+        from: resolved.from.as_ref(),
+        base_packages,
+        policy,
+    }
+}
+
+/// Which packages a step would install and how, without installing any. `None` where only a run can tell.
+pub(super) fn plan(
+    builder: &Builder<'_>,
+    name: &StageName,
+    step: &Step,
+    inputs: &[&Snapshot],
+) -> Result<Option<Plan>, StageError> {
+    let context = StepContext { builder, name, step, inputs };
+    match &step.kind {
+        StepKind::Bootstrap { archive, variant, include } => {
+            let debs = bootstrap::plan(&context, archive, *variant, include)?;
+            Ok(Some(Plan { debs, course: None }))
+        }
+        StepKind::Packages { names, recommends } => packages::plan(&context, names, *recommends),
+        _ => Ok(None),
+    }
+}

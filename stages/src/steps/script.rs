@@ -1,0 +1,38 @@
+//! `script`: runs a file of the project with the interpreter of its first line.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use ibuild_graph::Value;
+
+use super::StepContext;
+use super::program::Program;
+use crate::StageError;
+use crate::executor::resolved::{Changes, ResolvedStep};
+use crate::host::bounded;
+use crate::spec::bounds::LONGEST_SCRIPT;
+
+const IMPLEMENTATION: i64 = 1;
+
+/// The script runs under its own name, which it can see. Where it lies in the project does not count.
+pub(super) fn resolve(context: &StepContext<'_, '_>, path: &Path) -> Result<ResolvedStep, StageError> {
+    let source = context.builder.project_dir().join(path);
+    let bytes = bounded::read(&source, LONGEST_SCRIPT).map_err(StageError::io("read", &source))?;
+    let name = path.file_name().expect("a checked recipe's scripts have names");
+    let request =
+        vec![("name", text_or_bytes(name.as_bytes().to_vec())), ("script", text_or_bytes(bytes.clone()))];
+    let program = Program {
+        kind: "script",
+        implementation: IMPLEMENTATION,
+        name: name.into(),
+        bytes,
+        label: format!("`{}`", path.display()),
+        changes: Changes::Kept,
+    };
+    Ok(ResolvedStep { request, ..program.resolve(context)? })
+}
+
+/// Text is kept as text, so that two versions can be compared line by line.
+fn text_or_bytes(bytes: Vec<u8>) -> Value {
+    String::from_utf8(bytes).map_or_else(|e| Value::Bytes(e.into_bytes()), Value::Text)
+}
