@@ -171,7 +171,7 @@ pub enum LockError {
         number: usize,
     },
     /// A line that means nothing.
-    #[error("line {number} cannot be read: `{}`", line.escape_debug())]
+    #[error("line {number} cannot be read: `{line}`")]
     Line {
         /// Counted from one.
         number: usize,
