@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ibuild_cache::{CacheError, Sha256};
 
-use crate::archive::lock::LockError;
+use crate::archive::lock_error::LockError;
 use crate::archive::verify::VerifyError;
 use crate::fetch::elsewhere::ElsewhereError;
 use crate::fetch::fetcher::FetchError;

@@ -22,7 +22,8 @@ pub use archive::bootstrap::{RESOLVER, minbase};
 pub use archive::candidate::{DebRef, candidates};
 pub use archive::declared::{Archive, DEBIAN_KEYRING, Origin, Pocket};
 pub use archive::import::{Imported, import};
-pub use archive::lock::{Lock, LockChange, LockError, LockedDeb, LockedRelease};
+pub use archive::lock::{Lock, LockChange, LockedDeb, LockedRelease};
+pub use archive::lock_error::LockError;
 pub use archive::roots::{Acceptance, Staleness, glance, record};
 pub use archive::source::{
     InstalledPackage, SourceName, SourcePackage, installed, licences, source_packages,

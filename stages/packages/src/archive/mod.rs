@@ -6,6 +6,7 @@ pub(crate) mod candidate;
 pub(crate) mod declared;
 pub(crate) mod import;
 pub(crate) mod lock;
+pub(crate) mod lock_error;
 pub(crate) mod roots;
 pub(crate) mod source;
 pub(crate) mod tables;
