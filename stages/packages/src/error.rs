@@ -8,7 +8,7 @@ use ibuild_cache::{CacheError, Sha256};
 use crate::archive::lock_error::LockError;
 use crate::archive::verify::VerifyError;
 use crate::fetch::elsewhere::ElsewhereError;
-use crate::fetch::fetcher::FetchError;
+use crate::fetch::fetch_error::FetchError;
 use crate::fetch::mirror::MirrorError;
 use crate::fetch::tls::AuthorityError;
 use ibuild_debian::{

@@ -9,7 +9,8 @@ use crate::archive::lock::{Lock, LockedRelease};
 use crate::archive::verify::{Verified, Verifier};
 use crate::archive::view::PinnedPocket;
 use crate::fetch::archive_file::ArchiveFile;
-use crate::fetch::fetcher::{FetchError, FetchReason, Fetcher};
+use crate::fetch::fetch_error::{FetchError, FetchReason};
+use crate::fetch::fetcher::Fetcher;
 use crate::{Archive, PackageError, Pocket};
 use ibuild_debian::{Known, Name, Release, Timestamp};
 

@@ -21,7 +21,8 @@ use tracing::info;
 
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::elsewhere::open_if_there;
-use crate::fetch::fetcher::{FetchError, FetchReason, Shared, Upstream, refusal};
+use crate::fetch::fetch_error::{FetchError, FetchReason};
+use crate::fetch::fetcher::{Shared, Upstream, refusal};
 use ibuild_debian::Url;
 
 /// How far a download has come.

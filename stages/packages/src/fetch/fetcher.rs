@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -19,14 +17,17 @@ use tracing::{debug, info};
 
 use crate::PackageError;
 use crate::fetch::archive_file::ArchiveFile;
-use crate::fetch::connection::{ConnectError, Connections};
+use crate::fetch::connection::Connections;
 use crate::fetch::content::Content;
 use crate::fetch::download::{Download, find_elsewhere};
 use crate::fetch::elsewhere::{Courtesy, Elsewhere, Moments};
+use crate::fetch::fetch_error::{FetchError, FetchReason};
 use crate::fetch::handed_out::HandedOut;
 use crate::fetch::kept::Kept;
 use crate::fetch::mirror::Mirrors;
-use crate::fetch::tls::{Authorities, AuthorityError, CertificateFault, Tls};
+use crate::fetch::observer::FetchObserver;
+use crate::fetch::patience::Patience;
+use crate::fetch::tls::{Authorities, AuthorityError, Tls};
 use ibuild_debian::{Base, Timestamp, Url};
 
 /// Whether anything may be fetched at all.
@@ -36,165 +37,6 @@ pub enum Upstream {
     Mirrors(Mirrors),
     /// No socket is opened: everything has to be in the store, or in others on this machine.
     Offline(Elsewhere),
-}
-
-/// How long to try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// The longest silence of a mirror. Shorter than the 30 seconds after which apt gives up on us.
-    pub stall: Duration,
-    /// How often to try.
-    pub attempts: NonZeroU32,
-    /// The pause after the first failure; it doubles with each one.
-    pub pause: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        let attempts = NonZeroU32::new(4).expect("four is not zero");
-        Self { stall: Duration::from_secs(15), attempts, pause: Duration::from_millis(500) }
-    }
-}
-
-/// Is told how downloads go on, from several threads.
-pub trait FetchObserver: Send + Sync {
-    /// A download starts.
-    fn started(&self, file: &ArchiveFile);
-    /// So many bytes more have come.
-    fn received(&self, file: &ArchiveFile, bytes: u64);
-    /// A download is over.
-    fn finished(&self, file: &ArchiveFile, result: Result<(), &FetchError>);
-}
-
-/// An observer that does not care.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Unobserved;
-
-impl FetchObserver for Unobserved {
-    fn started(&self, _: &ArchiveFile) {}
-    fn received(&self, _: &ArchiveFile, _: u64) {}
-    fn finished(&self, _: &ArchiveFile, _: Result<(), &FetchError>) {}
-}
-
-/// Why a file could not be fetched.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("cannot fetch `{what}`")]
-pub struct FetchError {
-    /// The file, by its address, or by its path where no mirror was asked.
-    pub what: String,
-    /// The reason.
-    #[source]
-    pub reason: FetchReason,
-}
-
-/// The reason of a failed download.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum FetchReason {
-    /// Nothing may be fetched.
-    #[error("it is not in the store, and this build is offline")]
-    Offline,
-    /// The mirror does not have it.
-    #[error("the mirror does not have it ({0})")]
-    NotFound(StatusCode),
-    /// The mirror does not want to answer this, now or later.
-    #[error("the mirror refuses it ({0})")]
-    Refused(StatusCode),
-    /// The mirror answers with an error that may pass.
-    #[error("the mirror answers {0}")]
-    Status(StatusCode),
-    /// The server is busy, and says for how long.
-    #[error("the mirror answers {status}, and wants to be left alone for {} seconds", pause.as_secs())]
-    Busy {
-        /// Its status.
-        status: StatusCode,
-        /// How long.
-        pause: Duration,
-    },
-    /// The mirror cannot be reached, or the connection broke.
-    #[error("the mirror cannot be reached: {0}")]
-    Unreachable(String),
-    /// Whoever answers cannot show that it is the host.
-    #[error("the certificate of `{host}` is not accepted: {fault}")]
-    Certificate {
-        /// Who was meant.
-        host: String,
-        /// What is wrong with it.
-        fault: CertificateFault,
-    },
-    /// Nobody's certificate can be judged.
-    #[error(transparent)]
-    Authorities(AuthorityError),
-    /// The mirror sent something else.
-    #[error("the mirror sent other bytes than the archive's signed indices name: {0}")]
-    WrongBytes(String),
-    /// The file has no end in sight.
-    #[error("it is larger than {0} bytes")]
-    TooLarge(usize),
-    /// The store cannot keep it.
-    #[error("{0}")]
-    Store(#[source] Arc<CacheError>),
-}
-
-impl FetchReason {
-    /// Whether another attempt could end otherwise.
-    pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Busy { .. } | Self::Unreachable(_) | Self::WrongBytes(_))
-    }
-
-    pub(crate) fn unreachable(error: &dyn std::error::Error) -> Self {
-        Self::Unreachable(Self::explain(error))
-    }
-
-    /// An error with its causes, on one line.
-    pub(crate) fn explain(error: &dyn std::error::Error) -> String {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
-    }
-}
-
-impl From<ConnectError> for FetchReason {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Certificate { host, fault } => Self::Certificate { host, fault },
-            ConnectError::Authorities(error) => Self::Authorities(error),
-            error => Self::unreachable(&error),
-        }
-    }
-}
-
-impl From<CacheError> for FetchReason {
-    fn from(error: CacheError) -> Self {
-        Self::Store(Arc::new(error))
-    }
-}
-
-impl FetchError {
-    /// What to do about it, where there is something to do.
-    pub fn hint(&self) -> Option<String> {
-        let hint = match &self.reason {
-            FetchReason::Offline => "build once without `--offline`",
-            FetchReason::NotFound(_) => {
-                "the mirror may have moved on: run `ibuild update`, or try another `mirror`"
-            }
-            FetchReason::Refused(_) => "try another `mirror`",
-            FetchReason::Status(_) | FetchReason::Busy { .. } | FetchReason::Unreachable(_) => {
-                "try again, or try another `mirror`"
-            }
-            FetchReason::Certificate { fault, .. } => fault.hint(),
-            FetchReason::Authorities(error) => error.hint(),
-            FetchReason::WrongBytes(_) => {
-                "the mirror may be in the middle of an update: try again, or another `mirror`"
-            }
-            FetchReason::TooLarge(_) => "check `mirror`: this is no Debian archive",
-            FetchReason::Store(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
 }
 
 /// Fetches for a whole build, on two threads of its own.

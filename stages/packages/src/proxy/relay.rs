@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::download::check_head;
-use crate::fetch::fetcher::{FetchError, FetchReason, Shared, Upstream, refusal};
+use crate::fetch::fetch_error::{FetchError, FetchReason};
+use crate::fetch::fetcher::{Shared, Upstream, refusal};
 use crate::proxy::body::{ProxyBody, TAIL};
 use ibuild_debian::{Base, Known, Url};
 
