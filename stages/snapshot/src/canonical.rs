@@ -16,7 +16,7 @@ use ibuild_cache::Cancel;
 use rustix::fs::statfs;
 
 use super::SnapshotError;
-use super::capture::Change;
+use super::change::Change;
 use super::node_copy::dress;
 use super::tree::{Entry, Kind};
 use super::xattr::{self, Side, copy_times};

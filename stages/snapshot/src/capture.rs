@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use ibuild_cache::{Cancel, TreeId};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, major, minor, utimensat};
 
+use super::change::{Change, REMOVAL, join};
 use super::contents::Contents;
-use super::layers::REMOVAL;
 use super::links::Links;
 use super::tree::{Entry, Kind, Listing, Metadata, TreeStore};
 use super::volatile::VolatileList;
@@ -30,15 +30,6 @@ pub struct CaptureContext<'a> {
     pub epoch: i64,
     /// What to remove.
     pub volatile: VolatileList,
-}
-
-/// One change, relative to the parent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// The entry is new, or differs from the parent's.
-    Set(Entry),
-    /// The parent's entry is gone.
-    Removed,
 }
 
 /// The outcome of a capture.
@@ -263,11 +254,6 @@ impl Walk<'_> {
             xattrs: xattrs?,
         })
     }
-}
-
-/// `parent/name`, or `name` in the root.
-pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
-    if parent.is_empty() { name.to_vec() } else { [parent, name].join(&b'/') }
 }
 
 fn sorted(dir: &Path) -> Result<BTreeMap<Vec<u8>, DirEntry>, SnapshotError> {

@@ -93,7 +93,7 @@ mod tests {
     /// What is in files has no part in how directories are listed; names have.
     #[test]
     fn the_shape_of_a_chain_follows_from_names() {
-        use crate::capture::Change;
+        use crate::change::Change;
         use crate::{Entry, Kind, Metadata};
         let set = |name: &str, kind| {
             (name.as_bytes().to_vec(), Change::Set(Entry { meta: Metadata::default(), kind }))

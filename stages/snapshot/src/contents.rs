@@ -10,7 +10,7 @@ use ibuild_cache::{BlobId, Cancel};
 use rayon::prelude::*;
 
 use super::allocated::{is_all, parts};
-use super::capture::join;
+use super::change::join;
 use super::digest::open_file;
 use super::inode_flags::InodeFlags;
 use super::links::Shared;

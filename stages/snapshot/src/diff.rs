@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ibuild_cache::TreeId;
 
 use super::SnapshotError;
-use super::capture::join;
+use super::change::join;
 use super::tree::{Entry, Kind, Listing, TreeStore};
 
 /// How a path differs.

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use rustix::fs::{major, minor};
 use serde::{Deserialize, Serialize};
 
-use super::capture::join;
+use super::change::join;
 use super::tree::{Entry, Kind, Metadata};
 use super::{LayerStore, Snapshot, SnapshotError, TreeStore, device, held, holes, xattr};
 

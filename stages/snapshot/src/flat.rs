@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use ibuild_cache::{LayerId, Stoppable};
 
-use super::capture::join;
+use super::change::join;
 use super::digest::{content_of, open_file};
 use super::layers::{Links, write_entry};
 use super::tarball::{Acls, TarWriter};

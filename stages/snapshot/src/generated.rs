@@ -82,7 +82,7 @@ fn captured(
     store: &Store,
     upper: &Path,
     parent: Option<&Snapshot>,
-) -> (ibuild_cache::TreeId, Vec<(Vec<u8>, super::capture::Change)>) {
+) -> (ibuild_cache::TreeId, Vec<(Vec<u8>, super::change::Change)>) {
     let trees = TreeStore::new(store);
     let context = CaptureContext { trees: &trees, epoch: EPOCH, volatile: VolatileList::with(&[]) };
     let captured = capture(&context, upper, parent.map(|parent| parent.tree)).unwrap();

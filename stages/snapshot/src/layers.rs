@@ -15,7 +15,7 @@ use tracing::{debug, info};
 
 use super::ahead::read_ahead;
 use super::canonical::make_canonical;
-use super::capture::Change;
+use super::change::{Change, REMOVAL};
 use super::merged::{self, Merged};
 use super::room::mark_used;
 use super::tarball::{Acls, TarWriter, segments};
@@ -264,9 +264,6 @@ impl<'s> LayerStore<'s> {
         Ok(self.store.index().get(Table::Trees, snapshot.tree.as_bytes())?.is_some())
     }
 }
-
-/// What the name of a removed file begins with in a layer's tarball, by the convention of OCI images.
-pub(super) const REMOVAL: &[u8] = b".wh.";
 
 fn write_layer(dir: &Path, changes: &[(Vec<u8>, Change)], out: &mut impl Write) -> Result<(), SnapshotError> {
     let mut tar = TarWriter::new(io::BufWriter::with_capacity(1 << 20, out), Acls::Attributes);

@@ -8,6 +8,7 @@ mod allocated;
 mod canonical;
 pub mod capture;
 mod chain;
+mod change;
 mod contents;
 mod copying;
 pub mod depth;
@@ -45,6 +46,7 @@ mod xattr;
 
 pub use allocated::parts;
 pub use chain::Snapshot;
+pub use change::Change;
 pub use copying::{Copying, SourceRoot, copy_verified};
 pub use digest::{content_of, hash_bytes, open_file};
 pub use error::SnapshotError;

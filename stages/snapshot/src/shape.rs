@@ -5,7 +5,7 @@
 use ibuild_cache::LayerId;
 use serde::{Deserialize, Serialize};
 
-use super::capture::Change;
+use super::change::Change;
 use super::tree::Kind;
 
 /// The shape of one layer: equal for layers that an overlay shows in the same way.

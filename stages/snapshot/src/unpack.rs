@@ -17,7 +17,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::layers::REMOVAL;
+use super::change::REMOVAL;
 use super::tarball::{Member, MemberKind, Segment, read_members};
 use super::tree::{Kind, Metadata};
 use super::{SnapshotError, device, xattr};
