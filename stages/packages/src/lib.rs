@@ -24,12 +24,13 @@ pub use archive::declared::{Archive, DEBIAN_KEYRING, Origin, Pocket};
 pub use archive::import::{Imported, import};
 pub use archive::lock::{Lock, LockChange, LockedDeb, LockedRelease};
 pub use archive::lock_error::LockError;
+pub use archive::pinned::PinnedPocket;
 pub use archive::roots::{Acceptance, Staleness, glance, record};
 pub use archive::source::{
     InstalledPackage, SourceName, SourcePackage, installed, licences, source_packages,
 };
 pub use archive::verify::{Gpgv, Verified, Verifier, VerifyError};
-pub use archive::view::{ArchiveView, Lookup, Missing, PinnedPocket};
+pub use archive::view::{ArchiveView, Lookup, Missing};
 pub use error::PackageError;
 pub use fetch::archive_file::ArchiveFile;
 pub use fetch::elsewhere::{Elsewhere, ElsewhereError};

@@ -7,6 +7,7 @@ pub(crate) mod declared;
 pub(crate) mod import;
 pub(crate) mod lock;
 pub(crate) mod lock_error;
+pub(crate) mod pinned;
 pub(crate) mod roots;
 pub(crate) mod source;
 pub(crate) mod tables;

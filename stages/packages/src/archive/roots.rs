@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use ibuild_cache::{Batch, Digest, Encoder, Record, Sha256, Store, Table};
 
 use crate::archive::lock::{Lock, LockedRelease};
+use crate::archive::pinned::PinnedPocket;
 use crate::archive::verify::{Verified, Verifier};
-use crate::archive::view::PinnedPocket;
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::fetch_error::{FetchError, FetchReason};
 use crate::fetch::fetcher::Fetcher;

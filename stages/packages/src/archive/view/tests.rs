@@ -2,6 +2,7 @@
 
 use super::*;
 use ibuild_cache::MemoryIndex;
+use ibuild_debian::{Known, Release};
 
 const PACKAGES: &str = "Package: a\nFilename: pool/main/a/a_1_amd64.deb\nSize: 7\n\
         SHA256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n";

@@ -17,8 +17,8 @@ use ibuild_cache::{Sha256, Store};
 use tokio::task::spawn_blocking;
 
 use self::roots::Roots;
+use crate::archive::pinned::PinnedPocket;
 use crate::archive::tables::{IndexSource, Tables};
-use crate::archive::view::PinnedPocket;
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::fetch_error::{FetchError, FetchReason};
 use crate::fetch::fetcher::Shared;

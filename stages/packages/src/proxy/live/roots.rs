@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::timeout;
 
+use crate::archive::pinned::PinnedPocket;
 use crate::archive::roots::trust;
-use crate::archive::view::PinnedPocket;
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::fetch_error::FetchReason;
 use crate::fetch::fetcher::Shared;
