@@ -1,5 +1,5 @@
 //! Files of a crate that use each other in a circle. A use is a path: `crate::a::b`, `super::a`. What a crate names again at its
-//! root is a use of the root, which is nobody's file.
+//! root is a use of the root, which is nobody's file; names within braces are not looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::{CRATES, Crate, assert_none, code, sources_of};
 
 /// Crates that still have circles, with the number of files in them. It only ever shrinks.
 const WITH_CIRCLES: [(&str, usize); 5] =
-    [("ibuild", 2), ("ibuild-stages", 15), ("ibuild-disk", 2), ("ibuild-packages", 8), ("ibuild-recipe", 9)];
+    [("ibuild", 2), ("ibuild-stages", 12), ("ibuild-disk", 2), ("ibuild-packages", 7), ("ibuild-recipe", 9)];
 
 /// Modules by their path below the crate's root, with the modules that they use.
 type Uses = BTreeMap<Vec<String>, BTreeSet<Vec<String>>>;
