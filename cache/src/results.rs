@@ -4,6 +4,7 @@
 //! again.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -74,11 +75,10 @@ impl ResultFiles {
 
     /// Removes what is here and can be no result's file, and says what it was, relative to where results are.
     pub fn remove_strays(&self) -> Result<Vec<String>, CacheError> {
-        let strays =
-            self.entries()?.into_iter().filter(|entry| !entry.is_in_place() || entry.key().is_none());
+        let strays = self.entries()?.into_iter().filter(|entry| !entry.is_in_place());
         let strays: Vec<_> = strays.collect();
         strays.iter().try_for_each(|stray| remove_all(&self.dir.join(&stray.name)))?;
-        Ok(strays.into_iter().map(|stray| stray.name).collect())
+        Ok(strays.into_iter().map(|stray| stray.name.display().to_string()).collect())
     }
 
     /// Makes way for a result's file.
@@ -95,13 +95,18 @@ impl ResultFiles {
     /// Everything that is where files of results are, or instead of their directories.
     fn entries(&self) -> Result<Vec<Entry>, CacheError> {
         let mut found = Vec::new();
+        // What a link leads to is not the store's.
+        if self.dir.is_symlink() {
+            let reason = io::Error::other("it is a link, and not a directory of the store");
+            return Err(CacheError::io("read", &self.dir)(reason));
+        }
         for (prefix, kind) in listed(&self.dir)? {
             if !kind.is_dir() {
-                found.push(Entry { name: prefix, kind });
+                found.push(Entry { name: prefix.into(), kind });
                 continue;
             }
             let below = listed(&self.dir.join(&prefix))?.into_iter();
-            found.extend(below.map(|(rest, kind)| Entry { name: format!("{prefix}/{rest}"), kind }));
+            found.extend(below.map(|(rest, kind)| Entry { name: Path::new(&prefix).join(rest), kind }));
         }
         Ok(found)
     }
@@ -119,18 +124,20 @@ impl ResultFiles {
 /// Something where files of results are.
 struct Entry {
     /// Its path there.
-    name: String,
+    name: PathBuf,
     kind: fs::FileType,
 }
 
 impl Entry {
     /// Whether it is a file in a directory, as results' files are.
     fn is_in_place(&self) -> bool {
-        self.kind.is_file() && self.name.contains('/')
+        self.kind.is_file() && self.key().is_some()
     }
 
+    /// The action whose file is called so.
     fn key(&self) -> Option<ActionKey> {
-        self.name.replace('/', "").parse().ok()
+        let (prefix, rest) = self.name.to_str()?.split_once('/')?;
+        (prefix.len() == 2).then(|| format!("{prefix}{rest}").parse().ok())?
     }
 }
 
@@ -145,17 +152,20 @@ fn remove_all(path: &Path) -> Result<(), CacheError> {
         true => fs::remove_dir_all(path),
         false => fs::remove_file(path),
     };
-    removed.map_err(CacheError::io("remove", path))
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(CacheError::io("remove", path)),
+    }
 }
 
-fn listed(dir: &Path) -> Result<Vec<(String, fs::FileType)>, CacheError> {
+fn listed(dir: &Path) -> Result<Vec<(OsString, fs::FileType)>, CacheError> {
     let entries = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(CacheError::io("read", dir))?,
     };
     let entry = |entry: io::Result<fs::DirEntry>| {
         let entry = entry?;
-        Ok((entry.file_name().to_string_lossy().into_owned(), entry.file_type()?))
+        Ok((entry.file_name(), entry.file_type()?))
     };
     entries.map(entry).collect::<io::Result<_>>().map_err(CacheError::io("read", dir))
 }

@@ -168,6 +168,30 @@ fn what_is_no_result_among_results_is_removed() {
     assert!(place.is_file());
 }
 
+/// A regression: what a link led to was removed.
+#[test]
+fn results_that_are_a_link_are_nobodys() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    let (key, ..) = build(&store, "x/1");
+    let results = store.results().path(&key).ancestors().nth(2).unwrap().to_owned();
+    let elsewhere = dir.path().join("elsewhere");
+    fs::create_dir_all(elsewhere.join("precious/below")).unwrap();
+    fs::rename(&results, dir.path().join("aside")).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &results).unwrap();
+    assert!(fsck(&store).is_err());
+    assert!(elsewhere.join("precious/below").is_dir());
+    fs::remove_file(&results).unwrap();
+    fs::rename(dir.path().join("aside"), &results).unwrap();
+    // Names that are no text, and digits that are cut elsewhere.
+    use std::os::unix::ffi::OsStrExt;
+    fs::write(results.join(std::ffi::OsStr::from_bytes(b"\xff\xfe")), "").unwrap();
+    fs::create_dir(results.join("26b2")).unwrap();
+    fs::write(results.join("26b2").join("0".repeat(60)), "").unwrap();
+    assert_eq!(findings(&store).len(), 2);
+    assert_eq!(findings(&store), []);
+}
+
 #[test]
 fn blobs_that_nothing_names_are_left_to_garbage_collection() {
     let dir = tempfile::tempdir().unwrap();
