@@ -1,5 +1,6 @@
 //! A captured directory made as if it had been unpacked from its tarball, also in what no tree keeps and programs can tell: the
-//! order in which a directory lists its names, its size, and the order in which attributes are listed.
+//! order in which a directory lists its names, its size, the order in which attributes are listed, and whether one that was set
+//! while an overlay had a mark of its own there lies in a block of its own.
 //!
 //! All of these depend on the order in which names and attributes came and went. Unpacking makes the names of a directory in the
 //! order of their bytes, so the same is done here, where it can make a difference.
@@ -40,7 +41,7 @@ pub(super) fn make_canonical(
         {
             cancel.check().map_err(SnapshotError::io("arrange", &place))?;
             rebuild(dir, &place).map_err(SnapshotError::io("arrange", &place))?;
-        } else if meta.xattrs.len() > 1 {
+        } else if !meta.xattrs.is_empty() {
             xattr::set_in_order(&place, &meta.xattrs)?;
         }
     }

@@ -14,7 +14,7 @@ use super::change::join;
 use super::digest::open_file;
 use super::inode_flags::InodeFlags;
 use super::links::Shared;
-use super::settle::settle;
+use super::settle::{has_other_blocks, settle};
 use super::volatile::VolatileList;
 use super::{SnapshotError, depth, digest};
 
@@ -92,9 +92,10 @@ impl Reader {
         let file = open_file(disk)?;
         self.flags.settle(&file, path)?;
         let name = || {
-            let size = file.metadata()?.len();
+            let meta = file.metadata()?;
+            let size = meta.len();
             let mut found = parts(&file, size)?;
-            if !is_all(&found, size) {
+            if !is_all(&found, size) || has_other_blocks(&meta) {
                 settle(disk, &file, &self.cancel)?;
                 found = parts(&file, size)?;
             }

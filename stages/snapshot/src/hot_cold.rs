@@ -173,10 +173,10 @@ fn describe(path: &Path, meta: &fs::Metadata) -> String {
     let content = meta.is_file().then(|| blake3::hash(&fs::read(path).unwrap()).to_hex());
     let target = meta.is_symlink().then(|| fs::read_link(path).unwrap());
     let (owner, times) = ((meta.uid(), meta.gid()), (meta.mtime(), meta.mtime_nsec()));
-    let (mode, links, device, size) = (meta.mode(), meta.nlink(), meta.rdev(), meta.len());
+    let (mode, links, device, size) = (meta.mode(), meta.nlink(), meta.rdev(), (meta.len(), meta.blocks()));
     let listed = meta.is_dir().then(|| listed(path));
     format!(
-        "{mode:o} {owner:?} {links} {device} {size} {times:?} {flags:?} {content:?} {target:?} {listed:?} {:?}",
+        "{mode:o} {owner:?} {links} {device} {size:?} {times:?} {flags:?} {content:?} {target:?} {listed:?} {:?}",
         attributes(path)
     )
 }
@@ -407,6 +407,32 @@ fn leave_traces(root: &Path) {
         )
         .unwrap();
     }
+}
+
+/// A regression: an attribute that was set where an overlay had a mark of its own, blocks beyond the end of a file, and a small
+/// file without any.
+#[test]
+fn blocks_are_those_of_a_layer_that_was_unpacked() {
+    in_a_thread(|| {
+        let lab = Lab::new();
+        let base = lab.stage(None, |root| {
+            fs::write(root.join("copied-up"), "below").unwrap();
+            fs::create_dir(root.join("dir")).unwrap();
+        });
+        let made = lab.stage(base.unwrap().as_ref(), |root| {
+            for name in ["copied-up", "dir"] {
+                lsetxattr(root.join(name), "user.one", b"value", XattrFlags::empty()).unwrap();
+            }
+            for (name, size) in [("empty", 0), ("small", 100), ("large", 100_000)] {
+                let file = File::create(root.join(name)).unwrap();
+                file.set_len(size).unwrap();
+                rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, 1 << 20).unwrap();
+            }
+            File::create(root.join("hole")).unwrap().set_len(4096).unwrap();
+            fs::write(root.join("data"), vec![0; 4096]).unwrap();
+        });
+        lab.assert_hot_is_cold(&made.unwrap().unwrap());
+    });
 }
 
 /// A regression: what a stage made and removed showed in the size of its directory until the layer was unpacked anew.

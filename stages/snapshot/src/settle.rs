@@ -17,7 +17,7 @@ use std::path::Path;
 
 use rustix::fs::{OFlags, Timespec, Timestamps, XattrFlags, fgetxattr, fsetxattr, futimens};
 
-use super::allocated::{Parts, holes, written};
+use super::allocated::{BLOCK, Parts, holes, written};
 use super::fiemap;
 use ibuild_cache::Cancel;
 
@@ -26,17 +26,25 @@ const PIECE: u64 = 1 << 20;
 /// What writing to a file takes away from it.
 const CAPABILITY: &str = "security.capability";
 
-/// Makes holes and data of a file that has holes. Its times and rights stay.
+/// Whether a file may have blocks beyond its end (`FALLOC_FL_KEEP_SIZE`), or, being so small that it counts as data, none at all. No
+/// tarball has a word for either. A block of attributes is counted, too, and looks like one beyond the end.
+pub(super) fn has_other_blocks(meta: &fs::Metadata) -> bool {
+    let (size, blocks) = (meta.len(), meta.blocks() * 512);
+    blocks > size.next_multiple_of(BLOCK) || (blocks == 0 && 0 < size && size <= BLOCK)
+}
+
+/// Makes holes and data of a file that has holes, and takes away blocks beyond its end. Its times and rights stay.
 pub(super) fn settle(path: &Path, file: &File, cancel: &Cancel) -> io::Result<()> {
     let meta = file.metadata()?;
     let missing = missing(file, &meta)?;
-    if missing.is_empty() {
+    if missing.is_empty() && !has_other_blocks(&meta) {
         return Ok(());
     }
     let rights = Rights::of(file, &meta);
     let flags = OFlags::NOFOLLOW.bits() as i32;
     let out = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
     missing.into_iter().try_for_each(|part| write_again(file, &out, part, cancel))?;
+    out.set_len(meta.len())?;
     rights.give_back(&out)
 }
 
@@ -45,6 +53,7 @@ fn missing(file: &File, meta: &fs::Metadata) -> io::Result<Vec<Range<u64>>> {
     let size = meta.len();
     let written = written(file, size)?;
     let mut with_blocks = match fiemap::extents(file, size)? {
+        _ if size <= BLOCK => iter::once(0..size).filter(|all| !all.is_empty()).collect(),
         Some(extents) => extents,
         None if meta.blocks() * 512 >= size => iter::once(0..size).collect(),
         None => Vec::new(),
