@@ -46,7 +46,7 @@ fn explain(lab: &Sandbox, name: &str) -> Vec<String> {
 #[test]
 fn the_same_files_in_other_layers_are_others_to_a_program() {
     let copied = |name: &str| format!("{{ from = \"files/etc/{name}\", to = \"/srv/d/{name}\" }}");
-    let see = "{ name = \"see\", run = \"find /srv; ls -l /srv > /etc/see; find /srv >> /etc/see\" },\n\
+    let see = "{ name = \"see\", run = \"find /srv; ls -l /srv > /etc/see; find /srv >> /etc/see; sed -n 's/upperdir.*//p' /proc/mounts >> /etc/see\" },\n\
                { name = \"copied\", copy = [{ from = \"files/etc/a\", to = \"/etc/copied\" }] },\n";
     let one = format!("{{ name = \"one\", copy = [{}, {}] }},\n", copied("a"), copied("b"));
     let two = format!(

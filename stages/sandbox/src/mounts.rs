@@ -154,7 +154,21 @@ impl std::fmt::Display for Nameless {
     }
 }
 
-/// Mounts the overlay: from the layers' directory, so that their names can be short.
+/// Links to layers by their numbers, in a directory of their own; uppermost first. What an overlay is mounted with can be read in
+/// `/proc/mounts`, and a layer's own name tells what is in it.
+fn numbered(spec: &Spec, dir: &str, lowers: &[String]) -> SetupResult<(PathBuf, Vec<String>)> {
+    let dir = spec.place.run_dir.join(dir);
+    make_dir(&dir)?;
+    let link = |(number, lower): (usize, &String)| {
+        let (number, layer) = (number.to_string(), spec.place.layers_dir.join(lower));
+        symlink(&layer, dir.join(&number)).map_err(failed(format!("link `{}`", layer.display())))?;
+        Ok(number)
+    };
+    let numbers = lowers.iter().enumerate().map(link).collect::<SetupResult<_>>()?;
+    Ok((dir, numbers))
+}
+
+/// Mounts the overlay: from a directory in which the names of layers are short and tell nothing.
 fn overlay(spec: &Spec, devices: DeviceFilter) -> SetupResult<PathBuf> {
     let dir = |name: &str| {
         let dir = spec.place.run_dir.join(name);
@@ -163,7 +177,7 @@ fn overlay(spec: &Spec, devices: DeviceFilter) -> SetupResult<PathBuf> {
     let root = dir("root")?;
     let (work, empty) = (Nameless::open(&dir("work")?)?, Nameless::open(&dir("empty")?)?);
     let upper = Nameless::open(&spec.place.run_dir.join("upper"))?;
-    let mut lowers = spec.place.lowers.clone();
+    let (names, mut lowers) = numbered(spec, "lower", &spec.place.lowers)?;
     if lowers.is_empty() {
         lowers.push(empty.to_string());
     }
@@ -173,22 +187,20 @@ fn overlay(spec: &Spec, devices: DeviceFilter) -> SetupResult<PathBuf> {
         DeviceFilter::On => MsFlags::empty(),
         DeviceFilter::Off => MsFlags::MS_NODEV,
     };
-    mount_overlay(spec, &root, flags, &options)?;
+    mount_overlay(&names, &root, flags, &options)?;
     Ok(root)
 }
 
 /// The kernel takes a page of options and cuts what is beyond: a longer chain is an error here, not a wrong root.
-fn mount_overlay(spec: &Spec, target: &Path, flags: MsFlags, options: &str) -> SetupResult {
+fn mount_overlay(names: &Path, target: &Path, flags: MsFlags, options: &str) -> SetupResult {
     const PAGE: usize = 4096;
     // Where the overlay keeps its own marks: only root of the whole machine has the other place for them.
     let options = if userns::is_initial() { options.to_owned() } else { format!("{options},userxattr") };
     if options.len() >= PAGE {
-        return Err(format!(
-            "a chain of {} layers is longer than an overlay can be",
-            spec.place.lowers.len()
-        ));
+        let layers = options.matches(':').count() + 1;
+        return Err(format!("a chain of {layers} layers is longer than an overlay can be"));
     }
-    std::env::set_current_dir(&spec.place.layers_dir).map_err(failed("enter the layers' directory"))?;
+    std::env::set_current_dir(names).map_err(failed("enter the directory with the layers' names"))?;
     mount(Some("overlay"), target, Some("overlay"), flags, Some(options.as_str()))
         .map_err(failed("mount the overlay"))
 }
@@ -282,7 +294,7 @@ fn shown(spec: &Spec, root: &Path) -> SetupResult {
     let veil = spec.place.run_dir.join("veil");
     make_dir(&veil)?;
     let lower = Nameless::open(&dir)?;
-    mount_overlay(spec, &veil, flags, &format!("lowerdir={lower}:{empty},{OVERLAY_OPTIONS}"))?;
+    mount_overlay(&spec.place.run_dir, &veil, flags, &format!("lowerdir={lower}:{empty},{OVERLAY_OPTIONS}"))?;
     for name in names {
         let (source, target) = (veil.join(&name), ibuild_dir(root).join(&name));
         make_target(&source, &target)?;
@@ -305,7 +317,7 @@ fn outputs(spec: &Spec, root: &Path) -> SetupResult {
         let empty = Nameless::open(&spec.place.run_dir.join("empty"))?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         let options = format!("lowerdir={empty},upperdir={upper},workdir={work},volatile,{OVERLAY_OPTIONS}");
-        mount_overlay(spec, &target, flags, &options)?;
+        mount_overlay(&spec.place.run_dir, &target, flags, &options)?;
     }
     Ok(())
 }
@@ -364,8 +376,9 @@ fn other_root(spec: &Spec, root: &Path) -> SetupResult {
     let target = ibuild_dir(root).join("from");
     make_dir(&target)?;
     let empty = Nameless::open(&spec.place.run_dir.join("empty"))?;
-    let options = format!("lowerdir={}:{empty},{OVERLAY_OPTIONS}", spec.place.from.join(":"));
-    mount_overlay(spec, &target, MsFlags::empty(), &options)
+    let (names, lowers) = numbered(spec, "from", &spec.place.from)?;
+    let options = format!("lowerdir={}:{empty},{OVERLAY_OPTIONS}", lowers.join(":"));
+    mount_overlay(&names, &target, MsFlags::empty(), &options)
 }
 
 /// Makes `root` the root, and lets go of the old one.
