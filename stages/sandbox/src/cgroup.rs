@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rustix::fs::Access;
+use rustix::fs::{Access, Mode};
 use serde::{Deserialize, Serialize};
 
 use super::devices;
@@ -151,7 +151,7 @@ struct Group {
 
 impl Group {
     fn make(parent: &Path, controllers: &[Controller]) -> io::Result<Self> {
-        const ATTEMPTS: u32 = 16;
+        const ATTEMPTS: u32 = 1000;
         static COUNT: AtomicU32 = AtomicU32::new(0);
         sweep(parent);
         for _ in 0..ATTEMPTS {
@@ -179,8 +179,9 @@ impl Group {
     fn take(dir: &Path) -> io::Result<Self> {
         let lock = File::open(dir)?;
         lock.lock()?;
+        // In what is locked, whatever has its name by now.
+        rustix::fs::mkdirat(&lock, LEAF, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH)?;
         let leaf = dir.join(LEAF);
-        fs::create_dir(&leaf)?;
         let entrance = match File::options().write(true).open(leaf.join("tasks")) {
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             opened => Some(opened?),
@@ -265,7 +266,9 @@ fn sweep(parent: &Path) {
             continue;
         }
         let dir = entry.path();
-        if File::open(&dir).is_ok_and(|lock| lock.try_lock().is_ok()) {
+        // Locked until it is gone: an owner that has just made it waits, and makes another one.
+        let Ok(lock) = File::open(&dir) else { continue };
+        if lock.try_lock().is_ok() {
             let _ = fs::remove_dir(dir.join(LEAF));
             let _ = fs::remove_dir(&dir);
         }
@@ -274,6 +277,8 @@ fn sweep(parent: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
     /// A directory that looks like a unified hierarchy to whoever reads: no kernel enforces anything in it.
@@ -294,6 +299,32 @@ mod tests {
         let hierarchy = Unified { mount: root.path().to_owned(), own: root.path().join(own) };
         let found = able_ancestor(&hierarchy, &[Controller::Memory, Controller::Processes]);
         assert_eq!(found, expected.map(|dir| root.path().join(dir)));
+    }
+
+    /// A regression: whoever swept let go of the lock before it removed what it had locked.
+    #[test]
+    fn a_sweep_takes_no_group_that_has_an_owner() {
+        let root = tempfile::tempdir().unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        sweep(root.path());
+                    }
+                });
+            }
+            let made: Vec<io::Result<_>> = (0..300)
+                .map(|_| {
+                    let group = Group::make(root.path(), &[])?;
+                    std::thread::yield_now();
+                    fs::metadata(group.dir.join(LEAF))
+                })
+                .collect();
+            is_over.store(true, Ordering::Relaxed);
+            let lost: Vec<_> = made.into_iter().filter_map(Result::err).collect();
+            assert!(lost.is_empty(), "groups swept away below their owners: {lost:?}");
+        });
     }
 
     #[test]
