@@ -12,6 +12,31 @@ const DECIDING: [&str; 2] = ["apt::solver", "apt::planner"];
 /// What decides within apt itself.
 const BUILT_IN: [&str; 2] = ["internal", "3.0"];
 
+/// Parts of the names of settings, in small letters, whose values are programs or places of programs, but for [`PROGRAMS`].
+const NAMING: [&str; 5] = ["dir::bin", "::binary", "gpgvcommand", "dpkg::path", "dpkg::chroot-directory"];
+
+/// What Debian's apt sets these to, or takes for them: the places of its own programs, and the compressors that it knows.
+const PROGRAMS: [&str; 18] = [
+    "/usr/lib/apt/methods",
+    "/usr/lib/apt/solvers",
+    "/usr/lib/apt/planners",
+    "/usr/bin/dpkg",
+    "/usr/bin/apt-key",
+    "/usr/sbin:/usr/bin:/sbin:/bin",
+    "/bin/gzip",
+    "/bin/bzip2",
+    "/usr/bin/xz",
+    "/usr/bin/lz4",
+    "/usr/bin/zstd",
+    "gzip",
+    "bzip2",
+    "xz",
+    "lzma",
+    "lz4",
+    "zstd",
+    "false",
+];
+
 /// Commands that packages of Debian bring and that look at no index of a step.
 const HARMLESS: [&str; 2] = [
     // debconf: asks what the packages ask that are about to be installed.
@@ -32,8 +57,10 @@ fn is_harmless(line: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let is_command = COMMANDS.iter().any(|part| name.contains(part));
     let decides = DECIDING.iter().any(|end| name.ends_with(end));
+    let names_a_program = NAMING.iter().any(|part| name.contains(part));
     value.is_empty()
-        || !(is_command || decides)
+        || !(is_command || decides || names_a_program)
+        || (names_a_program && !is_command && PROGRAMS.contains(&value.as_str()))
         || (is_command && HARMLESS.contains(&value.as_str()))
         || (decides && BUILT_IN.contains(&value.as_str()))
 }
@@ -44,7 +71,9 @@ mod tests {
 
     const DEBIANS: &str = "APT \nAPT::Architecture amd64\nAPT::Install-Recommends 1\nDPkg::Post-Invoke \n\
         DPkg::Pre-Install-Pkgs \nDPkg::Pre-Install-Pkgs:: /usr/sbin/dpkg-preconfigure%20--apt%20||%20true\n\
-        Dir::Bin::solvers:: /usr/lib/apt/solvers\nBinary::apt::APT::Solver 3.0\n";
+        Dir::Bin::solvers:: /usr/lib/apt/solvers\nDir::Bin::dpkg /usr/bin/dpkg\nDir::Bin::xz /usr/bin/xz\n\
+        APT::Compressor::lzma::Binary xz\nAPT::Compressor::.::Binary \nAPT::Compressor::lzma::CompressArg:: -6\n\
+        Binary::apt::APT::Solver 3.0\n";
 
     #[test]
     fn what_debian_has_is_harmless() {
@@ -66,6 +95,13 @@ mod tests {
             "Acquire::http::Proxy-Auto-Detect /usr/bin/detect",
             "Acquire::http::ProxyAutoDetect /usr/bin/detect",
             "APT::Solver apt",
+            "Dir::Bin::dpkg /usr/local/bin/dpkg",
+            "Binary::apt-get::Dir::Bin::dpkg /usr/local/bin/dpkg",
+            "Dir::Bin::methods /opt/methods",
+            "Dir::Bin::Planners:: /opt",
+            "APT::Compressor::xz::Binary tell",
+            "Apt::Key::GpgvCommand /usr/bin/tell",
+            "DPkg::Path /opt:/usr/bin",
             "APT::Planner dump",
             "DPkg::Post-Invoke:: a%0ab",
             "what-is-this",
