@@ -1,4 +1,4 @@
-//! Errors for people, and exit statuses for scripts.
+//! Errors for people, and which exit status each has.
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -14,30 +14,8 @@ use ibuild::stages::{InsideError, MountError, ShellError, StageError, TargetErro
 
 use crate::interrupt;
 use crate::invocation::Invocation;
+use crate::status::Status;
 use crate::terminal::{OutputError, Style, harmless, paint, tell};
-
-/// Exit statuses. Scripts rely on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// A stage, check, test or verification failed.
-    Failed = 1,
-    /// The command line or the recipe is wrong.
-    Usage = 2,
-    /// Something outside failed: mirror, disk, permission, tool.
-    Environment = 3,
-    /// The lock does not match.
-    Locked = 4,
-    /// ibuild is wrong.
-    Bug = 70,
-    /// The user gave up.
-    Interrupted = 130,
-}
-
-impl From<Status> for ExitCode {
-    fn from(status: Status) -> Self {
-        Self::from(status as u8)
-    }
-}
 
 /// A mistake in how ibuild was called.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use anyhow::Result;
 use ibuild::stages::sandbox::Cancel;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-use crate::failure::Status;
+use crate::status::Status;
 use crate::terminal::tell;
 
 static CANCEL: OnceLock<Cancel> = OnceLock::new();

@@ -14,6 +14,7 @@ mod interrupt;
 mod invocation;
 mod session;
 mod settings;
+mod status;
 mod table;
 mod terminal;
 mod ui;

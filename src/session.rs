@@ -12,7 +12,8 @@ use ibuild::stages::recipe::{Overrides, Recipe, special_files, suggest};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::LayerStore;
 use ibuild::stages::{
-    Access, ArchiveOptions, Builder, BuilderOptions, Job, Nothing, Project, StageObserver, Tracing, Unlocked,
+    Access, ArchiveOptions, ExecutorOptions, Job, NullObserver, Project, StageExecutor, StageObserver,
+    Tracing, Unlocked,
 };
 
 use crate::STAGE_INIT;
@@ -84,18 +85,18 @@ impl Session {
         }
     }
 
-    /// A builder that only looks: it reports to nobody.
-    pub fn quiet_builder<'s>(&'s self, project: &'s Project<'s>) -> Result<Builder<'s>> {
-        self.looking_builder(project, Arc::new(Nothing))
+    /// A executor that only looks: it reports to nobody.
+    pub fn quiet_executor<'s>(&'s self, project: &'s Project<'s>) -> Result<StageExecutor<'s>> {
+        self.looking_executor(project, Arc::new(NullObserver))
     }
 
-    /// A builder that only looks: what it leaves out, it tells.
-    pub fn looking_builder<'s>(
+    /// A executor that only looks: what it leaves out, it tells.
+    pub fn looking_executor<'s>(
         &'s self,
         project: &'s Project<'s>,
         observer: Arc<dyn StageObserver>,
-    ) -> Result<Builder<'s>> {
-        self.builder(project, How::default(), Cancel::default(), observer, Arc::new(Unobserved))
+    ) -> Result<StageExecutor<'s>> {
+        self.executor(project, How::default(), Cancel::default(), observer, Arc::new(Unobserved))
     }
 
     /// What is remembered of this project.
@@ -104,17 +105,17 @@ impl Session {
     }
 
     /// What makes the stages.
-    pub fn builder<'s>(
+    pub fn executor<'s>(
         &'s self,
         project: &'s Project<'s>,
         how: How,
         cancel: Cancel,
         observer: Arc<dyn StageObserver>,
         fetches: Arc<dyn FetchObserver>,
-    ) -> Result<Builder<'s>> {
+    ) -> Result<StageExecutor<'s>> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let init = InitProgram { program, arguments: vec![STAGE_INIT.to_owned()] };
-        let options = BuilderOptions {
+        let options = ExecutorOptions {
             archives: ArchiveOptions {
                 lock: self.lock_path(),
                 mirrors: self.settings.mirrors(),
@@ -124,7 +125,7 @@ impl Session {
             tracing: how.tracing,
         };
         let supervisor = Supervisor::new(init, cancel);
-        Ok(Builder::new(project, &self.store, supervisor, options, observer, fetches))
+        Ok(StageExecutor::new(project, &self.store, supervisor, options, observer, fetches))
     }
 }
 

@@ -15,7 +15,7 @@ use ibuild::stages::packages::Unobserved;
 use ibuild::stages::recipe::{Overrides, Recipe};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::Snapshot;
-use ibuild::stages::{ArchiveOptions, Builder, BuilderOptions, Nothing, Project, StageOutput};
+use ibuild::stages::{ArchiveOptions, ExecutorOptions, NullObserver, Project, StageExecutor, StageOutput};
 
 const RECIPE: &str = r#"
 schema = 1
@@ -104,9 +104,15 @@ impl Lab {
         let archives = ArchiveOptions { lock: self.dir.join("ibuild.lock"), ..ArchiveOptions::default() };
         let init = InitProgram { program: "/nonexistent".into(), arguments: Vec::new() };
         let supervisor = Supervisor::new(init, Cancel::default());
-        let options = BuilderOptions { archives, ..BuilderOptions::default() };
-        let builder =
-            Builder::new(&project, &store, supervisor, options, Arc::new(Nothing), Arc::new(Unobserved));
+        let options = ExecutorOptions { archives, ..ExecutorOptions::default() };
+        let executor = StageExecutor::new(
+            &project,
+            &store,
+            supervisor,
+            options,
+            Arc::new(NullObserver),
+            Arc::new(Unobserved),
+        );
         let name = |stage| project.graph.name(stage).to_string();
         let made = |stage| {
             let tree = TreeId::from_bytes(*blake3::hash(name(stage).as_bytes()).as_bytes());
@@ -115,7 +121,7 @@ impl Lab {
         let mut keys = BTreeMap::new();
         for stage in project.graph.in_build_order() {
             let inputs: Vec<_> = project.graph.inputs(stage).into_iter().map(made).collect();
-            let description = builder.describe(stage, &inputs.iter().collect::<Vec<_>>()).unwrap();
+            let description = executor.describe(stage, &inputs.iter().collect::<Vec<_>>()).unwrap();
             keys.insert(name(stage), description.key());
         }
         keys

@@ -21,7 +21,7 @@ use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::volatile::VolatileList;
 use ibuild::stages::snapshot::{LayerStore, Snapshot, TreeStore};
-use ibuild::stages::{ArchiveOptions, Builder, BuilderOptions, Nothing, Project, StageOutput};
+use ibuild::stages::{ArchiveOptions, ExecutorOptions, NullObserver, Project, StageExecutor, StageOutput};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ordinary::Ordinary;
@@ -241,13 +241,19 @@ fn seed(project_dir: &Path, store_dir: &Path, work: &Path) {
     let program = InitProgram { program: IBUILD.into(), arguments: Vec::new() };
     let lock = project_dir.join("ibuild.lock");
     let options =
-        BuilderOptions { archives: ArchiveOptions { lock, ..Default::default() }, ..Default::default() };
+        ExecutorOptions { archives: ArchiveOptions { lock, ..Default::default() }, ..Default::default() };
     let supervisor = Supervisor::new(program, Cancel::default());
-    let builder =
-        Builder::new(&project, &store, supervisor, options, Arc::new(Nothing), Arc::new(Unobserved));
+    let executor = StageExecutor::new(
+        &project,
+        &store,
+        supervisor,
+        options,
+        Arc::new(NullObserver),
+        Arc::new(Unobserved),
+    );
     let memory = RunMemory::new(&store, "odd");
     for name in ["odd/bootstrap", "copy/bootstrap"].map(StageName::new) {
-        let description = builder.describe(project.graph.find(&name).unwrap(), &[]).unwrap();
+        let description = executor.describe(project.graph.find(&name).unwrap(), &[]).unwrap();
         let facts = std::mem::take(&mut facts);
         memory.remember_run(&name, &description, &output, facts, "seeded".to_owned(), 1).unwrap();
     }

@@ -9,14 +9,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ibuild_cache::{ActionKey, Record};
-use tracing::{debug, info};
 
-use crate::panics::contained;
-use crate::recall::{Found, recall};
+use crate::work::{Commits, State, Work};
+use crate::worker::{Completion, Forced, Job, Judged, Message, PendingCommit, Worker};
 use crate::{
-    Build, BuildError, BuildReport, BuildResult, BuiltStage, Description, DirtyReason, EngineOptions, Equal,
-    Event, Executor, Keep, LastRun, Made, Observer, OnFailure, Outcome, Report, RunMemory, StageGraph,
-    StageId, StageName, StageReport,
+    Build, BuildError, BuildReport, BuildResult, BuiltStage, Description, EngineOptions, Event, Executor,
+    Observer, OnFailure, Outcome, Report, RunMemory, StageGraph, StageId, StageName, StageReport,
 };
 
 /// Each time something damaged is out of the way, so this is reached only where a disk damages faster than one builds.
@@ -24,118 +22,48 @@ const MOST_REPAIRS: usize = 16;
 
 /// Builds a graph with an executor.
 pub struct Engine<'a, E: Executor> {
-    graph: &'a StageGraph,
-    memory: &'a RunMemory<'a>,
-    executor: &'a E,
+    worker: Worker<'a, E>,
     observer: &'a dyn Observer,
     options: EngineOptions,
-}
-
-/// Why the action of `description` is not the stage's last one. Asked only when there is no result to be had.
-/// Changes of the stage itself come before those that follow from what its inputs made: they are what somebody edited.
-pub(crate) fn reason_for<E: Executor>(
-    executor: &E,
-    stage: StageId,
-    description: &Description,
-    last: Option<&LastRun>,
-) -> DirtyReason {
-    if last.is_some_and(|last| last.key == description.key()) {
-        return DirtyReason::OutputMissing;
-    }
-    match last.and_then(LastRun::description) {
-        Some(before) => {
-            let mut changes = executor.changes(&before, description);
-            changes.sort_by_key(|change| executor.is_inherited(change));
-            DirtyReason::Changed(changes)
-        }
-        None if executor.has_failed(stage) => DirtyReason::Failed,
-        None => DirtyReason::NeverBuilt,
-    }
 }
 
 fn has_panicked<O, E: std::error::Error + 'static>(report: &Report<O, BuildError<E>>) -> bool {
     report.failures.iter().any(|(_, error)| error.is_panic())
 }
 
-/// A stage that has to run.
-struct Job<O> {
-    stage: StageId,
-    description: Description,
-    inputs: Vec<O>,
-    reason: DirtyReason,
+/// How workers reach the coordinator, and the coordinator the committer. What goes to the committer is in the order in which
+/// stages were settled, so a stage is never committed before what it stands on.
+struct Channels<O, E: std::error::Error + 'static> {
+    messages: mpsc::Sender<Message<O, E>>,
+    commits: mpsc::Sender<PendingCommit<O, E>>,
 }
 
-/// What there is to be had of a stage.
-enum Judged<O> {
-    /// Its result.
-    Found {
-        output: O,
-        millis: u64,
-        /// Whether its action is the one that is remembered as its last.
-        is_last: bool,
-    },
-    /// Nothing, and why.
-    Missing(DirtyReason),
-}
-
-/// What a stage made, not remembered yet.
-struct Unkept<O, E> {
-    stage: StageId,
-    description: Description,
-    output: O,
-    keep: Keep<E>,
-    reason: DirtyReason,
-    millis: u64,
-    /// Whoever else wants the same waits until it can be found.
-    _lock: Box<dyn Send>,
-}
-
-/// How a worker came by a stage's output.
-enum Worked<O, E> {
-    /// Another process made it in the meantime.
-    Found(O),
-    /// By running it.
-    Ran {
-        /// Whether that is what its last run had made.
-        same_output: bool,
-        /// What differs from what the same action had made before.
-        nondeterministic: Vec<String>,
-        /// What it made.
-        made: Unkept<O, E>,
-    },
-}
-
-/// What the coordinator is told, by workers and by the keeper.
-enum News<O, E: std::error::Error + 'static> {
-    Done { stage: StageId, result: Result<Worked<O, E>, BuildError<E>>, elapsed: Duration },
-    Kept { stage: StageId, result: Result<(), BuildError<E>> },
-}
-
-/// How workers reach the coordinator, and the coordinator the keeper. What goes to the keeper is in the order in which
-/// stages were settled, so a stage is never kept before what it stands on.
-struct Lines<O, E: std::error::Error + 'static> {
-    news: mpsc::Sender<News<O, E>>,
-    unkept: mpsc::Sender<Unkept<O, E>>,
-}
-
-/// The coordinator's view of a build. Every stage is in exactly one of: `waiting`, `ready`, running (counted), or
-/// `settled` with its fate in the report; what a settled one made may still have to be kept (counted).
+/// The coordinator's view of a build: the state of each stage, and what there is to tell at the end.
 struct Progress<O, E: std::error::Error + 'static> {
-    waiting: Vec<StageId>,
-    ready: Vec<Job<O>>,
-    running: usize,
-    /// Stages whose output is with the keeper. Nothing is decided about them until it is kept, if they have to be looked at
-    /// again: they would not be found, and wait for the lock that goes with what is kept.
-    keeping: BTreeSet<StageId>,
-    /// Stages that are not remembered, because they could not be kept or stand on such.
+    work: Work<O>,
+    /// Stages that are not remembered, because they could not be committed or stand on such.
     lost: BTreeSet<StageId>,
-    settled: BTreeSet<StageId>,
     /// What became of stages that ran, and were looked at again since on account of something damaged.
     ran_before: BTreeMap<StageId, StageReport>,
     hits: Vec<(StageName, Description, u64)>,
     keys: BTreeMap<StageId, ActionKey>,
     repairs: usize,
     report: Report<O, BuildError<E>>,
+}
+
+impl<O, E: std::error::Error + 'static> Progress<O, E> {
+    fn of(stages: Vec<StageId>) -> Self {
+        let report = Report { stages: Vec::new(), outputs: BTreeMap::new(), failures: Vec::new() };
+        Self {
+            work: Work::new(stages),
+            lost: BTreeSet::new(),
+            ran_before: BTreeMap::new(),
+            hits: Vec::new(),
+            keys: BTreeMap::new(),
+            repairs: 0,
+            report,
+        }
+    }
 }
 
 impl<'a, E: Executor> Engine<'a, E> {
@@ -147,54 +75,46 @@ impl<'a, E: Executor> Engine<'a, E> {
         observer: &'a dyn Observer,
         options: EngineOptions,
     ) -> Self {
-        Self { graph, memory, executor, observer, options }
+        Self { worker: Worker { graph, memory, executor }, observer, options }
     }
 
     /// Builds `targets` and everything that they need.
     pub fn build(&self, targets: &[StageId]) -> BuildResult<BuildReport<E>, E> {
         let start = Instant::now();
-        let report = Report { stages: Vec::new(), outputs: BTreeMap::new(), failures: Vec::new() };
-        let mut progress = Progress {
-            waiting: self.graph.needed_for(targets),
-            ready: Vec::new(),
-            running: 0,
-            keeping: BTreeSet::new(),
-            lost: BTreeSet::new(),
-            settled: BTreeSet::new(),
-            ran_before: BTreeMap::new(),
-            hits: Vec::new(),
-            keys: BTreeMap::new(),
-            repairs: 0,
-            report,
-        };
-        std::thread::scope(|scope| {
-            let ((news, receiver), (unkept, queue)) = (mpsc::channel(), mpsc::channel());
-            let lines = Lines { news: news.clone(), unkept };
-            scope.spawn(move || self.keeper(&queue, &news));
-            loop {
-                // Settle what needs no work, start what does, then wait for one to be done.
-                while self.advance(&mut progress)? {}
-                self.start(scope, &lines.news, &mut progress);
-                if progress.running + progress.keeping.len() == 0 {
-                    break;
-                }
-                match receiver.recv().expect("this thread holds a sender") {
-                    News::Done { stage, result, elapsed } => {
-                        self.settle(stage, result, elapsed, &lines.unkept, &mut progress)
-                    }
-                    News::Kept { stage, result } => self.settle_kept(stage, result, &mut progress),
-                }
-            }
-            BuildResult::<_, E>::Ok(())
-        })?;
+        let mut progress = Progress::of(self.worker.graph.needed_for(targets));
+        self.coordinate(&mut progress)?;
         if has_panicked(&progress.report) {
             // What it left half done may be what would be written.
             return Ok(progress.report);
         }
         let succeeded = progress.report.failures.is_empty();
         let build = succeeded.then(|| self.record(targets, &progress, start.elapsed()));
-        self.memory.remember_end(&progress.hits, build)?;
+        self.worker.memory.remember_end(&progress.hits, build)?;
         Ok(progress.report)
+    }
+
+    /// Settles what needs no work, starts what does, then waits for some of it to be done, until nothing is left.
+    fn coordinate(&self, progress: &mut Progress<E::Output, E::Error>) -> BuildResult<(), E> {
+        std::thread::scope(|scope| {
+            let ((messages, receiver), (commits, pending)) = (mpsc::channel(), mpsc::channel());
+            let channels = Channels { messages: messages.clone(), commits };
+            scope.spawn(move || {
+                pending.into_iter().for_each(|made| drop(messages.send(self.worker.commit(made))));
+            });
+            loop {
+                while self.advance(progress)? {}
+                self.start(scope, &channels.messages, progress);
+                if !progress.work.is_under_way() {
+                    return Ok(());
+                }
+                match receiver.recv().expect("this thread holds a sender") {
+                    Message::Done { stage, result, elapsed } => {
+                        self.settle(stage, result, elapsed, &channels.commits, progress);
+                    }
+                    Message::Committed { stage, result } => self.settle_commit(stage, result, progress),
+                }
+            }
+        })
     }
 
     /// What was built. Its project and its time are the memory's business.
@@ -205,22 +125,22 @@ impl<'a, E: Executor> Engine<'a, E> {
         elapsed: Duration,
     ) -> Build {
         let mut targets = targets.to_vec();
-        targets.sort_by_key(|target| self.graph.name(*target).as_str());
+        targets.sort_by_key(|target| self.worker.graph.name(*target).as_str());
         targets.dedup();
         let report = &progress.report;
         let is_run = |s: &&StageReport| matches!(s.outcome, Outcome::Ran { .. });
         let ran: BTreeSet<_> = report.stages.iter().filter(is_run).map(|s| s.stage).collect();
-        let needed = self.graph.needed_for(&targets);
+        let needed = self.worker.graph.needed_for(&targets);
         let places: BTreeMap<_, _> = (0..).zip(&needed).map(|(at, stage)| (*stage, at)).collect();
         let stages = needed.iter().map(|stage| BuiltStage {
-            stage: self.graph.name(*stage).to_string(),
+            stage: self.worker.graph.name(*stage).to_string(),
             key: progress.keys[stage],
-            inputs: self.graph.inputs(*stage).iter().map(|input| places[input]).collect(),
+            inputs: self.worker.graph.inputs(*stage).iter().map(|input| places[input]).collect(),
             ran: ran.contains(stage),
         });
         Build {
             project: String::new(),
-            targets: targets.iter().map(|target| self.graph.name(*target).to_string()).collect(),
+            targets: targets.iter().map(|target| self.worker.graph.name(*target).to_string()).collect(),
             time: 0,
             millis: elapsed.as_millis() as u64,
             stages: stages.collect(),
@@ -228,101 +148,51 @@ impl<'a, E: Executor> Engine<'a, E> {
         }
     }
 
-    /// Decides about the waiting stages whose inputs are settled. Says whether there were any. They wait in build order,
-    /// so one look at each is enough for a whole chain of hits.
+    /// Decides about the waiting stages whose inputs are settled. Says whether there were any. They are in build order, so one
+    /// look at each is enough for a whole chain of hits.
     fn advance(&self, progress: &mut Progress<E::Output, E::Error>) -> BuildResult<bool, E> {
         let mut any = false;
-        for stage in std::mem::take(&mut progress.waiting) {
-            let inputs = self.graph.inputs(stage);
-            let is_kept = !progress.keeping.contains(&stage);
-            if is_kept && inputs.iter().all(|input| progress.settled.contains(input)) {
+        for stage in progress.work.waiting() {
+            let inputs = self.worker.graph.inputs(stage);
+            if inputs.iter().all(|input| progress.work.is_settled(*input)) {
                 any = true;
-                self.decide(stage, progress)?;
-            } else {
-                progress.waiting.push(stage);
+                self.decide(stage, &inputs, progress)?;
             }
         }
         Ok(any)
     }
 
-    fn decide(&self, stage: StageId, progress: &mut Progress<E::Output, E::Error>) -> BuildResult<(), E> {
-        let inputs = self.graph.inputs(stage);
-        let outputs: Option<Vec<_>> =
-            inputs.iter().map(|i| progress.report.outputs.get(i).cloned()).collect();
-        let Some(inputs) = outputs else {
-            self.conclude(stage, Outcome::Skipped, Duration::ZERO, progress);
+    fn decide(
+        &self,
+        stage: StageId,
+        inputs: &[StageId],
+        progress: &mut Progress<E::Output, E::Error>,
+    ) -> BuildResult<(), E> {
+        let outputs = inputs.iter().map(|input| progress.report.outputs.get(input).cloned());
+        let Some(inputs) = outputs.collect::<Option<Vec<_>>>() else {
+            self.conclude(stage, State::Skipped, Outcome::Skipped, Duration::ZERO, progress);
             return Ok(());
         };
         let start = Instant::now();
-        let judged = match self.contained(stage, || self.judge(stage, &inputs)) {
+        let forced = if self.options.forced.contains(&stage) { Forced::Yes } else { Forced::No };
+        match self.worker.judge(stage, &inputs, forced) {
             Err(BuildError::Store(error)) => return Err(error.into()),
-            judged => judged,
-        };
-        let (outcome, failure) = match judged {
+            Err(error) => self.fail(stage, error, start.elapsed(), progress),
             Ok((description, Judged::Found { output, millis, is_last })) => {
                 progress.keys.insert(stage, description.key());
                 if !is_last {
-                    progress.hits.push((self.graph.name(stage).clone(), description, millis));
+                    let name = self.worker.graph.name(stage).clone();
+                    progress.hits.push((name, description, millis));
                 }
                 progress.report.outputs.insert(stage, output);
-                (Outcome::Hit, None)
+                self.conclude(stage, State::Hit, Outcome::Hit, start.elapsed(), progress);
             }
             Ok((description, Judged::Missing(reason))) => {
                 progress.keys.insert(stage, description.key());
-                progress.ready.push(Job { stage, description, inputs, reason });
-                return Ok(());
+                progress.work.change(stage, State::Ready(Job { stage, description, inputs, reason }));
             }
-            Err(error) => (self.outcome_of(&error), Some(error)),
-        };
-        progress.report.failures.extend(failure.map(|error| (stage, error)));
-        self.conclude(stage, outcome, start.elapsed(), progress);
-        Ok(())
-    }
-
-    /// Describes a stage and looks for its result.
-    fn judge(
-        &self,
-        stage: StageId,
-        inputs: &[E::Output],
-    ) -> BuildResult<(Description, Judged<E::Output>), E> {
-        let described = self.executor.describe(stage, &inputs.iter().collect::<Vec<_>>());
-        let description = described.map_err(|source| self.stage_error(stage, source))?;
-        let key = description.key();
-        let forced = self.options.forced.contains(&stage);
-        let found = if forced { None } else { self.look_up(stage, &key, inputs)? };
-        let last = self.memory.last_run(self.graph.name(stage))?;
-        let judged = match found {
-            Some((output, millis)) => {
-                Judged::Found { output, millis, is_last: last.is_some_and(|last| last.key == key) }
-            }
-            None if forced => Judged::Missing(DirtyReason::Forced),
-            None => Judged::Missing(reason_for(self.executor, stage, &description, last.as_ref())),
-        };
-        self.trace(stage, &key, &judged);
-        Ok((description, judged))
-    }
-
-    fn trace(&self, stage: StageId, key: &ActionKey, judged: &Judged<E::Output>) {
-        let stage = self.graph.name(stage);
-        match judged {
-            Judged::Found { millis, .. } => info!(%stage, key = %key.short(), saved_ms = millis, "hit"),
-            Judged::Missing(reason) => info!(%stage, key = %key.short(), %reason, "miss"),
         }
-    }
-
-    /// Works on a stage; a panic is an error like any other.
-    fn contained<T>(&self, stage: StageId, work: impl FnOnce() -> BuildResult<T, E>) -> BuildResult<T, E> {
-        contained(work)
-            .unwrap_or_else(|text| Err(BuildError::Panicked { stage: self.graph.name(stage).clone(), text }))
-    }
-
-    fn look_up(&self, stage: StageId, key: &ActionKey, inputs: &[E::Output]) -> BuildResult<Found<E>, E> {
-        let inputs: Vec<_> = inputs.iter().collect();
-        recall(self.graph, self.memory, self.executor, stage, key, &inputs)
-    }
-
-    fn stage_error(&self, stage: StageId, source: E::Error) -> BuildError<E::Error> {
-        BuildError::Stage { stage: self.graph.name(stage).clone(), source }
+        Ok(())
     }
 
     /// Hands ready stages to workers, one thread each: a thread outlives the process that it starts, which is what
@@ -330,20 +200,36 @@ impl<'a, E: Executor> Engine<'a, E> {
     fn start<'scope>(
         &'scope self,
         scope: &'scope std::thread::Scope<'scope, '_>,
-        sender: &mpsc::Sender<News<E::Output, E::Error>>,
+        messages: &mpsc::Sender<Message<E::Output, E::Error>>,
         progress: &mut Progress<E::Output, E::Error>,
     ) {
-        if self.is_stopped(progress) {
-            for job in std::mem::take(&mut progress.ready) {
-                self.conclude(job.stage, Outcome::Skipped, Duration::ZERO, progress);
+        let is_stopped = self.is_stopped(progress);
+        for stage in progress.work.ready() {
+            match self.commits_for(stage, progress) {
+                Commits::Pending if !is_stopped => continue,
+                Commits::Done if !is_stopped => {}
+                _ => {
+                    self.conclude(stage, State::Skipped, Outcome::Skipped, Duration::ZERO, progress);
+                    continue;
+                }
             }
+            if progress.work.running() >= self.options.jobs.max(1) {
+                return;
+            }
+            let State::Ready(job) = progress.work.change(stage, State::Running) else {
+                unreachable!("it was ready a moment ago")
+            };
+            self.observer.event(Event::Started { stage, reason: &job.reason });
+            let messages = messages.clone();
+            scope.spawn(move || drop(messages.send(self.worker.run(job))));
         }
-        while progress.running < self.options.jobs.max(1) && !progress.ready.is_empty() {
-            let job = progress.ready.remove(0);
-            self.observer.event(Event::Started { stage: job.stage, reason: &job.reason });
-            let sender = sender.clone();
-            progress.running += 1;
-            scope.spawn(move || self.worker(job, &sender));
+    }
+
+    /// Whether a stage has what it needs of the commits of its inputs.
+    fn commits_for(&self, stage: StageId, progress: &Progress<E::Output, E::Error>) -> Commits {
+        match self.worker.executor.needs_commits(stage) {
+            true => progress.work.commits_below(self.worker.graph, stage),
+            false => Commits::Done,
         }
     }
 
@@ -355,171 +241,114 @@ impl<'a, E: Executor> Engine<'a, E> {
         }
     }
 
-    /// Makes a stage and tells. The coordinator hears from every worker before it returns: it has a sender of its own
-    /// channel, so it would not notice that a worker is gone.
-    fn worker(&self, job: Job<E::Output>, news: &mpsc::Sender<News<E::Output, E::Error>>) {
-        let (start, stage) = (Instant::now(), job.stage);
-        let result = self.contained(stage, || self.work(job));
-        let _ = news.send(News::Done { stage, result, elapsed: start.elapsed() });
-    }
-
-    fn work(&self, job: Job<E::Output>) -> BuildResult<Worked<E::Output, E::Error>, E> {
-        let Job { stage, description, inputs, reason } = job;
-        let key = description.key();
-        let lock = self.executor.lock(stage, &key).map_err(|e| self.stage_error(stage, e))?;
-        self.memory.refresh();
-        if reason != DirtyReason::Forced {
-            if let Some((output, _)) = self.look_up(stage, &key, &inputs)? {
-                return Ok(Worked::Found(output));
-            }
-            if let Some(output) = self.equal(stage, &description, &inputs, &reason)? {
-                return Ok(Worked::Found(output));
-            }
-        }
-        let (before, made_before) = (self.last_output(stage)?, self.made_before(&key)?);
-        let start = Instant::now();
-        let Made { output, keep } = self
-            .executor
-            .run_described(stage, &description, &inputs.iter().collect::<Vec<_>>())
-            .map_err(|source| self.stage_error(stage, source))?;
-        let millis = start.elapsed().as_millis() as u64;
-        let same_output = before.is_some_and(|before| self.executor.is_same(&before, &output));
-        let nondeterministic =
-            made_before.map_or_else(Vec::new, |old| self.executor.differences(&old, &output));
-        debug!(stage = %self.graph.name(stage), millis, same_output, "ran");
-        let made = Unkept { stage, description, output, keep, reason, millis, _lock: lock };
-        Ok(Worked::Ran { same_output, nondeterministic, made })
-    }
-
-    /// What another action made that this one would make as well, remembered for this one from here on.
-    fn equal(
-        &self,
-        stage: StageId,
-        description: &Description,
-        inputs: &[E::Output],
-        reason: &DirtyReason,
-    ) -> BuildResult<Option<E::Output>, E> {
-        let (name, given) = (self.graph.name(stage), inputs.iter().collect::<Vec<_>>());
-        let earlier = self.memory.last_runs(name)?;
-        let equal = self.executor.equal(stage, description, &earlier, &given);
-        let Some(Equal { key, why, facts }) = equal.map_err(|source| self.stage_error(stage, source))? else {
-            return Ok(None);
-        };
-        let Some((output, millis)) = self.look_up(stage, &key, inputs)? else { return Ok(None) };
-        info!(stage = %name, key = %key.short(), why, "an earlier run made the same");
-        self.memory.remember_run(name, description, &output, facts, format!("{reason}; {why}"), millis)?;
-        Ok(Some(output))
-    }
-
-    /// What an action made when it ran before, whether or not that is still there.
-    fn made_before(&self, key: &ActionKey) -> BuildResult<Option<E::Output>, E> {
-        Ok(self.memory.result(key)?.and_then(|result| result.output()))
-    }
-
-    /// Keeps what stages made, one at a time: it is limited by processors and disk, and takes memory.
-    fn keeper(
-        &self,
-        queue: &mpsc::Receiver<Unkept<E::Output, E::Error>>,
-        news: &mpsc::Sender<News<E::Output, E::Error>>,
-    ) {
-        for made in queue {
-            let stage = made.stage;
-            let result = self.contained(stage, || self.keep(made));
-            let _ = news.send(News::Kept { stage, result });
-        }
-    }
-
-    fn keep(&self, made: Unkept<E::Output, E::Error>) -> BuildResult<(), E> {
-        let facts = (made.keep)().map_err(|source| self.stage_error(made.stage, source))?;
-        let (name, reason) = (self.graph.name(made.stage), made.reason.to_string());
-        debug!(stage = %name, key = %made.description.key().short(), "is durable, and remembered from here on");
-        Ok(self.memory.remember_run(name, &made.description, &made.output, facts, reason, made.millis)?)
-    }
-
-    fn last_output(&self, stage: StageId) -> BuildResult<Option<E::Output>, E> {
-        Ok(self.memory.last_output(self.graph.name(stage))?)
-    }
-
     fn settle(
         &self,
         stage: StageId,
-        result: BuildResult<Worked<E::Output, E::Error>, E>,
+        result: BuildResult<Completion<E::Output, E::Error>, E>,
         elapsed: Duration,
-        keeper: &mpsc::Sender<Unkept<E::Output, E::Error>>,
+        committer: &mpsc::Sender<PendingCommit<E::Output, E::Error>>,
         progress: &mut Progress<E::Output, E::Error>,
     ) {
-        progress.running -= 1;
-        let (output, outcome) = match result {
-            Ok(Worked::Found(output)) => (Some(output), Outcome::Hit),
-            Ok(Worked::Ran { same_output, nondeterministic, made }) => {
-                let (output, reason) = (made.output.clone(), made.reason.clone());
-                progress.keeping.insert(stage);
-                keeper.send(made).expect("the keeper ends after the coordinator");
-                (Some(output), Outcome::Ran { reason, same_output, nondeterministic })
+        match result {
+            Ok(Completion::Found(output)) => {
+                progress.report.outputs.insert(stage, output);
+                self.conclude(stage, State::Hit, Outcome::Hit, elapsed, progress);
             }
-            Err(BuildError::Stage { source, .. })
-                if progress.repairs < MOST_REPAIRS && self.executor.lacks_input(&source) =>
-            {
-                return self.reconsider(stage, progress);
+            Ok(Completion::Ran { same_output, nondeterministic, made }) => {
+                let reason = made.reason.clone();
+                progress.report.outputs.insert(stage, made.output.clone());
+                committer.send(made).expect("the committer ends after the coordinator");
+                let outcome = Outcome::Ran { reason, same_output, nondeterministic };
+                self.conclude(stage, State::Made, outcome, elapsed, progress);
             }
-            Err(BuildError::Stage { source, .. })
-                if progress.repairs < MOST_REPAIRS && self.executor.is_outdated(stage, &source) =>
-            {
-                progress.repairs += 1;
-                return progress.waiting.push(stage);
-            }
-            Err(error) => {
-                let outcome = self.outcome_of(&error);
-                progress.report.failures.push((stage, error));
-                (None, outcome)
-            }
-        };
-        progress.report.outputs.extend(output.map(|output| (stage, output)));
-        self.conclude(stage, outcome, elapsed, progress);
+            Err(error) => match self.remedy_for(stage, &error, progress) {
+                Some(Remedy::Inputs) => self.reconsider(stage, progress),
+                Some(Remedy::Description) => {
+                    progress.repairs += 1;
+                    progress.work.change(stage, State::Waiting);
+                }
+                None => self.fail(stage, error, elapsed, progress),
+            },
+        }
     }
 
-    /// A stage whose output could not be kept failed after all. What stands on it already comes to its end, and is not
+    /// What to do about a stage that could not be made for no fault of its own.
+    fn remedy_for(
+        &self,
+        stage: StageId,
+        error: &BuildError<E::Error>,
+        progress: &Progress<E::Output, E::Error>,
+    ) -> Option<Remedy> {
+        let BuildError::Stage { source, .. } = error else { return None };
+        if progress.repairs >= MOST_REPAIRS {
+            return None;
+        }
+        if self.worker.executor.lacks_input(source) {
+            return Some(Remedy::Inputs);
+        }
+        self.worker.executor.is_outdated(stage, source).then_some(Remedy::Description)
+    }
+
+    /// A stage whose output could not be committed failed after all. What stands on it already comes to its end, and is not
     /// remembered in vain: it would be a hit if what it stands on were there.
-    fn settle_kept(
+    fn settle_commit(
         &self,
         stage: StageId,
         result: BuildResult<(), E>,
         progress: &mut Progress<E::Output, E::Error>,
     ) {
-        progress.keeping.remove(&stage);
-        let stands_on_lost = self.graph.inputs(stage).iter().any(|input| progress.lost.contains(input));
-        if result.is_err() || stands_on_lost {
+        let inputs = self.worker.graph.inputs(stage);
+        if result.is_err() || inputs.iter().any(|input| progress.lost.contains(input)) {
             progress.lost.insert(stage);
         } else {
-            self.observer.event(Event::Kept { stage });
+            self.observer.event(Event::Committed { stage });
         }
-        let Err(error) = result else { return };
-        let outcome = self.outcome_of(&error);
-        progress.report.failures.push((stage, error));
-        progress.report.outputs.remove(&stage);
-        progress.waiting.retain(|waiting| *waiting != stage);
-        let elapsed = match progress.report.stages.iter().position(|report| report.stage == stage) {
-            Some(place) => progress.report.stages.remove(place).elapsed,
-            None => Duration::ZERO,
+        if let Err(error) = result {
+            progress.report.outputs.remove(&stage);
+            let reports = &mut progress.report.stages;
+            let earlier = reports.iter().position(|report| report.stage == stage);
+            let elapsed = earlier.map_or(Duration::ZERO, |place| reports.remove(place).elapsed);
+            return self.fail(stage, error, elapsed, progress);
+        }
+        let next = match progress.work.state(stage) {
+            State::Superseded => State::Waiting,
+            _ => State::Committed,
         };
-        self.conclude(stage, outcome, elapsed, progress);
+        progress.work.change(stage, next);
     }
 
-    /// What became of a stage that could not be made.
-    fn outcome_of(&self, error: &BuildError<E::Error>) -> Outcome {
-        match error {
-            BuildError::Stage { source, .. } if self.executor.is_interrupt(source) => Outcome::Interrupted,
+    /// A stage could not be made.
+    fn fail(
+        &self,
+        stage: StageId,
+        error: BuildError<E::Error>,
+        elapsed: Duration,
+        progress: &mut Progress<E::Output, E::Error>,
+    ) {
+        let outcome = match &error {
+            BuildError::Stage { source, .. } if self.worker.executor.is_interrupt(source) => {
+                Outcome::Interrupted
+            }
             _ => Outcome::Failed,
-        }
+        };
+        progress.report.failures.push((stage, error));
+        self.conclude(stage, State::Failed, outcome, elapsed, progress);
     }
 
     /// Lets a stage and everything that it needs wait again, because something of what it needs is gone.
     fn reconsider(&self, stage: StageId, progress: &mut Progress<E::Output, E::Error>) {
         progress.repairs += 1;
-        let mut again = self.graph.needed_for(&[stage]);
+        let mut again = self.worker.graph.needed_for(&[stage]);
         // Those that are not settled wait or run already, on account of another stage with the same trouble.
-        again.retain(|input| progress.settled.remove(input));
-        again.iter().for_each(|input| drop(progress.report.outputs.remove(input)));
+        again.retain(|input| progress.work.is_settled(*input));
+        for input in &again {
+            progress.report.outputs.remove(input);
+            let next = match progress.work.state(*input) {
+                State::Made => State::Superseded,
+                _ => State::Waiting,
+            };
+            progress.work.change(*input, next);
+        }
         let (reset, rest) = std::mem::take(&mut progress.report.stages)
             .into_iter()
             .partition::<Vec<_>, _>(|report| again.contains(&report.stage));
@@ -527,25 +356,33 @@ impl<'a, E: Executor> Engine<'a, E> {
         let ran = reset.into_iter().filter(|report| matches!(report.outcome, Outcome::Ran { .. }));
         progress.ran_before.extend(ran.map(|report| (report.stage, report)));
         self.observer.event(Event::Again { stage, stages: again.len() });
-        progress.waiting.extend(again);
-        progress.waiting.push(stage);
+        progress.work.change(stage, State::Waiting);
     }
 
     /// The only place where a stage becomes settled.
     fn conclude(
         &self,
         stage: StageId,
+        state: State<E::Output>,
         outcome: Outcome,
         elapsed: Duration,
         progress: &mut Progress<E::Output, E::Error>,
     ) {
+        progress.work.change(stage, state);
         let report = StageReport { stage, outcome, elapsed };
         let failure = progress.report.failures.iter().rev().find(|(failed, _)| *failed == stage);
         let error = failure.map(|(_, error)| error as &(dyn std::error::Error + 'static));
         self.observer.event(Event::Finished { report: &report, error });
-        progress.settled.insert(stage);
         // One that ran in this build and is found now has run in this build.
         let before = progress.ran_before.remove(&stage).filter(|_| report.outcome == Outcome::Hit);
         progress.report.stages.push(before.unwrap_or(report));
     }
+}
+
+/// What may help a stage that failed for no fault of its own.
+enum Remedy {
+    /// One of its inputs is damaged or gone: they are looked at again.
+    Inputs,
+    /// Something that its description covers is another by now: it is described again.
+    Description,
 }

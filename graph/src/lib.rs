@@ -9,14 +9,16 @@ mod describe;
 mod engine;
 mod explain;
 mod history;
+mod lookup;
 mod memory;
 mod panics;
 mod pins;
 mod plan;
-mod recall;
 mod report;
 mod stage;
 mod value;
+mod work;
+mod worker;
 
 pub use describe::{ACTION_DOMAIN, Description};
 pub use engine::Engine;
@@ -37,20 +39,20 @@ use ibuild_cache::{ActionKey, Batch, Record};
 /// The rest of the work on what a stage made, which nothing that stands on it has to wait for: makes it durable, and gives
 /// the facts that have to be known for it to be found again. They become visible together with the result, in one step:
 /// before it nobody needs them, after it nobody finds it without them.
-pub type Keep<E> = Box<dyn FnOnce() -> Result<Batch, E> + Send>;
+pub type Commit<E> = Box<dyn FnOnce() -> Result<Batch, E> + Send>;
 
-/// What a stage made. Other stages of the same build may stand on it at once; it is remembered when it is kept.
+/// What a stage made. Other stages of the same build may stand on it at once; it is remembered when it is committed.
 pub struct Made<O, E> {
     /// What was made.
     pub output: O,
     /// What is left to do before it may be remembered.
-    pub keep: Keep<E>,
+    pub commit: Commit<E>,
 }
 
 impl<O, E> Made<O, E> {
     /// What was made, with nothing left to do.
     pub fn whole(output: O) -> Self {
-        Self { output, keep: Box::new(|| Ok(Batch::default())) }
+        Self { output, commit: Box::new(|| Ok(Batch::default())) }
     }
 }
 
@@ -58,12 +60,12 @@ impl<O, E> Made<O, E> {
 pub type MadeResult<O, E> = Result<Made<O, E>, E>;
 
 /// An action of another key that makes the same.
-pub struct Equal {
+pub struct EquivalentAction {
     /// Its key.
     pub key: ActionKey,
     /// In which respect it is the same, for people.
     pub why: &'static str,
-    /// The facts that have to be known together with the result, as those of [`Keep`].
+    /// The facts that have to be known together with the result, as those of [`Commit`].
     pub facts: Batch,
 }
 
@@ -108,7 +110,7 @@ pub trait Executor: Sync {
     /// What a remembered action makes of these inputs. A description covers what an action can see of its inputs; where
     /// an output also has something of them that no action can see, this brings it up to date. Overridden where outputs
     /// have such things.
-    fn upon(&self, _stage: StageId, remembered: Self::Output, _inputs: &[&Self::Output]) -> Self::Output {
+    fn rebase(&self, _stage: StageId, remembered: Self::Output, _inputs: &[&Self::Output]) -> Self::Output {
         remembered
     }
 
@@ -118,17 +120,22 @@ pub trait Executor: Sync {
     /// Finds, among earlier runs of a stage, one that made what this action would make, though something differs that its
     /// key covers. Asked when the stage would run otherwise; overridden where that can be found out with less work than
     /// running it. What is found is believed, so in doubt there is none.
-    fn equal(
+    fn find_equivalent(
         &self,
         _stage: StageId,
         _description: &Description,
         _earlier: &[LastRun],
         _inputs: &[&Self::Output],
-    ) -> Result<Option<Equal>, Self::Error> {
+    ) -> Result<Option<EquivalentAction>, Self::Error> {
         Ok(None)
     }
 
-    /// Makes the stage. What inputs made may not be kept yet.
+    /// Whether a stage reads what the commits of its inputs, and of theirs, write. It is run when they are done.
+    fn needs_commits(&self, _stage: StageId) -> bool {
+        false
+    }
+
+    /// Makes the stage. What inputs made may not be committed yet.
     fn run(&self, stage: StageId, inputs: &[&Self::Output]) -> MadeResult<Self::Output, Self::Error>;
 
     /// Makes the action of `description`, which [`Executor::describe`] gave for this stage and these inputs. Overridden where

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ibuild_cache::{CacheError, Record};
 
-use crate::engine::reason_for;
-use crate::recall::recall;
+use crate::lookup::lookup;
+use crate::worker::reason_for;
 use crate::{
     BuildError, BuildResult, Change, DirtyReason, Executor, LastRun, RunMemory, StageGraph, StageId,
 };
@@ -132,7 +132,7 @@ fn judge<E: Executor>(
 ) -> BuildResult<(Verdict, Option<E::Output>), E> {
     let stage_error = |source| BuildError::Stage { stage: graph.name(stage).clone(), source };
     let description = executor.describe(stage, inputs).map_err(stage_error)?;
-    let found = recall(graph, memory, executor, stage, &description.key(), inputs)?;
+    let found = lookup(graph, memory, executor, stage, &description.key(), inputs)?;
     if let Some((output, _)) = found {
         return Ok((Verdict::Fresh, Some(output)));
     }

@@ -138,7 +138,7 @@ pub enum Event<'a> {
         reason: &'a DirtyReason,
     },
     /// A stage came to its end: others may stand on what it made. Told a second time, as a failure, of a stage that ran
-    /// but could not be kept.
+    /// but could not be committed.
     Finished {
         /// The stage and what happened to it.
         report: &'a StageReport,
@@ -146,7 +146,7 @@ pub enum Event<'a> {
         error: Option<&'a (dyn std::error::Error + 'static)>,
     },
     /// What a stage made is remembered, and durable: whatever happens now, it need not run again.
-    Kept {
+    Committed {
         /// Which one.
         stage: StageId,
     },

@@ -30,7 +30,7 @@ enum At {
     Available,
     Run,
     RunOnAnotherThread,
-    Keep,
+    Commit,
     Nowhere,
 }
 
@@ -77,12 +77,12 @@ impl Executor for Fake<'_> {
                 helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             });
         }
-        let (panics, output) = (self.panics(stage, At::Keep), Text(name.clone()));
-        let keep = move || {
-            assert!(!panics, "nothing keeps {name}");
+        let (panics, output) = (self.panics(stage, At::Commit), Text(name.clone()));
+        let commit = move || {
+            assert!(!panics, "nothing commits {name}");
             Ok(Batch::default())
         };
-        Ok(Made { output, keep: Box::new(keep) })
+        Ok(Made { output, commit: Box::new(commit) })
     }
 
     fn lock(&self, _: StageId, _: &ActionKey) -> Result<Box<dyn Send>, Broken> {
@@ -213,10 +213,10 @@ fn of_a_thread_that_run_waits_for() {
 }
 
 #[test]
-fn of_keep() {
+fn of_a_commit() {
     let lab = Lab::new();
-    let came = lab.build(At::Keep);
-    came.assert_panic("bad", "nothing keeps bad");
+    let came = lab.build(At::Commit);
+    came.assert_panic("bad", "nothing commits bad");
     assert!(lab.is_remembered("base") && !lab.is_remembered("bad"));
     lab.assert_sound();
 }

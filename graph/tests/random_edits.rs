@@ -80,7 +80,7 @@ impl Executor for Fake<'_> {
         old.digest == new.digest
     }
 
-    fn upon(&self, _: StageId, remembered: Tree, inputs: &[&Tree]) -> Tree {
+    fn rebase(&self, _: StageId, remembered: Tree, inputs: &[&Tree]) -> Tree {
         Tree::upon(remembered.digest, inputs.first().copied())
     }
 

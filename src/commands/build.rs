@@ -14,7 +14,7 @@ use ibuild::graph::{
 use ibuild::stages::sandbox::Cancel;
 use ibuild::stages::snapshot::Snapshot;
 use ibuild::stages::{
-    Artifact, Builder, Finished, Project, StageError, Target, Unlocked, Wanted, publish, recover,
+    Artifact, Finished, Project, StageError, StageExecutor, Target, Unlocked, Wanted, publish, recover,
 };
 use serde_json::json;
 
@@ -39,16 +39,16 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     let ui = Ui::new(mode(global, args), global, &project.graph);
     prepare(&session, &ui)?;
     let observer = Arc::new(ui.clone());
-    let builder = session.builder(&project, How::of(args), cancel.clone(), observer.clone(), observer)?;
+    let executor = session.executor(&project, How::of(args), cancel.clone(), observer.clone(), observer)?;
     session.recipe.notices.iter().for_each(|notice| ui.note("recipe", &notice.to_string()));
-    let finished = builder.finished();
+    let finished = executor.context().finished();
     let mode = mode(global, args);
     let shown = Shown { session: &session, project: &project, finished, args, mode, start };
-    let made = shown.make(&goal.targets, &ui, || build(&session, &project, &builder, &goal, args, &ui));
+    let made = shown.make(&goal.targets, &ui, || build(&session, &project, &executor, &goal, args, &ui));
     ui.end();
     if !made.as_ref().is_ok_and(|(_, report)| report.failures.iter().any(|(_, error)| error.is_panic())) {
         // Digests that were learnt on the way only save time.
-        let _ = builder.finish();
+        let _ = executor.context().finish();
     }
     let (published, report) = made?;
     published.in_place.iter().for_each(|in_place| shown.target(in_place, &report));
@@ -61,7 +61,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     }
     match first_failure(report) {
         None => Ok(ExitCode::SUCCESS),
-        Some(error) => Err(after_failure(&project, &builder, args, &cancel, error)),
+        Some(error) => Err(after_failure(&project, &executor, args, &cancel, error)),
     }
 }
 
@@ -178,43 +178,43 @@ fn mode(global: &Global, args: &BuildArgs) -> Mode {
 fn build(
     session: &Session,
     project: &Project<'_>,
-    builder: &Builder<'_>,
+    executor: &StageExecutor<'_>,
     goal: &Goal,
     args: &BuildArgs,
     ui: &Ui,
-) -> Result<BuildReport<Builder<'static>>> {
+) -> Result<BuildReport<StageExecutor<'static>>> {
     // A lock that cannot be read is no failure of the stage that wants it first.
-    let locked = builder.archives().lock()?;
+    let locked = executor.context().archives().lock()?;
     let needed = project.graph.needed_for(&goal.stages);
-    builder.prepare(&needed)?;
-    lock::note_recorded(&locked, &builder.archives().lock()?, ui);
+    executor.context().prepare(&needed)?;
+    lock::note_recorded(&locked, &executor.context().archives().lock()?, ui);
     let memory = session.memory();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.or(session.settings.jobs).map_or(cores, usize::from);
     let on_failure = if args.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop };
     let options = EngineOptions { jobs, on_failure, forced: goal.forced.clone() };
     ui.begin(needed.len());
-    let engine = Engine::new(&project.graph, &memory, builder, ui, options);
+    let engine = Engine::new(&project.graph, &memory, executor, ui, options);
     let report = engine.build(&goal.stages)?;
     let found = report.stages.iter().filter(|settled| settled.outcome == Outcome::Hit);
-    builder.forget_failures(found.map(|settled| project.graph.name(settled.stage).as_str()))?;
+    executor.context().forget_failures(found.map(|settled| project.graph.name(settled.stage).as_str()))?;
     if report.failures.is_empty() {
         let unlocked = if args.locked { Unlocked::Refuse } else { Unlocked::Record };
-        lock::settle(session, builder, &needed, unlocked, ui)?;
+        lock::settle(session, executor, &needed, unlocked, ui)?;
     }
     Ok(report)
 }
 
 /// The failure that is reported: the first one, unless there was a panic, of which others may be consequences. The others
 /// have had their line while the build ran.
-fn first_failure(report: BuildReport<Builder<'static>>) -> Option<BuildError<StageError>> {
+fn first_failure(report: BuildReport<StageExecutor<'static>>) -> Option<BuildError<StageError>> {
     let panic = report.failures.iter().position(|(_, error)| error.is_panic());
     report.failures.into_iter().nth(panic.unwrap_or(0)).map(|(_, error)| error)
 }
 
 fn after_failure(
     project: &Project<'_>,
-    builder: &Builder<'_>,
+    executor: &StageExecutor<'_>,
     args: &BuildArgs,
     cancel: &Cancel,
     error: BuildError<StageError>,
@@ -227,7 +227,7 @@ fn after_failure(
     if let Some(stage) = failed.filter(|_| args.shell_on_failure && !cancel.is_cancelled()) {
         if std::io::stdin().is_terminal() {
             tell!("error: {}", harmless(&format!("{error:#}")));
-            let _ = shell::into_failure(project, builder, &stage, &[]);
+            let _ = shell::into_failure(project, executor, &stage, &[]);
         } else {
             tell!("note    `--shell-on-failure` needs a terminal");
         }
@@ -269,9 +269,9 @@ impl Placed<'_> {
 
 /// The report of a build that was done once more in the same command: what ran the first time has run.
 fn after(
-    first: &BuildReport<Builder<'static>>,
-    mut again: BuildReport<Builder<'static>>,
-) -> BuildReport<Builder<'static>> {
+    first: &BuildReport<StageExecutor<'static>>,
+    mut again: BuildReport<StageExecutor<'static>>,
+) -> BuildReport<StageExecutor<'static>> {
     for report in again.stages.iter_mut().filter(|report| report.outcome == Outcome::Hit) {
         let earlier = first.stages.iter().find(|earlier| earlier.stage == report.stage);
         if let Some(earlier) = earlier.filter(|earlier| matches!(earlier.outcome, Outcome::Ran { .. })) {
@@ -310,8 +310,8 @@ impl Shown<'_> {
         &self,
         targets: &'t [Target],
         ui: &Ui,
-        build: impl Fn() -> Result<BuildReport<Builder<'static>>>,
-    ) -> Result<(Placed<'t>, BuildReport<Builder<'static>>)> {
+        build: impl Fn() -> Result<BuildReport<StageExecutor<'static>>>,
+    ) -> Result<(Placed<'t>, BuildReport<StageExecutor<'static>>)> {
         let mut report = build()?;
         let mut placed = self.publish(targets, &report);
         if let Some(error) = placed.failed.take_if(|error| is_damaged(error)) {
@@ -324,7 +324,7 @@ impl Shown<'_> {
     }
 
     /// Puts every target that was made into its place.
-    fn publish<'t>(&self, targets: &'t [Target], report: &BuildReport<Builder<'static>>) -> Placed<'t> {
+    fn publish<'t>(&self, targets: &'t [Target], report: &BuildReport<StageExecutor<'static>>) -> Placed<'t> {
         let mut placed = Placed { in_place: Vec::new(), failed: None };
         for target in targets {
             match self.publish_one(target, report) {
@@ -342,7 +342,7 @@ impl Shown<'_> {
     fn publish_one<'t>(
         &self,
         target: &'t Target,
-        report: &BuildReport<Builder<'static>>,
+        report: &BuildReport<StageExecutor<'static>>,
     ) -> Result<Option<InPlace<'t>>> {
         let stage = self.project.target_stage(target).expect("it was found before");
         let Some(output) = report.outputs.get(&stage) else { return Ok(None) };
@@ -359,7 +359,7 @@ impl Shown<'_> {
     fn snapshots<'r>(
         &'r self,
         stage: StageId,
-        report: &'r BuildReport<Builder<'static>>,
+        report: &'r BuildReport<StageExecutor<'static>>,
     ) -> Vec<(&'r str, &'r Snapshot)> {
         let needed = self.project.graph.needed_for(&[stage]);
         let made = needed.iter().filter_map(|stage| {
@@ -369,7 +369,7 @@ impl Shown<'_> {
         made.collect()
     }
 
-    fn target(&self, published: &InPlace<'_>, report: &BuildReport<Builder<'static>>) {
+    fn target(&self, published: &InPlace<'_>, report: &BuildReport<StageExecutor<'static>>) {
         let needed = self.project.graph.needed_for(&[published.stage]);
         let count = |wanted: fn(&Outcome) -> bool| {
             report.stages.iter().filter(|s| needed.contains(&s.stage) && wanted(&s.outcome)).count()

@@ -13,9 +13,9 @@ use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
 
 use crate::cli::{Global, JsonArgs};
-use crate::failure::Status;
 use crate::session::{load_recipe, project_dir, store_dir};
 use crate::settings::Settings;
+use crate::status::Status;
 use crate::table::{Align, table};
 use crate::terminal::{print, print_json};
 use crate::ui::bytes;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use ibuild::graph::{PlannedStage, StageId};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::packages::{Lock, LockChange, LockedRelease, Staleness};
-use ibuild::stages::{Builder, Observed, PackageChange, Project, StageError, Unlocked};
+use ibuild::stages::{Observed, PackageChange, Project, StageError, StageExecutor, Unlocked};
 
 use super::plan;
 use crate::cli::{Global, LockArgs};
@@ -18,8 +18,8 @@ use crate::ui::{Mode, Ui, counted};
 
 pub fn run(global: &Global, args: &LockArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
-    let (report, status) = with_archives(global, &session, |project, builder, ui| {
-        if args.check { check(&session, builder) } else { write(&session, project, builder, ui) }
+    let (report, status) = with_archives(global, &session, |project, executor, ui| {
+        if args.check { check(&session, executor) } else { write(&session, project, executor, ui) }
     })?;
     print(&report)?;
     Ok(status)
@@ -29,15 +29,15 @@ pub fn run(global: &Global, args: &LockArgs) -> Result<ExitCode> {
 pub fn with_archives<T>(
     global: &Global,
     session: &Session,
-    work: impl FnOnce(&Project<'_>, &Builder<'_>, &Ui) -> Result<T>,
+    work: impl FnOnce(&Project<'_>, &StageExecutor<'_>, &Ui) -> Result<T>,
 ) -> Result<T> {
     let _shared = session.share_store(global)?;
     let project = Project::new(&session.recipe);
     let ui = Ui::new(if global.quiet { Mode::Quiet } else { Mode::Normal }, global, &project.graph);
     let observer = Arc::new(ui.clone());
     let cancel = interrupt::cancel_in_time()?;
-    let builder = session.builder(&project, How::default(), cancel, observer.clone(), observer)?;
-    let done = work(&project, &builder, &ui);
+    let executor = session.executor(&project, How::default(), cancel, observer.clone(), observer)?;
+    let done = work(&project, &executor, &ui);
     ui.end();
     done
 }
@@ -46,18 +46,18 @@ pub fn with_archives<T>(
 fn write(
     session: &Session,
     project: &Project<'_>,
-    builder: &Builder<'_>,
+    executor: &StageExecutor<'_>,
     ui: &Ui,
 ) -> Result<(String, ExitCode)> {
-    let before = builder.archives().lock()?;
+    let before = executor.context().archives().lock()?;
     for name in session.recipe.archives.keys() {
-        builder.archives().ensure_locked(name)?;
+        executor.context().archives().ensure_locked(name)?;
     }
-    let planned = plan::with(session, project, builder, &listed_stages(project))?;
+    let planned = plan::with(session, project, executor, &listed_stages(project))?;
     let fresh: Vec<_> = planned.stages.iter().filter(|s| s.is_fresh()).map(|s| s.stage).collect();
-    let observed = builder.observe(&fresh, &session.memory())?;
+    let observed = executor.context().observe(&fresh, &session.memory())?;
     if observed.after != observed.before {
-        builder.archives().write_lock(observed.after.clone())?;
+        executor.context().archives().write_lock(observed.after.clone())?;
     }
     let waiting = planned.stages.iter().filter(|stage| !PlannedStage::is_fresh(stage)).count();
     if waiting > 0 {
@@ -128,15 +128,15 @@ enum Standing {
     Stale = 30,
 }
 
-fn check(session: &Session, builder: &Builder<'_>) -> Result<(String, ExitCode)> {
-    let (lock, now) = (builder.archives().lock()?, Timestamp::now());
+fn check(session: &Session, executor: &StageExecutor<'_>) -> Result<(String, ExitCode)> {
+    let (lock, now) = (executor.context().archives().lock()?, Timestamp::now());
     let (mut report, mut worst) = (String::new(), Standing::Same);
     for name in session.recipe.archives.keys() {
         if !lock.releases().iter().any(|release| release.archive.as_str() == name.as_str()) {
             return Err(StageError::NotLocked { archive: name.to_string() }.into());
         }
         // That what is locked has expired is said of the lock, whatever the mirror has.
-        let outlook = builder.archives().outlook(name, &[Staleness::ExpiredAsLocked])?;
+        let outlook = executor.context().archives().outlook(name, &[Staleness::ExpiredAsLocked])?;
         for new in &outlook.releases {
             let old = lock.release(new.archive.as_str(), &new.base, &new.suite);
             let (standing, line) = standing(old, new, now);
@@ -182,12 +182,12 @@ pub fn package_line(change: &PackageChange) -> String {
 /// After a build: the lock says what its stages were made of, or the build has failed.
 pub fn settle(
     session: &Session,
-    builder: &Builder<'_>,
+    executor: &StageExecutor<'_>,
     stages: &[StageId],
     unlocked: Unlocked,
     ui: &Ui,
 ) -> Result<()> {
-    let Observed { before, after, unknown } = builder.observe(stages, &session.memory())?;
+    let Observed { before, after, unknown } = executor.context().observe(stages, &session.memory())?;
     let changes = before.changes(&after);
     if unlocked == Unlocked::Refuse && !unknown.is_empty() {
         return Err(StageError::NotObserved { stages: unknown }.into());
@@ -198,7 +198,7 @@ pub fn settle(
     if unlocked == Unlocked::Refuse {
         return Err(StageError::LockDrift { changes }.into());
     }
-    builder.archives().write_lock(after)?;
+    executor.context().archives().write_lock(after)?;
     ui.note("lock", &counts(&changes));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ibuild::graph::{DirtyReason, Plan, PlannedStage, StageId, Verdict, plan};
-use ibuild::stages::{Builder, Project};
+use ibuild::stages::{Project, StageExecutor};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, PlanArgs};
@@ -44,21 +44,21 @@ fn is_unseen(planned: &PlannedStage) -> bool {
 
 /// Plans a build of `stages`.
 pub fn make(session: &Session, project: &Project<'_>, stages: &[StageId]) -> Result<Plan> {
-    with(session, project, &session.quiet_builder(project)?, stages)
+    with(session, project, &session.quiet_executor(project)?, stages)
 }
 
-/// Plans a build of `stages` with a builder of one's own.
+/// Plans a build of `stages` with a executor of one's own.
 pub fn with(
     session: &Session,
     project: &Project<'_>,
-    builder: &Builder<'_>,
+    executor: &StageExecutor<'_>,
     stages: &[StageId],
 ) -> Result<Plan> {
     // A lock that cannot be read is no failure of the stage that wants it first.
-    builder.archives().lock()?;
-    let made = plan(&project.graph, &session.memory(), builder, stages)?;
+    executor.context().archives().lock()?;
+    let made = plan(&project.graph, &session.memory(), executor, stages)?;
     // Digests that were learnt on the way only save time: a store that cannot be written can still be asked.
-    let _ = builder.finish();
+    let _ = executor.context().finish();
     Ok(made)
 }
 

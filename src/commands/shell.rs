@@ -7,7 +7,7 @@ use ibuild::graph::RunMemory;
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::recipe::{StageName, Step};
 use ibuild::stages::sandbox::Ended;
-use ibuild::stages::{Builder, FailedState, Job, Project, ShellError, StageOutput};
+use ibuild::stages::{FailedState, Job, Project, ShellError, StageExecutor, StageOutput};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::cli::{Global, ShellArgs};
@@ -18,18 +18,18 @@ use crate::terminal::tell;
 pub fn run(global: &Global, args: &ShellArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
     let project = Project::new(&session.recipe);
-    let builder = session.quiet_builder(&project)?;
+    let executor = session.quiet_executor(&project)?;
     let _shared = session.share_store(global)?;
     let stage = find_stage(&project, &args.stage)?;
     let name = project.graph.name(stage).to_string();
     if args.failed {
-        return into_failure(&project, &builder, &name, &args.command).map(exit_code);
+        return into_failure(&project, &executor, &name, &args.command).map(exit_code);
     }
     let Job::Step { name, step } = project.job(stage) else { return Err(not_a_step(&args.stage).into()) };
     let output = last_output(&session.memory(), name)?;
     let snapshot = output.snapshot().ok_or_else(|| never_built(name))?;
     leave_signals_to_the_shell()?;
-    Ok(exit_code(builder.shell(snapshot, step, command_line(&args.command), terminal())?))
+    Ok(exit_code(executor.context().shell(snapshot, step, command_line(&args.command), terminal())?))
 }
 
 /// The status of what ran there, as a shell has it.
@@ -57,11 +57,12 @@ pub fn last_output(memory: &RunMemory<'_>, name: &StageName) -> Result<StageOutp
 /// Opens a shell in what a stage had made when it failed.
 pub fn into_failure(
     project: &Project<'_>,
-    builder: &Builder<'_>,
+    executor: &StageExecutor<'_>,
     stage: &str,
     command: &[String],
 ) -> Result<Ended> {
-    let failed = builder.failed_state(stage).ok_or_else(|| ShellError::NotFailed(stage.to_owned()))?;
+    let failed =
+        executor.context().failed_state(stage).ok_or_else(|| ShellError::NotFailed(stage.to_owned()))?;
     if !failed.is_kept() {
         let why = failed.why().unwrap_or("the disk got full").to_owned();
         return Err(ShellError::NotKept { stage: stage.to_owned(), why }.into());
@@ -69,16 +70,16 @@ pub fn into_failure(
     let step = stage.parse::<StageName>().ok().and_then(|name| project.recipe.step(&name));
     tell!("note    this is what `{stage}` had made when it failed at {}", Timestamp(failed.time()));
     leave_signals_to_the_shell()?;
-    Ok(enter_failure(builder, &failed, step, command)?)
+    Ok(enter_failure(executor, &failed, step, command)?)
 }
 
 fn enter_failure(
-    builder: &Builder<'_>,
+    executor: &StageExecutor<'_>,
     failed: &FailedState,
     step: Option<&Step>,
     command: &[String],
 ) -> Result<Ended, ShellError> {
-    builder.shell_into_failure(failed, step, command_line(command), terminal())
+    executor.context().shell_into_failure(failed, step, command_line(command), terminal())
 }
 
 /// The image's best shell, or what the user wants.

@@ -17,20 +17,20 @@ use crate::terminal::print;
 pub fn run(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
     let session = Session::open(global, &[])?;
     let mut text = String::new();
-    let updated = with_archives(global, &session, |_, builder, ui| {
-        let before = builder.archives().lock()?;
+    let updated = with_archives(global, &session, |_, executor, ui| {
+        let before = executor.context().archives().lock()?;
         let wanted = Wanted::of(&session.recipe, &before, &args.names)?;
         for name in &wanted.archives {
-            let outlook = builder.archives().outlook(name, &args.tolerated())?;
+            let outlook = executor.context().archives().outlook(name, &args.tolerated())?;
             if wanted.packages.is_empty() || outlook.packages.iter().any(|c| wanted.wants(c)) {
-                builder.archives().adopt(name, &outlook)?;
-                text += &report(&[name], &before, &builder.archives().lock()?);
+                executor.context().archives().adopt(name, &outlook)?;
+                text += &report(&[name], &before, &executor.context().archives().lock()?);
                 text.extend(outlook.packages.iter().map(package_line));
             } else {
                 text += &format!("{name}  stays: {} would be the same\n", list(&wanted.packages));
             }
         }
-        note_clocks(builder.archives().lock()?.releases(), Timestamp::now(), ui);
+        note_clocks(executor.context().archives().lock()?.releases(), Timestamp::now(), ui);
         Ok(())
     });
     // What was updated before something failed is in the lock, and is told.

@@ -149,7 +149,7 @@ impl Observer for Ui {
                     _ => {}
                 }
             }),
-            Event::Kept { stage } => self.say(|voice| voice.kept(self.name(stage))),
+            Event::Committed { stage } => self.say(|voice| voice.kept(self.name(stage))),
             Event::Again { stage, stages } => {
                 self.note(self.name(stage), "what it stands on is damaged in the store, and is made again");
                 self.say(|voice| voice.again(stages));

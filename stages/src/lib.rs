@@ -1,6 +1,6 @@
 //! How an image of a Debian-derived machine is made: what the stages of a recipe are, what describes them, and how each kind is made.
 //!
-//! In reading order: [`Project`] turns a recipe into a graph; [`Builder`] is the executor that describes and makes
+//! In reading order: [`Project`] turns a recipe into a graph; [`StageExecutor`] is the executor that describes and makes
 //! its stages; `steps` has a file for each kind of step, which resolves it into the one value of `resolved` that its key is
 //! made of and that `stage_run` runs and captures; `image` is for disks.
 
@@ -18,20 +18,24 @@ mod steps;
 
 pub use error::StageError;
 pub use executor::archives::{Access, ArchiveOptions, Archives, Unlocked};
-pub use executor::builder::{BootOutcome, Builder, BuilderOptions, Nothing, StageObserver, Tracing};
+pub use executor::context::{ExecutorOptions, StageContext, Tracing};
+pub use executor::failed_state::FailedState;
+pub use executor::observer::{BootOutcome, NullObserver, StageObserver};
 pub use executor::resolved::SANDBOX;
+pub use executor::stage_executor::StageExecutor;
 pub use image::packed_snapshots;
 pub use inspect::contents::{Contents, Weight};
 pub use inspect::inside::{Inside, InsideError};
 pub use inspect::logs::{Logs, printable, readable, tail};
 pub use inspect::mounted::{MountError, Mounted, unmount};
 pub use inspect::past::{PastBuild, PastReason, PastRun};
-pub use inspect::shell::{FailedState, ShellError};
+pub use inspect::shell::ShellError;
 pub use maintenance::forget::{Forgotten, forget_everything, forget_stage};
 pub use maintenance::fsck::{Checked, Finding, fsck, recover};
 pub use maintenance::gc;
 pub use output::{Artifact, Composed, StageOutput, StoredBlob};
-pub use packages_used::evidence::{Observed, used_by};
+pub use packages_used::evidence::used_by;
+pub use packages_used::observed::Observed;
 pub use packages_used::outlook::{Outlook, PackageChange};
 pub use project::{Job, Project, Target, TargetError};
 pub use publish::finished::Finished;

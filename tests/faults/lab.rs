@@ -18,7 +18,7 @@ use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::volatile::VolatileList;
 use ibuild::stages::snapshot::{LayerStore, Snapshot, TreeStore};
-use ibuild::stages::{ArchiveOptions, Builder, BuilderOptions, Nothing, Project, StageOutput};
+use ibuild::stages::{ArchiveOptions, ExecutorOptions, NullObserver, Project, StageExecutor, StageOutput};
 
 const BUSYBOX: &str = "/bin/busybox";
 const BOOTSTRAP: &str = "base/bootstrap";
@@ -195,11 +195,11 @@ impl Lab {
             InitProgram { program: "/nonexistent".into(), arguments: Vec::new() },
             Cancel::default(),
         );
-        let options = BuilderOptions { archives, ..BuilderOptions::default() };
-        let (nobody, unobserved) = (Arc::new(Nothing), Arc::new(Unobserved));
-        let builder = Builder::new(&project, &store, supervisor, options, nobody, unobserved);
+        let options = ExecutorOptions { archives, ..ExecutorOptions::default() };
+        let (nobody, unobserved) = (Arc::new(NullObserver), Arc::new(Unobserved));
+        let executor = StageExecutor::new(&project, &store, supervisor, options, nobody, unobserved);
         let stage = project.step_stage(&BOOTSTRAP.parse().unwrap()).unwrap();
-        let description = builder.describe(stage, &[]).unwrap();
+        let description = executor.describe(stage, &[]).unwrap();
         let (output, facts) = busybox_root(&store);
         let memory = RunMemory::new(&store, "lab");
         memory

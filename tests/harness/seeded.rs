@@ -14,7 +14,9 @@ use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::volatile::VolatileList;
 use ibuild::stages::snapshot::{LayerStore, Snapshot, TreeStore};
-use ibuild::stages::{ArchiveOptions, Builder, BuilderOptions, Job, Nothing, Project, StageOutput};
+use ibuild::stages::{
+    ArchiveOptions, ExecutorOptions, Job, NullObserver, Project, StageExecutor, StageOutput,
+};
 
 const BUSYBOX: &str = "/bin/busybox";
 
@@ -51,16 +53,22 @@ fn seed(dir: &Path, cache: &Path) {
     let project = Project::new(&recipe);
     let archives = ArchiveOptions { lock: dir.join("ibuild.lock"), ..ArchiveOptions::default() };
     let init = InitProgram { program: "/nonexistent".into(), arguments: Vec::new() };
-    let options = BuilderOptions { archives, ..BuilderOptions::default() };
+    let options = ExecutorOptions { archives, ..ExecutorOptions::default() };
     let supervisor = Supervisor::new(init, Cancel::default());
-    let builder =
-        Builder::new(&project, &store, supervisor, options, Arc::new(Nothing), Arc::new(Unobserved));
+    let executor = StageExecutor::new(
+        &project,
+        &store,
+        supervisor,
+        options,
+        Arc::new(NullObserver),
+        Arc::new(Unobserved),
+    );
     let (snapshot, facts) = root(&store, recipe.project.epoch);
     let mut facts = Some(facts);
     for stage in project.graph.in_build_order() {
         let Job::Step { step, .. } = project.job(stage) else { continue };
         if matches!(step.kind, StepKind::Bootstrap { .. }) {
-            let description = builder.describe(stage, &[]).unwrap();
+            let description = executor.describe(stage, &[]).unwrap();
             let output = StageOutput::Snapshot(snapshot.clone());
             let memory = RunMemory::new(&store, recipe.project.name.as_str());
             let (name, facts) = (project.graph.name(stage), facts.take().unwrap_or_default());

@@ -27,18 +27,19 @@ pub fn run(global: &Global, args: &ExplainArgs) -> Result<ExitCode> {
     let (name, back) = builds_back(&args.name);
     let subjects = find_stages(&project, name)?;
     let ignored = Arc::new(IgnoredFiles::default());
-    let builder = session.looking_builder(&project, ignored.clone())?;
-    let past =
-        |stage: &StageId, back| PastBuild::find(&session.store, &builder, project.graph.name(*stage), back);
+    let executor = session.looking_executor(&project, ignored.clone())?;
+    let past = |stage: &StageId, back| {
+        PastBuild::find(&session.store, executor.context(), project.graph.name(*stage), back)
+    };
     if let Some(back) = back {
         let builds = subjects.iter().map(|stage| Ok((*stage, past(stage, back)?)));
         return tell_past(&project, args, back, builds.collect::<Result<Vec<_>>>()?);
     }
-    let plan = plan::with(&session, &project, &builder, &subjects)?;
+    let plan = plan::with(&session, &project, &executor, &subjects)?;
     let mut stories = Vec::new();
     for stage in &subjects {
         let last = session.memory().last_run(project.graph.name(*stage))?;
-        let failed = builder.failed_state(project.graph.name(*stage).as_str());
+        let failed = executor.context().failed_state(project.graph.name(*stage).as_str());
         stories.push(Story { stage: *stage, last, failed, build: past(stage, 0)? });
     }
     let ignored = ignored.0.lock().expect("no panic while held").clone();

@@ -57,6 +57,19 @@ impl<'m> Contents<'m> {
     }
 }
 
+#[cfg(test)]
+impl DiskMap {
+    /// The bytes of the disk.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut disk = vec![0; self.size as usize];
+        let contents = Contents::of(self);
+        for piece in &self.pieces {
+            contents.read(piece, 0, &mut disk[piece.at as usize..piece.end() as usize]).unwrap();
+        }
+        disk
+    }
+}
+
 /// Most files are small, and are wanted as a whole: they are read once, and what was read has the digest.
 fn read_whole(file: &ContentFile, out: &mut [u8]) -> Result<(), DiskError> {
     let mut options = File::options();

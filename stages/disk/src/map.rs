@@ -123,15 +123,4 @@ impl DiskMap {
         let piece = |(at, bytes): (u64, &[u8])| Piece { at, origin: Origin::Bytes(bytes.to_vec()) };
         Self::new(size, bytes.into_iter().map(piece).collect(), Vec::new())
     }
-
-    /// The bytes of the disk.
-    #[cfg(test)]
-    pub fn bytes(&self) -> Vec<u8> {
-        let mut disk = vec![0; self.size as usize];
-        let contents = super::contents::Contents::of(self);
-        for piece in &self.pieces {
-            contents.read(piece, 0, &mut disk[piece.at as usize..piece.end() as usize]).unwrap();
-        }
-        disk
-    }
 }

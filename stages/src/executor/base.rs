@@ -8,7 +8,7 @@ use ibuild_cache::Stoppable;
 use ibuild_graph::Value;
 
 use crate::StageError;
-use crate::executor::builder::Builder;
+use crate::executor::context::StageContext;
 use crate::packages::{DebRef, PackageError, RESOLVER, minbase};
 use crate::recipe::{ArchiveNames, PackageName, Variant};
 use crate::snapshot::unpack::{Dialect, unpack};
@@ -49,26 +49,26 @@ impl Base {
     }
 
     /// The packages, as the locked state of the archives has them.
-    pub(crate) fn select(&self, builder: &Builder<'_>) -> Result<Vec<DebRef>, StageError> {
-        let all = builder.archives();
+    pub(crate) fn select(&self, context: &StageContext<'_>) -> Result<Vec<DebRef>, StageError> {
+        let all = context.archives();
         let (view, fetcher) = (all.view(&[self.archives.first().clone()])?, all.fetcher()?);
         let extras: Result<Vec<Name>, _> = self.include.iter().map(|name| name.as_str().parse()).collect();
-        Ok(minbase(builder.store(), &view, &extras.map_err(PackageError::from)?, fetcher)?)
+        Ok(minbase(context.store(), &view, &extras.map_err(PackageError::from)?, fetcher)?)
     }
 
     /// Unpacks packages of the archives into an empty directory.
     pub(crate) fn unpack(
         &self,
-        builder: &Builder<'_>,
+        context: &StageContext<'_>,
         debs: &[DebRef],
         root: &Path,
     ) -> Result<(), StageError> {
         let files: Vec<_> = debs.iter().map(DebRef::file).collect();
-        builder.archives().fetcher()?.fetch_all(&files, PARALLEL)?;
+        context.archives().fetcher()?.fetch_all(&files, PARALLEL)?;
         skeleton(root, &self.sources)?;
         for deb in debs {
-            let stored = builder.store().packages().path(&deb.sha256);
-            let cancel = builder.supervisor().cancel().clone();
+            let stored = context.store().packages().path(&deb.sha256);
+            let cancel = context.supervisor().cancel().clone();
             unpack(
                 Stoppable::new(open_deb(&stored, Member::Data).map_err(PackageError::from)?, cancel),
                 root,
@@ -81,10 +81,14 @@ impl Base {
 
 /// Lays packages out for dpkg, under the names that they have in an archive. They are copies: times and link counts of the
 /// store are nobody's business.
-pub(crate) fn lay_out_packages(builder: &Builder<'_>, debs: &[DebRef], dir: &Path) -> Result<(), StageError> {
+pub(crate) fn lay_out_packages(
+    context: &StageContext<'_>,
+    debs: &[DebRef],
+    dir: &Path,
+) -> Result<(), StageError> {
     for deb in debs {
         let place = dir.join(format!("{}_{}.deb", deb.name, deb.architecture));
-        let stored = builder.store().packages().path(&deb.sha256);
+        let stored = context.store().packages().path(&deb.sha256);
         fs::copy(stored, &place).map_err(StageError::io("lay out", &place))?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::executor::builder::Builder;
+use crate::executor::context::StageContext;
 use crate::recipe::{EnvName, Network, StageName, Step};
 use crate::sandbox::PROXY_PORT;
 
@@ -12,13 +12,13 @@ const ITSELF: [&str; 2] = ["127.0.0.1", "localhost"];
 /// The whole environment of a step: what every step has, where tools that are not apt find the archive, then what the recipe
 /// declares.
 pub(crate) fn environment_of(
-    builder: &Builder<'_>,
+    context: &StageContext<'_>,
     name: &StageName,
     step: &Step,
 ) -> BTreeMap<String, String> {
-    let mut env = environment(builder.epoch(), &BTreeMap::new());
+    let mut env = environment(context.epoch(), &BTreeMap::new());
     if step.network == Network::Packages {
-        let archives = builder.archives().hosts(builder.archives_of(name));
+        let archives = context.archives().hosts(context.archives_of(name));
         let own: Vec<_> = ITSELF.into_iter().filter(|host| !archives.contains(*host)).collect();
         env.insert("http_proxy".to_owned(), format!("http://127.0.0.1:{PROXY_PORT}"));
         env.insert("no_proxy".to_owned(), own.join(","));

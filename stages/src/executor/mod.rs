@@ -3,9 +3,13 @@
 pub(crate) mod apt;
 pub(crate) mod archives;
 pub(crate) mod base;
-pub(crate) mod builder;
+pub(crate) mod context;
 pub(crate) mod environment;
+pub(crate) mod failed_state;
+pub(crate) mod observer;
+pub(crate) mod reports;
 pub(crate) mod resolved;
 pub(crate) mod shown;
 pub(crate) mod space;
+pub(crate) mod stage_executor;
 pub(crate) mod stage_run;

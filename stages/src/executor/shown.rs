@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use crate::StageError;
 use crate::executor::base::lay_out_packages;
-use crate::executor::builder::Builder;
+use crate::executor::context::StageContext;
 use crate::packages::DebRef;
 use crate::sandbox::{OUTPUT_DIR, SHOWN_DIR, Shown, ShownContent};
 
@@ -24,23 +24,23 @@ pub(crate) struct ShownPlace<'a> {
 
 impl ShownPlace<'_> {
     /// Lays out everything that is shown. What lies within something else is laid out after it.
-    pub(crate) fn lay_out(&self, builder: &Builder<'_>, shown: &[Shown]) -> Result<(), StageError> {
+    pub(crate) fn lay_out(&self, context: &StageContext<'_>, shown: &[Shown]) -> Result<(), StageError> {
         let mut sorted: Vec<_> = shown.iter().collect();
         sorted.sort_by(|a, b| a.path.cmp(&b.path));
-        sorted.into_iter().try_for_each(|shown| self.lay_out_one(builder, shown))
+        sorted.into_iter().try_for_each(|shown| self.lay_out_one(context, shown))
     }
 
-    fn lay_out_one(&self, builder: &Builder<'_>, shown: &Shown) -> Result<(), StageError> {
+    fn lay_out_one(&self, context: &StageContext<'_>, shown: &Shown) -> Result<(), StageError> {
         let top = if shown.content == ShownContent::Output { OUTPUT_DIR } else { SHOWN_DIR };
         let path = self.make_way(&self.run_dir.join(top), &shown.path)?;
         match &shown.content {
             ShownContent::Program(bytes) => self.file(&path, bytes, 0o755)?,
             ShownContent::Data(bytes) => self.file(&path, bytes, 0o644)?,
-            ShownContent::Project(content) => builder.inputs().lay_out(content, &path, self.epoch)?,
+            ShownContent::Project(content) => context.inputs().lay_out(content, &path, self.epoch)?,
             ShownContent::Output => return make_directory(&path),
             ShownContent::BasePackages => {
                 make_directory(&path)?;
-                lay_out_packages(builder, self.base_packages, &path)?;
+                lay_out_packages(context, self.base_packages, &path)?;
                 for deb in fs::read_dir(&path).map_err(StageError::io("read", &path))? {
                     let deb = deb.map_err(StageError::io("read", &path))?.path();
                     self.finish(&deb, 0o644)?;

@@ -10,12 +10,12 @@ use ibuild_cache::{Batch, RunDir};
 use ibuild_graph::{Made, MadeResult};
 
 use crate::StageError;
-use crate::executor::builder::Builder;
+use crate::executor::context::StageContext;
+use crate::executor::failed_state::{FailedState, Remains};
 use crate::executor::resolved::OutputRules;
 use crate::executor::shown::ShownPlace;
 use crate::executor::space::Watch;
 use crate::inspect::logs;
-use crate::inspect::shell::{FailedState, Remains};
 use crate::packages::{DebRef, StageFetch, StageFetches, StageTls};
 use crate::packages_used::evidence::Evidence;
 use crate::recipe::{self, ArchiveName};
@@ -76,15 +76,15 @@ struct Outcome {
 
 impl StageRun {
     /// Prepares a change to `parent`; without one, to an empty file system.
-    pub(crate) fn over(builder: &Builder<'_>, parent: Option<&Snapshot>) -> Result<Self, StageError> {
-        let dir = builder.store().run_dir()?;
+    pub(crate) fn over(context: &StageContext<'_>, parent: Option<&Snapshot>) -> Result<Self, StageError> {
+        let dir = context.store().run_dir()?;
         let upper = dir.path().join("upper");
         fs::create_dir(&upper).map_err(StageError::io("create", &upper))?;
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&upper, mode).map_err(StageError::io("set the mode of", &upper))?;
-        let lowers = parent.map(|parent| lower_names(builder, parent)).transpose()?.unwrap_or_default();
+        let lowers = parent.map(|parent| lower_names(context, parent)).transpose()?.unwrap_or_default();
         if let Some(top) = lowers.first() {
-            inherit_root(builder, parent, top, &upper)?;
+            inherit_root(context, parent, top, &upper)?;
         }
         Ok(Self { dir, lowers, parent: parent.cloned() })
     }
@@ -100,24 +100,28 @@ impl StageRun {
     }
 
     /// Runs something of which only the answer counts, not what it changes. Says whether it succeeded.
-    pub(crate) fn ask(&self, builder: &Builder<'_>, command: &StageCommand<'_>) -> Result<bool, StageError> {
-        let Outcome { ended, .. } = self.in_sandbox(builder, command, None)?;
+    pub(crate) fn ask(
+        &self,
+        context: &StageContext<'_>,
+        command: &StageCommand<'_>,
+    ) -> Result<bool, StageError> {
+        let Outcome { ended, .. } = self.in_sandbox(context, command, None)?;
         Ok(ended.is_ok_and(|ended| ended.end == End::SUCCESS))
     }
 
     /// Lets the payload run in a sandbox.
     fn in_sandbox(
         &self,
-        builder: &Builder<'_>,
+        context: &StageContext<'_>,
         command: &StageCommand<'_>,
         log: Option<&File>,
     ) -> Result<Outcome, StageError> {
         let lifetime = command.policy.timeout.unwrap_or(LONGEST);
         let seen = Some(command.archives).filter(|archives| !archives.is_empty());
-        let view = seen.map(|archives| builder.archives().view(archives)).transpose()?;
+        let view = seen.map(|archives| context.archives().view(archives)).transpose()?;
         let tls = view.as_ref().map(|view| StageTls::new(view, lifetime)).transpose()?;
-        let spec = self.spec(builder, command, tls.as_ref())?;
-        let proxy = view.is_some().then(|| builder.archives().proxy()).transpose()?;
+        let spec = self.spec(context, command, tls.as_ref())?;
+        let proxy = view.is_some().then(|| context.archives().proxy()).transpose()?;
         let asked = OnceLock::<Arc<StageFetches>>::new();
         let serve = |listener| match proxy.as_ref().zip(view.clone()).zip(tls.clone()) {
             Some(((proxy, view), tls)) => {
@@ -127,7 +131,7 @@ impl StageRun {
             }
             None => Ok(None),
         };
-        let ended = builder.supervisor().run(&spec, log, serve);
+        let ended = context.supervisor().run(&spec, log, serve);
         Ok(Outcome { ended, asked: asked.get().map(|asked| asked.take()) })
     }
 
@@ -135,33 +139,33 @@ impl StageRun {
     /// a look inside.
     pub(crate) fn run(
         &self,
-        builder: &Builder<'_>,
+        context: &StageContext<'_>,
         command: &StageCommand<'_>,
     ) -> Result<Option<Evidence>, StageError> {
-        let (log, log_path) = builder.logs().create(command.stage)?;
+        let (log, log_path) = context.logs().create(command.stage)?;
         let program = command.program.to_owned();
         let watch = Watch::over(self.dir.path());
-        let Outcome { ended, asked } = self.in_sandbox(builder, command, Some(&log))?;
+        let Outcome { ended, asked } = self.in_sandbox(context, command, Some(&log))?;
         let interrupted = matches!(ended, Err(SandboxError::Interrupted));
         if let Some(left) = watch.end().filter(|_| !interrupted) {
             // Whatever it said. What it had made is not kept, because that would keep the disk full.
-            let store = builder.store().layout().root().to_owned();
+            let store = context.store().layout().root().to_owned();
             let error = StageError::DiskFull { program, store, left };
-            self.keep_word(builder, command.stage, &error);
+            self.keep_word(context, command.stage, &error);
             return Err(error);
         }
         match ended {
             Ok(Ended { end: End::SUCCESS, survivors, unlimited }) => {
-                builder.report_survivors(command.stage, &survivors);
-                builder.report_unlimited(command.stage, &unlimited);
-                FailedState::forget(builder.store(), builder.project_name(), command.stage)?;
-                asked.map_or(Ok(None), |asked| Evidence::of(builder.store(), &asked))
+                context.reports().survivors(command.stage, &survivors);
+                context.reports().unlimited(command.stage, &unlimited);
+                FailedState::forget(context.store(), context.project_name(), command.stage)?;
+                asked.map_or(Ok(None), |asked| Evidence::of(context.store(), &asked))
             }
             Ok(Ended { end, .. }) => {
-                builder.report_refused(command.stage, asked.as_deref().unwrap_or_default());
+                context.reports().refused(command.stage, asked.as_deref().unwrap_or_default());
                 let tail = logs::tail(&log_path, TAIL);
                 let error = StageError::Failed { program, end, tail, log: log_path };
-                self.keep_failed(builder, command.stage, &error);
+                self.keep_failed(context, command.stage, &error);
                 Err(error)
             }
             Err(SandboxError::SourceChanged(path)) => Err(StageError::InputsChanged(path)),
@@ -169,7 +173,7 @@ impl StageRun {
                 let tail = logs::tail(&log_path, TAIL);
                 let error = StageError::Sandbox { program, tail, log: log_path, source };
                 if !interrupted {
-                    self.keep_failed(builder, command.stage, &error);
+                    self.keep_failed(context, command.stage, &error);
                 }
                 Err(error)
             }
@@ -178,20 +182,20 @@ impl StageRun {
 
     fn spec(
         &self,
-        builder: &Builder<'_>,
+        context: &StageContext<'_>,
         command: &StageCommand<'_>,
         tls: Option<&StageTls>,
     ) -> Result<Spec, StageError> {
         let StageCommand { view, epoch, base_packages, from, policy, .. } = command;
         let shown = ShownPlace { run_dir: self.dir.path(), epoch: *epoch, base_packages };
-        shown.lay_out(builder, &view.shown)?;
-        let from = from.map(|from| lower_names(builder, from)).transpose()?.unwrap_or_default();
+        shown.lay_out(context, &view.shown)?;
+        let from = from.map(|from| lower_names(context, from)).transpose()?.unwrap_or_default();
         let place = Place {
-            layers_dir: builder.store().layout().layers(),
+            layers_dir: context.store().layout().layers(),
             lowers: self.lowers.clone(),
             run_dir: self.dir.path().to_owned(),
             from,
-            sources: self.sources(builder, view)?,
+            sources: self.sources(context, view)?,
             authority: tls.map(|tls| tls.authority().to_owned()),
         };
         Ok(Spec::new(view, place, policy.clone()))
@@ -200,7 +204,7 @@ impl StageRun {
     /// Where a copy finds what it copies of the project, and the lists of that.
     fn sources(
         &self,
-        builder: &Builder<'_>,
+        context: &StageContext<'_>,
         view: &SandboxView,
     ) -> Result<Vec<Option<SourcePlace>>, StageError> {
         let Payload::Copy(items) = &view.payload else { return Ok(Vec::new()) };
@@ -208,9 +212,9 @@ impl StageRun {
             CopySource::Root { .. } => Ok(None),
             CopySource::Project { content, .. } => {
                 let list = self.dir.path().join(format!("list-{number}"));
-                let bytes = builder.inputs().list(content)?.to_bytes();
+                let bytes = context.inputs().list(content)?.to_bytes();
                 fs::write(&list, bytes).map_err(StageError::io("write", &list))?;
-                Ok(Some(SourcePlace { path: builder.inputs().source(content)?, list }))
+                Ok(Some(SourcePlace { path: context.inputs().source(content)?, list }))
             }
         };
         items.iter().enumerate().map(place).collect()
@@ -218,18 +222,23 @@ impl StageRun {
 
     /// Captures what was changed as a new layer. Its tarball is left to be written while the next stage runs. What cannot be
     /// captured is kept for a look inside, as that of a payload that failed.
-    pub(crate) fn capture(self, builder: &Builder<'_>, stage: &str, output: &OutputRules) -> MadeSnapshot {
-        let trees = builder.trees();
+    pub(crate) fn capture(
+        self,
+        context: &StageContext<'_>,
+        stage: &str,
+        output: &OutputRules,
+    ) -> MadeSnapshot {
+        let trees = context.trees();
         let volatile = VolatileList::with(&output.volatile);
-        let context = CaptureContext { trees: &trees, epoch: output.epoch, volatile };
+        let capture = CaptureContext { trees: &trees, epoch: output.epoch, volatile };
         let upper = self.upper();
-        let cancel = builder.supervisor().cancel().clone();
+        let cancel = context.supervisor().cancel().clone();
         let parent = self.parent.as_ref().map(|parent| parent.tree);
-        let captured = match capture_until(&cancel, &context, &upper, parent).map_err(StageError::from) {
+        let captured = match capture_until(&cancel, &capture, &upper, parent).map_err(StageError::from) {
             Err(error) if !error.is_interrupt() => {
                 match error.is_environment() {
-                    true => self.keep_word(builder, stage, &error),
-                    false => self.keep_failed(builder, stage, &error),
+                    true => self.keep_word(context, stage, &error),
+                    false => self.keep_failed(context, stage, &error),
                 }
                 return Err(error);
             }
@@ -240,65 +249,68 @@ impl StageRun {
         let changes = captured.changes;
         let layer = match changes.is_empty() {
             true => None,
-            false => Some(builder.layers().adopt(&upper, &changes)?),
+            false => Some(context.layers().adopt(&upper, &changes)?),
         };
         let own = layer.map(|id| OwnLayer { id, shape: Shape::of(&changes) });
         let output = Snapshot::upon(self.parent.as_ref(), captured.tree, own);
-        let store = builder.store().clone();
-        let keep = move || {
+        let store = context.store().clone();
+        let commit = move || {
             if let Some(layer) = layer {
                 LayerStore::new(&store).until(&cancel).pack(&layer, &changes, &mut facts)?;
             }
             Ok(facts)
         };
-        Ok(Made { output, keep: Box::new(keep) })
+        Ok(Made { output, commit: Box::new(commit) })
     }
 
     /// Keeps what a failed stage had made, if there is room for saying so.
-    fn keep_failed(&self, builder: &Builder<'_>, stage: &str, error: &StageError) {
-        if self.keep(builder, stage, error, Remains::Upper(&self.upper())).is_err() {
-            self.keep_word(builder, stage, error);
+    fn keep_failed(&self, context: &StageContext<'_>, stage: &str, error: &StageError) {
+        if self.keep(context, stage, error, Remains::Upper(&self.upper())).is_err() {
+            self.keep_word(context, stage, error);
         }
     }
 
     /// Keeps no more than how a stage failed. What it had made goes first, to make room for that. If not even the word can be
     /// kept, the failure is still what the build has to tell, and later on nothing is known of it.
-    fn keep_word(&self, builder: &Builder<'_>, stage: &str, error: &StageError) {
-        let gone = builder.store().discard(&self.upper()).map_err(StageError::from);
-        let _ = gone.and_then(|()| self.keep(builder, stage, error, Remains::Word));
+    fn keep_word(&self, context: &StageContext<'_>, stage: &str, error: &StageError) {
+        let gone = context.store().discard(&self.upper()).map_err(StageError::from);
+        let _ = gone.and_then(|()| self.keep(context, stage, error, Remains::Word));
     }
 
     fn keep(
         &self,
-        builder: &Builder<'_>,
+        context: &StageContext<'_>,
         stage: &str,
         error: &StageError,
         remains: Remains<'_>,
     ) -> Result<(), StageError> {
         let layers = self.parent.as_ref().map(|parent| parent.layers.clone()).unwrap_or_default();
-        let (store, project) = (builder.store(), builder.project_name());
+        let (store, project) = (context.store(), context.project_name());
         FailedState::keep(store, project, stage, remains, layers, error.in_a_line())
     }
 }
 
 /// The directories of a snapshot's layers, topmost first, all of them unpacked.
-pub(crate) fn lower_names(builder: &Builder<'_>, snapshot: &Snapshot) -> Result<Vec<String>, StageError> {
-    Ok(builder.layers().lowers(&snapshot.layers)?)
+pub(crate) fn lower_names(
+    context: &StageContext<'_>,
+    snapshot: &Snapshot,
+) -> Result<Vec<String>, StageError> {
+    Ok(context.layers().lowers(&snapshot.layers)?)
 }
 
 /// An overlay's root looks like its upper directory: that has to look like the root below.
 fn inherit_root(
-    builder: &Builder<'_>,
+    context: &StageContext<'_>,
     parent: Option<&Snapshot>,
     top: &str,
     upper: &Path,
 ) -> Result<(), StageError> {
     let Some(parent) = parent else { return Ok(()) };
-    let root = builder.trees().root(parent.tree)?.meta;
+    let root = context.trees().root(parent.tree)?.meta;
     let error = || StageError::io("prepare", upper);
     std::os::unix::fs::chown(upper, Some(root.uid), Some(root.gid)).map_err(error())?;
     fs::set_permissions(upper, fs::Permissions::from_mode(root.mode)).map_err(error())?;
-    copy_xattrs(&builder.store().layout().layers().join(top), upper, Side::Layer).map_err(error())
+    copy_xattrs(&context.store().layout().layers().join(top), upper, Side::Layer).map_err(error())
 }
 
 /// How a stage is run: what the recipe says, and against accidents a limit where it says nothing.

@@ -5,7 +5,6 @@
 //! stage: which step brings GRUB is known only when its layer is, and nobody needs GRUB's images but a disk that is packed.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use ibuild_cache::{ActionKey, LayerId};
@@ -15,7 +14,7 @@ use super::Machine;
 use super::packing::Packing;
 use crate::StageError;
 use crate::disk::{BootFiles, DiskSpec, GrubPlan};
-use crate::executor::builder::BootOutcome;
+use crate::executor::observer::BootOutcome;
 use crate::executor::resolved::{CONTENTS, SANDBOX};
 use crate::executor::stage_run::{StageCommand, StageRun, policy};
 use crate::image::boot_loaders::{BootLoader, BootMemory};
@@ -36,10 +35,6 @@ const OUT: &str = "out";
 /// What belongs to GRUB, from the root on.
 const GRUB: [&[u8]; 2] = [b"usr/lib/grub", b"usr/bin/grub-mkimage"];
 
-/// The boot loaders that this build has made or found. Formats of one image are packed at the same time.
-#[derive(Default)]
-pub struct BootLoaders(Mutex<BTreeMap<ActionKey, BootFiles>>);
-
 impl Packing<'_, '_> {
     /// What starts the disk of a machine whose layers hold this.
     pub(super) fn boot_loader(
@@ -51,10 +46,10 @@ impl Packing<'_, '_> {
         let plan = GrubPlan::new(disk);
         let root = grub_root(machine.snapshot, layers);
         let view = view(&plan);
-        let made_by = describe(&view, &root.layers, self.builder.epoch()).key();
+        let made_by = describe(&view, &root.layers, self.context.epoch()).key();
         let image = machine.image.name.as_str();
         // Held while one is made: another packing that needs the same waits for it.
-        let mut known = self.builder.boot_loaders().0.lock().expect("no panic while held");
+        let mut known = self.context.boot_loaders().0.lock().expect("no panic while held");
         let files = match known.get(&made_by) {
             Some(files) => files.clone(),
             None => self.find_or_make(image, made_by, || self.make_boot_files(&plan, &view, &root, disk))?,
@@ -71,13 +66,13 @@ impl Packing<'_, '_> {
         made_by: ActionKey,
         make: impl FnOnce() -> Result<BootFiles, StageError>,
     ) -> Result<BootFiles, StageError> {
-        let memory = BootMemory::new(self.builder.store(), self.builder.project_name());
+        let memory = BootMemory::new(self.context.store(), self.context.project_name());
         let found = memory.find(image)?.filter(|found| found.made_by == made_by);
         let (files, outcome) = match found {
             Some(found) => (found.files, BootOutcome::Found),
             None => (make()?, BootOutcome::Made),
         };
-        self.builder.observer().boot_loader(&self.target.to_string(), outcome);
+        self.context.observer().boot_loader(&self.target.to_string(), outcome);
         Ok(files)
     }
 
@@ -89,18 +84,18 @@ impl Packing<'_, '_> {
         root: &Snapshot,
         disk: &DiskSpec,
     ) -> Result<BootFiles, StageError> {
-        let run = StageRun::over(self.builder, Some(root))?;
+        let run = StageRun::over(self.context, Some(root))?;
         let command = StageCommand {
             stage: &self.target.to_string(),
             program: &format!("`grub-mkimage` (from {})", plan.packages().join(", ")),
             view,
-            epoch: self.builder.epoch(),
+            epoch: self.context.epoch(),
             archives: &[],
             from: None,
             base_packages: &[],
             policy: policy(Some(GRUB_TIMEOUT), &Limits::default()),
         };
-        run.run(self.builder, &command)?;
+        run.run(self.context, &command)?;
         Ok(BootFiles::read(&run.output(OUT), disk.firmware)?)
     }
 }

@@ -3,7 +3,8 @@
 //! For each image the index knows the last one, beside the grains of its files. That saves half a second and is a hint like
 //! those: a row that is lost or damaged means that the boot loader is made again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 use ibuild_cache::{ActionKey, Batch, BlobId, Encoder, Record, Store, Table};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::StageError;
 use crate::disk::BootFiles;
 use crate::image::grains::{sealed, unsealed};
+
+/// The boot loaders that this build has made or found. Formats of one image are packed at the same time.
+#[derive(Default)]
+pub(crate) struct BootLoaders(pub(crate) Mutex<BTreeMap<ActionKey, BootFiles>>);
 
 /// The boot loader of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

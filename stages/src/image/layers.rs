@@ -2,17 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
 
 use ibuild_cache::{Cancel, Digest, LayerId, Stoppable, Store};
 
 use crate::StageError;
 use crate::disk::LayerSource;
 use crate::snapshot::{Layer, LayerStore, Snapshot, SnapshotError};
-
-/// How long a layer's tarball may take that this build writes beside the image.
-const PATIENCE: Duration = Duration::from_secs(300);
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// A layer whose tarball is in the store.
 pub struct StoredLayer<'s> {
@@ -24,24 +19,12 @@ pub struct StoredLayer<'s> {
 impl<'s> StoredLayer<'s> {
     /// The layers of a snapshot, lowest first.
     pub fn all(store: &'s Store, snapshot: &Snapshot, cancel: &'s Cancel) -> Result<Vec<Self>, StageError> {
-        let found =
-            snapshot.layers.iter().map(|id| Ok(Self { store, layer: find(store, id, cancel)?, cancel }));
-        found.collect()
-    }
-}
-
-/// The stages before the image have made their layers, but a tarball is written beside what comes next.
-fn find(store: &Store, id: &LayerId, cancel: &Cancel) -> Result<Layer, StageError> {
-    let (layers, begun) = (LayerStore::new(store), Instant::now());
-    loop {
-        if let Some(layer) = layers.find(id)? {
-            return Ok(layer);
-        }
-        cancel.check().map_err(SnapshotError::io("read", &layers.unpacked_path(id)))?;
-        if !layers.is_unpacked(id) || begun.elapsed() > PATIENCE {
-            return Err(SnapshotError::MissingLayer(*id).into());
-        }
-        std::thread::sleep(GLANCE);
+        let layers = LayerStore::new(store);
+        let stored = |id: &LayerId| {
+            let layer = layers.find(id)?.ok_or(SnapshotError::MissingLayer(*id))?;
+            Ok(Self { store, layer, cancel })
+        };
+        snapshot.layers.iter().map(stored).collect()
     }
 }
 

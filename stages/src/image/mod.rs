@@ -12,14 +12,13 @@ mod spec;
 use ibuild_cache::ActionKey;
 use ibuild_graph::Description;
 
-pub(super) use self::boot::BootLoaders;
 use self::describe::Wanted;
 pub use self::describe::packed_snapshots;
 use self::packing::{Packed, Packing};
 use self::spec::disk_spec;
 use crate::StageError;
 use crate::disk::{DiskError, DiskSpec};
-use crate::executor::builder::Builder;
+use crate::executor::context::StageContext;
 use crate::image::grains::GrainMemory;
 use crate::output::{Artifact, Composed, StageOutput};
 use crate::project::Target;
@@ -38,12 +37,12 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn all(builder: &Builder<'a>, images: &[&'a Image], inputs: &[&'a Snapshot]) -> Vec<Self> {
+    fn all(context: &StageContext<'a>, images: &[&'a Image], inputs: &[&'a Snapshot]) -> Vec<Self> {
         assert_eq!(images.len(), inputs.len(), "each machine is made of a root file system");
         let machine = |(image, snapshot): (&&'a Image, &&'a Snapshot)| Machine {
             image,
             snapshot,
-            architecture: builder.architecture_of(&image.rootfs),
+            architecture: context.architecture_of(&image.rootfs),
         };
         images.iter().zip(inputs).map(machine).collect()
     }
@@ -55,14 +54,14 @@ impl<'a> Machine<'a> {
 
 /// Everything that can change an image.
 pub(super) fn describe(
-    builder: &Builder<'_>,
+    context: &StageContext<'_>,
     target: &Target,
     images: &[&Image],
     inputs: &[&Snapshot],
 ) -> Result<Description, StageError> {
-    let machines = Machine::all(builder, images, inputs);
+    let machines = Machine::all(context, images, inputs);
     let name = target.image.as_str();
-    let wanted = Wanted { name, format: target.format, epoch: builder.epoch(), machines: &machines };
+    let wanted = Wanted { name, format: target.format, epoch: context.epoch(), machines: &machines };
     Ok(wanted.describe())
 }
 
@@ -70,20 +69,20 @@ pub(super) fn describe(
 ///
 /// Grains that turn out to be damaged go with their pack, and are compressed again.
 pub(super) fn run(
-    builder: &Builder<'_>,
+    context: &StageContext<'_>,
     target: &Target,
     images: &[&Image],
     inputs: &[&Snapshot],
 ) -> Result<StageOutput, StageError> {
-    let machines = Machine::all(builder, images, inputs);
+    let machines = Machine::all(context, images, inputs);
     loop {
-        match make(builder, target, &machines) {
+        match make(context, target, &machines) {
             Err(StageError::Disk(DiskError::DamagedPack { pack })) => {
-                builder.store().blobs().remove(&pack)?
+                context.store().blobs().remove(&pack)?
             }
             Err(error @ StageError::Disk(DiskError::Disagree { .. })) => {
                 // Once they are mended, they have to be looked at again.
-                inputs.iter().try_for_each(|input| held::forget(builder.store(), &input.layers))?;
+                inputs.iter().try_for_each(|input| held::forget(context.store(), &input.layers))?;
                 return Err(error);
             }
             made => return made,
@@ -91,21 +90,25 @@ pub(super) fn run(
     }
 }
 
-fn make(builder: &Builder<'_>, target: &Target, machines: &[Machine<'_>]) -> Result<StageOutput, StageError> {
-    let scratch = builder.store().run_dir()?;
-    let packing = Packing::new(builder, target, machines, scratch.path());
-    let spare = Spare::of(builder.store(), builder.project_name(), &target.to_string());
+fn make(
+    context: &StageContext<'_>,
+    target: &Target,
+    machines: &[Machine<'_>],
+) -> Result<StageOutput, StageError> {
+    let scratch = context.store().run_dir()?;
+    let packing = Packing::new(context, target, machines, scratch.path());
+    let spare = Spare::of(context.store(), context.project_name(), &target.to_string());
     let Packed { path, twin, file, composition } = packing.pack(&spare)?;
     let file = Artifact { blob: file.digest, size: file.size };
-    let listed = composition.as_ref().map(|made| made.put(builder.store())).transpose()?.flatten();
+    let listed = composition.as_ref().map(|made| made.put(context.store())).transpose()?.flatten();
     let output = match composition.zip(listed) {
         Some((made, composition)) => {
-            let memory = GrainMemory::new(builder.store());
-            memory.remember(builder.project_name(), &target.to_string(), composition.blob);
+            let memory = GrainMemory::new(context.store());
+            memory.remember(context.project_name(), &target.to_string(), composition.blob);
             StageOutput::Composed(Composed { file, composition, packs: made.packs().to_vec() })
         }
         None => {
-            builder.store().blobs().adopt(&path, &file.blob)?;
+            context.store().blobs().adopt(&path, &file.blob)?;
             StageOutput::Artifact(file)
         }
     };
@@ -113,12 +116,12 @@ fn make(builder: &Builder<'_>, target: &Target, machines: &[Machine<'_>]) -> Res
         packing.remember_boot_loaders(output.blobs()[0].blob)?;
     }
     if let StageOutput::Composed(made) = &output {
-        builder.finished().add(made.file.blob, Waiting { path, twin, spare, _dir: scratch });
+        context.finished().add(made.file.blob, Waiting { path, twin, spare, _dir: scratch });
     }
     Ok(output)
 }
 
 /// The keys of what makes the machines' disks as VMDK.
-fn vmdk_keys(builder: &Builder<'_>, machines: &[Machine<'_>]) -> Vec<ActionKey> {
-    machines.iter().map(|machine| machine.describe_vmdk(builder.epoch()).key()).collect()
+fn vmdk_keys(context: &StageContext<'_>, machines: &[Machine<'_>]) -> Vec<ActionKey> {
+    machines.iter().map(|machine| machine.describe_vmdk(context.epoch()).key()).collect()
 }

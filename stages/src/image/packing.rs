@@ -19,7 +19,7 @@ use crate::disk::{
     Destination, Digested, DiskContent, DiskMap, DiskSpec, FilesystemOptions, FoundVmdk, LayerSource,
     MachineDisk, OciImage, PackedArtifact, Packs, Piece, Source, VmSpec, disk_map, filesystem, pack_until,
 };
-use crate::executor::builder::Builder;
+use crate::executor::context::StageContext;
 use crate::executor::space::left;
 use crate::image::boot_loaders::{BootLoader, BootMemory};
 use crate::image::composition::Composition;
@@ -36,7 +36,7 @@ const TWIN_ROOM: u64 = 4;
 
 /// One image on its way.
 pub struct Packing<'a, 'b> {
-    pub(super) builder: &'a Builder<'b>,
+    pub(super) context: &'a StageContext<'b>,
     pub(super) target: &'a Target,
     machines: &'a [Machine<'a>],
     scratch: &'a Path,
@@ -82,12 +82,12 @@ struct Ready {
 impl<'a, 'b> Packing<'a, 'b> {
     /// An image of these machines, to be packed in the directory `scratch`.
     pub fn new(
-        builder: &'a Builder<'b>,
+        context: &'a StageContext<'b>,
         target: &'a Target,
         machines: &'a [Machine<'a>],
         scratch: &'a Path,
     ) -> Self {
-        Self { builder, target, machines, scratch, boot_loaders: RefCell::default() }
+        Self { context, target, machines, scratch, boot_loaders: RefCell::default() }
     }
 
     /// Packs the image into a file of its own, for which `spare` is taken if it is of use.
@@ -107,7 +107,7 @@ impl<'a, 'b> Packing<'a, 'b> {
     /// Remembers the boot loaders of the file that was made: those that were needed, and those that are on disks which were taken
     /// over.
     pub fn remember_boot_loaders(&self, file: BlobId) -> Result<(), StageError> {
-        let memory = BootMemory::new(self.builder.store(), self.builder.project_name());
+        let memory = BootMemory::new(self.context.store(), self.context.project_name());
         for image in self.images() {
             let image = image.name.as_str();
             let needed = self.boot_loaders.borrow().get(image).cloned();
@@ -121,17 +121,17 @@ impl<'a, 'b> Packing<'a, 'b> {
     fn pack_machines(&self, out: PathBuf) -> Result<Packed, StageError> {
         // It is looked at after the disk is laid out, which takes the processor and leaves the machine's own disk alone.
         let _spare = ReadAhead::begin(&out);
-        let targets = self.builder.project().with_disks_like(self.target, &self.images());
-        let (memory, project) = (GrainMemory::new(self.builder.store()), self.builder.project_name());
+        let targets = self.context.project().with_disks_like(self.target, &self.images());
+        let (memory, project) = (GrainMemory::new(self.context.store()), self.context.project_name());
         let files = memory.find(project, &targets)?;
-        let keys = vmdk_keys(self.builder, self.machines);
+        let keys = vmdk_keys(self.context, self.machines);
         let wanted = if self.target.format.keeps_vmdks() { &keys[..] } else { &[] };
         let Reusable { mut packs, vmdks, first: before } =
-            files.open(self.builder.store(), &self.scratch.join("grains"), wanted)?;
+            files.open(self.context.store(), &self.scratch.join("grains"), wanted)?;
         let ready = self.ready(vmdks)?;
         let machines: Vec<_> = ready.iter().map(Ready::as_disk).collect();
         packs = packs.until(self.cancel());
-        let epoch = self.builder.epoch().max(0) as u64;
+        let epoch = self.context.epoch().max(0) as u64;
         let name = self.target.image.as_str();
         let source = Source::Machines { name, epoch, machines: &machines, packs: &mut packs };
         let twin = self.scratch.join("twin");
@@ -160,19 +160,19 @@ impl<'a, 'b> Packing<'a, 'b> {
     ) -> Result<Option<Composition>, StageError> {
         let Some(made) = packed.made else { return Ok(None) };
         let grains = made.rope.grains().len() as u64;
-        self.builder.observer().packed(&self.target.to_string(), grains, packed.compressed);
+        self.context.observer().packed(&self.target.to_string(), grains, packed.compressed);
         debug!(target_file = %self.target, grains, compressed = packed.compressed, "packed; the other grains were there");
         if let Some(new) = packed.new_pack {
-            self.builder.store().blobs().adopt(&new.path, &new.id)?;
+            self.context.store().blobs().adopt(&new.path, &new.id)?;
         }
         Ok(Some(Composition::of(made, packs, keys.into_iter().zip(packed.disks).collect())))
     }
 
     fn pack_layers(&self, out: &Path) -> Result<PackedArtifact, StageError> {
         let machine = &self.machines[0];
-        let layers = StoredLayer::all(self.builder.store(), machine.snapshot, self.cancel())?;
+        let layers = StoredLayer::all(self.context.store(), machine.snapshot, self.cancel())?;
         let layers: Vec<&dyn LayerSource> = layers.iter().map(|layer| layer as _).collect();
-        let (name, epoch) = (self.target.image.as_str(), self.builder.epoch().max(0) as u64);
+        let (name, epoch) = (self.target.image.as_str(), self.context.epoch().max(0) as u64);
         let image = OciImage { name, architecture: machine.architecture, epoch, layers: &layers };
         self.pack_into(Source::Layers(image), out)
     }
@@ -184,12 +184,12 @@ impl<'a, 'b> Packing<'a, 'b> {
     ) -> Result<PackedArtifact, StageError> {
         let stage = self.target.to_string();
         info!(target_file = %stage, machines = self.machines.len(), "packs");
-        let progress = |done, total| self.builder.observer().progress(&stage, done, total);
+        let progress = |done, total| self.context.observer().progress(&stage, done, total);
         Ok(pack_until(self.cancel(), self.target.format, source, destination, &progress)?)
     }
 
     fn cancel(&self) -> &Cancel {
-        self.builder.supervisor().cancel()
+        self.context.supervisor().cancel()
     }
 
     fn images(&self) -> Vec<&crate::recipe::Image> {
@@ -200,7 +200,7 @@ impl<'a, 'b> Packing<'a, 'b> {
     fn ready(&self, found: Vec<Option<FoundVmdk>>) -> Result<Vec<Ready>, StageError> {
         let found = found.into_iter().chain(iter::repeat(None));
         let ready = self.machines.iter().zip(found).map(|(machine, found)| {
-            let (disk, vm) = (machine.disk(self.builder.epoch()), vm_spec(machine.image));
+            let (disk, vm) = (machine.disk(self.context.epoch()), vm_spec(machine.image));
             disk.check()?;
             vm.check(&disk.name)?;
             let content = match found {
@@ -215,7 +215,7 @@ impl<'a, 'b> Packing<'a, 'b> {
     /// A layer that was changed where it is unpacked is unpacked anew, each once.
     fn flat_tar(&self) -> Result<PathBuf, StageError> {
         let path = self.scratch.join("root.tar");
-        let (trees, layers) = (self.builder.trees(), self.builder.layers());
+        let (trees, layers) = (self.context.trees(), self.context.layers());
         let snapshot = self.machines[0].snapshot;
         let mut damaged = HashSet::new();
         loop {
@@ -229,7 +229,7 @@ impl<'a, 'b> Packing<'a, 'b> {
 
     /// What will be on the disk. Of the files of the root file system nothing is read yet.
     fn disk_map(&self, machine: &Machine<'_>, disk: &DiskSpec) -> Result<DiskMap, StageError> {
-        let (store, trees) = (self.builder.layers(), self.builder.trees());
+        let (store, trees) = (self.context.layers(), self.context.trees());
         let (layers, tree) =
             rayon::join(|| read_layers(&store, machine.snapshot), || read_tree(&trees, machine.snapshot));
         let (layers, tree) = (layers?, tree?);

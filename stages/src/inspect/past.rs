@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ibuild_cache::Store;
-use ibuild_graph::{Build, BuiltStage, Change, Executor, LastRun, RunMemory, StageName};
+use ibuild_graph::{Build, BuiltStage, Change, LastRun, RunMemory, StageName};
 
 use crate::StageError;
-use crate::executor::builder::Builder;
+use crate::executor::context::StageContext;
 use crate::executor::resolved::{PARENT_LAYERS, PARENT_TREE};
 
 /// Fields of descriptions that say what a stage's inputs made.
@@ -59,25 +59,25 @@ impl PastBuild {
     /// The build so many builds before the last one that needed the stage. Builds in which nothing ran are not counted.
     pub fn find(
         store: &Store,
-        builder: &Builder<'_>,
+        context: &StageContext<'_>,
         stage: &StageName,
         back: usize,
     ) -> Result<Option<Self>, StageError> {
         let needs = |build: &Build| build.stages.iter().any(|built| built.stage == stage.as_str());
-        let is_ours = |build: &Build| build.project == builder.project_name() && needs(build);
+        let is_ours = |build: &Build| build.project == context.project_name() && needs(build);
         let builds = Build::all(store)?.into_iter().map(|(_, build)| build).filter(is_ours);
         let ran = |build: &Build| build.stages.iter().any(|built| built.ran);
         let found = builds.rev().filter(ran).nth(back);
-        found.map(|build| Self::of(store, builder, &build, stage)).transpose()
+        found.map(|build| Self::of(store, context, &build, stage)).transpose()
     }
 
     fn of(
         store: &Store,
-        builder: &Builder<'_>,
+        context: &StageContext<'_>,
         build: &Build,
         stage: &StageName,
     ) -> Result<Self, StageError> {
-        let memory = RunMemory::new(store, builder.project_name());
+        let memory = RunMemory::new(store, context.project_name());
         let mut ran = BTreeMap::new();
         let place = |name: &str| build.stages.iter().position(|built| built.stage == name);
         let mut open: Vec<_> = place(stage.as_str()).into_iter().collect();
@@ -86,7 +86,7 @@ impl PastBuild {
             if !built.ran || ran.contains_key(&at) {
                 continue;
             }
-            let why = why(builder, build, built, &memory.last_runs(&StageName::new(&built.stage))?);
+            let why = why(context, build, built, &memory.last_runs(&StageName::new(&built.stage))?);
             // Where something came from outside there is further to go.
             let (PastReason::Cause { of, .. } | PastReason::Consequence { of, .. }) = &why;
             open.extend(of.iter().filter_map(|name| place(name)));
@@ -96,7 +96,7 @@ impl PastBuild {
     }
 }
 
-fn why(builder: &Builder<'_>, build: &Build, built: &BuiltStage, runs: &[LastRun]) -> PastReason {
+fn why(context: &StageContext<'_>, build: &Build, built: &BuiltStage, runs: &[LastRun]) -> PastReason {
     let is_it = |run: &LastRun| run.key == built.key && run.reason.is_some() && run.time <= build.time;
     let Some(place) = runs.iter().position(is_it) else {
         let said = "its key is not kept any more".to_owned();
@@ -104,7 +104,7 @@ fn why(builder: &Builder<'_>, build: &Build, built: &BuiltStage, runs: &[LastRun
     };
     let (run, before) = (&runs[place], runs.get(place + 1));
     let descriptions = before.and_then(|before| before.description()).zip(run.description());
-    let mut changes = descriptions.map_or_else(Vec::new, |(old, new)| builder.changes(&old, &new));
+    let mut changes = descriptions.map_or_else(Vec::new, |(old, new)| context.inputs().changes(&old, &new));
     changes.sort_by_key(is_made_by_inputs);
     let inherited: Vec<_> = changes.iter().filter(|change| is_made_by_inputs(change)).collect();
     let of = match inherited.is_empty() {

@@ -4,14 +4,10 @@
 use std::collections::BTreeSet;
 
 use ibuild_cache::{ActionKey, Batch, Encoder, Record, Store, Table};
-use ibuild_graph::{RunMemory, StageId};
 use serde::{Deserialize, Serialize};
 
 use crate::StageError;
-use crate::executor::builder::Builder;
-use crate::packages::{Asked, Course, DebRef, Lock, LockedDeb, PackageError, StageFetch, Verdict};
-use crate::project::Job;
-use crate::recipe::{Network, Step, StepKind};
+use crate::packages::{Asked, Course, DebRef, PackageError, StageFetch, Verdict};
 use ibuild_debian::{Identity, identify};
 
 /// The packages of one action.
@@ -149,54 +145,6 @@ fn debs_among(store: &Store, fetches: &[StageFetch]) -> Result<Option<Vec<DebRef
         });
     }
     Ok(Some(debs.into_iter().collect()))
-}
-
-/// A lock, and what it would have to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Observed {
-    /// As it is.
-    pub before: Lock,
-    /// With what the stages were made of.
-    pub after: Lock,
-    /// Stages that install, and of which it is not known what.
-    pub unknown: Vec<String>,
-}
-
-/// Whether a step may install packages.
-fn installs(step: &Step) -> bool {
-    matches!(step.kind, StepKind::Bootstrap { .. }) || step.network == Network::Packages
-}
-
-impl Builder<'_> {
-    /// What the last runs of these stages, which have to be fresh, say about the lock. What others use stays as it is,
-    /// unless the recipe does not have them any more.
-    pub fn observe(&self, stages: &[StageId], memory: &RunMemory<'_>) -> Result<Observed, StageError> {
-        let before = self.archives().lock()?;
-        let (mut after, mut unknown) = (before.clone(), Vec::new());
-        for stage in stages {
-            let Job::Step { name, step } = self.project().job(*stage) else { continue };
-            if !installs(step) {
-                continue;
-            }
-            let last = memory.last_run(self.project().graph.name(*stage))?;
-            let used = last.map(|last| used_by(self.store(), &last.key)).transpose()?.flatten();
-            match used {
-                Some(debs) => {
-                    let names = self.archives_of(name);
-                    let lock = |deb: DebRef| {
-                        let archive = self.archives().owner(names, &deb.base).as_str().parse()?;
-                        Ok(LockedDeb { archive, deb })
-                    };
-                    let debs = debs.into_iter().map(lock).collect::<Result<Vec<_>, PackageError>>()?;
-                    after.set_stage(&name.to_string(), debs);
-                }
-                None => unknown.push(name.to_string()),
-            }
-        }
-        after
-            .retain_stages(|stage| self.project().graph.find(&ibuild_graph::StageName::new(stage)).is_some());
-        Ok(Observed { before, after, unknown })
-    }
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@
 use std::collections::BTreeSet;
 
 use ibuild_cache::{ActionKey, Table};
-use ibuild_graph::{Description, Equal, LastRun, StageId, Value};
+use ibuild_graph::{Description, EquivalentAction, LastRun, StageId, Value};
 
 use crate::StageError;
-use crate::executor::builder::{Builder, snapshots};
+use crate::executor::context::{StageContext, snapshots};
 use crate::output::StageOutput;
 use crate::packages::{Asked, DebRef, Plan, PlannedDeb};
 use crate::packages_used::evidence::Evidence;
@@ -31,27 +31,27 @@ struct Candidate {
 
 /// Finds an earlier run of a step that this state of the archive would not have changed.
 pub(crate) fn find(
-    builder: &Builder<'_>,
+    context: &StageContext<'_>,
     stage: StageId,
     description: &Description,
     earlier: &[LastRun],
     inputs: &[&StageOutput],
-) -> Result<Option<Equal>, StageError> {
-    let Job::Step { name, step } = builder.project().job(stage) else { return Ok(None) };
-    let candidates = candidates(builder, description, earlier)?;
+) -> Result<Option<EquivalentAction>, StageError> {
+    let Job::Step { name, step } = context.project().job(stage) else { return Ok(None) };
+    let candidates = candidates(context, description, earlier)?;
     if candidates.is_empty() {
         return Ok(None);
     }
-    let found = match steps::plan(builder, name, step, &snapshots(inputs))? {
+    let found = match steps::plan(context, name, step, &snapshots(inputs))? {
         Some(plan) => with_packages(candidates, &plan),
-        None => with_answers(builder, name, candidates)?,
+        None => with_answers(context, name, candidates)?,
     };
     let Some((Candidate { key, evidence }, why)) = found else { return Ok(None) };
     // With what an index would need that is made again from the results.
-    let mut facts = builder.store().results().read(&key)?.unwrap_or_default();
+    let mut facts = context.store().results().read(&key)?.unwrap_or_default();
     facts.retain(|table| matches!(table, Table::Trees | Table::Layers));
     Evidence::record(Some(evidence), &mut facts, &description.key());
-    Ok(Some(Equal { key, why, facts }))
+    Ok(Some(EquivalentAction { key, why, facts }))
 }
 
 /// An action that would do, and what of it is the same.
@@ -72,7 +72,7 @@ fn with_packages(candidates: Vec<Candidate>, plan: &Plan) -> Found {
 
 /// One that would be answered now as it was.
 fn with_answers(
-    builder: &Builder<'_>,
+    context: &StageContext<'_>,
     name: &StageName,
     candidates: Vec<Candidate>,
 ) -> Result<Found, StageError> {
@@ -81,22 +81,26 @@ fn with_answers(
         if asked.is_empty() {
             return Ok(Some((candidate, "but it asks the archive for nothing")));
         }
-        if is_answered_alike(builder, name, asked)? {
+        if is_answered_alike(context, name, asked)? {
             return Ok(Some((candidate, "but what it asks the archive for is the same")));
         }
     }
     Ok(None)
 }
 
-fn is_answered_alike(builder: &Builder<'_>, name: &StageName, asked: &Asked) -> Result<bool, StageError> {
-    let archives = builder.archives();
-    let view = archives.view(builder.archives_of(name).all())?;
+fn is_answered_alike(
+    context: &StageContext<'_>,
+    name: &StageName,
+    asked: &Asked,
+) -> Result<bool, StageError> {
+    let archives = context.archives();
+    let view = archives.view(context.archives_of(name).all())?;
     Ok(asked.would_get_the_same(&view, archives.fetcher()?)?)
 }
 
 /// The actions of earlier runs that differ from this one by the archive's state alone, and of which enough is known.
 fn candidates(
-    builder: &Builder<'_>,
+    context: &StageContext<'_>,
     description: &Description,
     earlier: &[LastRun],
 ) -> Result<Vec<Candidate>, StageError> {
@@ -107,7 +111,7 @@ fn candidates(
         if is_known || !run.description().is_some_and(is_like) {
             continue;
         }
-        let evidence = Evidence::find(builder.store(), &run.key)?;
+        let evidence = Evidence::find(context.store(), &run.key)?;
         found.extend(evidence.map(|evidence| Candidate { key: run.key, evidence }));
     }
     Ok(found)

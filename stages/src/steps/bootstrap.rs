@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use ibuild_graph::Value;
 
-use super::StepContext;
+use super::StepRequest;
 use super::program::view;
 use crate::StageError;
 use crate::executor::base::Base;
@@ -19,12 +19,12 @@ use crate::sandbox::{Shown, ShownContent};
 const IMPLEMENTATION: i64 = 2;
 
 pub(super) fn resolve(
-    context: &StepContext<'_, '_>,
+    request: &StepRequest<'_, '_>,
     archives: &ArchiveNames,
     variant: Variant,
     include: &[PackageName],
 ) -> Result<ResolvedStep, StageError> {
-    let all = context.builder.archives();
+    let all = request.context.archives();
     let script = install_script(&all.foreign(archives)).into_bytes();
     let shown = vec![
         Shown { path: "bootstrap".into(), content: ShownContent::Program(script) },
@@ -39,33 +39,33 @@ pub(super) fn resolve(
             ("include", Value::texts(include.iter().map(PackageName::as_str))),
         ],
         program: "the configuration of the base system".to_owned(),
-        start: Start::Bootstrap(base(context, archives, variant, include)),
+        start: Start::Bootstrap(base(request, archives, variant, include)),
         // Its packages are there before it runs, so it reaches nothing.
-        view: view(context, shown, argv, None),
-        archives: context.archives()?,
+        view: view(request, shown, argv, None),
+        archives: request.archives()?,
         from: None,
-        output: context.output(Changes::Kept),
+        output: request.output(Changes::Kept),
     })
 }
 
 fn base(
-    context: &StepContext<'_, '_>,
+    request: &StepRequest<'_, '_>,
     archives: &ArchiveNames,
     variant: Variant,
     include: &[PackageName],
 ) -> Base {
-    let sources = context.builder.archives().sources(archives);
+    let sources = request.context.archives().sources(archives);
     Base { archives: archives.clone(), variant, include: include.to_vec(), sources }
 }
 
 /// The packages that it would install.
 pub(super) fn plan(
-    context: &StepContext<'_, '_>,
+    request: &StepRequest<'_, '_>,
     archives: &ArchiveNames,
     variant: Variant,
     include: &[PackageName],
 ) -> Result<BTreeSet<PlannedDeb>, StageError> {
-    let debs = base(context, archives, variant, include).select(context.builder)?;
+    let debs = base(request, archives, variant, include).select(request.context)?;
     Ok(debs.iter().map(PlannedDeb::from).collect())
 }
 

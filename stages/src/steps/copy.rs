@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ibuild_graph::Value;
 
-use super::StepContext;
+use super::StepRequest;
 use crate::StageError;
 use crate::executor::resolved::{Changes, ResolvedStep};
 use crate::inputs::ResolvedInput;
@@ -14,10 +14,10 @@ use crate::sandbox::{CopyItem, CopySource, Look, NetworkSpec, Payload, ProjectCo
 
 const IMPLEMENTATION: i64 = 2;
 
-pub(super) fn resolve(context: &StepContext<'_, '_>, rules: &[CopyRule]) -> Result<ResolvedStep, StageError> {
+pub(super) fn resolve(request: &StepRequest<'_, '_>, rules: &[CopyRule]) -> Result<ResolvedStep, StageError> {
     let (mut described, mut items, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
     for (number, rule) in rules.iter().enumerate() {
-        let resolved = context.builder.inputs().resolve(&rule.from)?;
+        let resolved = request.context.inputs().resolve(&rule.from)?;
         let ResolvedInput { content, ignored: left_out } = resolved;
         ignored.extend(left_out.iter().map(|file| rule.from.join(file).display().to_string()));
         let to = target(rule, &content);
@@ -25,14 +25,14 @@ pub(super) fn resolve(context: &StepContext<'_, '_>, rules: &[CopyRule]) -> Resu
         described.push((format!("{number} to {}", rule.to), describe_rule(rule, &to, content.value())));
         items.push(CopyItem { source: CopySource::Project { content, look: look(rule) }, to });
     }
-    context.builder.report_ignored(&context.name.to_string(), &ignored);
-    let resolved = copy_step(context, "copy", IMPLEMENTATION, items)?;
+    request.context.reports().ignored(&request.name.to_string(), &ignored);
+    let resolved = copy_step(request, "copy", IMPLEMENTATION, items)?;
     Ok(ResolvedStep { request: vec![("copy", Value::map(described))], ..resolved })
 }
 
 /// A step that copies. No program runs in it, so it needs no environment and reaches nothing.
 pub(super) fn copy_step(
-    context: &StepContext<'_, '_>,
+    request: &StepRequest<'_, '_>,
     kind: &'static str,
     implementation: i64,
     items: Vec<CopyItem>,
@@ -49,11 +49,11 @@ pub(super) fn copy_step(
         implementation,
         request: Vec::new(),
         program: "the copy".to_owned(),
-        start: context.start(),
+        start: request.start(),
         view,
         archives: None,
         from: None,
-        output: context.output(Changes::Kept),
+        output: request.output(Changes::Kept),
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ibuild_graph::Value;
 
-use super::StepContext;
+use super::StepRequest;
 use super::copy::copy_step;
 use crate::StageError;
 use crate::executor::resolved::ResolvedStep;
@@ -19,11 +19,11 @@ const IMPLEMENTATION: i64 = 2;
 /// Only what is copied counts, not the rest of the other root file system. Links on the way to a path are followed there; a
 /// path that is a link itself is copied as a link. Later paths are copied over earlier ones.
 pub(super) fn resolve(
-    context: &StepContext<'_, '_>,
+    request: &StepRequest<'_, '_>,
     rootfs: &RootfsName,
     paths: &[String],
 ) -> Result<ResolvedStep, StageError> {
-    let (trees, other) = (context.builder.trees(), other(context));
+    let (trees, other) = (request.context.trees(), other(request));
     let (mut described, mut items) = (Vec::new(), Vec::new());
     for path in paths {
         let missing = || StageError::NothingToCopy { path: path.clone(), rootfs: rootfs.to_string() };
@@ -33,11 +33,11 @@ pub(super) fn resolve(
         let source = CopySource::Root { path: PathBuf::from(OsString::from_vec(place)), entry };
         items.push(CopyItem { source, to: PathBuf::from(path) });
     }
-    let resolved = copy_step(context, "copy-from", IMPLEMENTATION, items)?;
+    let resolved = copy_step(request, "copy-from", IMPLEMENTATION, items)?;
     let request = vec![("order", Value::texts(paths)), ("paths", Value::map(described))];
     Ok(ResolvedStep { request, from: Some(other.clone()), ..resolved })
 }
 
-fn other<'a>(context: &StepContext<'a, '_>) -> &'a Snapshot {
-    context.inputs.get(1).copied().expect("the other root file system is the second input")
+fn other<'a>(request: &StepRequest<'a, '_>) -> &'a Snapshot {
+    request.inputs.get(1).copied().expect("the other root file system is the second input")
 }

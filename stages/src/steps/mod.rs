@@ -13,7 +13,7 @@ use ibuild_graph::Made;
 
 use crate::StageError;
 use crate::executor::apt;
-use crate::executor::builder::Builder;
+use crate::executor::context::StageContext;
 use crate::executor::resolved::{ArchiveAccess, Changes, OutputRules, ResolvedStep, Start};
 use crate::executor::stage_run::{StageCommand, StageRun};
 use crate::packages::{DebRef, Plan};
@@ -23,15 +23,15 @@ use crate::sandbox::RunPolicy;
 use crate::snapshot::Snapshot;
 
 /// A step of one build.
-pub(super) struct StepContext<'a, 'b> {
-    pub builder: &'a Builder<'b>,
+pub(super) struct StepRequest<'a, 'b> {
+    pub context: &'a StageContext<'b>,
     pub name: &'a StageName,
     pub step: &'a Step,
     /// What the step stands on, and then what it copies from.
     pub inputs: &'a [&'a Snapshot],
 }
 
-impl StepContext<'_, '_> {
+impl StepRequest<'_, '_> {
     /// What the step stands on. Only a bootstrap stands on nothing, and it does not ask.
     fn start(&self) -> Start {
         Start::Over((*self.inputs.first().expect("a step stands on another one")).clone())
@@ -42,33 +42,33 @@ impl StepContext<'_, '_> {
         if self.step.network != Network::Packages {
             return Ok(None);
         }
-        let names = self.builder.archives_of(self.name);
-        Ok(Some(ArchiveAccess { names: names.clone(), state: self.builder.archives().describe(names)? }))
+        let names = self.context.archives_of(self.name);
+        Ok(Some(ArchiveAccess { names: names.clone(), state: self.context.archives().describe(names)? }))
     }
 
     fn output(&self, changes: Changes) -> OutputRules {
-        OutputRules { epoch: self.builder.epoch(), volatile: self.step.volatile.clone(), changes }
+        OutputRules { epoch: self.context.epoch(), volatile: self.step.volatile.clone(), changes }
     }
 }
 
 /// Looks at the recipe, the project and the archives, and puts everything that can change what a step makes into one value.
 pub(super) fn resolve(
-    builder: &Builder<'_>,
+    context: &StageContext<'_>,
     name: &StageName,
     step: &Step,
     inputs: &[&Snapshot],
 ) -> Result<ResolvedStep, StageError> {
-    let context = StepContext { builder, name, step, inputs };
+    let request = StepRequest { context, name, step, inputs };
     match &step.kind {
         StepKind::Bootstrap { archive, variant, include } => {
-            bootstrap::resolve(&context, archive, *variant, include)
+            bootstrap::resolve(&request, archive, *variant, include)
         }
-        StepKind::Packages { names, recommends } => packages::resolve(&context, names, *recommends),
-        StepKind::Copy(rules) => copy::resolve(&context, rules),
-        StepKind::Script { path } => script::resolve(&context, path),
-        StepKind::Run { command } => run::resolve(&context, command),
-        StepKind::CopyFrom { rootfs, paths } => copy_from::resolve(&context, rootfs, paths),
-        StepKind::Check { command } => check::resolve(&context, command),
+        StepKind::Packages { names, recommends } => packages::resolve(&request, names, *recommends),
+        StepKind::Copy(rules) => copy::resolve(&request, rules),
+        StepKind::Script { path } => script::resolve(&request, path),
+        StepKind::Run { command } => run::resolve(&request, command),
+        StepKind::CopyFrom { rootfs, paths } => copy_from::resolve(&request, rootfs, paths),
+        StepKind::Check { command } => check::resolve(&request, command),
     }
 }
 
@@ -80,18 +80,18 @@ pub(super) struct StepMade {
 
 /// Makes a step from its value.
 pub(super) fn run(
-    builder: &Builder<'_>,
+    context: &StageContext<'_>,
     stage: &str,
     resolved: &ResolvedStep,
     policy: RunPolicy,
 ) -> Result<StepMade, StageError> {
-    let run = StageRun::over(builder, resolved.start.parent())?;
+    let run = StageRun::over(context, resolved.start.parent())?;
     let mut base_packages = Vec::new();
     if let Start::Bootstrap(base) = &resolved.start {
-        base_packages = base.select(builder)?;
-        base.unpack(builder, &base_packages, &run.upper())?;
+        base_packages = base.select(context)?;
+        base.unpack(context, &base_packages, &run.upper())?;
     }
-    let asked = run.run(builder, &command(stage, resolved, &base_packages, policy))?;
+    let asked = run.run(context, &command(stage, resolved, &base_packages, policy))?;
     let evidence = match &resolved.start {
         // What it would ask for is known ahead.
         Start::Bootstrap(_) => Some(Evidence { debs: base_packages, asked: None, course: None }),
@@ -103,7 +103,7 @@ pub(super) fn run(
     let made = match (&resolved.start, resolved.output.changes) {
         // A check that changes lets everything after it be fresh.
         (Start::Over(parent), Changes::Discarded) => Made::whole(parent.clone()),
-        _ => run.capture(builder, stage, &resolved.output)?,
+        _ => run.capture(context, stage, &resolved.output)?,
     };
     Ok(StepMade { made, evidence })
 }
@@ -133,18 +133,18 @@ fn command<'a>(
 
 /// Which packages a step would install and how, without installing any. `None` where only a run can tell.
 pub(super) fn plan(
-    builder: &Builder<'_>,
+    context: &StageContext<'_>,
     name: &StageName,
     step: &Step,
     inputs: &[&Snapshot],
 ) -> Result<Option<Plan>, StageError> {
-    let context = StepContext { builder, name, step, inputs };
+    let request = StepRequest { context, name, step, inputs };
     match &step.kind {
         StepKind::Bootstrap { archive, variant, include } => {
-            let debs = bootstrap::plan(&context, archive, *variant, include)?;
+            let debs = bootstrap::plan(&request, archive, *variant, include)?;
             Ok(Some(Plan { debs, course: None }))
         }
-        StepKind::Packages { names, recommends } => packages::plan(&context, names, *recommends),
+        StepKind::Packages { names, recommends } => packages::plan(&request, names, *recommends),
         _ => Ok(None),
     }
 }

@@ -3,7 +3,7 @@
 use ibuild_graph::Value;
 
 use super::program::Program;
-use super::{StepContext, command};
+use super::{StepRequest, command};
 use crate::StageError;
 use crate::executor::apt;
 use crate::executor::resolved::{Changes, ResolvedStep};
@@ -15,12 +15,12 @@ use crate::sandbox::{Shown, ShownContent};
 const IMPLEMENTATION: i64 = 3;
 
 pub(super) fn resolve(
-    context: &StepContext<'_, '_>,
+    request: &StepRequest<'_, '_>,
     names: &[PackageName],
     recommends: Recommends,
 ) -> Result<ResolvedStep, StageError> {
     let label = format!("`apt-get install {}`", shortened(names));
-    let resolved = with_script(context, apt::install_script(names, recommends), label)?;
+    let resolved = with_script(request, apt::install_script(names, recommends), label)?;
     let request = vec![
         ("packages", Value::texts(names.iter().map(PackageName::as_str))),
         ("recommends", if recommends == Recommends::Install { "install" } else { "skip" }.into()),
@@ -29,7 +29,7 @@ pub(super) fn resolve(
 }
 
 fn with_script(
-    context: &StepContext<'_, '_>,
+    request: &StepRequest<'_, '_>,
     script: String,
     label: String,
 ) -> Result<ResolvedStep, StageError> {
@@ -41,26 +41,26 @@ fn with_script(
         label,
         changes: Changes::Kept,
     };
-    let mut resolved = program.resolve(context)?;
+    let mut resolved = program.resolve(request)?;
     resolved.view.shown.push(Shown { path: apt::PLAN.into(), content: ShownContent::Output });
     Ok(resolved)
 }
 
 /// The packages that it would install, if apt would install each that the step names and remove none.
 pub(super) fn plan(
-    context: &StepContext<'_, '_>,
+    request: &StepRequest<'_, '_>,
     names: &[PackageName],
     recommends: Recommends,
 ) -> Result<Option<Plan>, StageError> {
     let script = apt::ask_script(names, recommends);
-    let resolved = with_script(context, script, "what apt would install".to_owned())?;
-    let run = StageRun::over(context.builder, resolved.start.parent())?;
-    let policy = policy(context.step.timeout, &context.step.limits);
-    let stage = context.name.to_string();
-    if !run.ask(context.builder, &command(&stage, &resolved, &[], policy))? {
+    let resolved = with_script(request, script, "what apt would install".to_owned())?;
+    let run = StageRun::over(request.context, resolved.start.parent())?;
+    let policy = policy(request.step.timeout, &request.step.limits);
+    let stage = request.name.to_string();
+    if !run.ask(request.context, &command(&stage, &resolved, &[], policy))? {
         return Ok(None);
     }
-    let view = context.builder.archives().view(resolved.archive_names())?;
+    let view = request.context.archives().view(resolved.archive_names())?;
     Ok(apt::plan_in(&run.output(apt::PLAN), &view, names))
 }
 

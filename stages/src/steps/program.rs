@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::StepContext;
+use super::StepRequest;
 use crate::StageError;
-use crate::executor::builder::Tracing;
+use crate::executor::context::Tracing;
 use crate::executor::environment::environment_of;
 use crate::executor::resolved::{ArchiveAccess, Changes, ResolvedStep};
 use crate::inputs::ResolvedInput;
@@ -33,31 +33,31 @@ pub(super) struct Program {
 
 impl Program {
     /// The step that runs it over what is below.
-    pub(super) fn resolve(self, context: &StepContext<'_, '_>) -> Result<ResolvedStep, StageError> {
+    pub(super) fn resolve(self, request: &StepRequest<'_, '_>) -> Result<ResolvedStep, StageError> {
         let argv = command_line(&self.bytes, &Path::new(RUN_DIR).join(&self.name));
-        let argv = traced(argv, context.builder.tracing());
-        let mut shown = inputs(context)?;
+        let argv = traced(argv, request.context.tracing());
+        let mut shown = inputs(request)?;
         let is_in_the_way = !shown.is_empty() && self.name == Path::new(INPUTS);
         assert!(!is_in_the_way, "a checked recipe has no script with the name of its inputs");
         shown.push(Shown { path: self.name, content: ShownContent::Program(self.bytes) });
-        let archives = context.archives()?;
+        let archives = request.archives()?;
         Ok(ResolvedStep {
             kind: self.kind,
             implementation: self.implementation,
             request: Vec::new(),
             program: self.label,
-            start: context.start(),
-            view: view(context, shown, argv, archives.as_ref()),
+            start: request.start(),
+            view: view(request, shown, argv, archives.as_ref()),
             archives,
             from: None,
-            output: context.output(self.changes),
+            output: request.output(self.changes),
         })
     }
 }
 
 /// What a program sees besides its root file system.
 pub(super) fn view(
-    context: &StepContext<'_, '_>,
+    request: &StepRequest<'_, '_>,
     shown: Vec<Shown>,
     argv: Vec<String>,
     archives: Option<&ArchiveAccess>,
@@ -67,7 +67,7 @@ pub(super) fn view(
         shown,
         inject: injected(network),
         network,
-        env: environment_of(context.builder, context.name, context.step),
+        env: environment_of(request.context, request.name, request.step),
         payload: Payload::Exec { argv },
     }
 }
@@ -89,16 +89,16 @@ fn injected(network: NetworkSpec) -> Vec<Inject> {
 }
 
 /// The files of the project that the step may read.
-fn inputs(context: &StepContext<'_, '_>) -> Result<Vec<Shown>, StageError> {
+fn inputs(request: &StepRequest<'_, '_>) -> Result<Vec<Shown>, StageError> {
     let (mut shown, mut left_out) = (Vec::new(), Vec::new());
-    for path in &context.step.inputs {
-        let ResolvedInput { content, ignored } = context.builder.inputs().resolve(path)?;
+    for path in &request.step.inputs {
+        let ResolvedInput { content, ignored } = request.context.inputs().resolve(path)?;
         left_out.extend(ignored.iter().map(|file| path.join(file).display().to_string()));
         // Without what a path may have besides names: `./data`, `data//x`.
         let path = Path::new(INPUTS).join(path).components().collect();
         shown.push(Shown { path, content: ShownContent::Project(content) });
     }
-    context.builder.report_ignored(&context.name.to_string(), &left_out);
+    request.context.reports().ignored(&request.name.to_string(), &left_out);
     Ok(shown)
 }
 

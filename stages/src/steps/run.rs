@@ -1,19 +1,19 @@
 //! `run`: a text for `/bin/sh -e`.
 
-use super::StepContext;
+use super::StepRequest;
 use super::program::Program;
 use crate::StageError;
 use crate::executor::resolved::{Changes, ResolvedStep};
 
 const IMPLEMENTATION: i64 = 1;
 
-pub(super) fn resolve(context: &StepContext<'_, '_>, command: &str) -> Result<ResolvedStep, StageError> {
-    command_text(context, "run", IMPLEMENTATION, command, Changes::Kept)
+pub(super) fn resolve(request: &StepRequest<'_, '_>, command: &str) -> Result<ResolvedStep, StageError> {
+    command_text(request, "run", IMPLEMENTATION, command, Changes::Kept)
 }
 
 /// A step of some kind that runs a text.
 pub(super) fn command_text(
-    context: &StepContext<'_, '_>,
+    request: &StepRequest<'_, '_>,
     kind: &'static str,
     implementation: i64,
     command: &str,
@@ -28,6 +28,6 @@ pub(super) fn command_text(
         label: format!("`{}`", first.trim()),
         changes,
     };
-    let resolved = program.resolve(context)?;
+    let resolved = program.resolve(request)?;
     Ok(ResolvedStep { request: vec![("command", command.into())], ..resolved })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ibuild_graph::Value;
 
-use super::StepContext;
+use super::StepRequest;
 use super::program::Program;
 use crate::StageError;
 use crate::executor::resolved::{Changes, ResolvedStep};
@@ -15,11 +15,11 @@ use crate::spec::bounds::LONGEST_SCRIPT;
 const IMPLEMENTATION: i64 = 1;
 
 /// The script runs under its own name, which it can see. Where it lies in the project does not count.
-pub(super) fn resolve(context: &StepContext<'_, '_>, path: &Path) -> Result<ResolvedStep, StageError> {
-    let source = context.builder.project_dir().join(path);
+pub(super) fn resolve(request: &StepRequest<'_, '_>, path: &Path) -> Result<ResolvedStep, StageError> {
+    let source = request.context.project_dir().join(path);
     let bytes = bounded::read(&source, LONGEST_SCRIPT).map_err(StageError::io("read", &source))?;
     let name = path.file_name().expect("a checked recipe's scripts have names");
-    let request =
+    let asked =
         vec![("name", text_or_bytes(name.as_bytes().to_vec())), ("script", text_or_bytes(bytes.clone()))];
     let program = Program {
         kind: "script",
@@ -29,7 +29,7 @@ pub(super) fn resolve(context: &StepContext<'_, '_>, path: &Path) -> Result<Reso
         label: format!("`{}`", path.display()),
         changes: Changes::Kept,
     };
-    Ok(ResolvedStep { request, ..program.resolve(context)? })
+    Ok(ResolvedStep { request: asked, ..program.resolve(request)? })
 }
 
 /// Text is kept as text, so that two versions can be compared line by line.

@@ -16,7 +16,7 @@ const BUILT_IN: [&str; 2] = ["internal", "3.0"];
 const NAMING: [&str; 5] = ["dir::bin", "::binary", "gpgvcommand", "dpkg::path", "dpkg::chroot-directory"];
 
 /// What Debian's apt sets these to, or takes for them: the places of its own programs, and the compressors that it knows.
-const PROGRAMS: [&str; 18] = [
+const PROGRAMS: [&str; 19] = [
     "/usr/lib/apt/methods",
     "/usr/lib/apt/solvers",
     "/usr/lib/apt/planners",
@@ -26,6 +26,7 @@ const PROGRAMS: [&str; 18] = [
     "/bin/gzip",
     "/bin/bzip2",
     "/usr/bin/xz",
+    "/usr/bin/lzma",
     "/usr/bin/lz4",
     "/usr/bin/zstd",
     "gzip",
@@ -71,7 +72,7 @@ mod tests {
 
     const DEBIANS: &str = "APT \nAPT::Architecture amd64\nAPT::Install-Recommends 1\nDPkg::Post-Invoke \n\
         DPkg::Pre-Install-Pkgs \nDPkg::Pre-Install-Pkgs:: /usr/sbin/dpkg-preconfigure%20--apt%20||%20true\n\
-        Dir::Bin::solvers:: /usr/lib/apt/solvers\nDir::Bin::dpkg /usr/bin/dpkg\nDir::Bin::xz /usr/bin/xz\n\
+        Dir::Bin::solvers:: /usr/lib/apt/solvers\nDir::Bin::dpkg /usr/bin/dpkg\nDir::Bin::xz /usr/bin/xz\nDir::Bin::lzma /usr/bin/lzma\n\
         APT::Compressor::lzma::Binary xz\nAPT::Compressor::.::Binary \nAPT::Compressor::lzma::CompressArg:: -6\n\
         Binary::apt::APT::Solver 3.0\n";
 

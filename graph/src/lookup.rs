@@ -1,4 +1,4 @@
-//! What is known of an action from before.
+//! The lookup of an action among the results of earlier runs.
 
 use ibuild_cache::ActionKey;
 use tracing::debug;
@@ -9,7 +9,7 @@ use crate::{BuildError, BuildResult, Executor, RunMemory, StageGraph, StageId};
 pub(crate) type Found<E> = Option<(<E as Executor>::Output, u64)>;
 
 /// What an action makes of these inputs, if it is remembered and all of it still there.
-pub(crate) fn recall<E: Executor>(
+pub(crate) fn lookup<E: Executor>(
     graph: &StageGraph,
     memory: &RunMemory<'_>,
     executor: &E,
@@ -19,7 +19,7 @@ pub(crate) fn recall<E: Executor>(
 ) -> BuildResult<Found<E>, E> {
     let Some(result) = memory.result(key)? else { return Ok(None) };
     let Some(remembered) = result.output::<E::Output>() else { return Ok(None) };
-    let output = executor.upon(stage, remembered, inputs);
+    let output = executor.rebase(stage, remembered, inputs);
     let stage_error = |source| BuildError::Stage { stage: graph.name(stage).clone(), source };
     let in_store = executor.is_available(&output, inputs).map_err(stage_error)?;
     if !in_store {

@@ -1,0 +1,250 @@
+//! The executor: describes stages, finds out whether what they made is still there, and makes them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use ibuild_cache::{ActionKey, FileLock, LayerId, LockMode, Store};
+use ibuild_graph::{Change, Description, EquivalentAction, Executor, LastRun, Made, MadeResult, StageId};
+
+use crate::StageError;
+use crate::executor::context::{ExecutorOptions, StageContext, snapshots};
+use crate::executor::observer::StageObserver;
+use crate::executor::resolved::ResolvedStep;
+use crate::executor::stage_run::policy;
+use crate::image;
+use crate::inspect::past;
+use crate::output::StageOutput;
+use crate::packages::FetchObserver;
+use crate::packages_used::evidence::Evidence;
+use crate::packages_used::unmoved;
+use crate::project::{Job, Project};
+use crate::sandbox::Supervisor;
+use crate::snapshot::diff::diff;
+use crate::snapshot::{LayerStore, Snapshot, SnapshotError};
+use crate::steps;
+use crate::steps::StepMade;
+use ibuild_spec::Format;
+
+/// How often who waits for another process looks whether it is done, or whether to go on waiting at all.
+const LOCK_GLANCE: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// What a stage made.
+type StageMade = Made<StageOutput, StageError>;
+
+/// Makes the stages of a project.
+pub struct StageExecutor<'a> {
+    context: StageContext<'a>,
+    /// Layers that are in the store, because each stage of a chain stands on all layers of those before it. Forgotten as
+    /// soon as one turns out to be damaged; nobody else removes any while a build runs.
+    layers: Mutex<HashSet<LayerId>>,
+    /// The values of the steps that were described, by their keys: what runs is what was described.
+    resolved: Mutex<HashMap<ActionKey, Arc<ResolvedStep>>>,
+}
+
+impl<'a> StageExecutor<'a> {
+    /// An executor of `project` into `store`.
+    pub fn new(
+        project: &'a Project<'a>,
+        store: &'a Store,
+        supervisor: Supervisor,
+        options: ExecutorOptions,
+        observer: Arc<dyn StageObserver>,
+        fetches: Arc<dyn FetchObserver>,
+    ) -> Self {
+        let context = StageContext::new(project, store, supervisor, options, observer, fetches);
+        Self { context, layers: Mutex::default(), resolved: Mutex::default() }
+    }
+
+    /// What it makes stages with.
+    pub fn context(&self) -> &StageContext<'a> {
+        &self.context
+    }
+
+    /// Makes what a description is of. A step runs from the value that was described, and from nothing else.
+    fn make(
+        &self,
+        stage: StageId,
+        description: &Description,
+        inputs: &[&StageOutput],
+    ) -> MadeResult<StageOutput, StageError> {
+        match self.context.project().job(stage) {
+            Job::Step { step, .. } => {
+                self.context.supervisor().get_ready();
+                let key = description.key();
+                let resolved = self.resolved.lock().expect("no panic while held").get(&key).cloned();
+                let resolved = resolved.expect("a stage is described before it runs");
+                let stage = self.context.project().graph.name(stage).as_str();
+                let policy = policy(step.timeout, &step.limits);
+                let StepMade { made, evidence } = steps::run(&self.context, stage, &resolved, policy)?;
+                Ok(with_evidence(key, made, evidence))
+            }
+            Job::Image { target, machines, .. } => {
+                Ok(Made::whole(image::run(&self.context, target, machines, &snapshots(inputs))?))
+            }
+        }
+    }
+}
+
+/// Lets what a stage was made of be kept with what it made.
+fn with_evidence(
+    action: ActionKey,
+    made: Made<Snapshot, StageError>,
+    evidence: Option<Evidence>,
+) -> StageMade {
+    let Made { output, commit } = made;
+    let commit = Box::new(move || {
+        let mut facts = commit()?;
+        Evidence::record(evidence, &mut facts, &action);
+        Ok(facts)
+    });
+    Made { output: StageOutput::Snapshot(output), commit }
+}
+
+impl Executor for StageExecutor<'_> {
+    type Output = StageOutput;
+    type Error = StageError;
+
+    fn describe(&self, stage: StageId, inputs: &[&StageOutput]) -> Result<Description, StageError> {
+        match self.context.project().job(stage) {
+            Job::Step { name, step } => {
+                let resolved = steps::resolve(&self.context, name, step, &snapshots(inputs))?;
+                let description = resolved.describe();
+                let mut known = self.resolved.lock().expect("no panic while held");
+                known.insert(description.key(), Arc::new(resolved));
+                Ok(description)
+            }
+            Job::Image { target, machines, .. } => {
+                image::describe(&self.context, target, machines, &snapshots(inputs))
+            }
+        }
+    }
+
+    /// Later stages see trees, not layers.
+    fn is_same(&self, old: &StageOutput, new: &StageOutput) -> bool {
+        match (old.snapshot(), new.snapshot()) {
+            (Some(old), Some(new)) => old.tree == new.tree,
+            _ => old.artifact() == new.artifact(),
+        }
+    }
+
+    /// A step's key has the tree that it stands on, not which layers make it. But a disk is laid out by layers, and
+    /// what is built step by step has to get those that a build from nothing would have.
+    fn rebase(&self, stage: StageId, remembered: StageOutput, inputs: &[&StageOutput]) -> StageOutput {
+        let parent = inputs.first().and_then(|input| input.snapshot());
+        match (self.context.project().job(stage), remembered, parent) {
+            (Job::Step { .. }, StageOutput::Snapshot(made), Some(parent)) => {
+                StageOutput::Snapshot(made.moved_to(parent))
+            }
+            (_, remembered, _) => remembered,
+        }
+    }
+
+    fn is_available(&self, output: &StageOutput, inputs: &[&StageOutput]) -> Result<bool, StageError> {
+        match output {
+            StageOutput::Snapshot(snapshot) => {
+                let parent = inputs.first().and_then(|input| input.snapshot());
+                let mut known = self.layers.lock().expect("no panic while held");
+                Ok(LayerStore::new(self.context.store()).has(snapshot, parent, &mut known)?)
+            }
+            file => Ok(file.has_blobs(self.context.store())?),
+        }
+    }
+
+    fn changes(&self, old: &Description, new: &Description) -> Vec<Change> {
+        self.context.inputs().changes(old, new)
+    }
+
+    fn is_inherited(&self, change: &Change) -> bool {
+        past::is_made_by_inputs(change)
+    }
+
+    fn has_failed(&self, stage: StageId) -> bool {
+        self.context.failed_state(self.context.project().graph.name(stage).as_str()).is_some()
+    }
+
+    fn differences(&self, old: &StageOutput, new: &StageOutput) -> Vec<String> {
+        let (Some(old), Some(new)) = (old.snapshot(), new.snapshot()) else {
+            return if self.is_same(old, new) { Vec::new() } else { vec!["the whole file".to_owned()] };
+        };
+        match diff(&self.context.trees(), old.tree, new.tree) {
+            Ok(found) => {
+                found.iter().map(|(path, _)| format!("/{}", String::from_utf8_lossy(path))).collect()
+            }
+            // What was made before may be known by its digest only.
+            Err(_) => vec!["the tree".to_owned()],
+        }
+    }
+
+    fn find_equivalent(
+        &self,
+        stage: StageId,
+        description: &Description,
+        earlier: &[LastRun],
+        inputs: &[&StageOutput],
+    ) -> Result<Option<EquivalentAction>, StageError> {
+        unmoved::find(&self.context, stage, description, earlier, inputs)
+    }
+
+    /// An OCI image is made of the tarballs of layers, and a commit writes such a tarball.
+    fn needs_commits(&self, stage: StageId) -> bool {
+        match self.context.project().job(stage) {
+            Job::Step { .. } => false,
+            Job::Image { target, .. } => target.format == Format::Oci,
+        }
+    }
+
+    fn run(&self, stage: StageId, inputs: &[&StageOutput]) -> MadeResult<StageOutput, StageError> {
+        self.run_described(stage, &self.describe(stage, inputs)?, inputs)
+    }
+
+    fn run_described(
+        &self,
+        stage: StageId,
+        description: &Description,
+        inputs: &[&StageOutput],
+    ) -> MadeResult<StageOutput, StageError> {
+        let made = self.make(stage, description, inputs).inspect_err(|_| {
+            // It may be one of its layers that is to blame.
+            self.layers.lock().expect("no panic while held").clear();
+        })?;
+        self.context.inputs().flush_listings()?;
+        Ok(made)
+    }
+
+    fn is_outdated(&self, stage: StageId, error: &StageError) -> bool {
+        let StageError::InputsChanged(path) = error else { return false };
+        let text = format!("`{path}` changed while it was read: looking at it again");
+        self.context.observer().warning(self.context.project().graph.name(stage).as_str(), &text);
+        true
+    }
+
+    /// Who is asked to stop fails in many ways: a program that heard the same signal may have ended first.
+    fn is_interrupt(&self, error: &StageError) -> bool {
+        error.is_interrupt() || self.context.supervisor().is_cancelled()
+    }
+
+    fn lacks_input(&self, error: &StageError) -> bool {
+        matches!(error, StageError::Snapshot(SnapshotError::MissingLayer(_)))
+    }
+
+    fn lock(&self, stage: StageId, key: &ActionKey) -> Result<Box<dyn Send>, StageError> {
+        let path = self.context.store().layout().action_lock(key);
+        if let Some(lock) = FileLock::take(&path, LockMode::Try)? {
+            return Ok(Box::new(lock));
+        }
+        // Two stages of one build that do the same take turns, too.
+        let holder = FileLock::holder(&path);
+        if holder != Some(std::process::id()) {
+            self.context.observer().waiting(self.context.project().graph.name(stage).as_str(), holder);
+        }
+        loop {
+            if self.context.supervisor().is_cancelled() {
+                return Err(StageError::Interrupted);
+            }
+            std::thread::sleep(LOCK_GLANCE);
+            if let Some(lock) = FileLock::take(&path, LockMode::Try)? {
+                return Ok(Box::new(lock));
+            }
+        }
+    }
+}
