@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::Result;
+use ibuild::Result;
 use ibuild::stages::sandbox::Cancel;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
@@ -17,14 +17,6 @@ extern "C" fn on_signal(_: libc::c_int) {
     if let Some(cancel) = CANCEL.get() {
         cancel.cancel();
     }
-}
-
-/// Lets the kernel keep the statuses of ended children until they are asked for. A parent that ignores SIGCHLD passes that on.
-pub fn await_children() {
-    // SAFETY: there is no handler.
-    let _ = unsafe {
-        sigaction(Signal::SIGCHLD, &SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty()))
-    };
 }
 
 /// Whether somebody has asked this program to stop.

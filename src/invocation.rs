@@ -1,8 +1,12 @@
-//! How ibuild was called, so that the commands of a hint do what they are meant to do.
+//! How ibuild was called: the workspace that is meant, and what the commands of a hint need to mean the same one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use ibuild::stages::recipe::{Overrides, Recipe};
+use ibuild::{Context, Result, UsageError, Workspace, WorkspaceOptions};
 
 use crate::cli::Global;
+use crate::terminal::note;
 
 /// What stands between `ibuild` and its command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +35,38 @@ impl Invocation {
         let ours = hint.replace("`ibuild ", &format!("`ibuild {}", self.options));
         ours.replace("`git ", &format!("`git {}", self.git_options))
     }
+}
+
+/// Opens the workspace that a command is about.
+pub fn open(global: &Global, vars: &[String]) -> Result<Workspace> {
+    let options = WorkspaceOptions { vars: overrides(vars)?, cache_dir: global.cache_dir.clone() };
+    Workspace::open(&project_dir()?, &options)
+}
+
+/// Keeps what is in the store there as long as the value lives, and says if that has to wait.
+pub fn share_store(global: &Global, workspace: &Workspace) -> Result<ibuild::cache::FileLock> {
+    workspace.share_store(|text| note(global, text))
+}
+
+/// The directory that the command works in, by now this process's own.
+pub fn project_dir() -> Result<PathBuf> {
+    std::env::current_dir().context("cannot find the directory that this was started in")
+}
+
+/// The recipe in the directory that the command works in.
+pub fn load_recipe(dir: &Path, vars: &[String]) -> Result<Recipe> {
+    ibuild::load_recipe(dir, &overrides(vars)?)
+}
+
+fn overrides(vars: &[String]) -> Result<Overrides> {
+    let mut overrides = Overrides::default();
+    for var in vars {
+        let malformed = || UsageError::new(format!("`--var {var}` is not of the form `NAME=VALUE`"));
+        let (name, value) = var.split_once('=').ok_or_else(malformed)?;
+        let name = name.parse().map_err(|e| UsageError::new(format!("`--var {var}`: {e}")))?;
+        overrides.set(name, value);
+    }
+    Ok(overrides)
 }
 
 /// A word of a command line, in quotes where a shell would take it apart.

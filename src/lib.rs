@@ -1,8 +1,26 @@
 //! A content-addressed incremental build system for Debian-derived virtual machines.
 //!
-//! This is the facade for programs that build images without the command line: the crates by the names of what they
-//! do. The program `ibuild` is a thin layer over them.
+//! [`Workspace`] is the facade for programs that build images: the whole transaction of a build is behind
+//! [`Workspace::build`]. The program `ibuild` is a thin layer over it, which parses, calls and prints. `examples/embed.rs` is the
+//! smallest program that builds an image.
+//!
+//! The crates below have what the facade does not show, by the names of what they do.
+
+mod classified;
+mod error;
+mod process;
+mod settings;
+mod workspace;
 
 pub use ibuild_cache as cache;
 pub use ibuild_graph as graph;
 pub use ibuild_stages as stages;
+
+pub use error::{CheckFailed, Classified, Context, EnvironmentError, Error, ErrorKind, Result, UsageError};
+pub use process::{STAGE_INIT, become_root, begin};
+pub use settings::{LOCAL_FILE, Settings};
+pub use workspace::{
+    BuildObserver, BuildRequest, Built, BuiltTarget, Execution, Explanation, Failure, LOCK_FILE,
+    NullObserver, ShellCommand, Story, Workspace, WorkspaceOptions, find_stage, find_stages, listed_stages,
+    load_recipe, note_clocks, open_store, output_dir, refuse_special_files, store_dir,
+};

@@ -12,8 +12,6 @@ mod described;
 mod failure;
 mod interrupt;
 mod invocation;
-mod session;
-mod settings;
 mod status;
 mod table;
 mod terminal;
@@ -23,24 +21,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
-
 use invocation::Invocation;
-
-/// What makes this program the init of a stage. Not for people.
-const STAGE_INIT: &str = "__stage-init";
 
 /// What makes this program the keeper of a mount. Not for people either.
 const MOUNT_KEEPER: &str = "__mount-keeper";
 
 fn main() -> ExitCode {
-    // Before anything else: init needs a process with one thread.
-    if std::env::args_os().nth(1).is_some_and(|word| word == STAGE_INIT) {
-        ibuild::stages::sandbox::init_main();
-    }
+    ibuild::begin();
     if std::env::args_os().nth(1).is_some_and(|word| word == MOUNT_KEEPER) {
         return commands::keep_mount(&std::env::args().nth(2).unwrap_or_default());
     }
-    interrupt::await_children();
     let cli = cli::Cli::parse();
     let style = terminal::style(cli.global.color);
     terminal::start_log(cli.global.verbose, style);

@@ -4,15 +4,14 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use ibuild::stages::host::bounded;
-use ibuild::stages::packages::MirrorOverride;
-use ibuild::stages::recipe::suggest;
-use ibuild::stages::spec::{ByteSize, UnitError};
+use ibuild_stages::host::bounded;
+use ibuild_stages::packages::MirrorOverride;
+use ibuild_stages::recipe::suggest;
+use ibuild_stages::spec::{ByteSize, UnitError};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use crate::failure::UsageError;
+use crate::error::{Context, Result, UsageError};
 
 /// The file's name, beside the recipe.
 pub const LOCAL_FILE: &str = "ibuild.local.toml";
@@ -175,11 +174,12 @@ fn what_and_hint(message: &str) -> (String, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Classified;
 
     #[track_caller]
     fn check(text: &str, what: &str, hint: &str) {
         let error = told(text, &toml::from_str::<Settings>(text).unwrap_err());
-        assert_eq!((error.to_string().as_str(), error.hint_text()), (what, Some(hint)), "{text}");
+        assert_eq!((error.to_string(), error.hints()), (what.to_owned(), vec![hint.to_owned()]), "{text}");
     }
 
     #[test]

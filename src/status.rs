@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use ibuild::ErrorKind;
+
 /// Exit statuses. Scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -22,5 +24,19 @@ pub enum Status {
 impl From<Status> for ExitCode {
     fn from(status: Status) -> Self {
         Self::from(status as u8)
+    }
+}
+
+impl Status {
+    /// The status of a command that ends with an error.
+    pub fn of(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Failed => Self::Failed,
+            ErrorKind::Usage => Self::Usage,
+            ErrorKind::Environment => Self::Environment,
+            ErrorKind::Locked => Self::Locked,
+            ErrorKind::Interrupted => Self::Interrupted,
+            ErrorKind::Bug => Self::Bug,
+        }
     }
 }

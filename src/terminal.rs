@@ -61,7 +61,7 @@ pub fn harmless_line(text: &str) -> String {
 /// Data that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output")]
-pub struct OutputError(#[source] io::Error);
+pub struct OutputError(#[source] pub io::Error);
 
 /// Writes data to standard output. A reader that has gone away, as `head` does, has seen what it wanted. Nothing else of
 /// the program prints there: `println!` panics where this is an error.

@@ -190,3 +190,27 @@ fn real_buildah_takes_an_oci_image() {
     lab.run(&["build", "--target", "ws.oci", "--from", "ws.oci"]).succeeds();
     assert!(fs::read(&image).unwrap() == first, "the same image has the same bytes");
 }
+
+/// The program of the facade's documentation, which `cargo test` builds beside the tests.
+#[test]
+fn a_program_builds_through_the_facade() {
+    let source = include_str!("../examples/embed.rs");
+    assert!(source.lines().count() <= 30, "an example is short");
+    let program = Path::new(env!("CARGO_BIN_EXE_ibuild")).with_file_name("examples").join("embed");
+    assert!(program.exists(), "`cargo build --release --example embed` builds {}", program.display());
+    let lab = Sandbox::empty();
+    seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
+    lab.write("ibuild.local.toml", "cache-dir = \"../cache\"\n");
+    let build = || Command::new(&program).args([".", TARGET]).current_dir(lab.path("")).output().unwrap();
+    let first = lab.finish(build()).succeeds();
+    assert!(first.starts_with("3 stages ran, 1 were in the store\n"), "{first}");
+    let file = lab.path("out").join(TARGET);
+    assert!(first.ends_with(&format!("{TARGET}\n")) && file.exists(), "{first}");
+    let made = fs::read(&file).unwrap();
+    assert!(lab.finish(build()).succeeds().starts_with("0 stages ran, 4 were in the store\n"));
+    fs::remove_file(&file).unwrap();
+    lab.run(&["build", "--target", TARGET]).succeeds();
+    assert!(fs::read(&file).unwrap() == made, "the program makes the same");
+    let unknown = Command::new(&program).args([".", "none.ova"]).current_dir(lab.path("")).output().unwrap();
+    assert!(!unknown.status.success());
+}

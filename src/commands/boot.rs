@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use ibuild::stages::disk::Identity;
 use ibuild::stages::machine::{
     Cable, ConsoleSink, Machine, MachineError, MachineNic, MachineOptions, NicModel, Qemu, Regex, boot_until,
@@ -17,11 +16,11 @@ use ibuild::stages::sandbox::Cancel;
 use ibuild::stages::spec::MIB;
 use ibuild::stages::spec::hardware::Firmware;
 use ibuild::stages::{Project, Target};
+use ibuild::{Context, Result, UsageError};
 
 use crate::cli::{BootArgs, Global};
-use crate::failure::UsageError;
 use crate::interrupt;
-use crate::session::Session;
+use crate::invocation;
 use crate::terminal::{RawTerminal, tell};
 use crate::ui::seconds;
 
@@ -31,12 +30,12 @@ const PATIENCE: Duration = Duration::from_secs(240);
 const ESCAPE: u8 = 0x1d;
 
 pub fn run(global: &Global, args: &BootArgs) -> Result<ExitCode> {
-    let session = Session::open(global, &[])?;
-    let project = Project::new(&session.recipe);
+    let workspace = invocation::open(global, &[])?;
+    let project = Project::new(&workspace.recipe);
     let until = args.until.as_deref().map(pattern).transpose()?;
-    let (target, file) = find_built(&project, &session.output_dir(None), &args.target)?;
-    let image = single(&session.recipe, &target)?;
-    let scratch = session.store.run_dir()?;
+    let (target, file) = find_built(&project, &workspace.output_dir(None), &args.target)?;
+    let image = single(&workspace.recipe, &target)?;
+    let scratch = workspace.store.run_dir()?;
     let mut options = machine(image, &file, target.format, scratch.path());
     options.firmware = firmware(image, args.firmware)?;
     options.bus = args.disk_bus.unwrap_or(options.bus);

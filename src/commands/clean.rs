@@ -5,13 +5,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
 use ibuild::stages::Project;
 use ibuild::stages::host::bounded;
 use ibuild::stages::recipe::ImageFormat;
+use ibuild::{Context, Result, output_dir};
 
 use crate::cli::CleanArgs;
-use crate::session::{load_recipe, output_dir, project_dir};
+use crate::invocation::{load_recipe, project_dir};
 use crate::terminal::{print, tell};
 use crate::ui::bytes;
 

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::CommandFactory;
 use clap_complete::Shell;
+use ibuild::Result;
 
 use crate::cli::Cli;
 use crate::terminal::print;

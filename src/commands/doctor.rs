@@ -5,16 +5,15 @@ mod ordinary;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::stages::host::tool::{FoundTool, Tool, ToolDirs, ToolError, Version};
 use ibuild::stages::machine::{Accelerator, Ovmf, Qemu};
 use ibuild::stages::packages::{DEBIAN_KEYRING, MirrorOverride, Mirrors, PackageError};
+use ibuild::{Result, Settings, store_dir};
 use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
 
 use crate::cli::{Global, JsonArgs};
-use crate::session::{load_recipe, project_dir, store_dir};
-use crate::settings::Settings;
+use crate::invocation::{load_recipe, project_dir};
 use crate::status::Status;
 use crate::table::{Align, table};
 use crate::terminal::{print, print_json};
@@ -143,7 +142,11 @@ impl Host {
             mirrors.security.extend(archives().find_map(|a| a.security_mirror.clone()));
         }
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-        Ok(Self { codename: codename(&release), store: store_dir(global, &settings)?, mirrors })
+        Ok(Self {
+            codename: codename(&release),
+            store: store_dir(global.cache_dir.as_deref(), &settings)?,
+            mirrors,
+        })
     }
 
     fn checks(&self) -> Vec<Check> {

@@ -6,13 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
 use ibuild::stages::recipe::{ProjectName, RECIPE_FILE, suggest};
+use ibuild::{Context, Result, UsageError};
 
 use crate::cli::InitArgs;
-use crate::failure::UsageError;
+use crate::invocation::project_dir;
 use crate::invocation::shell_word;
-use crate::session::project_dir;
 use crate::terminal::tell;
 
 /// What the copies are not under version control for. The lock is: it says what the project is built from.

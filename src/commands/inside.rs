@@ -5,29 +5,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result};
 use ibuild::cache::{RocksIndex, Store};
-use ibuild::graph::StageName;
 use ibuild::stages::disk::utc;
 use ibuild::stages::host::userns;
 use ibuild::stages::snapshot::{Entry, Kind, Snapshot};
-use ibuild::stages::{Inside, InsideError, Job, MountError, Mounted, Project, packed_snapshots, unmount};
+use ibuild::stages::{Inside, InsideError, Mounted, unmount};
+use ibuild::{Classified, Context, EnvironmentError, ErrorKind, Result, Settings, UsageError, open_store};
 use serde_json::json;
 
 use crate::MOUNT_KEEPER;
 use crate::cli::{CatArgs, Global, LsArgs, MountArgs, UmountArgs};
-use crate::commands::shell::last_output;
-use crate::failure::{EnvironmentError, UsageError};
-use crate::session::{Session, find_stage};
-use crate::settings::Settings;
+use crate::failure::in_a_line;
+use crate::invocation;
 use crate::table::{Align, table};
 use crate::terminal::{harmless_line, print, print_json, written};
 
 /// Lists a directory.
 pub fn ls(global: &Global, args: &LsArgs) -> Result<ExitCode> {
-    let session = Session::open(global, &[])?;
-    let snapshot = snapshot_of(&session, &args.name)?;
-    let found = Inside::of(&session.store, &snapshot).list(args.path.as_bytes())?;
+    let workspace = invocation::open(global, &[])?;
+    let snapshot = workspace.inspect(&args.name)?;
+    let found = Inside::of(&workspace.store, &snapshot).list(args.path.as_bytes())?;
     if args.json {
         let files: Vec<_> = found.iter().map(|(name, entry)| described(name, entry)).collect();
         print_json(json!({ "v": 1, "files": files }))?;
@@ -41,11 +38,11 @@ pub fn ls(global: &Global, args: &LsArgs) -> Result<ExitCode> {
 
 /// Prints a file.
 pub fn cat(global: &Global, args: &CatArgs) -> Result<ExitCode> {
-    let session = Session::open(global, &[])?;
-    let snapshot = snapshot_of(&session, &args.name)?;
-    let _shared = session.share_store(global)?;
+    let workspace = invocation::open(global, &[])?;
+    let snapshot = workspace.inspect(&args.name)?;
+    let _shared = invocation::share_store(global, &workspace)?;
     let mut out = std::io::stdout().lock();
-    match Inside::of(&session.store, &snapshot).read(args.path.as_bytes(), &mut out) {
+    match Inside::of(&workspace.store, &snapshot).read(args.path.as_bytes(), &mut out) {
         Err(InsideError::Write(error)) => written(Err(error))?,
         read => read?,
     }
@@ -61,13 +58,13 @@ pub fn mount(global: &Global, args: &MountArgs) -> Result<ExitCode> {
             .hint("`ibuild ls`, `ibuild cat` and `ibuild shell` look inside without a mount")
             .into());
     }
-    let session = Session::open(global, &[])?;
-    let snapshot = snapshot_of(&session, &args.name)?;
+    let workspace = invocation::open(global, &[])?;
+    let snapshot = workspace.inspect(&args.name)?;
     let place = absolute(&args.dir)?;
     Mounted::check(&place)?;
-    let _shared = session.share_store(global)?;
+    let _shared = invocation::share_store(global, &workspace)?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let order = Order { store: session.store.layout().root().to_owned(), place, snapshot };
+    let order = Order { store: workspace.store.layout().root().to_owned(), place, snapshot };
     let mut keeper = Command::new(program)
         .arg(MOUNT_KEEPER)
         .arg(serde_json::to_string(&order).context("cannot describe the mount")?)
@@ -81,7 +78,7 @@ pub fn mount(global: &Global, args: &MountArgs) -> Result<ExitCode> {
     BufReader::new(out).read_line(&mut said).context("cannot hear from the process that keeps the mount")?;
     match said.trim_end() {
         READY => Ok(ExitCode::SUCCESS),
-        "" => anyhow::bail!("the process that keeps the mount died"),
+        "" => Err(KeeperDied.into()),
         error => {
             let refusal: Refusal = serde_json::from_str(error).context("cannot read the keeper's answer")?;
             Err(EnvironmentError::from(refusal).into())
@@ -91,10 +88,21 @@ pub fn mount(global: &Global, args: &MountArgs) -> Result<ExitCode> {
 
 /// Takes a mount away.
 pub fn umount(global: &Global, args: &UmountArgs) -> Result<ExitCode> {
-    let settings = Settings::read(&crate::session::project_dir()?)?;
-    let store = crate::session::open_store(global, &settings)?;
+    let settings = Settings::read(&invocation::project_dir()?)?;
+    let store = open_store(global.cache_dir.as_deref(), &settings)?;
     unmount(&store, &absolute(&args.dir)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The process that keeps a mount ended without a word.
+#[derive(Debug, thiserror::Error)]
+#[error("the process that keeps the mount died")]
+struct KeeperDied;
+
+impl Classified for KeeperDied {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Bug
+    }
 }
 
 const READY: &str = "mounted";
@@ -143,8 +151,7 @@ pub fn keep(order: &str) -> ExitCode {
             ExitCode::from(u8::from(mounted.wait().is_err()))
         }
         Err(error) => {
-            let hint = error.downcast_ref::<MountError>().and_then(MountError::hint);
-            let refusal = Refusal { reason: format!("{error:#}"), hint };
+            let refusal = Refusal { reason: in_a_line(&error), hint: error.hints().first().cloned() };
             let _ = print(&format!("{}\n", serde_json::to_string(&refusal).unwrap_or_default()));
             ExitCode::FAILURE
         }
@@ -165,54 +172,6 @@ fn mounted(order: &str) -> Result<Mounted> {
 fn absolute(dir: &Path) -> Result<PathBuf> {
     let missing = || UsageError::new(format!("there is no directory `{}`", dir.display()));
     Ok(dir.canonicalize().map_err(|_| missing())?)
-}
-
-/// What a stage made the last time, or what the last file of a target was made of.
-pub(super) fn snapshot_of(session: &Session, text: &str) -> Result<Snapshot> {
-    let project = Project::new(&session.recipe);
-    let stage = find_stage(&project, text)?;
-    match project.job(stage) {
-        Job::Step { name, .. } => {
-            let output = last_output(&session.memory(), name)?;
-            Ok(output.snapshot().expect("a step makes a snapshot").clone())
-        }
-        Job::Image { target, machines, .. } => {
-            if let [_, _, ..] = machines.as_slice() {
-                let names: Vec<_> =
-                    machines.iter().map(|it| format!("`{}.{}`", it.name, target.format)).collect();
-                let error = UsageError::new(format!("`{target}` has several machines"));
-                return Err(error.hint(format!("name one of them: {}", names.join(", "))).into());
-            }
-            let run = session.memory().last_run(&StageName::new(target.to_string()))?;
-            let never = || {
-                UsageError::new(format!("`{target}` was never built"))
-                    .hint(format!("`ibuild build --target {target}` builds it"))
-            };
-            let description = run.and_then(|run| run.description()).ok_or_else(never)?;
-            let packed = packed_snapshots(&description).into_iter().flatten().next();
-            match packed {
-                Some(snapshot) if !snapshot.layers.is_empty() => Ok(snapshot),
-                // An archive of files knows its tree alone.
-                _ => last_of(session, &project, &machines[0].rootfs, packed.as_ref()),
-            }
-        }
-    }
-}
-
-fn last_of(
-    session: &Session,
-    project: &Project<'_>,
-    rootfs: &ibuild::stages::recipe::RootfsName,
-    packed: Option<&Snapshot>,
-) -> Result<Snapshot> {
-    let last = project.recipe.last_stage(rootfs).expect("a checked recipe's rootfs has a last stage");
-    let output = last_output(&session.memory(), &last.name)?;
-    let snapshot = output.snapshot().expect("a step makes a snapshot");
-    if packed.is_some_and(|packed| packed.tree == snapshot.tree) {
-        return Ok(snapshot.clone());
-    }
-    let error = UsageError::new(format!("`{}` has made something else since", last.name));
-    Err(error.hint(format!("name the stage itself: `{}`", last.name)).into())
 }
 
 fn row(name: &[u8], entry: &Entry) -> [String; 6] {

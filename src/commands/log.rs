@@ -5,18 +5,17 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
 use ibuild::stages::{Logs, Project, readable};
+use ibuild::{Context, Result, UsageError, find_stage};
 
 use crate::cli::{Global, LogArgs};
-use crate::failure::UsageError;
-use crate::session::{Session, find_stage};
+use crate::invocation;
 use crate::terminal::{print, tell, write};
 
 pub fn run(global: &Global, args: &LogArgs) -> Result<ExitCode> {
-    let session = Session::open(global, &[])?;
-    let project = Project::new(&session.recipe);
-    let logs = Logs::new(session.store.layout(), session.recipe.project.name.as_str());
+    let workspace = invocation::open(global, &[])?;
+    let project = Project::new(&workspace.recipe);
+    let logs = Logs::new(workspace.store.layout(), workspace.recipe.project.name.as_str());
     let name = match &args.stage {
         Some(text) => project.graph.name(find_stage(&project, text)?).to_string(),
         None => latest(&project, &logs)?,

@@ -23,13 +23,11 @@ mod update;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use ibuild::{Context, Result, UsageError, become_root};
 
 pub use inside::keep as keep_mount;
 
 use crate::cli::{CacheCommand, Cli, Command, PackagesCommand};
-use crate::failure::UsageError;
-use crate::session::become_root;
 
 /// Whether a command makes, enters, looks into or removes root file systems, whose files belong to all kinds of users.
 /// The others only read what belongs to whoever owns the store.

@@ -3,20 +3,19 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
-use ibuild::graph::{DirtyReason, Plan, PlannedStage, StageId, Verdict, plan};
-use ibuild::stages::{Project, StageExecutor};
+use ibuild::graph::{DirtyReason, Plan, PlannedStage, StageId, Verdict};
+use ibuild::stages::Project;
+use ibuild::{Result, UsageError};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, PlanArgs};
-use crate::failure::UsageError;
-use crate::session::Session;
+use crate::invocation;
 use crate::terminal::print;
 use crate::ui::{counted, seconds};
 
 pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
-    let session = Session::open(global, &args.targets.vars)?;
-    let project = Project::new(&session.recipe);
+    let workspace = invocation::open(global, &args.targets.vars)?;
+    let project = Project::new(&workspace.recipe);
     let mut stages = Vec::new();
     for text in &args.targets.targets {
         stages.extend(project.targets(text)?.iter().filter_map(|target| project.target_stage(target)));
@@ -24,10 +23,10 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
     if stages.is_empty() {
         return Err(UsageError::new("no target was named").hint("pass `--target`").into());
     }
-    let plan = make(&session, &project, &stages)?;
+    let plan = workspace.plan(&stages)?;
     if plan.count(is_unseen) > 0 {
         // Nobody looks at what they copy before there is something to copy it onto.
-        session.refuse_special_files()?;
+        workspace.refuse_special_files()?;
     }
     if args.json {
         print(&format!("{}\n", as_json(&project, &plan, &args.targets.targets)))?;
@@ -40,26 +39,6 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
 /// Whether a stage waits for others, and was never built upon what they made.
 fn is_unseen(planned: &PlannedStage) -> bool {
     planned.is_consequence() && planned.millis.is_none()
-}
-
-/// Plans a build of `stages`.
-pub fn make(session: &Session, project: &Project<'_>, stages: &[StageId]) -> Result<Plan> {
-    with(session, project, &session.quiet_executor(project)?, stages)
-}
-
-/// Plans a build of `stages` with a executor of one's own.
-pub fn with(
-    session: &Session,
-    project: &Project<'_>,
-    executor: &StageExecutor<'_>,
-    stages: &[StageId],
-) -> Result<Plan> {
-    // A lock that cannot be read is no failure of the stage that wants it first.
-    executor.context().archives().lock()?;
-    let made = plan(&project.graph, &session.memory(), executor, stages)?;
-    // Digests that were learnt on the way only save time: a store that cannot be written can still be asked.
-    let _ = executor.context().finish();
-    Ok(made)
 }
 
 fn as_text(project: &Project<'_>, plan: &Plan) -> String {

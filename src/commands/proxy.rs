@@ -8,17 +8,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use ibuild::stages::packages::{
     Clients, Fetcher, Gpgv, Live, MirrorOverride, Mirrors, Patience, Proxy, Statistics, Upstream, Verifier,
 };
+use ibuild::{Context, EnvironmentError, Result, Settings, UsageError, open_store};
 
 use self::log::Log;
 use crate::cli::{Global, ProxyArgs};
-use crate::failure::{EnvironmentError, UsageError};
 use crate::interrupt;
-use crate::session::{open_store, project_dir};
-use crate::settings::Settings;
+use crate::invocation::project_dir;
 use crate::terminal::{note, tell};
 
 /// How often it is looked whether to stop, and what was answered is written down.
@@ -27,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub fn run(global: &Global, args: &ProxyArgs) -> Result<ExitCode> {
     check_clients(args)?;
     let settings = Settings::read(&project_dir()?)?;
-    let store = open_store(global, &settings)?;
+    let store = open_store(global.cache_dir.as_deref(), &settings)?;
     // Where no build ever runs, nobody else would.
     if let Err(error) = store.sweep() {
         note(global, &format!("store  what killed proxies have left stays there: {error}"));

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::stages::recipe::Recipe;
+use ibuild::{Result, Settings, refuse_special_files};
 
 use crate::cli::{Global, JsonArgs, RecipeCommand};
-use crate::session::{load_recipe, project_dir, refuse_special_files};
-use crate::settings::Settings;
+use crate::invocation::{load_recipe, project_dir};
 use crate::terminal::{note, print, print_json};
 use crate::ui::counted;
 

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use ibuild::graph::{Description, Value};
 use ibuild::stages::Target;
 use ibuild::stages::machine::trial::{Trial, TrialError, TrialImage, TrialObserver, file_digests};
@@ -18,14 +17,16 @@ use ibuild::stages::recipe::{
     Image, ImageName, MachineName, MachineTest, Recipe, TestAction, TestName, suggest,
 };
 use ibuild::stages::sandbox::Cancel;
+use ibuild::{CheckFailed, Context, Result, UsageError, Workspace};
 use serde_json::json;
 
 use super::build;
 use crate::cli::{BuildArgs, Global, Targets, TestArgs};
-use crate::failure::{CheckFailed, UsageError, report};
+use crate::failure::{in_a_line, report};
 use crate::interrupt;
+use crate::invocation;
 use crate::invocation::Invocation;
-use crate::session::{Session, load_recipe, project_dir};
+use crate::invocation::{load_recipe, project_dir};
 use crate::terminal::{Style, print, tell};
 use crate::ui::{emit, seconds};
 
@@ -40,13 +41,13 @@ pub fn run(global: &Global, args: &TestArgs) -> Result<ExitCode> {
     let qemu = Qemu::find().map_err(MachineError::from)?;
     let targets = targets_of(&recipe, &tests)?;
     build::run(global, &build_args(&targets, args))?;
-    let session = Session::open(global, &[])?;
-    let bench = Bench { session: &session, qemu: &qemu, targets: &targets, args };
+    let workspace = invocation::open(global, &[])?;
+    let bench = Bench { workspace: &workspace, qemu: &qemu, targets: &targets, args };
     let mut failed = Vec::new();
     for test in tests {
         match bench.test(test) {
             Ok(()) => {}
-            Err(error) if error.downcast_ref::<TrialError>().is_some_and(TrialError::is_verdict) => {
+            Err(error) if error.find::<TrialError>().is_some_and(TrialError::is_verdict) => {
                 report(&error, Style::Plain, &Invocation::of(global));
                 failed.push(format!("`{}`", test.name));
             }
@@ -109,7 +110,7 @@ fn build_args(targets: &TargetsOfImages, args: &TestArgs) -> BuildArgs {
 
 /// What tests are done with.
 struct Bench<'a> {
-    session: &'a Session,
+    workspace: &'a Workspace,
     qemu: &'a Qemu,
     targets: &'a TargetsOfImages,
     args: &'a TestArgs,
@@ -118,7 +119,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// Does a test, unless it is known how it ends. What it says goes to stderr, the verdict to stdout.
     fn test(&self, test: &MachineTest) -> Result<()> {
-        let results = self.session.output_dir(None).join("tests").join(test.name.as_str());
+        let results = self.workspace.output_dir(None).join("tests").join(test.name.as_str());
         let key = self.key(test)?;
         let verdict = results.join(VERDICT);
         if !self.args.again && has_passed(&verdict, &key) {
@@ -146,8 +147,8 @@ impl Bench<'_> {
     /// Does a test, once more if QEMU itself failed: that says nothing about the images.
     fn until_judged(&self, test: &MachineTest, results: &Path) -> Result<()> {
         match self.run_trial(test, results) {
-            Err(error) if error.downcast_ref::<TrialError>().is_some_and(TrialError::is_emulator) => {
-                tell!("{error:#}; test `{}` begins anew", test.name);
+            Err(error) if error.find::<TrialError>().is_some_and(TrialError::is_emulator) => {
+                tell!("{}; test `{}` begins anew", in_a_line(&error), test.name);
                 self.run_trial(test, results)
             }
             done => done,
@@ -156,9 +157,9 @@ impl Bench<'_> {
 
     fn run_trial(&self, test: &MachineTest, results: &Path) -> Result<()> {
         make_empty(results)?;
-        let scratch = self.session.store.run_dir()?;
+        let scratch = self.workspace.store.run_dir()?;
         let trial = Trial {
-            recipe: &self.session.recipe,
+            recipe: &self.workspace.recipe,
             test,
             images: self.images(),
             results: results.to_owned(),
@@ -177,12 +178,12 @@ impl Bench<'_> {
     }
 
     fn place(&self, target: &Target) -> PathBuf {
-        self.session.output_dir(None).join(target.to_string())
+        self.workspace.output_dir(None).join(target.to_string())
     }
 
     /// Everything that a verdict rests on: disks, machines, what is done, and with what.
     fn key(&self, test: &MachineTest) -> Result<String> {
-        let recipe = &self.session.recipe;
+        let recipe = &self.workspace.recipe;
         let mut images = Vec::new();
         for name in test.machines.values() {
             let vm = serde_json::to_string(&recipe.images[name].vm)?;
@@ -203,7 +204,7 @@ impl Bench<'_> {
 
     /// The digest of an image, from the manifest that the build has just put beside it.
     fn digest(&self, target: &Target) -> Result<String> {
-        let path = self.session.output_dir(None).join(format!("{target}.manifest.json"));
+        let path = self.workspace.output_dir(None).join(format!("{target}.manifest.json"));
         let manifest = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let manifest: serde_json::Value = serde_json::from_slice(&manifest)
             .with_context(|| format!("`{}` is no manifest", path.display()))?;

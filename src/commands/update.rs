@@ -2,24 +2,23 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::stages::PackageChange;
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::packages::{Lock, LockedRelease};
 use ibuild::stages::recipe::{ArchiveName, Recipe, suggest};
+use ibuild::{Result, UsageError, note_clocks};
 
-use super::lock::{note_clocks, package_line, with_archives};
+use super::lock::{package_line, with_archives};
 use crate::cli::{Global, UpdateArgs};
-use crate::failure::UsageError;
-use crate::session::Session;
+use crate::invocation;
 use crate::terminal::print;
 
 pub fn run(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
-    let session = Session::open(global, &[])?;
+    let workspace = invocation::open(global, &[])?;
     let mut text = String::new();
-    let updated = with_archives(global, &session, |_, executor, ui| {
+    let updated = with_archives(global, &workspace, |_, executor, ui| {
         let before = executor.context().archives().lock()?;
-        let wanted = Wanted::of(&session.recipe, &before, &args.names)?;
+        let wanted = Wanted::of(&workspace.recipe, &before, &args.names)?;
         for name in &wanted.archives {
             let outlook = executor.context().archives().outlook(name, &args.tolerated())?;
             if wanted.packages.is_empty() || outlook.packages.iter().any(|c| wanted.wants(c)) {

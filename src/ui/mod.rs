@@ -8,11 +8,13 @@ pub use events::emit;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ibuild::graph::{BuildError, DirtyReason, Event, Observer, Outcome, StageGraph, StageId, StageReport};
 use ibuild::stages::packages::{ArchiveFile, FetchError, FetchObserver};
 use ibuild::stages::{BootOutcome, StageError, StageObserver};
+use ibuild::{BuildObserver, BuiltTarget};
+use serde_json::json;
 
 use crate::cli::Global;
 use crate::terminal;
@@ -93,6 +95,8 @@ pub struct Ui {
     voice: Arc<Mutex<Box<dyn Voice>>>,
     names: Arc<Vec<(StageId, String)>>,
     downloads: Arc<Mutex<(usize, u64)>>,
+    mode: Mode,
+    start: Instant,
 }
 
 impl Ui {
@@ -111,6 +115,8 @@ impl Ui {
             voice: Arc::new(Mutex::new(voice)),
             names: Arc::new(names.collect()),
             downloads: Arc::default(),
+            mode,
+            start: Instant::now(),
         }
     }
 
@@ -121,18 +127,44 @@ impl Ui {
     fn name(&self, stage: StageId) -> &str {
         self.names.iter().find(|(id, _)| *id == stage).map_or("?", |(_, name)| name)
     }
+}
 
-    pub fn begin(&self, total: usize) {
-        self.say(|voice| voice.begin(total));
+impl BuildObserver for Ui {
+    fn begin(&self, stages: usize) {
+        self.say(|voice| voice.begin(stages));
     }
 
-    pub fn note(&self, stage: &str, text: &str) {
-        self.say(|voice| voice.note(stage, &terminal::harmless(text)));
+    fn note(&self, about: &str, text: &str) {
+        self.say(|voice| voice.note(about, &terminal::harmless(text)));
     }
 
-    pub fn end(&self) {
+    fn end(&self) {
         let fetched = self.downloads.lock().unwrap_or_else(PoisonError::into_inner).1;
         self.say(|voice| voice.end(fetched));
+    }
+
+    fn built(&self, built: BuiltTarget<'_>) {
+        let BuiltTarget { target, artifact, path, ran, cached } = built;
+        let elapsed = self.start.elapsed();
+        match self.mode {
+            Mode::Json => emit(json!({
+                "event": "built",
+                "target": target.to_string(),
+                "path": path,
+                "blake3": artifact.blob.hex(),
+                "size": artifact.size,
+                "run": ran,
+                "cached": cached,
+                "seconds": elapsed.as_secs_f64(),
+            })),
+            Mode::Normal => terminal::report(&format!(
+                "built {target}  {}  {}  {ran} run, {cached} cached  {}\n",
+                artifact.blob,
+                bytes(artifact.size),
+                seconds(elapsed)
+            )),
+            Mode::Quiet => {}
+        }
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::cache::{LockMode, Store};
 use ibuild::stages::{Checked, Finding, fsck};
+use ibuild::{CheckFailed, Result};
 use serde_json::{Value, json};
 
 use super::take_alone;
 use crate::cli::JsonArgs;
-use crate::failure::CheckFailed;
 use crate::terminal::{print, print_json};
 use crate::ui::{bytes, counted};
 

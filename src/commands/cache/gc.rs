@@ -4,23 +4,21 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
 use ibuild::cache::{LockMode, Store};
 use ibuild::stages::gc::{GcPlan, Inventory, Packages, Policy, Removal, Thing, Why, apply, plan};
+use ibuild::{EnvironmentError, Result, Settings, open_store};
 use serde_json::{Value, json};
 
 use super::take_alone;
 use crate::cli::{GcArgs, Global};
-use crate::failure::EnvironmentError;
-use crate::session::{open_store, project_dir};
-use crate::settings::Settings;
+use crate::invocation::project_dir;
 use crate::table::{Align, table};
 use crate::terminal::{print, print_json, tell};
 use crate::ui::{bytes, counted, seconds};
 
 pub fn run(global: &Global, args: &GcArgs) -> Result<ExitCode> {
     let settings = Settings::read(&project_dir()?)?;
-    let store = &open_store(global, &settings)?;
+    let store = &open_store(global.cache_dir.as_deref(), &settings)?;
     let policy = Policy {
         keep: args.keep.get(),
         budget: args.budget.or(settings.cache_budget).map(|size| size.0),

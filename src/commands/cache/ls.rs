@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use ibuild::Result;
 use ibuild::cache::Store;
 use ibuild::graph::{Pin, RememberedStage};
 use ibuild::stages::debian::Timestamp;

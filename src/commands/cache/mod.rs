@@ -11,14 +11,12 @@ pub mod verify;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::cache::{FileLock, LockMode, Store};
+use ibuild::{EnvironmentError, Result, Settings, open_store};
 
 use super::inside::place_of_mount;
 use crate::cli::{CacheCommand, Global};
-use crate::failure::EnvironmentError;
-use crate::session::{open_store, project_dir};
-use crate::settings::Settings;
+use crate::invocation::project_dir;
 
 pub fn run(global: &Global, command: &CacheCommand) -> Result<ExitCode> {
     match command {
@@ -37,7 +35,7 @@ pub fn run(global: &Global, command: &CacheCommand) -> Result<ExitCode> {
 
 /// The store that the directory's settings name, whether or not there is a recipe.
 fn store(global: &Global) -> Result<Store> {
-    open_store(global, &Settings::read(&project_dir()?)?)
+    open_store(global.cache_dir.as_deref(), &Settings::read(&project_dir()?)?)
 }
 
 /// Has the store alone, as what removes things must: what a running build uses must not go away under it.

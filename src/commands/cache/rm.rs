@@ -2,23 +2,22 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::cache::{LockMode, Store};
 use ibuild::graph::RememberedStage;
 use ibuild::stages::{Forgotten, Project, forget_everything, forget_stage};
+use ibuild::{Result, UsageError, Workspace, find_stage};
 
 use super::take_alone;
 use crate::cli::Global;
-use crate::failure::UsageError;
-use crate::session::{Session, find_stage};
+use crate::invocation;
 use crate::terminal::print;
 use crate::ui::{bytes, counted};
 
 pub fn stage(global: &Global, text: &str) -> Result<ExitCode> {
-    let session = Session::open(global, &[])?;
-    let _alone = take_alone(&session.store, LockMode::Try)?;
-    let found = find(&session, text)?;
-    tell(forget_stage(&session.store, &found)?)
+    let workspace = invocation::open(global, &[])?;
+    let _alone = take_alone(&workspace.store, LockMode::Try)?;
+    let found = find(&workspace, text)?;
+    tell(forget_stage(&workspace.store, &found)?)
 }
 
 pub fn all_stages(store: &Store) -> Result<ExitCode> {
@@ -27,14 +26,14 @@ pub fn all_stages(store: &Store) -> Result<ExitCode> {
 }
 
 /// A stage by the name under which it is remembered, even one that the recipe no longer has.
-fn find(session: &Session, text: &str) -> Result<RememberedStage> {
-    let of_project = |stage: &RememberedStage| stage.project == session.recipe.project.name.as_str();
-    let stages: Vec<_> = RememberedStage::all(&session.store)?.into_iter().filter(of_project).collect();
+fn find(workspace: &Workspace, text: &str) -> Result<RememberedStage> {
+    let of_project = |stage: &RememberedStage| stage.project == workspace.recipe.project.name.as_str();
+    let stages: Vec<_> = RememberedStage::all(&workspace.store)?.into_iter().filter(of_project).collect();
     let named = |name: &str| stages.iter().find(|stage| stage.stage.as_str() == name).cloned();
     if let Some(found) = named(text) {
         return Ok(found);
     }
-    let project = Project::new(&session.recipe);
+    let project = Project::new(&workspace.recipe);
     let name = project.graph.name(find_stage(&project, text)?);
     let unknown =
         || UsageError::new(format!("nothing is remembered of `{name}`")).hint("see `ibuild cache ls`");

@@ -3,18 +3,18 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
 use ibuild::cache::{ActionKey, LayerId, Store};
 use ibuild::graph::{Description, RememberedStage};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::snapshot::{Layer, LayerStore};
-use ibuild::stages::{Artifact, Contents, Project, StageOutput, StoredBlob};
+use ibuild::stages::{Artifact, Contents, Project, StageError, StageOutput, StoredBlob};
+use ibuild::{Result, UsageError, Workspace, find_stage};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, ShowArgs};
 use crate::described;
-use crate::failure::UsageError;
-use crate::session::{Session, find_stage, project_dir};
+use crate::invocation;
+use crate::invocation::project_dir;
 use crate::terminal::{print, print_json};
 use crate::ui::{bytes, seconds};
 
@@ -41,10 +41,10 @@ fn resolve(global: &Global, name: &str) -> Result<(Store, ActionKey)> {
         && digits.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
     let has_recipe = project_dir()?.join(ibuild::stages::recipe::RECIPE_FILE).exists();
     if has_recipe {
-        let session = Session::open(global, &[])?;
-        match last_key(&session, name) {
+        let workspace = invocation::open(global, &[])?;
+        match last_key(&workspace, name) {
             Err(_) if is_prefix => {}
-            found => return Ok((session.store.clone(), found?)),
+            found => return Ok((workspace.store.clone(), found?)),
         }
     } else if !is_prefix {
         let hint = format!(
@@ -59,11 +59,11 @@ fn resolve(global: &Global, name: &str) -> Result<(Store, ActionKey)> {
     Ok((store, key))
 }
 
-fn last_key(session: &Session, name: &str) -> Result<ActionKey> {
-    let project = Project::new(&session.recipe);
+fn last_key(workspace: &Workspace, name: &str) -> Result<ActionKey> {
+    let project = Project::new(&workspace.recipe);
     let stage = project.graph.name(find_stage(&project, name)?);
     let never = || UsageError::new(format!("`{stage}` was never built")).hint("see `ibuild plan`");
-    Ok(session.memory().last_run(stage)?.ok_or_else(never)?.key)
+    Ok(workspace.memory().last_run(stage)?.ok_or_else(never)?.key)
 }
 
 fn by_prefix(contents: &Contents<'_>, digits: &str) -> Result<ActionKey> {
@@ -108,7 +108,11 @@ impl Shown {
         let ids = output.as_ref().and_then(StageOutput::snapshot).map(|snapshot| snapshot.layers.clone());
         let mut shown = Vec::new();
         for id in ids.unwrap_or_default() {
-            shown.push(ShownLayer { id, found: layers.find(&id)?, is_unpacked: layers.is_unpacked(&id) });
+            shown.push(ShownLayer {
+                id,
+                found: layers.find(&id).map_err(StageError::from)?,
+                is_unpacked: layers.is_unpacked(&id),
+            });
         }
         Ok(Self { key, stages, output, millis: contents.millis(&key), layers: shown })
     }

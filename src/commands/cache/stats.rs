@@ -6,10 +6,11 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
 use ibuild::cache::{BlobId, Store, Usage};
 use ibuild::graph::RememberedStage;
+use ibuild::stages::StageError;
 use ibuild::stages::snapshot::LayerStore;
+use ibuild::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::cli::JsonArgs;
@@ -58,7 +59,7 @@ fn rows(store: &Store) -> Result<Vec<Row>> {
 
 /// What tarballs of layers take, and what all other blobs take.
 fn blobs(store: &Store) -> Result<(Usage, Usage)> {
-    let known = LayerStore::new(store).all()?;
+    let known = LayerStore::new(store).all().map_err(StageError::from)?;
     let tarballs: BTreeSet<BlobId> = known.iter().map(|layer| layer.blob).collect();
     let (mut layers, mut artifacts) = (Usage::default(), Usage::default());
     for blob in store.blobs().list()? {

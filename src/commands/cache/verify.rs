@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::cache::{Digest, Scrubbed, Store};
+use ibuild::{CheckFailed, Result};
 use serde_json::{Value, json};
 
 use crate::cli::JsonArgs;
-use crate::failure::CheckFailed;
 use crate::terminal::{print, print_json};
 use crate::ui::bytes;
 

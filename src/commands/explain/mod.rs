@@ -2,70 +2,37 @@
 
 mod past;
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::Result;
-use ibuild::graph::{DirtyReason, LastRun, Plan, StageId, Verdict};
+use ibuild::graph::{DirtyReason, LastRun, StageId, Verdict};
 use ibuild::stages::debian::Timestamp;
-use ibuild::stages::{BootOutcome, FailedState, PastBuild, Project, StageObserver};
+use ibuild::stages::{FailedState, PastBuild, Project};
+use ibuild::{Explanation, Result, Story, UsageError, find_stages};
 use serde_json::{Value, json};
 
 use super::plan;
 use crate::cli::{ExplainArgs, Global};
 use crate::described::{change_lines, changes_as_json};
-use crate::failure::UsageError;
-use crate::session::{Session, find_stages};
+use crate::invocation;
 use crate::terminal::{harmless_line, print, print_json};
 use crate::ui::{counted, seconds};
 
 pub fn run(global: &Global, args: &ExplainArgs) -> Result<ExitCode> {
-    let session = Session::open(global, &[])?;
-    let project = Project::new(&session.recipe);
+    let workspace = invocation::open(global, &[])?;
+    let project = Project::new(&workspace.recipe);
     let (name, back) = builds_back(&args.name);
     let subjects = find_stages(&project, name)?;
-    let ignored = Arc::new(IgnoredFiles::default());
-    let executor = session.looking_executor(&project, ignored.clone())?;
-    let past = |stage: &StageId, back| {
-        PastBuild::find(&session.store, executor.context(), project.graph.name(*stage), back)
-    };
     if let Some(back) = back {
-        let builds = subjects.iter().map(|stage| Ok((*stage, past(stage, back)?)));
-        return tell_past(&project, args, back, builds.collect::<Result<Vec<_>>>()?);
+        return tell_past(&project, args, back, workspace.past_builds(&subjects, back)?);
     }
-    let plan = plan::with(&session, &project, &executor, &subjects)?;
-    let mut stories = Vec::new();
-    for stage in &subjects {
-        let last = session.memory().last_run(project.graph.name(*stage))?;
-        let failed = executor.context().failed_state(project.graph.name(*stage).as_str());
-        stories.push(Story { stage: *stage, last, failed, build: past(stage, 0)? });
-    }
-    let ignored = ignored.0.lock().expect("no panic while held").clone();
-    let explained = Explained { project: &project, plan: &plan, stories, ignored };
+    let explained = Explained { project: &project, explanation: workspace.explain(&subjects)? };
     if args.json {
         print_json(explained.as_json(name))?;
     } else {
         print(&explained.as_text())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What is left out by each stage that leaves something out.
-#[derive(Default)]
-struct IgnoredFiles(Mutex<BTreeMap<String, Vec<String>>>);
-
-impl StageObserver for IgnoredFiles {
-    fn progress(&self, _: &str, _: u64, _: u64) {}
-    fn packed(&self, _: &str, _: u64, _: u64) {}
-    fn boot_loader(&self, _: &str, _: BootOutcome) {}
-    fn warning(&self, _: &str, _: &str) {}
-    fn waiting(&self, _: &str, _: Option<u32>) {}
-    fn ignored(&self, stage: &str, files: &[String]) {
-        let mut known = self.0.lock().expect("no panic while held");
-        known.entry(stage.to_owned()).or_default().extend_from_slice(files);
-    }
 }
 
 /// Takes `@N` off the end of a name.
@@ -117,20 +84,10 @@ fn counts(causes: usize, consequences: usize) -> String {
     format!("{causes}, {}", counted(consequences, "consequence", "consequences"))
 }
 
-/// A stage that was asked about, and its past.
-struct Story {
-    stage: StageId,
-    last: Option<LastRun>,
-    failed: Option<FailedState>,
-    build: Option<PastBuild>,
-}
-
-/// The plan of some stages, with their past.
+/// An explanation, with the names of stages.
 struct Explained<'a> {
     project: &'a Project<'a>,
-    plan: &'a Plan,
-    stories: Vec<Story>,
-    ignored: BTreeMap<String, Vec<String>>,
+    explanation: Explanation,
 }
 
 impl Explained<'_> {
@@ -139,13 +96,13 @@ impl Explained<'_> {
     }
 
     fn verdict(&self, stage: StageId) -> &Verdict {
-        let planned = self.plan.stages.iter().find(|planned| planned.stage == stage);
+        let planned = self.explanation.plan.stages.iter().find(|planned| planned.stage == stage);
         &planned.expect("the plan has every stage that was asked about").verdict
     }
 
     /// The stages that run whatever happens, with the reason.
     fn causes(&self) -> impl Iterator<Item = (StageId, &DirtyReason)> {
-        self.plan.stages.iter().filter_map(|planned| match &planned.verdict {
+        self.explanation.plan.stages.iter().filter_map(|planned| match &planned.verdict {
             Verdict::Dirty(reason) => Some((planned.stage, reason)),
             Verdict::Fresh | Verdict::Pending(_) => None,
         })
@@ -153,15 +110,16 @@ impl Explained<'_> {
 
     /// The stages that run unless those before them make the same as last time, with what they wait for.
     fn consequences(&self) -> impl Iterator<Item = (StageId, &[StageId])> {
-        self.plan.stages.iter().filter_map(|planned| match &planned.verdict {
+        self.explanation.plan.stages.iter().filter_map(|planned| match &planned.verdict {
             Verdict::Pending(stages) => Some((planned.stage, stages.as_slice())),
             Verdict::Fresh | Verdict::Dirty(_) => None,
         })
     }
 
     fn as_text(&self) -> String {
-        let mut lines: Vec<String> = self.stories.iter().flat_map(|story| self.subject(story)).collect();
-        for (stage, files) in &self.ignored {
+        let mut lines: Vec<String> =
+            self.explanation.stories.iter().flat_map(|story| self.subject(story)).collect();
+        for (stage, files) in &self.explanation.ignored {
             lines.extend(files.iter().map(|file| format!("ignored  {stage}  `{}`", file.escape_debug())));
         }
         for (stage, reason) in self.causes() {
@@ -205,8 +163,9 @@ impl Explained<'_> {
     }
 
     fn as_json(&self, name: &str) -> Value {
-        let subjects = self.stories.iter().map(|story| self.subject_as_json(story));
-        let ignored = self.ignored.iter().map(|(stage, files)| json!({ "stage": stage, "files": files }));
+        let subjects = self.explanation.stories.iter().map(|story| self.subject_as_json(story));
+        let ignored =
+            self.explanation.ignored.iter().map(|(stage, files)| json!({ "stage": stage, "files": files }));
         let causes = self.causes().map(|(stage, reason)| cause_as_json(self.name(stage), reason));
         let consequences = self.consequences().map(|(stage, inputs)| {
             let inputs: Vec<_> = inputs.iter().map(|input| self.name(*input)).collect();

@@ -8,19 +8,19 @@ mod svg;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::graph::{Plan, StageId};
 use ibuild::stages::{Job, Project};
+use ibuild::{Result, listed_stages};
 
 use super::plan;
 use crate::cli::{Global, GraphArgs, GraphFormat};
-use crate::session::{Session, listed_stages};
+use crate::invocation;
 use crate::terminal::{note, print, print_json};
 
 pub fn run(global: &Global, args: &GraphArgs) -> Result<ExitCode> {
-    let session = Session::open(global, &[])?;
-    let project = Project::new(&session.recipe);
-    let plan = match plan::make(&session, &project, &listed_stages(&project)) {
+    let workspace = invocation::open(global, &[])?;
+    let project = Project::new(&workspace.recipe);
+    let plan = match workspace.plan(&listed_stages(&project)) {
         Ok(plan) => Some(plan),
         Err(error) => {
             note(global, &format!("drawn without what a build would do: {error:#}"));

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use ibuild::Result;
 use ibuild::cache::Store;
 use ibuild::stages::packages::{Imported, import};
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use ibuild::Result;
 use ibuild::cache::{Digest, Store};
 use ibuild::stages::packages::Lock;
 use serde_json::json;

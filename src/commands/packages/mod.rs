@@ -9,17 +9,16 @@ mod why;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::cache::Store;
 use ibuild::stages::packages::{Lock, LockedDeb};
+use ibuild::{LOCK_FILE, Result, Settings, UsageError, open_store};
 
 use crate::cli::{Global, PackagesCommand};
-use crate::failure::UsageError;
-use crate::session::{LOCK_FILE, open_store, project_dir};
-use crate::settings::Settings;
+use crate::invocation::project_dir;
 
 pub fn run(global: &Global, command: &PackagesCommand) -> Result<ExitCode> {
-    let store = || -> Result<Store> { open_store(global, &Settings::read(&project_dir()?)?) };
+    let store =
+        || -> Result<Store> { open_store(global.cache_dir.as_deref(), &Settings::read(&project_dir()?)?) };
     match command {
         PackagesCommand::Ls(args) => ls::run(&store()?, &locked()?, args),
         PackagesCommand::Why { name } => why::run(&store()?, &locked()?, name),

@@ -3,25 +3,23 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::stages::packages::{SourcePackage, installed, licences, source_packages};
 use ibuild::stages::{Inside, InsideError};
+use ibuild::{Result, UsageError};
 use serde_json::json;
 
 use super::locked;
 use crate::cli::{Global, SourcesArgs};
-use crate::commands::inside::snapshot_of;
-use crate::failure::UsageError;
-use crate::session::Session;
+use crate::invocation;
 use crate::terminal::{harmless, print, print_json};
 
 const STATUS: &str = "/var/lib/dpkg/status";
 
 pub fn run(global: &Global, args: &SourcesArgs) -> Result<ExitCode> {
-    let session = Session::open(global, &[])?;
-    let snapshot = snapshot_of(&session, &args.name)?;
-    let _shared = session.share_store(global)?;
-    let inside = Inside::of(&session.store, &snapshot);
+    let workspace = invocation::open(global, &[])?;
+    let snapshot = workspace.inspect(&args.name)?;
+    let _shared = invocation::share_store(global, &workspace)?;
+    let inside = Inside::of(&workspace.store, &snapshot);
     let no_packages = || UsageError::new(format!("`{}` has no packages: there is no `{STATUS}`", args.name));
     let packages = installed(&text(&inside, STATUS)?.ok_or_else(no_packages)?);
     let mut failed = None;

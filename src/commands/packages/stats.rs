@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::cache::Store;
 use ibuild::stages::packages::Lock;
+use ibuild::{LOCK_FILE, Result};
 use serde_json::json;
 
 use super::is_here;
 use crate::cli::JsonArgs;
-use crate::session::{LOCK_FILE, project_dir};
+use crate::invocation::project_dir;
 use crate::terminal::{print, print_json};
 use crate::ui::bytes;
 

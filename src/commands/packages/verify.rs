@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::cache::Store;
+use ibuild::{CheckFailed, Result};
 use serde_json::json;
 
 use super::super::cache::verify::{as_json, as_text};
 use crate::cli::JsonArgs;
-use crate::failure::CheckFailed;
 use crate::terminal::{print, print_json};
 
 pub fn run(store: &Store, args: &JsonArgs) -> Result<ExitCode> {

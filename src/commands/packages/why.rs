@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use anyhow::Result;
 use ibuild::cache::Store;
 use ibuild::stages::debian::needs;
-use ibuild::stages::packages::{Lock, LockedDeb};
+use ibuild::stages::packages::{Lock, LockedDeb, PackageError};
 use ibuild::stages::recipe::suggest;
+use ibuild::{Result, UsageError};
 
 use super::is_here;
-use crate::failure::UsageError;
 use crate::terminal::print;
 
 pub fn run(store: &Store, lock: &Lock, name: &str) -> Result<ExitCode> {
@@ -45,7 +44,7 @@ fn needed_by(store: &Store, lock: &Lock, stage: &str, name: &str) -> Result<BTre
     for (locked, stages) in lock.debs() {
         if stages.contains(stage) && is_here(store, locked)? {
             let path = store.packages().path(&locked.deb.sha256);
-            if needs(&path)?.contains(name) {
+            if needs(&path).map_err(PackageError::from)?.contains(name) {
                 found.insert(locked.deb.name.to_string());
             }
         }

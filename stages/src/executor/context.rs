@@ -100,7 +100,7 @@ impl<'a> StageContext<'a> {
     }
 
     /// What is built.
-    pub(crate) fn project(&self) -> &'a Project<'a> {
+    pub fn project(&self) -> &'a Project<'a> {
         self.project
     }
 

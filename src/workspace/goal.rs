@@ -1,0 +1,130 @@
+//! What a build is to make.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use ibuild_graph::{OnFailure, StageGraph, StageId};
+use ibuild_stages::recipe::Recipe;
+use ibuild_stages::{Project, Target};
+
+use super::Execution;
+use super::names::find_stage;
+use crate::error::{Result, UsageError};
+
+/// What is to be built, and how.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// Targets, as `hello.ova`, or images, which mean their listed formats.
+    pub targets: Vec<String>,
+    /// A stage to build, and nothing after it.
+    pub until: Option<String>,
+    /// A stage that runs with all that need it, whether or not their results are there.
+    pub from: Option<String>,
+    /// Where targets go; `out` beside the recipe, if it is not said.
+    pub output: Option<PathBuf>,
+    /// How many stages run at a time; if it is not said, as many as the settings say, or processors.
+    pub jobs: Option<NonZeroUsize>,
+    /// What to do when a stage fails.
+    pub on_failure: OnFailure,
+    /// How stages are executed.
+    pub execution: Execution,
+}
+
+impl BuildRequest {
+    /// A build of these targets.
+    pub fn of(targets: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            targets: targets.into_iter().map(Into::into).collect(),
+            until: None,
+            from: None,
+            output: None,
+            jobs: None,
+            on_failure: OnFailure::Stop,
+            execution: Execution::default(),
+        }
+    }
+}
+
+/// What a request asks of a project.
+pub(super) struct Goal {
+    pub(super) targets: Vec<Target>,
+    pub(super) stages: Vec<StageId>,
+    pub(super) forced: BTreeSet<StageId>,
+}
+
+impl Goal {
+    pub(super) fn of(project: &Project<'_>, request: &BuildRequest) -> Result<Self> {
+        let mut targets = Vec::new();
+        for text in &request.targets {
+            targets.extend(project.targets(text)?);
+        }
+        let mut stages: Vec<_> = targets.iter().filter_map(|target| project.target_stage(target)).collect();
+        if let Some(until) = &request.until {
+            let until = find_stage(project, until)?;
+            if !targets.is_empty() {
+                refuse_unneeded(project, "--until", until, &stages)?;
+            }
+            stages = vec![until];
+            targets.clear();
+        }
+        if stages.is_empty() {
+            return Err(nothing_asked(project.recipe).into());
+        }
+        let forced = match &request.from {
+            Some(from) => {
+                let from = find_stage(project, from)?;
+                refuse_unneeded(project, "--from", from, &stages)?;
+                downstream(&project.graph, from, &stages)
+            }
+            None => BTreeSet::new(),
+        };
+        Ok(Self { targets, stages, forced })
+    }
+}
+
+/// Refuses a stage that an option names and that nothing of what is to be built needs: it would change nothing, or be all that
+/// is built.
+fn refuse_unneeded(
+    project: &Project<'_>,
+    option: &str,
+    stage: StageId,
+    wanted: &[StageId],
+) -> Result<(), UsageError> {
+    const SHOWN: usize = 12;
+    let needed = project.graph.needed_for(wanted);
+    if needed.contains(&stage) {
+        return Ok(());
+    }
+    let names = |stages: &[StageId]| {
+        let names: Vec<_> = stages.iter().map(|stage| format!("`{}`", project.graph.name(*stage))).collect();
+        names.join(", ")
+    };
+    let (first, verb) =
+        (&needed[..needed.len().min(SHOWN)], if wanted.len() == 1 { "needs" } else { "need" });
+    let more = if needed.len() > SHOWN { ", ..." } else { "" };
+    let message = format!(
+        "`{option}` names `{}`, which is not needed for {}",
+        project.graph.name(stage),
+        names(wanted)
+    );
+    Err(UsageError::new(message).hint(format!("{} {verb} {}{more}", names(wanted), names(first))))
+}
+
+fn nothing_asked(recipe: &Recipe) -> UsageError {
+    let names =
+        recipe.products().flat_map(|(name, formats)| formats.iter().map(move |f| format!("{name}.{f}")));
+    let known = names.collect::<Vec<_>>().join(", ");
+    UsageError::new("no target was named").hint(format!("pass `--target` with some of {known}"))
+}
+
+/// A stage and all that need it, as far as the targets need them.
+fn downstream(graph: &StageGraph, from: StageId, targets: &[StageId]) -> BTreeSet<StageId> {
+    let mut found = BTreeSet::from([from]);
+    for stage in graph.needed_for(targets) {
+        if graph.inputs(stage).iter().any(|input| found.contains(input)) {
+            found.insert(stage);
+        }
+    }
+    found
+}
