@@ -4,16 +4,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ibuild_cache::{CacheError, Sha256};
-
-use crate::archive::lock_error::LockError;
-use crate::archive::verify::VerifyError;
-use crate::fetch::elsewhere::ElsewhereError;
-use crate::fetch::fetch_error::FetchError;
-use crate::fetch::mirror::MirrorError;
-use crate::fetch::tls::AuthorityError;
 use ibuild_debian::{
     Base, DebError, IdentityError, IndexError, Name, NameError, ReleaseError, Suite, Timestamp,
 };
+
+use crate::archive::lock_error::LockError;
+use crate::archive::verify::VerifyError;
+use crate::fetch::certificate::AuthorityError;
+use crate::fetch::elsewhere::ElsewhereError;
+use crate::fetch::fetch_error::FetchError;
+use crate::fetch::mirror::MirrorError;
 
 /// A failed operation on an archive.
 #[derive(Debug, thiserror::Error)]

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::draft::{Draft, DraftArchive, DraftImage, DraftKind, DraftRootfs, DraftStep};
 use super::names::{ArchiveName, ImageName, RootfsName, StepName};
 use super::report::{Problem, Report};
-use super::source::Span;
+use super::source::{At, Span};
 use super::step::StepKind;
 use super::suggest;
-use super::values::At;
 
 /// Reports what is wrong with the parts of `draft` that could be read.
 pub(super) fn check(draft: &Draft, report: &Report) {

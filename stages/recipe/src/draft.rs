@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ibuild_debian::{Keyring, Url};
+
 use super::image::{Appliance, Image};
 use super::limits::Limits;
 use super::machine_test::MachineTest;
 use super::model::{Archive, Notice, Project};
 use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestName, VarName};
-use super::source::Span;
+use super::source::{At, Span};
 use super::step::{Network, StepKind};
-use super::values::At;
-use ibuild_debian::{Keyring, Url};
 
 #[derive(Debug, Default)]
 pub(super) struct Draft {

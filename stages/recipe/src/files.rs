@@ -4,20 +4,20 @@ use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
+use ibuild_debian::{Keyring, KeyringError};
+use ibuild_host::bounded::{self, Unfit};
+use ibuild_spec::RUN_DIR;
+use ibuild_spec::bounds::LONGEST_SCRIPT;
+
 use super::draft::{Draft, DraftKind, DraftStep, Links};
 use super::model::{Notice, NoticeReason};
 use super::network::default_network;
 use super::parse::step_name_of;
 use super::report::{Problem, Report};
-use super::source::Span;
+use super::source::{At, Span};
 use super::step::{INPUTS, StepKind};
 use super::suggest;
-use super::values::At;
 use crate::ignore::Ignore;
-use ibuild_debian::{Keyring, KeyringError};
-use ibuild_host::bounded::{self, Unfit};
-use ibuild_spec::RUN_DIR;
-use ibuild_spec::bounds::LONGEST_SCRIPT;
 
 /// The keys of all who ever signed an archive are a tenth of it.
 const LARGEST_KEYRING: u64 = 16 << 20;

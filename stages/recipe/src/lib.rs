@@ -2,7 +2,7 @@
 //!
 //! A recipe passes through five hands, each adding to one report, so that a person sees every mistake at once:
 //!
-//! 1. `source` reads `ibuild.toml` and what it includes; nothing else opens TOML files.
+//! 1. `read` reads `ibuild.toml` and what it includes; nothing else opens TOML files.
 //! 2. `parse` turns text into a draft: types, vars, unknown keys. It touches no files.
 //! 3. `files` looks at what the draft names on disk and makes one step of every script.
 //! 4. `check` judges names, references and the graph.
@@ -16,12 +16,15 @@ mod files;
 mod graph;
 pub mod ignore;
 mod image;
+mod keys;
 mod limits;
 mod machine_test;
 mod model;
 mod names;
 mod network;
 mod parse;
+mod paths;
+mod read;
 mod report;
 mod resolve;
 mod show;
@@ -40,6 +43,7 @@ use std::path::Path;
 
 pub use graph::{FindStageError, StageRef};
 pub use image::{Appliance, Disk, Image, ImageFormat};
+pub use keys::keys;
 pub use limits::Limits;
 pub use machine_test::{Login, MachineTest, Plug, PlugError, Power, TestAction, TestStep};
 pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs, Vendor};
@@ -47,10 +51,10 @@ pub use names::{
     Architecture, ArchiveName, ArchiveNames, EnvName, ImageName, MachineName, NameError, PackageName,
     ProjectName, RootfsName, StageName, StageNameError, StepName, TestName, VarName,
 };
-pub use parse::keys;
+pub use read::RECIPE_FILE;
 pub use report::{Diagnostic, RecipeErrors, Style};
 pub use show::Shown;
-pub use source::{Position, RECIPE_FILE};
+pub use source::Position;
 pub use special::special_files;
 pub use step::INPUTS;
 pub use step::{Account, CopyRule, Network, Recommends, Step, StepKind, Variant};
@@ -65,8 +69,8 @@ impl Recipe {
     /// Nothing is run and nothing is written. Either the whole recipe is right, or all that was found wrong
     /// with it is returned.
     pub fn load(path: &Path, overrides: &Overrides) -> Result<Recipe, RecipeErrors> {
-        let location = source::Location::of(path);
-        let sources = source::read(&location)?;
+        let location = read::Location::of(path);
+        let sources = read::read(&location)?;
         let report = Report::new(&sources);
         let mut draft = parse::parse(&sources, overrides, &report);
         files::expand(&mut draft, location.dir(), &report);

@@ -4,24 +4,18 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use ibuild_spec::UnitError;
+use ibuild_spec::bounds::Unfit;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::keys::Keys;
 use super::names::NameError;
-use super::parse::Keys;
+use super::paths::stays_inside;
 use super::report::{Problem, Report};
-use super::source::{FileId, SourceMap, Span, stays_inside};
+use super::source::{At, FileId, SourceMap, Span};
 use super::suggest;
 use super::vars::Vars;
-use ibuild_spec::UnitError;
-use ibuild_spec::bounds::Unfit;
-
-/// Something read from a recipe, and where it stood.
-#[derive(Clone, Debug)]
-pub(super) struct At<T> {
-    pub(super) value: T,
-    pub(super) at: Span,
-}
 
 /// What every reader needs at hand.
 pub(super) struct Context<'a> {

@@ -9,9 +9,8 @@ use std::collections::BTreeMap;
 
 use super::names::VarName;
 use super::report::{Problem, Report};
-use super::source::Span;
+use super::source::{At, Span};
 use super::suggest;
-use super::values::At;
 
 /// Values for vars that win over those in the recipe. Taken as they are: no substitution within them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Connections to mirrors: kept open between requests, given up when they stall, redirects followed.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,35 +11,17 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, HeaderMap, HeaderValue, LOCATION, RANGE, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use ibuild_debian::{Scheme, Url};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::fetch::tls::{AuthorityError, CertificateFault, Tls};
-use ibuild_debian::{Scheme, Url, UrlError};
+use crate::fetch::connect_error::ConnectError;
+use crate::fetch::tls::Tls;
 
 const REDIRECTS: usize = 5;
 
 type Sender = SendRequest<Empty<Bytes>>;
-
-/// Why there is no response.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Http(#[from] hyper::Error),
-    #[error("the certificate of `{host}` is not accepted: {fault}")]
-    Certificate { host: String, fault: CertificateFault },
-    #[error(transparent)]
-    Authorities(#[from] AuthorityError),
-    #[error("no answer within {} seconds", .0.as_secs())]
-    Stalled(Duration),
-    #[error("it redirects to an address that cannot be used")]
-    Redirect(#[from] UrlError),
-    #[error("it redirects without end")]
-    RedirectLoop,
-}
 
 /// Whom a connection is to: host and port, and how they are spoken to.
 type Peer = (Scheme, String, u16);

@@ -1,14 +1,14 @@
-//! One download on its way into the store, and those who follow it.
+//! One download on its way into the store, and who joins it.
 //!
 //! The bytes go to an unnamed file and are hashed as they come. When a connection breaks, the next attempt asks
 //! for the rest: what the mirror says about ranges is not believed any more than the rest of its words, the
 //! digest of the whole decides. Bytes that earn another digest are thrown away, and followers are told by
 //! a new generation that what they have seen was wrong.
 
-use std::fs::File;
+use std::collections::hash_map::Entry;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -16,66 +16,62 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use ibuild_cache::{BlobWriter, CacheError, Sha256};
+use ibuild_debian::Url;
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::elsewhere::open_if_there;
 use crate::fetch::fetch_error::{FetchError, FetchReason};
-use crate::fetch::fetcher::{Shared, Upstream, refusal};
-use ibuild_debian::Url;
+use crate::fetch::progress::{Download, Progress};
+use crate::fetch::shared::{Shared, refusal};
+use crate::fetch::upstream::Upstream;
 
-/// How far a download has come.
-#[derive(Clone, Default)]
-pub(crate) struct Progress {
-    /// Raised whenever earlier bytes are taken back.
-    pub(crate) generation: u32,
-    /// Where the bytes are.
-    pub(crate) bytes: Option<Arc<File>>,
-    /// How many there are; none of them is verified before the outcome is there.
-    pub(crate) written: u64,
-    /// Set once, at the end.
-    pub(crate) outcome: Option<Result<(), FetchError>>,
+/// Whose a download is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// The caller's: there was none.
+    Begun,
+    /// Somebody else's, who came first.
+    Another,
 }
 
-/// A download that can be followed. It goes on when its followers leave.
-pub(crate) struct Download {
-    progress: watch::Receiver<Progress>,
+/// Starts to download on the current runtime.
+fn start(shared: Arc<Shared>, file: ArchiveFile) -> Arc<Download> {
+    let (sender, progress) = watch::channel(Progress::default());
+    tokio::spawn(async move {
+        shared.observer.started(&file);
+        let mut attempt = Attempt { shared: &shared, file: &file, progress: &sender, partial: None };
+        let outcome = attempt.run().await;
+        if outcome.is_err() {
+            // Followers may have been sent bytes that are verified by nobody any more.
+            shared.taint(file.known.sha256);
+        }
+        shared.observer.finished(&file, outcome.as_ref().copied());
+        shared.leave(&file.known.sha256);
+        sender.send_modify(|progress| progress.outcome = Some(outcome));
+    });
+    Download::new(progress)
 }
 
-impl Download {
-    /// Starts to download on the current runtime.
-    pub(crate) fn start(shared: Arc<Shared>, file: ArchiveFile) -> Arc<Self> {
-        let (sender, progress) = watch::channel(Progress::default());
-        tokio::spawn(async move {
-            shared.observer.started(&file);
-            let mut attempt = Attempt { shared: &shared, file: &file, progress: &sender, partial: None };
-            let outcome = attempt.run().await;
-            if outcome.is_err() {
-                // Followers may have been sent bytes that are verified by nobody any more.
-                shared.taint(file.known.sha256);
-            }
-            shared.observer.finished(&file, outcome.as_ref().copied());
-            shared.leave(&file.known.sha256);
-            sender.send_modify(|progress| progress.outcome = Some(outcome));
-        });
-        Arc::new(Self { progress })
+impl Shared {
+    /// Sees to it that the store has the file.
+    pub(crate) async fn obtain(self: &Arc<Self>, file: &ArchiveFile) -> Result<(), FetchError> {
+        let failed = |reason| FetchError { what: file.path().to_owned(), reason };
+        if self.open(file).await.map_err(|e| failed(e.into()))?.is_some() {
+            debug!(file = file.path(), "is in the store");
+            return Ok(());
+        }
+        self.join(file).0.await_outcome().await
     }
 
-    /// A view of the progress of one's own.
-    pub(crate) fn follow(&self) -> watch::Receiver<Progress> {
-        self.progress.clone()
-    }
-
-    /// Waits for the end.
-    pub(crate) async fn await_outcome(&self) -> Result<(), FetchError> {
-        let mut progress = self.follow();
-        let end = progress.wait_for(|progress| progress.outcome.is_some()).await;
-        let stopped = || FetchError {
-            what: "a file".to_owned(),
-            reason: FetchReason::Unreachable("the build is being stopped".to_owned()),
-        };
-        end.map_err(|_| stopped())?.outcome.clone().expect("it was waited for")
+    /// The running download of a file, and whether this call has begun it.
+    pub(crate) fn join(self: &Arc<Self>, file: &ArchiveFile) -> (Arc<Download>, Joined) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        match running.entry(file.known.sha256) {
+            Entry::Occupied(running) => (running.get().clone(), Joined::Another),
+            Entry::Vacant(none) => (none.insert(start(self.clone(), file.clone())).clone(), Joined::Begun),
+        }
     }
 }
 

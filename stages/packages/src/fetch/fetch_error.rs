@@ -6,8 +6,8 @@ use std::time::Duration;
 use hyper::StatusCode;
 use ibuild_cache::CacheError;
 
-use crate::fetch::connection::ConnectError;
-use crate::fetch::tls::{AuthorityError, CertificateFault};
+use crate::fetch::certificate::{AuthorityError, CertificateFault};
+use crate::fetch::connect_error::ConnectError;
 
 /// Why a file could not be fetched.
 #[derive(Debug, Clone, thiserror::Error)]

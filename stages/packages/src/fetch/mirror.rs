@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::PackageError;
-use crate::fetch::elsewhere::{Elsewhere, ElsewhereError};
-use crate::fetch::tls::{Authorities, AuthorityError};
 use ibuild_debian::{Base, Scheme, Url, UrlError, deb822};
+
+use crate::PackageError;
+use crate::fetch::certificate::AuthorityError;
+use crate::fetch::elsewhere::{Elsewhere, ElsewhereError};
+use crate::fetch::tls::Authorities;
 
 /// Addresses to fetch from, those to be asked first in front. There is at least one of each kind.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 //! is kept.
 
 pub(crate) mod archive_file;
+pub(crate) mod certificate;
+pub(crate) mod connect_error;
 pub(crate) mod connection;
 pub(crate) mod content;
 pub(crate) mod download;
@@ -13,5 +15,8 @@ pub(crate) mod kept;
 pub(crate) mod mirror;
 pub(crate) mod observer;
 pub(crate) mod patience;
+pub(crate) mod progress;
 pub(crate) mod recent;
+pub(crate) mod shared;
 pub(crate) mod tls;
+pub(crate) mod upstream;

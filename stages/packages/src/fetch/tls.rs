@@ -1,18 +1,18 @@
 //! TLS to mirrors and other places: whose certificates are believed, and what to say of one that is not.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::fetch::connection::ConnectError;
+use crate::fetch::certificate::AuthorityError;
+use crate::fetch::connect_error::ConnectError;
 
 /// Where a Debian machine has the certificates of all authorities that it believes.
 const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -22,40 +22,6 @@ const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub struct Authorities {
     bundle: PathBuf,
     named: Vec<PathBuf>,
-}
-
-/// Why there are no authorities.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum AuthorityError {
-    /// The machine has none, and none is named.
-    #[error("cannot fetch by https: there is no `{}`, which says whose certificates are good", .0.display())]
-    None(PathBuf),
-    /// A file of certificates cannot be read.
-    #[error("cannot read the certificates in `{}`", path.display())]
-    Read {
-        /// Its path.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Arc<pem::Error>,
-    },
-    /// A file that is named as an authority's holds none.
-    #[error("`{}` holds no certificate of an authority", .0.display())]
-    Empty(PathBuf),
-}
-
-impl AuthorityError {
-    /// What to do about it.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::None(_) => {
-                "apt install ca-certificates, or name the certificate of an authority as `ca` in `ibuild.local.toml`"
-            }
-            Self::Read { .. } | Self::Empty(_) => {
-                "`ca` in `ibuild.local.toml` names files that begin with `-----BEGIN CERTIFICATE-----`"
-            }
-        }
-    }
 }
 
 impl Authorities {
@@ -100,62 +66,6 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, pem::Error>
 fn unreadable(path: &Path) -> impl FnOnce(pem::Error) -> AuthorityError {
     let path = path.to_owned();
     move |source| AuthorityError::Read { path, source: Arc::new(source) }
-}
-
-/// What is wrong with a certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CertificateFault {
-    /// Nobody who is believed vouches for it.
-    Authority,
-    /// Its time is over, by this machine's clock.
-    Expired,
-    /// Its time has not come, by this machine's clock.
-    Early,
-    /// It is for another host.
-    Host,
-    /// Something else.
-    Other(String),
-}
-
-impl CertificateFault {
-    /// What to do about it.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::Authority => {
-                "if the host has an authority of its own, name that one's certificate as `ca` in `ibuild.local.toml`"
-            }
-            Self::Expired => "whoever runs the host has to renew it: try another `mirror`, or plain http",
-            Self::Early => "set the clock of this machine",
-            Self::Host => "check the address that is set as `mirror`",
-            Self::Other(_) => "try another `mirror`, or plain http: every file is checked by its signatures",
-        }
-    }
-}
-
-impl fmt::Display for CertificateFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Authority => "no authority that this machine believes has signed it",
-            Self::Expired => "it has expired",
-            Self::Early => "it is not valid yet",
-            Self::Host => "it is for another host",
-            Self::Other(why) => why,
-        })
-    }
-}
-
-impl From<&CertificateError> for CertificateFault {
-    fn from(error: &CertificateError) -> Self {
-        match error {
-            CertificateError::UnknownIssuer
-            | CertificateError::BadSignature
-            | CertificateError::InvalidPurpose => Self::Authority,
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::Early,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::Host,
-            other => Self::Other(other.to_string()),
-        }
-    }
 }
 
 /// Speaks TLS to servers. The authorities are read when they are needed first: most builds need none.

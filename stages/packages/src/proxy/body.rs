@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::{mpsc, watch};
 
 use crate::fetch::content::read_chunk;
-use crate::fetch::download::Progress;
+use crate::fetch::progress::Progress;
 
 /// What is not sent of a file before all of it has been verified.
 pub(crate) const TAIL: u64 = 64 << 10;

@@ -11,14 +11,15 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::{Response, StatusCode};
 use ibuild_cache::{Digest, Sha256};
+use ibuild_debian::{Base, Known, Url};
 use tokio::sync::mpsc;
 
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::download::check_head;
 use crate::fetch::fetch_error::{FetchError, FetchReason};
-use crate::fetch::fetcher::{Shared, Upstream, refusal};
+use crate::fetch::shared::{Shared, refusal};
+use crate::fetch::upstream::Upstream;
 use crate::proxy::body::{ProxyBody, TAIL};
-use ibuild_debian::{Base, Known, Url};
 
 /// What of a client's request means something to a mirror.
 const ASKED: [HeaderName; 4] =

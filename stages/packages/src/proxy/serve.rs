@@ -22,7 +22,8 @@ use tokio::time::timeout;
 
 use crate::PackageError;
 use crate::archive::view::ArchiveView;
-use crate::fetch::fetcher::{Fetcher, Shared};
+use crate::fetch::fetcher::Fetcher;
+use crate::fetch::shared::Shared;
 use crate::proxy::address::Addresses;
 use crate::proxy::exchange::{ExchangeObserver, StageFetch, StageFetches, WatchedBody};
 use crate::proxy::live::Live;

@@ -1,7 +1,6 @@
 //! Answers requests: finds out what is asked for, gets it, or says why not.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -9,23 +8,26 @@ use std::time::Instant;
 use hyper::body::Incoming;
 use hyper::header::IF_RANGE;
 use hyper::{Method, Request, Response, StatusCode};
+use ibuild_debian::Known;
 
 use crate::PackageError;
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::content::Content;
+use crate::fetch::download::Joined;
 use crate::fetch::fetch_error::{FetchError, FetchReason};
-use crate::fetch::fetcher::{Joined, Shared};
+use crate::fetch::shared::Shared;
 use crate::proxy::answer::{Answer, answer};
 use crate::proxy::body::ProxyBody;
 use crate::proxy::exchange::{Exchange, ExchangeObserver, Verdict, WatchedBody};
+use crate::proxy::found::{Found, Root, RootState};
 use crate::proxy::live::page;
+use crate::proxy::problem::Problem;
 use crate::proxy::relay;
 use crate::proxy::response;
 use crate::proxy::seats;
-use crate::proxy::site::{Found, Root, RootState, Site};
-use crate::proxy::target::{Refusal, Target};
+use crate::proxy::site::Site;
+use crate::proxy::target::Target;
 use crate::proxy::tunnel::Tunnel;
-use ibuild_debian::Known;
 
 /// A file larger than this is sent while it comes; a smaller one once it is verified. apt waits 30 seconds for
 /// the first byte, and the slowest line that is of any use brings this much in that time.
@@ -36,65 +38,6 @@ pub(crate) struct Server {
     site: Site,
     shared: Arc<Shared>,
     observer: Arc<dyn ExchangeObserver>,
-}
-
-/// An answer that is no file.
-pub(crate) struct Problem {
-    status: StatusCode,
-    text: String,
-}
-
-impl Problem {
-    fn new(status: StatusCode, text: impl fmt::Display) -> Self {
-        Self { status, text: text.to_string() }
-    }
-
-    /// There is no such file, and asking again does not help.
-    pub(crate) fn not_found(text: impl fmt::Display) -> Self {
-        Self::new(StatusCode::NOT_FOUND, text)
-    }
-
-    /// The mirror sends what must not be passed on.
-    pub(crate) fn bad_mirror(text: impl fmt::Display) -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, text)
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        let status = match refusal {
-            Refusal::Tunnel(_) | Refusal::Host(_) => StatusCode::FORBIDDEN,
-            Refusal::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::NotProxied => StatusCode::BAD_REQUEST,
-            Refusal::Path(_) => StatusCode::NOT_FOUND,
-        };
-        Self::new(status, refusal)
-    }
-}
-
-impl From<FetchError> for Problem {
-    fn from(error: FetchError) -> Self {
-        // apt tries again after 502 and 503, but not after 403 and 404. A mirror's own refusal, like 407, could mean more.
-        let status = match error.reason {
-            FetchReason::NotFound(_) | FetchReason::Offline => StatusCode::NOT_FOUND,
-            FetchReason::Refused(_) => StatusCode::FORBIDDEN,
-            FetchReason::WrongBytes(_) | FetchReason::TooLarge(_) | FetchReason::Certificate { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
-            FetchReason::Status(_) | FetchReason::Busy { .. } | FetchReason::Unreachable(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            FetchReason::Store(_) | FetchReason::Authorities(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        Self::new(status, format_args!("{error}: {}{hint}", error.reason))
-    }
-}
-
-impl From<PackageError> for Problem {
-    fn from(error: PackageError) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error)
-    }
 }
 
 /// An answer, and how it came about.

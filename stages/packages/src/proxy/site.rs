@@ -3,14 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::archive::view::{ArchiveView, Lookup};
 use crate::fetch::archive_file::ArchiveFile;
-use crate::fetch::fetcher::Shared;
+use crate::fetch::shared::Shared;
 use crate::proxy::address::Addresses;
+use crate::proxy::found::Found;
 use crate::proxy::live::{Clients, Live, Statistics};
-use crate::proxy::server::Problem;
+use crate::proxy::problem::Problem;
 use crate::proxy::target::Target;
 use crate::proxy::tunnel::StageTls;
 
@@ -29,33 +28,6 @@ pub(crate) enum Site {
     },
     /// The archive as it is.
     Live(Arc<Live>),
-}
-
-/// What a path stands for.
-pub(crate) enum Found {
-    /// A file whose digest the chain of signatures names.
-    File(ArchiveFile),
-    /// A suite's signed root.
-    Root(Root),
-    /// Something that no signed index is about.
-    Unlisted,
-}
-
-/// A signed root as it is given out.
-pub(crate) struct Root {
-    pub file: ArchiveFile,
-    pub signed: Bytes,
-    pub state: RootState,
-}
-
-/// How well a root is known to be the latest.
-pub(crate) enum RootState {
-    /// The mirror has just sent it.
-    Fetched,
-    /// The mirror sent it, or was asked about it, a moment ago.
-    Recent,
-    /// The mirror has nothing better, for this reason.
-    Stale(String),
 }
 
 impl Site {

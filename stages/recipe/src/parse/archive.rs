@@ -1,12 +1,14 @@
 //! `[archive.NAME]`: Debian's own archive, or another one with its address and key.
 
-use super::{all, keys, optional};
+use ibuild_debian::{Name, Suite, Url, is_debians};
+
+use super::{all, optional};
 use crate::draft::{DraftArchive, DraftVendor};
+use crate::keys;
 use crate::model::Archive;
 use crate::names::{Architecture, ArchiveName};
 use crate::report::Problem;
 use crate::values::{Node, Table};
-use ibuild_debian::{Name, Suite, Url, is_debians};
 
 /// What only Debian has: a second archive, and mirrors.
 const OF_DEBIAN: [&str; 3] = ["security", "mirror", "security-mirror"];

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use super::vm::vm;
-use super::{all, keys, optional};
-use crate::draft::DraftImage;
-use crate::image::{Appliance, Disk, Image, ImageFormat};
-use crate::names::ImageName;
-use crate::report::Problem;
-use crate::suggest;
-use crate::values::{At, Node, Table};
-use crate::vm::Vm;
 use ibuild_spec::ByteSize;
 use ibuild_spec::bounds;
 use ibuild_spec::hardware::Firmware;
+
+use super::vm::vm;
+use super::{all, optional};
+use crate::draft::DraftImage;
+use crate::image::{Appliance, Disk, Image, ImageFormat};
+use crate::keys;
+use crate::names::ImageName;
+use crate::report::Problem;
+use crate::source::At;
+use crate::suggest;
+use crate::values::{Node, Table};
+use crate::vm::Vm;
 
 const FORMATS: &str = "write `formats = [\"ova\"]`";
 

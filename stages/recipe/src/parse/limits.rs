@@ -1,9 +1,11 @@
 //! `limits = { memory = "2 GiB", processes = 4096, disk = "10 GiB" }`.
 
-use super::{keys, optional};
+use ibuild_spec::ByteSize;
+
+use super::optional;
+use crate::keys;
 use crate::limits::{LEAST_MEMORY, Limits};
 use crate::values::Node;
-use ibuild_spec::ByteSize;
 
 /// The limits that are right; wrong ones are reported.
 pub(super) fn limits(node: Node<'_>) -> Limits {

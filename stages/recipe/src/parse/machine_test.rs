@@ -3,16 +3,18 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use ibuild_spec::parse_duration;
 use regex::Regex;
 
-use super::{all, keys, optional};
+use super::{all, optional};
 use crate::draft::DraftTest;
+use crate::keys;
 use crate::machine_test::{Login, MachineTest, Plug, PlugError, Power, TestAction, TestStep};
 use crate::names::{ImageName, MachineName, TestName};
 use crate::report::Problem;
+use crate::source::At;
 use crate::suggest;
-use crate::values::{At, Explained, Node, Table};
-use ibuild_spec::parse_duration;
+use crate::values::{Explained, Node, Table};
 
 /// The keys of a step that say what it does.
 const ACTIONS: [&str; 5] = ["expect", "type", "run", "screenshot", "power"];

@@ -1,8 +1,8 @@
 //! From text to a draft, without looking at the disk.
 
 mod archive;
+mod environment;
 mod image;
-mod keys;
 mod limits;
 mod machine_test;
 mod rootfs;
@@ -12,20 +12,19 @@ mod vm;
 
 use std::collections::BTreeMap;
 
+use sections::Sections;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::draft::Draft;
+use super::keys;
 use super::model::Project;
 use super::names::VarName;
 use super::report::{Problem, Report};
-use super::source::{FileId, SourceMap, Span};
-use super::values::{At, Context, Node, Table};
+use super::source::{At, FileId, SourceMap, Span};
+use super::values::{Context, Node, Table};
 use super::vars::{Overrides, Vars};
 
-pub(super) use keys::Keys;
-pub use keys::keys;
-use sections::Sections;
 pub(super) use step::step_name_of;
 
 /// Reads all files of a recipe. What is wrong goes to `report`; the draft has gaps in its place.

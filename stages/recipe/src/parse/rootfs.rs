@@ -1,12 +1,12 @@
 //! `[rootfs.NAME]`.
 
-use std::collections::BTreeMap;
-
+use super::environment::environment;
 use super::limits::limits;
-use super::{keys, step};
+use super::step;
 use crate::draft::DraftRootfs;
-use crate::names::{EnvName, RootfsName};
-use crate::values::{At, Node};
+use crate::keys;
+use crate::names::RootfsName;
+use crate::values::Node;
 
 const STEPS: &str = "write `steps = [{ name = \"files\", copy = [...] }]`";
 
@@ -24,17 +24,4 @@ pub(super) fn rootfs(name: &RootfsName, node: Node<'_>) -> DraftRootfs {
         limits: table.get("limits").map(limits).unwrap_or_default(),
         steps: steps.into_iter().filter_map(step::step).collect(),
     }
-}
-
-/// The variables that are right; wrong ones are reported.
-pub(super) fn environment(node: Node<'_>) -> BTreeMap<EnvName, String> {
-    let entries = node.entries().map(|table| table.named()).unwrap_or_default();
-    let read = |(name, node): (At<EnvName>, Node<'_>)| {
-        let text = node.text()?;
-        if text.value.contains('\0') {
-            node.push(node.problem(format!("the value of `{}` contains a NUL", name.value)));
-        }
-        Some((name.value, text.value))
-    };
-    entries.into_iter().filter_map(read).collect()
 }

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys;
+use crate::keys;
 use crate::report::Problem;
-use crate::source::{FileId, Span};
-use crate::values::{At, Context, Explained, Node, Table};
+use crate::source::{At, FileId, Span};
+use crate::values::{Context, Explained, Node, Table};
 
 /// The version of the recipe language that this code reads.
 const SCHEMA: i64 = 1;

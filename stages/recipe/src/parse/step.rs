@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use ibuild_spec::parse_duration;
+
+use super::environment::environment;
 use super::limits::limits;
-use super::rootfs::environment;
-use super::{all, keys, optional};
+use super::{all, optional};
 use crate::draft::{DraftKind, DraftStep, Links, Settings};
+use crate::keys;
 use crate::names::{ArchiveName, ArchiveNames, NameError, PackageName, RootfsName, StepName};
 use crate::network::default_network;
 use crate::report::Problem;
+use crate::source::At;
 use crate::step::{Account, CopyRule, Network, Recommends, StepKind, Variant};
 use crate::suggest;
-use crate::values::{At, Node, Table};
-use ibuild_spec::parse_duration;
+use crate::values::{Node, Table};
 
 /// The keys that say what a step does. A step has exactly one of them.
 const KINDS: [&str; 8] = ["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check"];

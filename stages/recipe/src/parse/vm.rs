@@ -1,12 +1,14 @@
 //! `vm` of an image: the machine that it is meant for.
 
-use super::{all, keys, optional};
-use crate::image::Disk;
-use crate::values::{Node, Table};
-use crate::vm::{Nic, Vm};
 use ibuild_spec::ByteSize;
 use ibuild_spec::bounds::{self, Unfit};
 use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
+
+use super::{all, optional};
+use crate::image::Disk;
+use crate::keys;
+use crate::values::{Node, Table};
+use crate::vm::{Nic, Vm};
 
 /// The machine around `disk`, if the disk could be read.
 pub(super) fn vm(node: Node<'_>, disk: Option<&Disk>) -> Option<Vm> {

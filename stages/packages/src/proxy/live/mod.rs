@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ibuild_cache::{Sha256, Store};
+use ibuild_debian::{Base, Known, Suite, index::PoolTable};
 use tokio::task::spawn_blocking;
 
 use self::roots::Roots;
@@ -21,15 +22,14 @@ use crate::archive::pinned::PinnedPocket;
 use crate::archive::tables::{IndexSource, Tables};
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::fetch_error::{FetchError, FetchReason};
-use crate::fetch::fetcher::Shared;
 use crate::fetch::mirror::Mirrors;
+use crate::fetch::shared::Shared;
 use crate::proxy::address::Addresses;
+use crate::proxy::found::Found;
+use crate::proxy::problem::Problem;
 use crate::proxy::relay;
-use crate::proxy::server::Problem;
-use crate::proxy::site::Found;
 use crate::proxy::target::Target;
 use crate::{PackageError, Verifier};
-use ibuild_debian::{Base, Known, Suite, index::PoolTable};
 
 /// What a stand-alone proxy serves, and to whom.
 pub struct Live {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ibuild_cache::{Batch, Digest, Encoder, Record, Sha256, Store, Table};
+use ibuild_debian::{Base, Known, Release, Suite, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::timeout;
@@ -15,11 +16,10 @@ use crate::archive::pinned::PinnedPocket;
 use crate::archive::roots::trust;
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::fetch_error::FetchReason;
-use crate::fetch::fetcher::Shared;
-use crate::proxy::server::Problem;
-use crate::proxy::site::{Root, RootState};
+use crate::fetch::shared::Shared;
+use crate::proxy::found::{Root, RootState};
+use crate::proxy::problem::Problem;
 use crate::{PackageError, Pocket, Verifier};
-use ibuild_debian::{Base, Known, Release, Suite, Timestamp};
 
 /// apt waits 30 seconds. A client is better off with an older state than with none.
 const LONGEST: Duration = Duration::from_secs(25);

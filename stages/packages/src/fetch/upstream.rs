@@ -1,0 +1,23 @@
+//! Where files may be fetched from.
+
+use crate::fetch::elsewhere::Elsewhere;
+use crate::fetch::mirror::Mirrors;
+
+/// Whether anything may be fetched at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upstream {
+    /// From these mirrors, and where else they say.
+    Mirrors(Mirrors),
+    /// No socket is opened: everything has to be in the store, or in others on this machine.
+    Offline(Elsewhere),
+}
+
+impl Upstream {
+    /// Where files are that no mirror has.
+    pub(crate) fn elsewhere(&self) -> &Elsewhere {
+        match self {
+            Self::Mirrors(mirrors) => &mirrors.elsewhere,
+            Self::Offline(elsewhere) => elsewhere,
+        }
+    }
+}
