@@ -1,4 +1,7 @@
 //! The wish of a user to stop, for whoever does something that takes long.
+//!
+//! Readers and writers check it before each piece and end with an error that says so, so the layers between them need
+//! no code of their own.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! What a file looked like when its digest was computed, so that an unchanged file costs one `stat`.
+//!
+//! The digests of all files of a directory are one row of the index, because to look for a row takes longer than to
+//! look at a file.
 
 use std::fs::{File, Metadata};
 use std::io;

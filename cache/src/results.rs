@@ -2,6 +2,10 @@
 //!
 //! A file that an accident hit itself does not have its check sum any more and counts as absent. Then its stage runs
 //! again.
+//!
+//! The file has the rows of the result's layer, of the directories that it changed, and of the packages that it used.
+//! It is read only by `cache fsck` and by a build that finds no index. What comes from it is checked like anything
+//! else. Build history, pins and last runs are in the index only.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

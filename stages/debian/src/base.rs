@@ -1,4 +1,7 @@
 //! Where archives are, by the address that everybody knows them by.
+//!
+//! Debian's two archives have names of their own, because they have mirrors. Any other archive is named by its address:
+//! in the lock, in keys and in requests.
 
 use std::fmt;
 use std::str::FromStr;

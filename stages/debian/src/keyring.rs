@@ -1,4 +1,7 @@
 //! The keys of an archive, out of a file of the project: armoured or not, they become what gpgv and apt read.
+//!
+//! The keys are read together with the recipe and are part of it, so no second file can be missing or different when a
+//! stage runs.
 
 use ibuild_cache::{Digest, Sha256};
 

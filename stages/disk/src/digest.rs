@@ -1,4 +1,8 @@
 //! Counts and digests bytes on their way into a file.
+//!
+//! A file is named by BLAKE3 alone. SHA-256 is computed only where a format demands it: in the manifest of an OVA and
+//! in the names of an OCI image's blobs. Of a whole OVA it would take most of the time of an edit that changes only the
+//! machine's memory, because the OVF is the first member and a SHA-256 cannot be continued behind a change.
 
 use std::io::{self, Write};
 use std::mem;

@@ -2,6 +2,8 @@
 //!
 //! They are ordinary files, so that scripts may move, divert or remove them as they do on any system. Afterwards those
 //! that still are what was put there go; what a script changed is its own.
+//!
+//! Bind mounts would make `rm` and `mv` of these files fail.
 
 use std::fs;
 use std::io::{self, Read};

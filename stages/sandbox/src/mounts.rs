@@ -1,4 +1,6 @@
 //! The file systems of a sandbox. All of them are in init's own mount namespace and end with it.
+//!
+//! `/sys` stays empty: it would show the hardware of the host, from which systemd even derives a machine id.
 
 use std::ffi::OsString;
 use std::fs;

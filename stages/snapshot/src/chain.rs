@@ -1,4 +1,8 @@
 //! Snapshots: a tree, and the chain of layers that makes it.
+//!
+//! A cached stage is rebased: its own layer is put on the layers that its parent has in this build, which need not be
+//! those that it ran over. So an incremental build has the layers of a build from nothing. A layer that occurs again in
+//! a chain counts only where it is uppermost, because an overlay cannot contain a directory twice.
 
 use ibuild_cache::{LayerId, TreeId};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,9 @@
 //! Layers: as tarballs in the content store, and unpacked for overlays.
+//!
+//! The directory of an unpacked layer contains the id mapping of the user namespace in its name
+//! (`cache/src/layout.rs`): through another mapping its files would have other owners, and so would the
+//! trees that stages make from it. A tarball that turns out to be damaged is removed; the build then decides again
+//! about the stages that lead to it, and the one that made the layer runs again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};

@@ -6,6 +6,9 @@
 //! What the group hides of the groups below it, it still hides: removals stay, and a directory upon a removal is opaque. A removal
 //! of what no group below has must not stay: an overlay takes removals out of the list of a directory only if it has that
 //! directory of several layers, so the name would be listed, of a file that is not there.
+//!
+//! A group never changes. So a chain that grows merges each layer once, and chains with the same beginning share their
+//! groups.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -7,6 +7,9 @@
 //!
 //! Where the file system does not say which blocks it has, as tmpfs does not, a file that has enough of them for all of its bytes
 //! has no hole, and any other file has those that it shows.
+//!
+//! When an overlay copies up a file with holes, the kernel and the file system of the store may fill holes shorter than
+//! 1 MiB with zeros.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -1,6 +1,8 @@
 //! What an overlay tells of layers besides the files of a tree: in which order it lists the names of a directory, and how many
 //! links a directory has. Both follow from which names each layer has and which of them are directories, and from nothing that
 //! is in files. So the key of a program has this, and a stage that undoes what the one before it wrote leaves later ones fresh.
+//!
+//! Programs are keyed by the tree and the shape. Copies cannot observe the shape, so they are keyed by the tree alone.
 
 use ibuild_cache::LayerId;
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,8 @@
 //! Layers above the last one that touches GRUB are not there when its images are made, so they cannot change them and are not
 //! in the key: an edit of a late layer finds what was made before. That is all that there is to it, and so this is no
 //! stage: which step brings GRUB is known only when its layer is, and nobody needs GRUB's images but a disk that is packed.
+//!
+//! A stage would need every step as an input, would be `maybe` in every plan, and would be looked up in every build.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

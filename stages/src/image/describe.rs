@@ -3,6 +3,9 @@
 //! The layout of a disk follows from the sequence of layers, so that is what counts, and not only the tree that they make.
 //! An archive of the files has the tree alone in it. What writes parts of an image is named with its
 //! version.
+//!
+//! A whole VMDK has a key, too. Where a finished file has a VMDK with the same key, its part of the file is reused, and
+//! nothing of its disk is looked at.
 
 use ibuild_cache::{LayerId, TreeId};
 use ibuild_graph::{Description, Value};

@@ -3,6 +3,9 @@
 //! Type, executable bit, content and link target count. Time, owner, group, the other permission bits and the checkout's
 //! umask do not, because no stage sees them: what a stage sees is a copy with the digests of its key. What is ignored does
 //! not count either, and is not copied.
+//!
+//! A copied directory is a tree like those of root file systems, owned by root and without times. So a key contains one
+//! digest for a directory of any size, and `explain` compares two of them like any two trees.
 
 mod copied;
 mod listed;

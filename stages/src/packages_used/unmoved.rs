@@ -4,6 +4,14 @@
 //! less: one that installs packages by their names from those packages, a script from what it asks the archive for. If that is
 //! the same, an earlier result is this one's as well. It is found out when the step would run otherwise, so what runs for the
 //! first time takes no longer, and a state of the archive is asked once.
+//!
+//! A key made of the packages alone would have to know them before the lookup, so every `plan` would have to run apt in
+//! a sandbox. Instead the key has the archive's state, and a stage that would run because of that alone is compared
+//! with its earlier runs: a `packages` step by what apt would install now, in which order and with what the indices say
+//! of it (`packages/apt/plan.rs`), a script by the files that its requests stand for now. If one matches, its
+//! result is stored under the present key as well. This assumes that no program of the image or of a package looked at
+//! the archive's state: apt's configuration has no hooks, nobody but apt sent requests, and the indices are removed
+//! before the first package is unpacked.
 
 use std::collections::BTreeSet;
 

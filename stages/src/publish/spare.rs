@@ -2,6 +2,10 @@
 //!
 //! Most of an image is the same after an edit. The file that people have stays as it is until the new one is whole, so it cannot be
 //! changed in place; but the one that it replaced can. So two files take turns, and only what differs is written.
+//!
+//! All of the file that is written over is read and digested, so it does not matter what it was. A file that somebody
+//! has open, linked or mounted is left alone (`reach.rs`). A target that is built for the first time is
+//! written twice if there is room.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,4 +1,8 @@
 //! What the file was made of when it was last made: much of the new one is the same.
+//!
+//! Where the new file has the same parts in the same place, the expected digest of the subtree is known
+//! (`subtrees.rs`). If the existing bytes match it, they are reused, and the digest goes into that of
+//! the whole file. Other parts are compared one by one.
 
 use std::ops::Range;
 

@@ -1,4 +1,8 @@
 //! Files of compressed grains, one behind the other, in which they can be found again.
+//!
+//! A pack is a blob of the store like any other, and every grain is checked against its digest when it is read. A pack
+//! with a wrong grain is removed, and its grains are compressed again. Whether grains were found or compressed never
+//! changes the bytes of an image.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -12,6 +12,9 @@
 //!
 //! A cluster is a grain. QEMU wants deflate streams without zlib's frame, so entries point behind its two bytes, and what
 //! follows the end of a stream is not looked at. That way the compressed grains of a VMDK are those of a qcow2, too.
+//!
+//! Such a stream refers back up to 32 KiB, while those of qemu-img stay within 4 KiB. Readers that inflate a cluster at
+//! once, as QEMU does, accept both.
 
 mod layout;
 #[cfg(test)]

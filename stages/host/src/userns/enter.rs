@@ -3,6 +3,8 @@
 //! The process itself goes in, so its terminal, directory, environment, process id and exit status stay what they are, and
 //! there is no second process that could outlive it. What stays outside for a moment is a shell with the two tools that
 //! have the right to write the mappings: it waits for a line, which says that the namespace is there.
+//!
+//! A second process that stays outside would have to pass on signals, the terminal and the exit status.
 
 use std::io::{self, Write};
 use std::process::{Child, Command, Output, Stdio};

@@ -1,5 +1,8 @@
 //! Where files are that the mirrors do not have any more: in other stores, which know them by digest, and with snapshot services,
 //! which know how an archive was at a moment. Wherever a file comes from, its digest decides.
+//!
+//! The dates at which a snapshot service is asked come from the lock, when a view is opened. A file has no date of its
+//! own, because the same bytes are in many states of an archive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

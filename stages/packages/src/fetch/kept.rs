@@ -1,4 +1,7 @@
 //! What the store has, read again before it is given out: a file is only as good as its digest, and disks forget.
+//!
+//! A file is read again before a process serves it for the first time, and whenever it looks different. Hashing costs
+//! less than sending.
 
 use std::collections::HashMap;
 use std::fs::File;

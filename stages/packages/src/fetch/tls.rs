@@ -1,4 +1,8 @@
 //! TLS to mirrors and other places: whose certificates are believed, and what to say of one that is not.
+//!
+//! TLS is rustls with ring, which needs no C library of the host. Trusted authorities are those of the host's own file
+//! and not a list that is compiled in, so the owner of the machine decides. The file is read when something is fetched
+//! by https, so a host without it can use http mirrors.
 
 use std::io;
 use std::path::{Path, PathBuf};

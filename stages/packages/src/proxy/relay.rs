@@ -1,5 +1,8 @@
 //! What goes from a mirror to a client without being kept: files that the store has no room for, and files that no signed
 //! index is about.
+//!
+//! A file that a signed index lists is hashed on the way, and its end is held back until the digest matches. Other
+//! files are passed on unverified by the stand-alone proxy only, and are never stored.
 
 use std::collections::VecDeque;
 use std::io;

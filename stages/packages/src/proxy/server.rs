@@ -1,4 +1,7 @@
 //! Answers requests: finds out what is asked for, gets it, or says why not.
+//!
+//! One server serves both the frozen view of a stage and the live archive of `ibuild proxy`. `Site` decides what a
+//! path means; lookup in the store, joined downloads and the answer are the same code.
 
 use std::convert::Infallible;
 use std::net::IpAddr;

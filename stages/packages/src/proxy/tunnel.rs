@@ -1,6 +1,9 @@
 //! What a stage asks for by https. The proxy has the archives' files, so it answers in place of their hosts: with
 //! certificates of an authority that is made for one stage, is good for nothing but these hosts, and is known to that stage's
 //! apt alone. The key that signs them is gone before the stage begins.
+//!
+//! A tunnel to the outside would be neither frozen nor verified. The stand-alone proxy refuses `CONNECT`: its clients
+//! would have to trust a CA of ibuild permanently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -1,4 +1,8 @@
 //! What garbage collection starts from: the actions of the last builds, pins, and work that no build has finished yet.
+//!
+//! Roots are actions, not names, so they stay valid when the recipe changes. Build records say which action needs
+//! which; where there is none, the layers of a snapshot do. Packages are no part of this: a locked build may be the
+//! last that knows where they were, so they are removed only on request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
