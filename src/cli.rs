@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ibuild::stages::packages::Staleness;
 use ibuild::stages::spec::hardware::{DiskBus, Firmware};
 
-/// Builds images of Debian-derived virtual machines, and does again only what changed.
+/// Builds images of Debian-derived virtual machines incrementally.
 #[derive(Debug, Parser)]
 #[command(name = "ibuild", version, max_term_width = 100, propagate_version = false)]
 pub struct Cli {
@@ -22,19 +22,19 @@ pub struct Cli {
 /// Options of all commands.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Work as if started in DIR
+    /// Run as if started in DIR
     #[arg(short = 'C', value_name = "DIR", global = true)]
     pub directory: Option<PathBuf>,
-    /// Where everything is remembered [default: /var/cache/ibuild as root, else ~/.cache/ibuild]
+    /// Directory of the store [default: `/var/cache/ibuild` as root, else `~/.cache/ibuild`]
     #[arg(long, value_name = "DIR", env = "IBUILD_CACHE_DIR", global = true)]
     pub cache_dir: Option<PathBuf>,
-    /// When to use colours; `never` also means no moving lines
+    /// When to use colours; `never` also disables progress lines that move the cursor
     #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
     pub color: ColorChoice,
-    /// Say only what went wrong
+    /// Suppress progress and notes; print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say what is looked up, mounted, captured and fetched; twice, still more
+    /// Log lookups, mounts, captures and downloads; repeat for more detail
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
 }
@@ -49,61 +49,61 @@ pub enum ColorChoice {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start a project
+    /// Create a project from a template
     Init(InitArgs),
-    /// Make targets
+    /// Build targets
     Build(BuildArgs),
-    /// Show what a build would do, and why; runs nothing
+    /// Show which stages a build would run, and why; runs nothing
     Plan(PlanArgs),
-    /// Say why a stage ran, or would run
+    /// Explain why a stage ran, or would run
     Explain(ExplainArgs),
-    /// Draw the stages
+    /// Print the graph of stages
     Graph(GraphArgs),
-    /// Open a shell in a throw-away copy of what a stage made
+    /// Open a shell in a temporary copy of the output of a stage
     Shell(ShellArgs),
-    /// List a directory of what a stage made, or of what a target holds
+    /// List a directory in the output of a stage, or in a target
     Ls(LsArgs),
-    /// Print a file of what a stage made, or of what a target holds
+    /// Print a file from the output of a stage, or from a target
     Cat(CatArgs),
-    /// Mount what a stage made, or what a target holds, to be looked at; needs root
+    /// Mount the output of a stage or a target, read-only; needs root
     Mount(MountArgs),
-    /// Take such a mount away
+    /// Unmount what `ibuild mount` mounted
     Umount(UmountArgs),
-    /// Show the output of a stage's last run
+    /// Print the log of the last run of a stage
     Log(LogArgs),
-    /// Do the recipe's machine tests
+    /// Run the recipe's machine tests
     Test(TestArgs),
-    /// Start a target as a virtual machine
+    /// Boot a target as a virtual machine
     Boot(BootArgs),
-    /// Write down which archives and packages the project is built from
+    /// Lock the archives and packages that the project is built from
     Lock(LockArgs),
-    /// Move the lock to what the mirrors have now, and say what changes
+    /// Update the lock to the present state of the mirrors, and list the changes
     Update(UpdateArgs),
-    /// Serve Debian's packages to other machines and containers, out of the cache
+    /// Serve Debian packages from the store to other machines and containers
     #[command(after_help = PROXY_HELP)]
     Proxy(ProxyArgs),
-    /// Look into what stages are made of
+    /// Query the packages that stages use
     Packages {
         #[command(subcommand)]
         command: PackagesCommand,
     },
-    /// Look into the cache
+    /// Inspect and clean up the store
     Cache {
         #[command(subcommand)]
         command: CacheCommand,
     },
-    /// Remove finished targets
+    /// Remove built targets from the output directory
     Clean(CleanArgs),
-    /// Check what the host lacks
+    /// Check the host for missing tools and settings
     Doctor(JsonArgs),
     /// Check or show the recipe
     Recipe {
         #[command(subcommand)]
         command: RecipeCommand,
     },
-    /// Print a script that completes command lines
+    /// Print a shell completion script
     Completions {
-        /// The shell
+        /// Shell to print it for
         shell: clap_complete::Shell,
     },
 }
@@ -117,10 +117,10 @@ pub struct JsonArgs {
 
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// What to start from
+    /// Template
     #[arg(default_value = "hello")]
     pub template: String,
-    /// Where; made if it is not there
+    /// Target directory; created if missing
     #[arg(default_value = ".")]
     pub dir: PathBuf,
 }
@@ -128,10 +128,10 @@ pub struct InitArgs {
 /// What to build.
 #[derive(Debug, Args)]
 pub struct Targets {
-    /// What to make: `image.format`, or an image in all its formats
+    /// Target: `image.format`, or an image in all its formats
     #[arg(long = "target", short, value_name = "TARGET", num_args = 1..)]
     pub targets: Vec<String>,
-    /// Values for variables of the recipe
+    /// Value of a variable of the recipe
     #[arg(long = "var", value_name = "NAME=VALUE")]
     pub vars: Vec<String>,
 }
@@ -140,37 +140,37 @@ pub struct Targets {
 pub struct BuildArgs {
     #[command(flatten)]
     pub targets: Targets,
-    /// Use only what is in the cache; open no connection
+    /// Use only files that are in the store; open no connection
     #[arg(long)]
     pub offline: bool,
-    /// Fail if the lock does not cover an archive, or if stages use other packages than it says
+    /// Fail if the lock does not cover an archive, or if stages use other packages than it lists
     #[arg(long)]
     pub locked: bool,
-    /// Stages at a time [default: the number of cores]
+    /// Number of stages that run in parallel [default: the number of cores]
     #[arg(long, short, value_name = "N", env = "IBUILD_JOBS")]
     pub jobs: Option<std::num::NonZeroUsize>,
-    /// Leave cores and disks to others
+    /// Run with the lowest priority for processor and disk
     #[arg(long)]
     pub nice: bool,
-    /// Let shell scripts print their commands; they can see that, so it counts like a changed script
+    /// Make shell scripts print their commands (`-x`); scripts can observe this, so it counts as a change
     #[arg(long)]
     pub debug: bool,
-    /// When a stage fails, go on with what does not need it
+    /// When a stage fails, go on with the stages that do not need it
     #[arg(long)]
     pub keep_going: bool,
-    /// When a stage fails, open a shell in what it had made
+    /// When a stage fails, open a shell in its root file system
     #[arg(long)]
     pub shell_on_failure: bool,
     /// Stop after this stage
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
-    /// Run this stage and all after it, whether or not their results are there
+    /// Run this stage and all stages that need it, even if their results are stored
     #[arg(long, value_name = "STAGE")]
     pub from: Option<String>,
-    /// Where to put targets [default: `out` beside the recipe]
+    /// Output directory [default: `out` beside the recipe]
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Print events as JSON, one a line
+    /// Print events as JSON, one object per line
     #[arg(long)]
     pub json: bool,
 }
@@ -186,7 +186,7 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// A stage (`rootfs/step`, `rootfs`) or a target; with `@N`, why it ran N builds before the last one
+    /// Stage (`rootfs/step`, `rootfs`) or target; `@N` appended: why it ran N builds before the last one
     pub name: String,
     /// Print JSON
     #[arg(long)]
@@ -195,12 +195,12 @@ pub struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub struct GraphArgs {
-    /// How
+    /// Output format
     #[arg(long, default_value = "dot")]
     pub format: GraphFormat,
 }
 
-/// How a graph is drawn.
+/// Formats of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum GraphFormat {
     Dot,
@@ -212,21 +212,21 @@ pub enum GraphFormat {
 
 #[derive(Debug, Args)]
 pub struct ShellArgs {
-    /// `rootfs/step`, or `rootfs` for its last step
+    /// Stage: `rootfs/step`, or `rootfs` for its last step
     pub stage: String,
-    /// What it had made when it failed
+    /// Use the root file system that the stage had when it failed
     #[arg(long)]
     pub failed: bool,
-    /// Run this instead of a shell
+    /// Command to run instead of a shell
     #[arg(last = true)]
     pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// `rootfs/step`, `rootfs` for its last step, or a target that was built
+    /// Stage (`rootfs/step`, or `rootfs` for its last step), or a target that was built
     pub name: String,
-    /// A path inside; links are followed as a program inside would
+    /// Path inside; symbolic links are resolved inside as well
     #[arg(default_value = "/")]
     pub path: OsString,
     /// Print JSON
@@ -236,7 +236,7 @@ pub struct LsArgs {
 
 #[derive(Debug, Args)]
 pub struct SourcesArgs {
-    /// `rootfs/step`, `rootfs` for its last step, or a target that was built
+    /// Stage (`rootfs/step`, or `rootfs` for its last step), or a target that was built
     pub name: String,
     /// Print JSON
     #[arg(long)]
@@ -245,64 +245,64 @@ pub struct SourcesArgs {
 
 #[derive(Debug, Args)]
 pub struct CatArgs {
-    /// `rootfs/step`, `rootfs` for its last step, or a target that was built
+    /// Stage (`rootfs/step`, or `rootfs` for its last step), or a target that was built
     pub name: String,
-    /// A path inside; links are followed as a program inside would
+    /// Path inside; symbolic links are resolved inside as well
     pub path: OsString,
 }
 
 #[derive(Debug, Args)]
 pub struct MountArgs {
-    /// `rootfs/step`, `rootfs` for its last step, or a target that was built
+    /// Stage (`rootfs/step`, or `rootfs` for its last step), or a target that was built
     pub name: String,
-    /// An empty directory
+    /// Mount point, an empty directory
     pub dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub struct UmountArgs {
-    /// Where it is mounted
+    /// Mount point
     pub dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub struct LogArgs {
-    /// `rootfs/step`, `rootfs` or a target [default: what ran last]
+    /// Stage (`rootfs/step`, `rootfs`) or target [default: the one that ran last]
     pub stage: Option<String>,
-    /// Byte by byte, with colours and whatever else the stage told a terminal
+    /// Print the log unchanged, with colours and other terminal escapes
     #[arg(long)]
     pub raw: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// The tests [default: all]
+    /// Tests to run [default: all]
     pub names: Vec<String>,
-    /// Do also those again that have passed and of which nothing has changed
+    /// Also run tests that have passed and have not changed since
     #[arg(long)]
     pub again: bool,
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct BootArgs {
-    /// The target, which has to be built
+    /// Target; it has to be built already
     pub target: String,
-    /// Succeed as soon as a line of the console matches; without it the console is yours until the machine stops
+    /// Succeed as soon as a line of the console matches; without it the console is interactive until the machine stops
     #[arg(long, value_name = "REGEX")]
     pub until: Option<String>,
-    /// Give up after so many seconds [default: 240 with `--until`, else never]
+    /// Fail after so many seconds [default: 240 with `--until`, else never]
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
-    /// What starts the machine [default: what the recipe says]
+    /// Firmware that starts the machine [default: that of the recipe]
     #[arg(long, value_name = "FIRMWARE", value_parser = word_of(Firmware::WORDS))]
     pub firmware: Option<Firmware>,
-    /// What its disk is attached to [default: what the recipe says]
+    /// Bus that the disk is attached to [default: that of the recipe]
     #[arg(long, value_name = "BUS", value_parser = word_of(DiskBus::WORDS))]
     pub disk_bus: Option<DiskBus>,
-    /// Keep a picture of the display (PNG)
+    /// Write a screenshot of the display to a file (PNG)
     #[arg(long, value_name = "FILE")]
     pub screenshot: Option<PathBuf>,
 }
@@ -315,26 +315,26 @@ fn word_of<T: Copy + Send + Sync>(words: &'static [(&'static str, T)]) -> impl T
 
 #[derive(Debug, Args)]
 pub struct LockArgs {
-    /// Change nothing, but look at the mirrors. Ends with 0 if they have what is locked, 10 if their state has moved but no
-    /// locked package, 20 if locked packages have other versions, 30 if the locked state is past its time
+    /// Compare the lock with the mirrors and change nothing. Exit status: 0 if the mirrors have the locked state, 10 if the
+    /// state has changed but no locked package, 20 if locked packages have other versions, 30 if the locked state has expired
     #[arg(long)]
     pub check: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
-    /// Archives, or packages: an archive moves only if one of these packages has another version [default: all archives]
+    /// Archives, or packages: an archive is updated only if one of these packages has another version [default: all archives]
     pub names: Vec<String>,
-    /// Take a state of an archive whose time is over
+    /// Accept an archive state that has expired (`Valid-Until`)
     #[arg(long)]
     pub allow_expired: bool,
-    /// Take a state of an archive that is older than the locked one
+    /// Accept an archive state that is older than the locked one
     #[arg(long)]
     pub allow_rollback: bool,
 }
 
 impl UpdateArgs {
-    /// What is taken all the same.
+    /// States that are accepted all the same.
     pub fn tolerated(&self) -> Vec<Staleness> {
         let wanted = |is_wanted: bool, staleness| is_wanted.then_some(staleness);
         let expired = wanted(self.allow_expired, Staleness::Expired);
@@ -346,32 +346,32 @@ impl UpdateArgs {
 const PROXY_PORT: u16 = 3142;
 
 const PROXY_HELP: &str = "\
-A client says in a file below `/etc/apt/apt.conf.d`:
+Configuration of a client, in a file below `/etc/apt/apt.conf.d`:
 
     Acquire::http::Proxy \"http://127.0.0.1:3142\";
 
-Debian's own archives and the configured mirrors are served, nothing else. `/` shows a page of what was done, `/metrics` the
-same for Prometheus. Every request is a line of JSON on standard output.";
+The proxy serves Debian's own archives and the configured mirrors, nothing else. `/` shows statistics, `/metrics` the same for
+Prometheus. Every request is logged as a line of JSON on standard output.";
 
 #[derive(Debug, Args)]
 pub struct ProxyArgs {
-    /// Where to listen
+    /// Address and port to listen on
     #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, PROXY_PORT)))]
     pub listen: SocketAddr,
-    /// Who may ask besides this machine: a network like `192.0.2.0/24`
+    /// Network whose clients are served besides this machine, such as `192.0.2.0/24`
     #[arg(long, value_name = "NETWORK")]
     pub allow: Vec<ibuild::stages::packages::Network>,
-    /// Where to fetch Debian's archive from; several are asked in this order [default: as `ibuild.local.toml` says, else as
-    /// this machine's apt does]
+    /// Mirror of Debian's archive; several are tried in this order [default: that of `ibuild.local.toml`, else that of this
+    /// machine's apt]
     #[arg(long, value_name = "URL")]
     pub mirror: Vec<String>,
-    /// Where to fetch Debian's security archive from
+    /// Mirror of Debian's security archive
     #[arg(long, value_name = "URL")]
     pub security_mirror: Vec<String>,
-    /// Whose signatures to trust
+    /// Keyring of the archive keys that are trusted
     #[arg(long, value_name = "FILE", default_value = ibuild::stages::packages::DEBIAN_KEYRING)]
     pub keyring: PathBuf,
-    /// For how long a suite's state is served without a look at the mirror
+    /// How long the state of a suite is served before the mirror is asked again
     #[arg(long, value_name = "SECONDS", default_value_t = ibuild::stages::packages::Live::MAX_AGE.as_secs())]
     pub max_age: u64,
 }
@@ -380,48 +380,48 @@ pub struct ProxyArgs {
 pub enum PackagesCommand {
     /// List the packages that the project's stages use
     Ls(JsonArgs),
-    /// Say which stages use a package, and what needs it there
+    /// Show which stages use a package, and which packages there depend on it
     Why {
-        /// The package
+        /// Package name
         name: String,
     },
-    /// Take all packages below a directory into the cache: that of another proxy, /var/cache/apt/archives, a disc
+    /// Import all packages below a directory: the cache of another proxy, /var/cache/apt/archives, a disc
     Import {
-        /// The directory
+        /// Directory
         dir: PathBuf,
     },
-    /// List the source packages of all that is installed: name, version, licences, address, packages
+    /// List the source packages of all installed packages: name, version, licences, address, packages
     Sources(SourcesArgs),
-    /// Count the packages that are there and those that the project needs
+    /// Count the packages in the store and those that the project needs
     Stats(JsonArgs),
-    /// Read all packages again; what is damaged is removed, and fetched again when needed
+    /// Verify all packages; damaged ones are removed, and fetched again when needed
     Verify(JsonArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// List what stages have made
+    /// List the results of stages
     Ls(JsonArgs),
-    /// Show all that is known of a stage or an action
+    /// Show everything that is known about a stage or an action
     Show(ShowArgs),
-    /// Count what is there
+    /// Show how much space each part of the store takes
     Stats(JsonArgs),
-    /// Read everything again; what is damaged is removed, and made again when needed
+    /// Verify all blobs and packages; damaged ones are removed, and made again when needed
     Verify(JsonArgs),
-    /// Check that all facts are true, and repair what is not
+    /// Check that all facts of the index are true, and repair those that are not
     Fsck(JsonArgs),
-    /// Remove what is not needed any more
+    /// Remove what no build, pin or failed stage needs any more
     Gc(GcArgs),
-    /// Keep what a stage made, whatever else goes
+    /// Keep the result of a stage or target, whatever else is removed
     Pin(PinArgs),
-    /// Take a pin away
+    /// Remove a pin
     Unpin(PinArgs),
-    /// Forget what a stage made
+    /// Remove the result of a stage
     Rm {
-        /// `rootfs/step`, `rootfs` or a target
+        /// Stage (`rootfs/step`, `rootfs`) or target
         #[arg(required_unless_present = "stages")]
         stage: Option<String>,
-        /// Forget all stages; packages stay
+        /// Remove the results of all stages; packages stay
         #[arg(long, conflicts_with = "stage")]
         stages: bool,
     },
@@ -429,17 +429,17 @@ pub enum CacheCommand {
 
 #[derive(Debug, Args)]
 pub struct GcArgs {
-    /// Remove also what is needed, the cheapest to make again first, until the store takes no more than SIZE [default:
-    /// `cache-budget` in `ibuild.local.toml`, else no limit]
+    /// Also remove results that are needed, the cheapest to make again first, until the store takes no more than SIZE
+    /// [default: `cache-budget` in `ibuild.local.toml`, else no limit]
     #[arg(long, value_name = "SIZE")]
     pub budget: Option<ibuild::stages::spec::ByteSize>,
     /// Keep the last N builds of each target
     #[arg(long, value_name = "N", default_value = "3")]
     pub keep: std::num::NonZeroUsize,
-    /// Let packages go too, if the budget cannot be met otherwise; a locked build then needs a mirror that has them
+    /// Also remove packages if the budget cannot be met otherwise; a locked build then needs a mirror that has them
     #[arg(long)]
     pub packages: bool,
-    /// Only say what would go
+    /// Only print what would be removed
     #[arg(long)]
     pub dry_run: bool,
     /// Wait for running builds
@@ -452,13 +452,13 @@ pub struct GcArgs {
 
 #[derive(Debug, Args)]
 pub struct PinArgs {
-    /// `rootfs/step`, `rootfs`, a target, or an image in all its formats
+    /// Stage (`rootfs/step`, `rootfs`), target, or image in all its formats
     pub name: String,
 }
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// `rootfs/step`, `rootfs`, a target, or the first digits of an action key
+    /// Stage (`rootfs/step`, `rootfs`), target, or the first digits of an action key
     pub name: String,
     /// Print JSON
     #[arg(long)]
@@ -467,17 +467,17 @@ pub struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub struct CleanArgs {
-    /// `image.format`, or an image [default: all]
+    /// Target: `image.format`, or an image in all its formats [default: all]
     pub target: Option<String>,
-    /// Where targets were put [default: `out` beside the recipe]
+    /// Output directory [default: `out` beside the recipe]
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum RecipeCommand {
-    /// Say what is wrong with the recipe
+    /// Report errors in the recipe
     Check,
-    /// Print the recipe with everything filled in
+    /// Print the recipe with all defaults filled in
     Show(JsonArgs),
 }
