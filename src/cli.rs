@@ -481,3 +481,6 @@ pub enum RecipeCommand {
     /// Print the recipe with all defaults filled in
     Show(JsonArgs),
 }
+
+#[cfg(test)]
+mod reference;
