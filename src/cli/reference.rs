@@ -1,12 +1,17 @@
 //! docs/cli.md has every command and option of the parser, and every exit status, event, setting and environment variable of the
 //! sources, and no others.
 
+#[allow(dead_code, reason = "tests that run the commands need the rest")]
+#[path = "../../tests/harness/documents.rs"]
+mod documents;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, Command, CommandFactory};
+use clap::error::ErrorKind;
+use clap::{Arg, Command, CommandFactory, Parser};
 
 use super::Cli;
 use crate::settings::Settings;
@@ -228,4 +233,38 @@ fn it_has_the_environment_variables() {
     let read: BTreeSet<_> = names.chain(own.collect::<Vec<_>>()).collect();
     assert!(read.contains("IBUILD_CACHE_DIR") && read.contains("NO_COLOR"), "{read:?}");
     assert_eq!(keys("Environment variables"), read);
+}
+
+/// The words of a command as a shell has them, as far as documents use it.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for c in command.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None if c == ' ' => words.push(String::new()),
+            _ => words.last_mut().expect("there is a word").push(c),
+        }
+    }
+    words
+}
+
+/// `tests/documents` runs them, but some that take minutes or a machine of their own.
+#[test]
+fn every_command_in_the_documents_is_one() {
+    let mut count = 0;
+    for document in documents::all() {
+        for command in documents::commands(&document.text) {
+            count += 1;
+            let Err(error) = Cli::try_parse_from(words(&command)) else { continue };
+            let shows_help = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            );
+            let is_fine = shows_help || documents::is_name_only(&error.to_string());
+            assert!(is_fine, "{}: `{command}`: {error}", document.name);
+        }
+    }
+    assert!(count > 40, "the commands are not where this test looks");
 }

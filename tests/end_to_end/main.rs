@@ -1,4 +1,5 @@
-//! hello, from its recipe to a login prompt: real Debian, real chroots, real QEMU, in one long story.
+//! hello, from its recipe to a login prompt: real Debian, real chroots, real QEMU, in one long story. And README's recipe, with
+//! what README shows of it.
 //!
 //! The story is one test because each chapter stands on what the one before has built. It needs root, a Debian mirror, and
 //! the tools that `ibuild doctor` lists; what is missing makes it fail, never pass.
@@ -6,10 +7,14 @@
 #![expect(clippy::print_stderr, reason = "the story tells its chapters and what they measured")]
 
 mod boots;
+#[allow(dead_code, reason = "other tests need the rest")]
+#[path = "../harness/documents.rs"]
+mod documents;
 mod edits;
 #[path = "../ordinary/mod.rs"]
 mod ordinary;
 mod readers;
+mod readme;
 mod swap;
 mod world;
 

@@ -1,0 +1,164 @@
+//! What README and the documents show is what happens: README's recipe is built by README's commands with README's output, and
+//! every command that a document names is run. Over an archive so small that a bootstrap takes a tenth of a second; the same
+//! session over Debian itself is in the end-to-end tests. Needs root.
+
+#[allow(dead_code, reason = "other tests need the rest")]
+#[path = "../differential/archive.rs"]
+mod archive;
+#[path = "../harness/documents.rs"]
+mod documents;
+#[allow(dead_code, reason = "other tests need the rest")]
+#[path = "../harness/signer.rs"]
+mod signer;
+#[allow(dead_code, reason = "other tests need the rest")]
+#[path = "../archives/vendor.rs"]
+mod vendor;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Output, Stdio};
+
+use archive::Archives;
+use documents::{assert_shown, blocks, readme, sessions};
+
+/// Commands that are not run here, and why.
+const NOT_RUN: &[(&str, &str)] = &[
+    ("ibuild boot hello.ova --until 'login:'", "needs a real Debian: the end-to-end test boots it"),
+    ("ibuild build", "names no target; the options of `build` are run with one"),
+    ("ibuild build --json", "names no target"),
+    ("ibuild build --locked", "names no target"),
+    ("ibuild build --offline", "names no target"),
+    (
+        "ibuild build --target workstation.ova",
+        "is about the recipe of examples/veil: the appliance's test builds it",
+    ),
+    ("ibuild init", "makes a project where one is: tests/cli.rs"),
+    ("ibuild ls hello.ova /etc/systemd/network", "is about examples/hello: the end-to-end test builds it"),
+    ("ibuild mount hello.ova /mnt", "mounts outside of the test's directory: tests/inside.rs"),
+    ("ibuild packages why login", "there is no such package in this archive"),
+    ("ibuild plan", "names no target"),
+    ("ibuild proxy", "serves until it is stopped: tests/proxy.rs"),
+    ("ibuild proxy --listen 127.0.0.1:3142", "serves until it is stopped: tests/proxy.rs"),
+    ("ibuild test", "needs QEMU and a real Debian: the end-to-end test"),
+    ("ibuild test --json", "the same"),
+    ("ibuild test [NAME...]", "the same"),
+    ("ibuild umount /mnt", "see `mount`"),
+];
+
+/// What stands for an argument in a document, and one that README's project has.
+const PLACEHOLDERS: &[(&str, &str)] = &[
+    ("sources NAME", "sources hello"),
+    ("why NAME", "why apt"),
+    ("import DIR", "import ."),
+    ("STAGE", "hello/issue"),
+    ("[NAME...]", ""),
+    ("NAME...", ""),
+];
+
+/// README's recipe over an archive of its own.
+struct Lab {
+    dir: tempfile::TempDir,
+    _archives: Archives,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let archives = Archives::new();
+        for name in ["project/keys", "bin", "home"] {
+            fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        symlink(env!("CARGO_BIN_EXE_ibuild"), dir.path().join("bin/ibuild")).unwrap();
+        fs::write(dir.path().join("project/keys/mini.asc"), archives.armoured_key()).unwrap();
+        let readme = readme();
+        let recipe = blocks(&readme, "toml")[0];
+        let (before, rest) = recipe.split_once("[archive.debian]\n").expect("README's archive");
+        let (_, after) = rest.split_once("\n\n").expect("README's archive ends");
+        let archive =
+            format!("url = \"{}\"\nsuites = [\"mini\"]\nkey = \"keys/mini.asc\"", archives.url("a"));
+        fs::write(
+            dir.path().join("project/ibuild.toml"),
+            format!("{before}[archive.debian]\n{archive}\n\n{after}\n"),
+        )
+        .unwrap();
+        Self { dir, _archives: archives }
+    }
+
+    /// What a shell does with a command, all of what it prints in one text.
+    fn run(&self, command: &str) -> (Output, String) {
+        let dir = self.dir.path();
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", dir.join("bin").display());
+        let output = Command::new("/bin/sh")
+            .args(["-c", &format!("exec 2>&1; {command}")])
+            .current_dir(dir.join("project"))
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", dir.join("home"))
+            .env("IBUILD_CACHE_DIR", dir.join("cache"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let said = said.replace(dir.join("cache").to_str().unwrap(), "/var/cache/ibuild");
+        (output, said)
+    }
+}
+
+fn is_run(command: &str) -> bool {
+    !NOT_RUN.iter().any(|(known, _)| *known == command)
+}
+
+#[test]
+fn readmes_recipe_is_built_as_readme_shows() {
+    let (lab, readme) = (Lab::new(), readme());
+    let picture = blocks(&readme, "mermaid")[0];
+    let (_, drawn) = lab.run("ibuild graph --format mermaid");
+    assert_eq!(drawn.trim_end(), picture);
+    let typed = sessions(&readme);
+    assert!(typed.len() > 8, "the sessions are not where this test looks");
+    let (typed, left_out): (Vec<_>, Vec<_>) = typed.iter().partition(|shown| is_run(&shown.command));
+    assert_eq!(left_out.len(), 1, "{left_out:?}");
+    for shown in typed {
+        let (_, said) = lab.run(&shown.command);
+        assert_shown(shown, &said);
+    }
+}
+
+/// The command with arguments that README's project has.
+fn filled_in(command: &str) -> String {
+    let fill =
+        |command: String, (placeholder, argument): &(&str, &str)| command.replace(placeholder, argument);
+    PLACEHOLDERS.iter().fold(command.to_owned(), fill)
+}
+
+#[test]
+fn commands_that_documents_name_are_run() {
+    let lab = Lab::new();
+    for command in ["build --target hello", "build --target hello --from hello/issue"] {
+        let (output, said) = lab.run(&format!("ibuild {command}"));
+        assert!(output.status.success(), "{said}");
+    }
+    // The others are run in their order by the test of README.
+    let typed: BTreeSet<_> = sessions(&readme()).into_iter().map(|shown| shown.command).collect();
+    let named: BTreeSet<_> =
+        documents::all().iter().flat_map(|document| documents::commands(&document.text)).collect();
+    for (command, _) in NOT_RUN {
+        assert!(named.contains(*command), "no document names `{command}` any more");
+    }
+    // One removes all results, so it comes last.
+    let (mut run, last): (Vec<_>, Vec<_>) = named
+        .iter()
+        .filter(|command| is_run(command) && !typed.contains(*command))
+        .partition(|command| !command.contains(" rm "));
+    run.extend(last);
+    assert!(run.len() > 20, "the commands are not where this test looks");
+    let mut wrong = Vec::new();
+    for command in run {
+        let (output, said) = lab.run(&filled_in(command));
+        if !output.status.success() && !documents::is_name_only(&said) {
+            wrong.push(format!("`{command}` ended with {}:\n{said}", output.status));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
