@@ -193,6 +193,22 @@ fn it_has_the_settings() {
     }
 }
 
+/// A block of TOML that begins with a key is one of settings; one of a recipe begins with a table, or with its schema.
+#[test]
+fn settings_in_other_documents_are_settings() {
+    let mut count = 0;
+    for document in documents::all() {
+        let blocks = documents::blocks(&document.text, "toml");
+        for block in
+            blocks.into_iter().filter(|block| !block.starts_with('[') && !block.starts_with("schema"))
+        {
+            toml::from_str::<Settings>(block).unwrap_or_else(|error| panic!("{}: {error}", document.name));
+            count += 1;
+        }
+    }
+    assert!(count > 2, "the blocks are not where this test looks");
+}
+
 #[test]
 fn it_has_the_events_and_their_fields() {
     let sources = sources();

@@ -9,7 +9,11 @@ const REFERENCE: &str = include_str!("../../../../docs/recipe.md");
 
 /// What stands between lines that open a block of TOML and those that close it.
 fn examples() -> Vec<String> {
-    let blocks = REFERENCE.split("```toml\n").skip(1);
+    blocks(REFERENCE)
+}
+
+fn blocks(document: &str) -> Vec<String> {
+    let blocks = document.split("```toml\n").skip(1);
     blocks.map(|block| block.split("```").next().unwrap_or_default().to_owned()).collect()
 }
 
@@ -265,4 +269,31 @@ fn its_words_are_those_of_the_parser() {
         count += 1;
     }
     assert!(count > 8, "only {count} types are words");
+}
+
+/// Fragments of recipes in other documents name things that are not there, but no key that the language does not have.
+#[test]
+fn other_documents_have_no_unknown_keys() {
+    let documents = [
+        ("images.md", include_str!("../../../../docs/images.md")),
+        ("isolation.md", include_str!("../../../../docs/isolation.md")),
+        ("packages.md", include_str!("../../../../docs/packages.md")),
+        ("tests.md", include_str!("../../../../docs/tests.md")),
+    ];
+    let mut count = 0;
+    for (name, document) in documents {
+        let fragments = blocks(document).into_iter().filter(|block| block.starts_with('['));
+        for fragment in fragments {
+            let base = if fragment.contains("[archive.debian]") {
+                "schema = 1\n[project]\nname = \"demo\"\nepoch = 1\n"
+            } else {
+                super::BASE
+            };
+            let said = outcome(&Project::new(&format!("{base}{fragment}"))).err().unwrap_or_default();
+            let is_wrong = ["unknown key", "expected", "is not a"].iter().any(|words| said.contains(words));
+            assert!(!is_wrong, "{name}:\n{fragment}\n{said}");
+            count += 1;
+        }
+    }
+    assert!(count > 4, "the fragments are not where this test looks");
 }
