@@ -9,6 +9,7 @@ use ibuild_stages::host::userns::UserNamespaceError;
 use ibuild_stages::machine::MachineError;
 use ibuild_stages::machine::trial::TrialError;
 use ibuild_stages::packages::PackageError;
+use ibuild_stages::recipe::ignore::IgnoreError;
 use ibuild_stages::recipe::{FindStageError, RecipeErrors};
 use ibuild_stages::{InsideError, MountError, ShellError, StageError, TargetError};
 
@@ -90,6 +91,7 @@ impl Classified for StageError {
             error if error.is_interrupt() => ErrorKind::Interrupted,
             Self::NotLocked { .. } | Self::LockDrift { .. } | Self::NotObserved { .. } => ErrorKind::Locked,
             Self::Special(_) => ErrorKind::Usage,
+            Self::Ignore(error) => error.kind(),
             error if error.is_environment() => ErrorKind::Environment,
             _ => ErrorKind::Failed,
         }
@@ -134,6 +136,16 @@ impl Classified for FindStageError {
 
     fn hints(&self) -> Vec<String> {
         self.hint().map(str::to_owned).into_iter().collect()
+    }
+}
+
+impl Classified for IgnoreError {
+    fn kind(&self) -> ErrorKind {
+        if self.is_usage() { ErrorKind::Usage } else { ErrorKind::Environment }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        self.hint().into_iter().collect()
     }
 }
 

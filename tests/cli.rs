@@ -237,6 +237,13 @@ fn a_check_sees_what_a_plan_refuses() {
     assert!(planned.status == 0 || planned.stderr.ends_with(hint), "{planned:?}");
     sandbox.write("files/.ibuildignore", "pipe\n");
     sandbox.run(&["recipe", "check"]).succeeds();
+    sandbox.write("files/.ibuildignore", "pipe\n[ab\n");
+    sandbox.run(&["recipe", "check"]).fails(
+        2,
+        "error: cannot look at what is copied\n  \
+         caused by: line 2 of `[ROOT]/project/files/.ibuildignore` is no pattern\n  \
+         caused by: a `[` has no `]`\nhint: close it, or write `\\[` for the character itself\n",
+    );
 }
 
 #[test]

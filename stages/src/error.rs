@@ -7,6 +7,7 @@ use ibuild_cache::{BlobId, CacheError, is_stop};
 
 use crate::disk::DiskError;
 use crate::packages::{FetchError, LockChange, PackageError};
+use crate::recipe::ignore::IgnoreError;
 use crate::sandbox::{End, SandboxError};
 use crate::snapshot::SnapshotError;
 
@@ -65,6 +66,9 @@ pub enum StageError {
     /// A pipe, a socket or a device of the project, which no copy can hold.
     #[error("`{}` is neither a file, nor a directory, nor a link", .0.display())]
     Special(PathBuf),
+    /// The rules of a copied directory cannot be followed.
+    #[error(transparent)]
+    Ignore(#[from] IgnoreError),
     /// A file of the project was another when the stage was to have it than when it was looked at.
     #[error("`{0}` changes again and again while it is read")]
     InputsChanged(String),
@@ -205,6 +209,7 @@ impl StageError {
             Self::Special(_) => Some(
                 "only these can be copied: move it away, or name it in an `.ibuildignore`".to_owned(),
             ),
+            Self::Ignore(error) => error.hint(),
             Self::InputsChanged(_) => Some("build again once the file is as it should be".to_owned()),
             Self::NotLocked { .. } => {
                 Some("build once without `--locked` to record it, and commit `ibuild.lock`".to_owned())
@@ -273,6 +278,7 @@ impl StageError {
             | Self::NotLocked { .. }
             | Self::LockDrift { .. }
             | Self::NotObserved { .. } => false,
+            Self::Ignore(error) => !error.is_usage(),
             Self::Sandbox { source, .. } => {
                 matches!(source, SandboxError::Init { .. } | SandboxError::Killed | SandboxError::DiskFull(_))
             }

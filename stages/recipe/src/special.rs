@@ -2,16 +2,15 @@
 //! and for plans of what was never built: whoever describes a stage looks at what it copies anyway.
 
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::ignore::Ignore;
+use super::ignore::{Ignore, IgnoreError};
 use super::model::Recipe;
 use super::step::StepKind;
 
 /// The sockets, pipes and devices among what the steps of a recipe in `dir` copy or read, relative to it.
-pub fn special_files(recipe: &Recipe, dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn special_files(recipe: &Recipe, dir: &Path) -> Result<Vec<PathBuf>, IgnoreError> {
     let steps = recipe.rootfses.values().flat_map(|rootfs| &rootfs.steps);
     let mut trees: Vec<&Path> = Vec::new();
     for step in steps {
@@ -32,12 +31,13 @@ pub fn special_files(recipe: &Recipe, dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn special_below(ignore: &Ignore, top: &Path) -> io::Result<Vec<PathBuf>> {
+fn special_below(ignore: &Ignore, top: &Path) -> Result<Vec<PathBuf>, IgnoreError> {
     let (mut found, mut open) = (Vec::new(), vec![PathBuf::new()]);
     while let Some(dir) = open.pop() {
-        for child in fs::read_dir(top.join(&dir))? {
-            let child = child?;
-            let (path, kind) = (dir.join(child.file_name()), child.file_type()?);
+        let unreadable = |source| IgnoreError::Read { path: top.join(&dir), source };
+        for child in fs::read_dir(top.join(&dir)).map_err(unreadable)? {
+            let child = child.map_err(unreadable)?;
+            let (path, kind) = (dir.join(child.file_name()), child.file_type().map_err(unreadable)?);
             if ignore.ignores(path.as_os_str().as_bytes(), kind.is_dir()) {
                 continue;
             }

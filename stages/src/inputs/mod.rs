@@ -94,8 +94,7 @@ impl<'s> Inputs<'s> {
     /// Walks a directory.
     fn tree(&self, dir: &Path) -> Result<Tree, StageError> {
         let meta = fs::metadata(dir).map_err(StageError::io("read", dir))?;
-        let ignore =
-            Ignore::for_tree(&self.project, dir).map_err(StageError::io("read the rules of", dir))?;
+        let ignore = Ignore::for_tree(&self.project, dir)?;
         let scan =
             Scan { store: self.store, ignore, ignored: Mutex::default(), learnt: &self.learnt_directories };
         let scanned = scan.tree(dir, FileStamp::of(&meta))?;

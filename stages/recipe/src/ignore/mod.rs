@@ -1,13 +1,18 @@
 //! Which files of a project are not meant: those that editors leave behind, and what `.ibuildignore` says.
 
-mod glob;
+mod error;
 mod rules;
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::LazyLock;
 
+use ::ignore::gitignore::Gitignore;
 use ibuild_host::bounded;
-use rules::{Rules, Verdict};
+
+pub use error::{IgnoreError, PatternError};
 
 /// The file of rules, in a copied directory or beside the recipe. It is never copied itself.
 const RULES_FILE: &str = ".ibuildignore";
@@ -21,24 +26,28 @@ const EDITORS: &str = "*~\n.*.sw?\n\\#*\\#\n.#*\n4913\n.DS_Store\n";
 /// What belongs to a checkout and not to an image.
 const CHECKOUT: &str = ".git\n.ibuildignore\n";
 
+/// Made once: whether a script is left out is asked of each of them alone.
+static EDITOR_FILES: LazyLock<Ignore> = LazyLock::new(|| Ignore::built_in(EDITORS));
+
+/// What is left out of every directory.
+static ALWAYS: LazyLock<Ignore> = LazyLock::new(|| Ignore::built_in(&[EDITORS, CHECKOUT].concat()));
+
 /// Decides about the files of one directory.
 #[derive(Debug, Clone)]
 pub struct Ignore {
     /// Each with the directory's place below the one that has the rules; later ones win.
-    sets: Vec<(Vec<u8>, Rules)>,
+    sets: Vec<(Vec<u8>, Gitignore)>,
 }
 
 impl Ignore {
     /// Only what editors and file managers leave behind.
     pub fn editor_files() -> Self {
-        Self { sets: vec![(Vec::new(), Rules::parse(EDITORS.as_bytes()))] }
+        EDITOR_FILES.clone()
     }
 
     /// The rules for a directory of a project: those for everything, the project's, its own. Later ones win.
-    pub fn for_tree(project: &Path, tree: &Path) -> io::Result<Self> {
-        use std::os::unix::ffi::OsStrExt;
-        let mut ignore = Self::editor_files();
-        ignore.sets.push((Vec::new(), Rules::parse(CHECKOUT.as_bytes())));
+    pub fn for_tree(project: &Path, tree: &Path) -> Result<Self, IgnoreError> {
+        let mut ignore = ALWAYS.clone();
         match tree.strip_prefix(project) {
             Ok(below) if below != Path::new("") => {
                 let below = [below.as_os_str().as_bytes(), b"/"].concat();
@@ -50,11 +59,17 @@ impl Ignore {
         Ok(ignore)
     }
 
-    fn add(&mut self, dir: &Path, below: Vec<u8>) -> io::Result<()> {
-        match bounded::read(&dir.join(RULES_FILE), MOST_RULES) {
-            Ok(text) => self.sets.push((below, Rules::parse(&text))),
+    fn built_in(rules: &str) -> Self {
+        let rules = rules::parse(rules.as_bytes(), Path::new("")).expect("the built-in rules are patterns");
+        Self { sets: vec![(Vec::new(), rules)] }
+    }
+
+    fn add(&mut self, dir: &Path, below: Vec<u8>) -> Result<(), IgnoreError> {
+        let file = dir.join(RULES_FILE);
+        match bounded::read(&file, MOST_RULES) {
+            Ok(text) => self.sets.push((below, rules::parse(&text, &file)?)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
+            Err(source) => return Err(IgnoreError::Read { path: file, source }),
         }
         Ok(())
     }
@@ -62,11 +77,11 @@ impl Ignore {
     /// Whether what is at `path`, relative to the directory, is left out with all that is in it. What is in a directory
     /// that is left out is not asked about.
     pub fn ignores(&self, path: &[u8], is_directory: bool) -> bool {
-        let said = self.sets.iter().rev().find_map(|(below, rules)| match below.as_slice() {
-            [] => rules.verdict(path, is_directory),
-            below => rules.verdict(&[below, path].concat(), is_directory),
+        let mut said = self.sets.iter().rev().map(|(below, rules)| match below.as_slice() {
+            [] => rules.matched(OsStr::from_bytes(path), is_directory),
+            below => rules.matched(OsStr::from_bytes(&[below, path].concat()), is_directory),
         });
-        said == Some(Verdict::Ignored)
+        said.find(|said| !said.is_none()).is_some_and(|said| said.is_ignore())
     }
 
     /// Whether this is the file that the directory's rules were read from: nobody expects it in an image.
@@ -81,6 +96,9 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    /// So many files of rules git is asked about.
+    const ROUNDS: usize = 200;
 
     #[test]
     fn rules_that_never_end_are_refused() {
@@ -128,20 +146,66 @@ mod tests {
         (0..random.usize(1..=names)).map(|_| name(random)).collect::<Vec<_>>().join("/")
     }
 
+    /// What patterns are made of: letters, wildcards, classes, escapes, and what means something to others.
+    const ELEMENTS: [&str; 33] = [
+        "a",
+        "b",
+        "c",
+        "*",
+        "?",
+        "[ab]",
+        "[!a]",
+        "[a-b]",
+        "\\*",
+        "~",
+        " ",
+        "[[:alpha:]]",
+        "[[:space:]]",
+        "[^[:digit:]]",
+        "[[:punct:]1]",
+        "[]a]",
+        "[a-]",
+        "[!]]",
+        "1",
+        "-",
+        "]",
+        "{",
+        "}",
+        "{a,b}",
+        "[{]",
+        "\\{",
+        "\\[",
+        "\\a",
+        "\\ ",
+        "a.",
+        ".b",
+        "é",
+        "#",
+    ];
+
+    const LETTERS: [&str; 15] = ["a", "b", "c", "*", "~", " ", "1", "-", "]", "{", "}", "a.", ".b", "é", "#"];
+
     fn random_rule(random: &mut fastrand::Rng) -> String {
-        let letters = ["a", "b", "c", "*", "?", "[ab]", "[!a]", "[a-b]", "\\*", "~", "**", " "];
-        let mut rule = random_path(random, &letters, 3);
+        // Few of them at a time, so that rules meet files.
+        let from = random.usize(..ELEMENTS.len() - 12);
+        let (few, names) = if random.bool() { (12, 3) } else { (ELEMENTS.len() - from, 2) };
+        let elements = &ELEMENTS[from..from + few];
+        let rule = random_path(random, elements, names);
+        let (far, near) = (random.usize(..6) == 0, random_path(random, elements, 1));
+        let rule = if far { format!("{rule}/+/{near}") } else { rule };
+        // Within a name git takes two stars for one, or for any number of names, as it happens.
+        let mut rule = rule.replace("**", "*").replace("**", "*").replace('+', "**");
         for (chance, before) in [(6, "/"), (6, "**/"), (4, "!")] {
             if random.usize(..chance) == 0 {
                 rule.insert_str(0, before);
             }
         }
-        for (chance, after) in [(6, "/**"), (5, "/"), (9, " ")] {
+        for (chance, after) in [(6, "/**"), (5, "/"), (9, " "), (20, "\\ "), (20, "\r")] {
             if random.usize(..chance) == 0 {
                 rule.push_str(after);
             }
         }
-        rule
+        rule.replace("//", "/")
     }
 
     /// Git itself is asked about random rules and paths that are all files. It looks at each directory on the way, too.
@@ -152,17 +216,15 @@ mod tests {
             return;
         }
         let mut random = fastrand::Rng::with_seed(7);
-        for _ in 0..60 {
-            let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Command::new("git").args(["init", "-q"]).current_dir(dir.path()).status().unwrap().success());
+        for _ in 0..ROUNDS {
             let rules: Vec<_> = (0..random.usize(1..5)).map(|_| random_rule(&mut random)).collect();
-            let paths: Vec<_> =
-                (0..60).map(|_| random_path(&mut random, &["a", "b", "c", "*", "~"], 4)).collect();
+            let paths: Vec<_> = (0..200).map(|_| random_path(&mut random, &LETTERS, 3)).collect();
             let theirs = git_ignores(dir.path(), &rules.join("\n"), &paths);
-            let ours = Rules::parse(rules.join("\n").as_bytes());
+            let ours = rules::parse(rules.join("\n").as_bytes(), Path::new("")).unwrap();
             for path in &paths {
-                let is_ignored = |end: usize| {
-                    ours.verdict(&path.as_bytes()[..end], end < path.len()) == Some(Verdict::Ignored)
-                };
+                let is_ignored = |end: usize| ours.matched(&path[..end], end < path.len()).is_ignore();
                 let mut ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
                 assert_eq!(ends.any(is_ignored), theirs.contains(path), "{path} by {rules:#?}");
             }
@@ -171,7 +233,6 @@ mod tests {
 
     fn git_ignores(dir: &Path, rules: &str, paths: &[String]) -> Vec<String> {
         use std::io::Write;
-        assert!(Command::new("git").args(["init", "-q"]).current_dir(dir).status().unwrap().success());
         fs::write(dir.join(".gitignore"), rules).unwrap();
         let mut git = Command::new("git");
         git.args(["-c", "core.excludesFile=/dev/null", "check-ignore", "-z", "--stdin", "--no-index"]);

@@ -1,155 +1,209 @@
 //! The lines of an `.ibuildignore`, which mean what they would mean to git.
 //!
-//! Of gitignore there are: `*`, `?`, `[a-z]`, `[!a-z]`, `**` as a whole name, a leading or inner `/` that ties a pattern to
-//! the file's own directory, a trailing `/` for directories only, `!` that takes a pattern back, `#` comments, and the
-//! backslash. There are no POSIX classes like `[[:alpha:]]`.
+//! The `ignore` crate matches them. It follows git but for what is settled here before it gets a line: to it `{a,b}` is a choice,
+//! so braces are escaped; in a class it takes a backslash for itself, and the name of a POSIX class that it does not know for
+//! its letters, and `**//` for anything, so these are refused. So are lines by which git would match nothing.
 
-use super::glob;
+use std::path::Path;
 
-/// Patterns in order; of those that match the last one decides.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Rules {
-    rules: Vec<Rule>,
-}
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-#[derive(Debug, Clone)]
-struct Rule {
-    verdict: Verdict,
-    names: Vec<Name>,
-    /// Whether it is about a path from the file's directory on; else about the last name of any path.
-    is_anchored: bool,
-    only_directories: bool,
-}
+use super::error::{CLASSES, IgnoreError, PatternError};
 
-/// What a rule says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// To be left out.
-    Ignored,
-    /// To be taken, whatever earlier rules say.
-    Kept,
-}
-
-/// A name of a pattern's path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Name {
-    /// `**`: any number of names.
-    Any,
-    One(Vec<u8>),
-}
-
-impl Rules {
-    pub(super) fn parse(text: &[u8]) -> Self {
-        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        let lines = text.split(|byte| *byte == b'\n');
-        Self { rules: lines.filter_map(Rule::parse).collect() }
+/// Makes a matcher of the text of a file of rules. Paths are relative to its directory.
+pub(super) fn parse(text: &[u8], file: &Path) -> Result<Gitignore, IgnoreError> {
+    let mut builder = GitignoreBuilder::new("");
+    builder.allow_unclosed_class(false);
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    for (line, rule) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+        add(&mut builder, rule.strip_suffix(b"\r").unwrap_or(rule))
+            .map_err(|source| IgnoreError::Pattern { file: file.to_owned(), line, source })?;
     }
+    builder.build().map_err(|error| IgnoreError::TooMuch { file: file.to_owned(), why: message(error) })
+}
 
-    /// What the last rule that matches says of a path, which is relative to the rules' directory.
-    pub(super) fn verdict(&self, path: &[u8], is_directory: bool) -> Option<Verdict> {
-        let rule = self.rules.iter().rev().find(|rule| rule.matches(path, is_directory))?;
-        Some(rule.verdict)
+fn add(builder: &mut GitignoreBuilder, rule: &[u8]) -> Result<(), PatternError> {
+    if rule.starts_with(b"#") {
+        return Ok(());
+    }
+    let rule = std::str::from_utf8(rule).map_err(|_| PatternError::NotText)?;
+    builder.add_line(None, &translate(rule)?).map_err(|error| PatternError::Malformed(message(error)))?;
+    Ok(())
+}
+
+fn message(error: ignore::Error) -> String {
+    match error {
+        ignore::Error::Glob { err, .. } => err,
+        error => error.to_string(),
     }
 }
 
-impl Rule {
-    fn parse(line: &[u8]) -> Option<Self> {
-        let line = without_trailing_spaces(line.strip_suffix(b"\r").unwrap_or(line));
-        if line.starts_with(b"#") {
-            return None;
-        }
-        let (verdict, line) =
-            line.strip_prefix(b"!").map_or((Verdict::Ignored, line), |rest| (Verdict::Kept, rest));
-        let (only_directories, line) = line.strip_suffix(b"/").map_or((false, line), |rest| (true, rest));
-        if line.is_empty() {
-            return None;
-        }
-        let is_anchored = line.contains(&b'/');
-        let path = line.strip_prefix(b"/").unwrap_or(line);
-        let name = |name: &[u8]| match name {
-            b"**" if is_anchored => Name::Any,
-            name => Name::One(name.to_vec()),
-        };
-        let names = path.split(|byte| *byte == b'/').map(name).collect();
-        Some(Self { verdict, names, is_anchored, only_directories })
-    }
-
-    fn matches(&self, path: &[u8], is_directory: bool) -> bool {
-        if self.only_directories && !is_directory {
-            return false;
-        }
-        let mut names = path.split(|byte| *byte == b'/');
-        match (self.is_anchored, self.names.as_slice()) {
-            (false, [Name::One(pattern)]) => {
-                names.next_back().is_some_and(|last| glob::matches(pattern, last))
+/// A rule of git as the `ignore` crate writes it.
+fn translate(rule: &str) -> Result<String, PatternError> {
+    let mut out = String::with_capacity(rule.len());
+    let mut rest = rule.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => {
+                out.push(c);
+                out.extend(rest.next());
             }
-            _ => matches_path(&self.names, &names.collect::<Vec<_>>()),
+            '/' if out.ends_with('/') => return Err(PatternError::EmptyName),
+            '{' | '}' => out.extend(['\\', c]),
+            '[' => {
+                let (class, after) = rest.as_str().split_at(class_length(rest.as_str())?);
+                out.push(c);
+                out.push_str(class);
+                rest = after.chars();
+            }
+            c => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
+/// The length of a class behind its `[`.
+fn class_length(text: &str) -> Result<usize, PatternError> {
+    let mut at = usize::from(text.starts_with(['!', '^']));
+    // A class has a member, so the first one may be what would end it.
+    at += usize::from(text[at..].starts_with(']'));
+    loop {
+        let rest = &text[at..];
+        match rest.chars().next().ok_or(PatternError::UnclosedClass)? {
+            ']' => return Ok(at + 1),
+            '\\' => return Err(PatternError::BackslashInClass),
+            c => at += posix_class(rest)?.map_or(c.len_utf8(), |name| name.len() + "[::]".len()),
         }
     }
 }
 
-fn matches_path(pattern: &[Name], path: &[&[u8]]) -> bool {
-    match (pattern, path) {
-        ([], path) => path.is_empty(),
-        // At the end it means what is inside, not the directory itself.
-        ([Name::Any], path) => !path.is_empty(),
-        ([Name::Any, rest @ ..], path) => (0..=path.len()).any(|skip| matches_path(rest, &path[skip..])),
-        ([Name::One(_), ..], []) => false,
-        ([Name::One(pattern), rest @ ..], [name, below @ ..]) => {
-            glob::matches(pattern, name) && matches_path(rest, below)
-        }
+/// The name in the `[:name:]` that a text begins with, if it does.
+fn posix_class(text: &str) -> Result<Option<&str>, PatternError> {
+    let name = || text.strip_prefix("[:")?.split_once(']')?.0.strip_suffix(':');
+    match name() {
+        Some(name) if !CLASSES.contains(&name) => Err(PatternError::UnknownClass(name.to_owned())),
+        name => Ok(name),
     }
-}
-
-/// Spaces at the end do not count, unless there is a backslash before them.
-fn without_trailing_spaces(mut line: &[u8]) -> &[u8] {
-    while let Some(shorter) = line.strip_suffix(b" ") {
-        let quotes = shorter.iter().rev().take_while(|byte| **byte == b'\\').count();
-        if quotes % 2 == 1 {
-            break;
-        }
-        line = shorter;
-    }
-    line
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
+    /// Whether what the rules say of a path is to leave it out or to keep it.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Said {
+        Ignored,
+        Kept,
+        Nothing,
+    }
+
+    use Said::{Ignored, Kept, Nothing};
+
     #[track_caller]
-    fn check(rules: &str, path: &str, expected: Option<Verdict>) {
-        let (path, is_directory) = path.strip_suffix('/').map_or((path, false), |dir| (dir, true));
-        assert_eq!(Rules::parse(rules.as_bytes()).verdict(path.as_bytes(), is_directory), expected);
+    fn check(rules: &str, path: &str, expected: Said) {
+        check_bytes(rules, path.as_bytes(), expected);
+    }
+
+    #[track_caller]
+    fn check_bytes(rules: &str, path: &[u8], expected: Said) {
+        let (path, is_directory) = path.strip_suffix(b"/").map_or((path, false), |dir| (dir, true));
+        let rules = parse(rules.as_bytes(), Path::new("rules")).unwrap();
+        let said = match rules.matched(OsStr::from_bytes(path), is_directory) {
+            ignore::Match::None => Nothing,
+            ignore::Match::Ignore(_) => Ignored,
+            ignore::Match::Whitelist(_) => Kept,
+        };
+        assert_eq!(said, expected);
     }
 
     #[test]
     fn the_last_rule_decides() {
-        check("*.o\n!keep.o\n", "a/x.o", Some(Verdict::Ignored));
-        check("*.o\n!keep.o\n", "a/keep.o", Some(Verdict::Kept));
-        check("!keep.o\n*.o\n", "keep.o", Some(Verdict::Ignored));
-        check("*.o\n", "x.c", None);
+        check("*.o\n!keep.o\n", "a/x.o", Ignored);
+        check("*.o\n!keep.o\n", "a/keep.o", Kept);
+        check("!keep.o\n*.o\n", "keep.o", Ignored);
+        check("*.o\n", "x.c", Nothing);
     }
 
     #[test]
     fn comments_spaces_and_ends_of_lines() {
-        check("# a\n\n", "# a", None);
-        check("\\# a  \r\n", "# a", Some(Verdict::Ignored));
-        check("a\\ \n", "a ", Some(Verdict::Ignored));
-        check("\u{feff}a", "a", Some(Verdict::Ignored));
-        check("\\!a", "!a", Some(Verdict::Ignored));
+        check("# a\n\n", "# a", Nothing);
+        check("\\# a  \r\n", "# a", Ignored);
+        check("a\\ \n", "a ", Ignored);
+        check("a  \n", "a", Ignored);
+        check("\u{feff}a", "a", Ignored);
+        check("\\!a", "!a", Ignored);
+        check("!\n/\n", "a", Nothing);
     }
 
     #[test]
     fn slashes() {
-        check("build/", "x/build/", Some(Verdict::Ignored));
-        check("build/", "x/build", None);
-        check("/a", "x/a", None);
-        check("x/a", "y/x/a", None);
-        check("**/a", "x/y/a", Some(Verdict::Ignored));
-        check("a/**", "a/", None);
-        check("a/**", "a/b/c", Some(Verdict::Ignored));
-        check("a/**/b", "a/b", Some(Verdict::Ignored));
-        check("a/**/b", "a/x/y/b", Some(Verdict::Ignored));
+        check("build/", "x/build/", Ignored);
+        check("build/", "x/build", Nothing);
+        check("/a", "x/a", Nothing);
+        check("x/a", "y/x/a", Nothing);
+        check("**/a", "x/y/a", Ignored);
+        check("a/**", "a/", Nothing);
+        check("a/**", "a/b/c", Ignored);
+        check("a/**/b", "a/b", Ignored);
+        check("a/**/b", "a/x/y/b", Ignored);
+    }
+
+    #[test]
+    fn names() {
+        check(".*.sw?", ".a.swp", Ignored);
+        check(".*.sw?", ".a.swpx", Nothing);
+        check("???", "abc", Ignored);
+        check("???", "a/c", Nothing);
+        check("\\*a", "ba", Nothing);
+        check("a.", "x/a.", Ignored);
+        check("A", "a", Nothing);
+        check_bytes("*.o", b"\xff.o", Ignored);
+        check_bytes("?", b"\xff", Ignored);
+    }
+
+    #[test]
+    fn classes() {
+        check("[!a-c]x", "dx", Ignored);
+        check("[!a-c]x", "/x", Nothing);
+        check("[]-]", "]", Ignored);
+        check("[a-]", "-", Ignored);
+        check("a[[:space:]]b", "a b", Ignored);
+        check("a[[:space:]]b", "asb", Nothing);
+        check("[^[:alpha:]_]", "1", Ignored);
+        check("[^[:alpha:]_]", "_", Nothing);
+        check("[[:a]", ":", Ignored);
+    }
+
+    #[test]
+    fn braces_are_themselves() {
+        check("{a,b}", "{a,b}", Ignored);
+        check("{a,b}", "a", Nothing);
+        check("\\{a[{]", "{a{", Ignored);
+        check("x}{", "x}{", Ignored);
+    }
+
+    #[track_caller]
+    fn refused(rules: &[u8], at: usize, why: &PatternError) {
+        let IgnoreError::Pattern { file, line, source } = parse(rules, Path::new("rules")).unwrap_err()
+        else {
+            panic!("it is about a pattern");
+        };
+        assert_eq!((file.as_path(), line, &source), (Path::new("rules"), at, why));
+    }
+
+    #[test]
+    fn what_would_match_nothing_is_refused() {
+        refused(b"a\n[a\n", 2, &PatternError::UnclosedClass);
+        refused(b"[]", 1, &PatternError::UnclosedClass);
+        refused(b"\n\n[[:spaces:]]", 3, &PatternError::UnknownClass("spaces".to_owned()));
+        refused(b"[\\]]", 1, &PatternError::BackslashInClass);
+        refused(b"# \xff\n\xff", 2, &PatternError::NotText);
+        refused(b"a//b", 1, &PatternError::EmptyName);
+        refused(b"a\\", 1, &PatternError::Malformed("dangling '\\'".to_owned()));
+        refused(b"[b-a]", 1, &PatternError::Malformed("invalid range; 'b' > 'a'".to_owned()));
     }
 }
