@@ -3,6 +3,9 @@
 //! The keys are read together with the recipe and are part of it, so no second file can be missing or different when a
 //! stage runs.
 
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ibuild_cache::{Digest, Sha256};
 
 /// OpenPGP public keys in their binary form. Equal keys are equal however their file was written.
@@ -71,26 +74,18 @@ fn dearmoured(text: &str) -> Option<Vec<u8>> {
         // Headers, if there are any, end with an empty line.
         let body = block.iter().position(|line| line.is_empty()).map_or(&block[..], |empty| &block[empty..]);
         let data: String = body.iter().filter(|line| !line.starts_with('=')).copied().collect();
-        bytes.extend(decoded(&data)?);
+        bytes.extend(BASE64.decode(data).ok()?);
     }
     Some(bytes)
 }
 
-/// Base 64; `None` if another character stands in it.
-fn decoded(text: &str) -> Option<Vec<u8>> {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let (mut bytes, mut bits, mut held) = (Vec::new(), 0u32, 0);
-    for character in text.trim_end_matches('=').bytes() {
-        let digit = DIGITS.iter().position(|digit| *digit == character)?;
-        bits = (bits << 6) | digit as u32;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held) as u8);
-        }
-    }
-    Some(bytes)
-}
+/// As lenient as gpg about the end of a block: its padding may be missing, and the last bits may be any.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// Kinds of packets: a signature, keys with their secret, keys, what is said about trust, who they are of, and padding.
 const SECRET_KEYS: [u8; 2] = [5, 7];
@@ -167,6 +162,7 @@ mod tests {
         assert_eq!(binary.bytes(), KEYS);
         let text = armoured("mAMEBQbN\nAm1liQABBw==");
         assert_eq!(Keyring::parse(text.as_bytes()), Ok(binary.clone()));
+        assert_eq!(Keyring::parse(text.replace("==", "").as_bytes()), Ok(binary.clone()));
         assert_eq!(Keyring::parse(text.replace("Comment: x\n\n", "").as_bytes()), Ok(binary));
         assert_eq!(Keyring::parse((text.clone() + &text).as_bytes()).unwrap().bytes(), [KEYS, KEYS].concat());
     }
