@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use unicode_width::UnicodeWidthStr;
+
 use super::{Drawing, Shape, escape};
 
 const HEIGHT: usize = 34;
@@ -65,7 +67,7 @@ impl Layout {
 }
 
 fn width_of(shape: &Shape) -> usize {
-    shape.label().chars().count() * CHARACTER + 20
+    shape.label().width() * CHARACTER + 20
 }
 
 fn curve(from: &Place, to: &Place) -> String {
