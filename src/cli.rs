@@ -106,6 +106,8 @@ pub enum Command {
         /// Shell to print it for
         shell: clap_complete::Shell,
     },
+    /// Print the manual page of a command, or write all of them into a directory
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +115,15 @@ pub struct JsonArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The command, as in `man cache gc` [default: ibuild itself]
+    pub command: Vec<String>,
+    /// Write the pages of all commands into DIR; created if missing
+    #[arg(long, short, value_name = "DIR", conflicts_with = "command")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,8 @@
 
 #[allow(dead_code, reason = "other tests need the rest")]
 mod harness;
+#[path = "cli/manual.rs"]
+mod manual;
 
 use std::fs;
 use std::process::Stdio;
@@ -35,6 +37,7 @@ fn help_names_every_command() {
         "doctor",
         "recipe",
         "completions",
+        "man",
     ];
     for command in commands {
         assert!(
@@ -548,14 +551,6 @@ fn what_is_no_test_cannot_be_done() {
         2,
         "error: the recipe has no tests\nhint: write `[test.boots]` with `machines` and `expect`\n",
     );
-}
-
-#[test]
-fn completions_for_every_shell() {
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = Sandbox::empty().run(&["completions", shell]).succeeds();
-        assert!(script.contains("ibuild") && script.contains("explain"), "{shell}");
-    }
 }
 
 /// Runs a command whose standard output is `stdout`.

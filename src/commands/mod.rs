@@ -12,6 +12,7 @@ mod init;
 mod inside;
 mod lock;
 mod log;
+mod man;
 mod packages;
 mod plan;
 mod proxy;
@@ -55,7 +56,8 @@ fn handles_root_file_systems(command: &Command) -> bool {
         | Command::Clean(_)
         | Command::Doctor(_)
         | Command::Recipe { .. }
-        | Command::Completions { .. } => false,
+        | Command::Completions { .. }
+        | Command::Man(_) => false,
     }
 }
 
@@ -91,6 +93,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::run(global, args),
         Command::Recipe { command } => recipe::run(global, command),
         Command::Completions { shell } => completions::run(*shell),
+        Command::Man(args) => man::run(args),
     }
 }
 
