@@ -14,7 +14,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, Parser};
 
 use super::Cli;
-use crate::settings::Settings;
+use ibuild::Settings;
 
 /// Around the part of the document that is written by this test.
 const MARKS: [&str; 2] = ["<!-- commands: written by a test -->\n", "<!-- end of the commands -->"];
