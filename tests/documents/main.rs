@@ -35,6 +35,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("ibuild init", "makes a project where one is: tests/cli.rs"),
     ("ibuild ls hello.ova /etc/systemd/network", "is about examples/hello: the end-to-end test builds it"),
+    ("ibuild man --output /usr/local/share/man/man1", "writes outside of the test's directory: tests/cli"),
     ("ibuild mount hello.ova /mnt", "mounts outside of the test's directory: tests/inside.rs"),
     ("ibuild packages why login", "there is no such package in this archive"),
     ("ibuild plan", "names no target"),

@@ -70,6 +70,8 @@ pub fn commands(text: &str) -> Vec<String> {
     found.extend(indented.map(|line| line.split("  #").next().unwrap_or_default().trim().to_owned()));
     let quoted = prose.split('`').skip(1).step_by(2);
     found.extend(quoted.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")));
+    // What a pipe gives to others is theirs to read.
+    found.iter_mut().for_each(|command| command.truncate(command.find(" | ").unwrap_or(command.len())));
     found.retain(|command| {
         let verb = command.strip_prefix("ibuild ").and_then(|rest| rest.chars().next());
         verb.is_some_and(|first| first.is_ascii_lowercase())
