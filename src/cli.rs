@@ -383,7 +383,7 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "FILE", default_value = ibuild::stages::packages::DEBIAN_KEYRING)]
     pub keyring: PathBuf,
     /// How long the state of a suite is served before the mirror is asked again
-    #[arg(long, value_name = "SECONDS", default_value_t = ibuild::stages::packages::Live::MAX_AGE.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = ibuild::stages::packages::LiveArchive::MAX_AGE.as_secs())]
     pub max_age: u64,
 }
 

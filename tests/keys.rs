@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ibuild::cache::{ActionKey, LayerId, MemoryIndex, Store, TreeId};
 use ibuild::graph::Executor;
-use ibuild::stages::packages::Unobserved;
+use ibuild::stages::packages::NullFetchObserver;
 use ibuild::stages::recipe::{Overrides, Recipe};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::Snapshot;
@@ -111,7 +111,7 @@ impl Lab {
             supervisor,
             options,
             Arc::new(NullObserver),
-            Arc::new(Unobserved),
+            Arc::new(NullFetchObserver),
         );
         let name = |stage| project.graph.name(stage).to_string();
         let made = |stage| {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use ibuild::cache::{Batch, RocksIndex, Store};
 use ibuild::graph::{Executor, RunMemory, StageName};
-use ibuild::stages::packages::Unobserved;
+use ibuild::stages::packages::NullFetchObserver;
 use ibuild::stages::recipe::{Overrides, Recipe};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
@@ -249,7 +249,7 @@ fn seed(project_dir: &Path, store_dir: &Path, work: &Path) {
         supervisor,
         options,
         Arc::new(NullObserver),
-        Arc::new(Unobserved),
+        Arc::new(NullFetchObserver),
     );
     let memory = RunMemory::new(&store, "odd");
     for name in ["odd/bootstrap", "copy/bootstrap"].map(StageName::new) {

@@ -101,14 +101,14 @@ fn check(workspace: &Workspace, executor: &StageExecutor<'_>) -> Result<(String,
             return Err(StageError::NotLocked { archive: name.to_string() }.into());
         }
         // That what is locked has expired is said of the lock, whatever the mirror has.
-        let outlook = executor.context().archives().outlook(name, &[Staleness::ExpiredAsLocked])?;
-        for new in &outlook.releases {
+        let update = executor.context().archives().lock_update(name, &[Staleness::ExpiredAsLocked])?;
+        for new in &update.releases {
             let old = lock.release(new.archive.as_str(), &new.base, &new.suite);
             let (standing, line) = standing(old, new, now);
             worst = worst.max(standing);
             report += &line;
         }
-        for change in &outlook.packages {
+        for change in &update.packages {
             worst = worst.max(Standing::Changed);
             report += &package_line(change);
         }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ibuild::stages::packages::{
-    Clients, Fetcher, Gpgv, Live, MirrorOverride, Mirrors, Patience, Proxy, Statistics, Upstream, Verifier,
+    Clients, Fetcher, Gpgv, LiveArchive, MirrorOverride, Mirrors, Patience, Proxy, Statistics, Upstream,
+    Verifier,
 };
 use ibuild::{Context, EnvironmentError, Result, Settings, UsageError, open_store};
 
@@ -36,7 +37,7 @@ pub fn run(global: &Global, args: &ProxyArgs) -> Result<ExitCode> {
     let upstream = Upstream::Mirrors(mirrors.clone());
     let fetcher = Fetcher::new(&store, upstream, Patience::default(), statistics.clone())?;
     let (clients, max_age) = (Clients::and(args.allow.clone()), Duration::from_secs(args.max_age));
-    let live = Live::open(&store, &mirrors, verifier, clients, max_age, statistics.clone())?;
+    let live = LiveArchive::open(&store, &mirrors, verifier, clients, max_age, statistics.clone())?;
     let cancel = interrupt::cancel_on_signals()?;
     let listener = TcpListener::bind(args.listen).map_err(|e| cannot_listen(args, &e))?;
     let address = listener.local_addr().context("cannot find out where this listens")?;

@@ -20,11 +20,11 @@ pub fn run(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
         let before = executor.context().archives().lock()?;
         let wanted = Wanted::of(&workspace.recipe, &before, &args.names)?;
         for name in &wanted.archives {
-            let outlook = executor.context().archives().outlook(name, &args.tolerated())?;
-            if wanted.packages.is_empty() || outlook.packages.iter().any(|c| wanted.wants(c)) {
-                executor.context().archives().adopt(name, &outlook)?;
+            let update = executor.context().archives().lock_update(name, &args.tolerated())?;
+            if wanted.packages.is_empty() || update.packages.iter().any(|c| wanted.wants(c)) {
+                executor.context().archives().adopt(name, &update)?;
                 text += &report(&[name], &before, &executor.context().archives().lock()?);
-                text.extend(outlook.packages.iter().map(package_line));
+                text.extend(update.packages.iter().map(package_line));
             } else {
                 text += &format!("{name}  stays: {} would be the same\n", list(&wanted.packages));
             }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use ibuild_cache::Store;
 use ibuild_graph::{BuildReport, Outcome, StageId};
 use ibuild_stages::snapshot::Snapshot;
-use ibuild_stages::{Artifact, Finished, Project, StageError, StageExecutor, Target, Wanted, publish};
+use ibuild_stages::{
+    Artifact, PendingArtifacts, Project, StageError, StageExecutor, Target, Wanted, publish,
+};
 
 use super::{BuildObserver, BuiltTarget};
 use crate::error::{Error, Result};
@@ -46,7 +48,7 @@ impl Placed<'_> {
 pub(super) struct Publication<'a> {
     pub(super) store: &'a Store,
     pub(super) project: &'a Project<'a>,
-    pub(super) finished: &'a Finished,
+    pub(super) finished: &'a PendingArtifacts,
     pub(super) dir: PathBuf,
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use ibuild::cache::{Batch, RocksIndex, Store};
 use ibuild::graph::{Executor, RunMemory};
-use ibuild::stages::packages::Unobserved;
+use ibuild::stages::packages::NullFetchObserver;
 use ibuild::stages::recipe::{Overrides, Recipe};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
@@ -196,7 +196,7 @@ impl Lab {
             Cancel::default(),
         );
         let options = ExecutorOptions { archives, ..ExecutorOptions::default() };
-        let (nobody, unobserved) = (Arc::new(NullObserver), Arc::new(Unobserved));
+        let (nobody, unobserved) = (Arc::new(NullObserver), Arc::new(NullFetchObserver));
         let executor = StageExecutor::new(&project, &store, supervisor, options, nobody, unobserved);
         let stage = project.step_stage(&BOOTSTRAP.parse().unwrap()).unwrap();
         let description = executor.describe(stage, &[]).unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ibuild::cache::{Batch, RocksIndex, Store};
 use ibuild::graph::{Executor, RunMemory};
-use ibuild::stages::packages::Unobserved;
+use ibuild::stages::packages::NullFetchObserver;
 use ibuild::stages::recipe::{Overrides, Recipe, StepKind};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
@@ -61,7 +61,7 @@ fn seed(dir: &Path, cache: &Path) {
         supervisor,
         options,
         Arc::new(NullObserver),
-        Arc::new(Unobserved),
+        Arc::new(NullFetchObserver),
     );
     let (snapshot, facts) = root(&store, recipe.project.epoch);
     let mut facts = Some(facts);

@@ -80,7 +80,7 @@ fn kind(thing: &Thing) -> &'static str {
         Thing::Tree(_) => "directories of trees",
         Thing::LastRun(_) => "stages",
         Thing::Failed(_) => "failed stages",
-        Thing::Spare(_) => "spare files",
+        Thing::PreviousOutput(_) => "spare files",
         Thing::Log(_) => "logs",
         Thing::Memos => "digests of inputs",
         Thing::Lock(_) => "lock files",

@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ibuild::stages::packages::{End, Exchange, ExchangeObserver, Sent, Statistics};
+use ibuild::stages::packages::{AccessObserver, AccessRecord, End, Sent, Statistics};
 use serde::Serialize;
 
 /// More than this of lines does not wait.
@@ -34,7 +34,7 @@ impl<W: Write> Log<W> {
     }
 }
 
-impl<W: Write + Send> ExchangeObserver for Log<W> {
+impl<W: Write + Send> AccessObserver for Log<W> {
     fn connected(&self) {
         self.statistics.connected();
     }
@@ -43,12 +43,12 @@ impl<W: Write + Send> ExchangeObserver for Log<W> {
         self.statistics.disconnected();
     }
 
-    fn answered(&self, exchange: &Exchange) {
+    fn answered(&self, exchange: &AccessRecord) {
         self.statistics.answered(exchange);
     }
 
-    fn finished(&self, exchange: &Exchange, sent: &Sent) {
-        ExchangeObserver::finished(&*self.statistics, exchange, sent);
+    fn finished(&self, exchange: &AccessRecord, sent: &Sent) {
+        AccessObserver::finished(&*self.statistics, exchange, sent);
         let line = line(exchange, sent, now());
         // As above: it is no matter.
         let _ = self.lines().write_all(line.as_bytes());
@@ -77,7 +77,7 @@ struct Line<'a> {
     verdict: &'a str,
 }
 
-fn line(exchange: &Exchange, sent: &Sent, time: f64) -> String {
+fn line(exchange: &AccessRecord, sent: &Sent, time: f64) -> String {
     let line = Line {
         bytes: sent.bytes,
         client: exchange.client.to_canonical(),
@@ -100,16 +100,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use ibuild::stages::packages::Verdict;
+    use ibuild::stages::packages::CacheStatus;
 
-    fn hit() -> (Exchange, Sent) {
-        let exchange = Exchange {
+    fn hit() -> (AccessRecord, Sent) {
+        let exchange = AccessRecord {
             client: "::ffff:192.0.2.1".parse().unwrap(),
             method: "GET".to_owned(),
             address: "http://deb.debian.org/debian/x".to_owned(),
             status: Default::default(),
             file: None,
-            verdict: Verdict::Hit,
+            verdict: CacheStatus::Hit,
             problem: None,
         };
         (exchange, Sent { bytes: 7, elapsed: Duration::from_millis(250), end: End::Broken })

@@ -78,7 +78,7 @@ pub fn packer_identity(format: Format) -> String {
 
 /// Packs `source` as `format` into the file `out`. The caller publishes it.
 ///
-/// If there is a file already, it is written over: of formats that are made of grains only what differs. Only those have twins.
+/// If there is a file already, it is written over: of formats that are made of grains only what differs. Only those have seed copies.
 ///
 /// The same source and [`packer_identity`] give the same bytes.
 pub fn pack<'d>(

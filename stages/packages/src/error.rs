@@ -11,7 +11,7 @@ use ibuild_debian::{
 use crate::archive::lock_error::LockError;
 use crate::archive::verify::VerifyError;
 use crate::fetch::certificate::AuthorityError;
-use crate::fetch::elsewhere::ElsewhereError;
+use crate::fetch::fallback_sources::FallbackError;
 use crate::fetch::fetch_error::FetchError;
 use crate::fetch::mirror::MirrorError;
 
@@ -55,7 +55,7 @@ pub enum PackageError {
     Mirror(#[from] MirrorError),
     /// A place besides the mirrors cannot be used.
     #[error(transparent)]
-    Elsewhere(ElsewhereError),
+    FallbackSources(FallbackError),
     /// Mirrors are to be fetched from by https, and nobody's certificate can be judged.
     #[error(transparent)]
     Authorities(#[from] AuthorityError),
@@ -207,7 +207,7 @@ impl PackageError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Mirror(error) => Some(error.hint()),
-            Self::Elsewhere(error) => Some(error.hint().to_owned()),
+            Self::FallbackSources(error) => Some(error.hint().to_owned()),
             Self::Authorities(error) => Some(error.hint().to_owned()),
             Self::Lock { source, .. } => Some(source.hint()),
             Self::Fetch(error) => error.hint(),

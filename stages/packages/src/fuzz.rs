@@ -9,7 +9,7 @@ use hyper::{Method, Uri};
 use ibuild_cache::Sha256;
 
 use crate::proxy::address::Addresses;
-use crate::proxy::answer::{Answer, answer, last_modified};
+use crate::proxy::range::{Answer, answer, last_modified};
 use crate::proxy::target::Target;
 use ibuild_debian::{Base, Known, Release, Timestamp, Url, deb822, index, release::check_envelope};
 

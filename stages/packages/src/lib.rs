@@ -15,9 +15,9 @@ mod fetch;
 mod fuzz;
 mod proxy;
 
-pub use apt::asked::Asked;
 pub use apt::conf::{APT_CONF_PATH, CA_PATH, apt_conf};
 pub use apt::plan::{Answers, Course, Plan, PlannedDeb, planned};
+pub use apt::request_trace::RequestTrace;
 pub use archive::bootstrap::{RESOLVER, minbase};
 pub use archive::candidate::{DebRef, candidates};
 pub use archive::declared::{Archive, DEBIAN_KEYRING, Origin, Pocket};
@@ -25,7 +25,7 @@ pub use archive::import::{Imported, import};
 pub use archive::lock::{Lock, LockChange, LockedDeb, LockedRelease};
 pub use archive::lock_error::LockError;
 pub use archive::pinned::PinnedPocket;
-pub use archive::roots::{Acceptance, Staleness, glance, record};
+pub use archive::signed_release::{Acceptance, Staleness, probe, record};
 pub use archive::source::{
     InstalledPackage, SourceName, SourcePackage, installed, licences, source_packages,
 };
@@ -34,15 +34,17 @@ pub use archive::view::{ArchiveView, Lookup, Missing};
 pub use error::PackageError;
 pub use fetch::archive_file::ArchiveFile;
 pub use fetch::certificate::{AuthorityError, CertificateFault};
-pub use fetch::elsewhere::{Elsewhere, ElsewhereError};
+pub use fetch::fallback_sources::{FallbackError, FallbackSources};
 pub use fetch::fetch_error::{FetchError, FetchReason};
 pub use fetch::fetcher::Fetcher;
 pub use fetch::mirror::{MirrorError, MirrorOverride, Mirrors, SourcesFile, read_sources};
-pub use fetch::observer::{FetchObserver, Unobserved};
+pub use fetch::observer::{FetchObserver, NullFetchObserver};
 pub use fetch::patience::Patience;
 pub use fetch::tls::Authorities;
 pub use fetch::upstream::Upstream;
-pub use proxy::exchange::{End, Exchange, ExchangeObserver, Sent, StageFetch, StageFetches, Verdict};
-pub use proxy::live::{Clients, Live, Network, NetworkError, Statistics};
+pub use proxy::access_record::{
+    AccessObserver, AccessRecord, CacheStatus, End, Sent, StageFetch, StageFetches,
+};
+pub use proxy::live::{Clients, LiveArchive, Network, NetworkError, Statistics};
 pub use proxy::serve::{LiveGuard, Proxy, ServeGuard};
 pub use proxy::tunnel::StageTls;

@@ -19,7 +19,7 @@ use super::process::Ran;
 use super::protocol::{Given, Order, Report, receive, send, send_with_fds};
 use super::spec::Stdio;
 use super::view::{NetworkSpec, Payload};
-use super::{HOST_NAME, copy, fresh, inject, mounts, network, process};
+use super::{HOST_NAME, copy, inject, mounts, network, process, process_setup};
 
 /// `CLONE_INTO_CGROUP` of linux/sched.h.
 const INTO_CGROUP: u64 = 1 << 33;
@@ -34,7 +34,7 @@ pub fn init_main() -> ! {
 /// The socket to the builder, which is where input would be, at a place of its own. Nothing else that was open stays so.
 fn control() -> SetupResult<UnixStream> {
     const FIRST_FREE: RawFd = 3;
-    fresh::close_inherited(FIRST_FREE as u32).map_err(failed("close what was inherited"))?;
+    process_setup::close_inherited(FIRST_FREE as u32).map_err(failed("close what was inherited"))?;
     let stdin = io::stdin();
     let control = rustix::io::fcntl_dupfd_cloexec(&stdin, FIRST_FREE).map_err(failed("find the builder"))?;
     let nothing = File::open("/dev/null").map_err(failed("open `/dev/null`"))?;
@@ -67,7 +67,7 @@ fn outer(control: &mut UnixStream) -> SetupResult<i32> {
         .ok_or_else(|| "the builder is gone".to_owned())?;
     let group = accept(&order.given, fds)?;
     if order.spec.policy.stdio == Stdio::Terminal {
-        fresh::join_builders_group().map_err(failed("use the terminal"))?;
+        process_setup::join_builders_group().map_err(failed("use the terminal"))?;
     }
     let namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
@@ -167,7 +167,7 @@ fn inner(control: &mut UnixStream, Order { spec, devices, front, .. }: &Order) -
     // The group that it was started in is the root of those that it sees.
     unshare(CloneFlags::CLONE_NEWCGROUP).map_err(failed("make namespaces"))?;
     sethostname(HOST_NAME).map_err(failed("set the host name"))?;
-    fresh::begin().map_err(failed("let go of what was inherited"))?;
+    process_setup::begin().map_err(failed("let go of what was inherited"))?;
     let sources = Sources::open(spec)?;
     mounts::enter(spec, *devices)?;
     network::loopback_up().map_err(failed("switch the loopback interface on"))?;

@@ -5,6 +5,7 @@
 //! Everything hangs on its life: when the builder dies, even by `kill -9`, the kernel kills init, and with it every
 //! process of its PID namespace and every mount of its mount namespace. No clean-up code of ours is needed for that.
 
+mod capabilities;
 mod cgroup;
 mod children;
 mod copy;
@@ -13,12 +14,13 @@ mod devices;
 mod disk;
 mod end;
 mod error;
-mod fresh;
 mod front;
 mod hierarchy;
 mod init;
 mod inject;
 mod limits;
+mod log_pipe;
+mod mknod_emulation;
 #[expect(
     clippy::disallowed_methods,
     reason = "runs in the stage's init only, a process of its own with one thread"
@@ -26,14 +28,12 @@ mod limits;
 mod mounts;
 mod network;
 mod process;
+mod process_setup;
 mod protocol;
-mod rights;
 mod seccomp;
 mod spec;
-mod stand_in;
 mod starter;
 mod supervise;
-mod transcript;
 mod view;
 
 pub use copy_list::{CopyList, ListedFile, ListedKind};

@@ -10,14 +10,14 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::capabilities::drop_rights;
 use super::children::{Became, wait_for_any};
 use super::end::End;
 use super::front::Front;
 use super::mounts::{SetupResult, failed};
-use super::rights::drop_rights;
 use super::seccomp::filter_calls;
 use super::spec::Stdio;
-use super::{fresh, front, stand_in};
+use super::{front, mknod_emulation, process_setup};
 use ibuild_host::userns;
 
 /// What came of a program.
@@ -46,7 +46,7 @@ pub(super) fn run(
         front::prepare().map_err(failed("use the terminal"))?;
     }
     if !userns::is_initial() {
-        stand_in::let_stand_in()?;
+        mknod_emulation::let_stand_in()?;
     }
     // SAFETY: the child is single-threaded and these are system calls only.
     unsafe {
@@ -58,9 +58,9 @@ pub(super) fn run(
                 front::come()?;
             }
             rustix::process::umask(rustix::fs::Mode::from(0o022));
-            fresh::reset_signals();
-            fresh::set_resource_limits()?;
-            fresh::close_all_on_exec()?;
+            process_setup::reset_signals();
+            process_setup::set_resource_limits()?;
+            process_setup::close_all_on_exec()?;
             drop_rights()?;
             filter_calls()
         });

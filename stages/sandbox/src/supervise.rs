@@ -16,10 +16,10 @@ use super::cgroup::Groups;
 use super::disk::DiskWatch;
 use super::end::End;
 use super::front::{Front, Lent};
+use super::log_pipe::Transcript;
 use super::protocol::{Given, Order, Report, receive, send_with_fds};
 use super::spec::{Spec, Stdio};
 use super::starter::{InitProgram, Running, Starter};
-use super::transcript::Transcript;
 use ibuild_cache::Cancel;
 
 /// A payload that came to its end.

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::join;
 use super::tree::{Entry, Kind, Metadata};
-use super::{LayerStore, Snapshot, SnapshotError, TreeStore, device, held, holes, xattr};
+use super::{LayerStore, Snapshot, SnapshotError, TreeStore, device, holes, layer_index, xattr};
 
 /// Paths relative to the root, each with what is there, a directory before what is in it.
 pub type Listed<T> = Vec<(Vec<u8>, T)>;
@@ -97,7 +97,8 @@ pub fn read_layers(
     layers: &LayerStore<'_>,
     snapshot: &Snapshot,
 ) -> Result<Vec<Listed<LayerChange>>, SnapshotError> {
-    let read = |layer: &LayerId| held::find(layers.store(), layer, &layers.unpacked(layer)?, layers.cancel());
+    let read =
+        |layer: &LayerId| layer_index::find(layers.store(), layer, &layers.unpacked(layer)?, layers.cancel());
     snapshot.layers.par_iter().map(read).collect()
 }
 

@@ -18,11 +18,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
 
-use super::ahead::read_ahead;
 use super::canonical::make_canonical;
 use super::change::{Change, REMOVAL};
-use super::merged::{self, Merged};
-use super::room::mark_used;
+use super::eviction::mark_used;
+use super::layer_groups::{self, Merged};
+use super::prefetch::read_ahead;
 use super::tarball::{Acls, TarWriter, segments};
 use super::tree::{Entry, Kind};
 use super::unpack::{Dialect, unpack};
@@ -108,7 +108,7 @@ impl<'s> LayerStore<'s> {
         batch.delete(Table::Layers, layer.id.as_bytes());
         self.store.index().commit(batch)?;
         self.store.blobs().remove(&layer.blob)?;
-        merged::discard_with(self.store, &layer.id)?;
+        layer_groups::discard_with(self.store, &layer.id)?;
         Ok(self.store.discard(&self.unpacked_path(&layer.id))?)
     }
 
@@ -196,7 +196,7 @@ impl<'s> LayerStore<'s> {
     /// The names of the directories that make a file system for an overlay, topmost first, all of them there. Of a long
     /// chain, lower layers are merged, so that they are few.
     pub fn lowers(&self, layers: &[LayerId]) -> Result<Vec<String>, SnapshotError> {
-        let (groups, single) = merged::split(layers);
+        let (groups, single) = layer_groups::split(layers);
         let (root, mut below) = (self.store.layout().layers(), Vec::new());
         for group in &groups {
             self.merge(group, &root.join(group.name()), &below)?;

@@ -3,7 +3,6 @@
 //! A stage leaves an overlay's upper directory behind. [`capture`](capture::capture) turns it into a [`Layer`]
 //! and the [`TreeId`](ibuild_cache::TreeId) of the whole file system, at the cost of what the stage changed.
 
-mod ahead;
 mod allocated;
 mod canonical;
 pub mod capture;
@@ -16,6 +15,7 @@ pub mod device;
 pub mod diff;
 mod digest;
 mod error;
+mod eviction;
 mod fiemap;
 pub mod files;
 pub mod flat;
@@ -23,17 +23,17 @@ pub mod flat;
 mod generated;
 #[cfg(test)]
 mod golden;
-pub mod held;
 mod holes;
 #[cfg(test)]
 mod hot_cold;
 mod inode_flags;
+mod layer_groups;
+pub mod layer_index;
 pub mod layers;
 mod links;
 mod links_followed;
-mod merged;
 mod node_copy;
-mod room;
+mod prefetch;
 mod settle;
 mod shape;
 mod tarball;
@@ -50,9 +50,9 @@ pub use change::Change;
 pub use copying::{Copying, SourceRoot, copy_verified};
 pub use digest::{content_of, hash_bytes, open_file};
 pub use error::SnapshotError;
+pub use eviction::Trimmed;
 pub use layers::{Layer, LayerStore};
 pub use node_copy::{copy_node, dress};
-pub use room::Trimmed;
 pub use shape::{ChainShape, OwnLayer, Shape};
 pub use tarball::TARBALL_WRITER;
 pub use tree::{Entry, Kind, Listing, Metadata, PackedListing, RecentTrees, TreeStore};

@@ -12,12 +12,12 @@ use ibuild_graph::Value;
 use crate::StageError;
 use crate::packages::{
     Acceptance, Archive, ArchiveView, FetchObserver, Fetcher, Gpgv, Lock, LockedRelease, MirrorOverride,
-    Mirrors, Origin, PackageError, Patience, Pocket, Proxy, Staleness, Upstream, Verifier, glance, record,
+    Mirrors, Origin, PackageError, Patience, Pocket, Proxy, Staleness, Upstream, Verifier, probe, record,
 };
 use crate::recipe::{self, Architecture, ArchiveName, ArchiveNames};
 use ibuild_debian::{Base, Name, Timestamp};
 
-/// How the state of an archive on its mirror is found: [`record`] or [`glance`].
+/// How the state of an archive on its mirror is found: [`record`] or [`probe`].
 type Look =
     fn(&Store, &Archive, &Fetcher, &dyn Verifier, Acceptance<'_>) -> Result<Vec<LockedRelease>, PackageError>;
 
@@ -239,12 +239,12 @@ impl<'s> Archives<'s> {
     }
 
     /// The state of an archive on the mirror, and nothing that belongs to it.
-    pub(crate) fn glance(
+    pub(crate) fn probe(
         &self,
         name: &ArchiveName,
         tolerated: &[Staleness],
     ) -> Result<Vec<LockedRelease>, StageError> {
-        self.look(glance, name, tolerated)
+        self.look(probe, name, tolerated)
     }
 
     fn look(

@@ -17,7 +17,7 @@ use crate::inspect::logs::Logs;
 use crate::output::StageOutput;
 use crate::packages::FetchObserver;
 use crate::project::{Job, Project};
-use crate::publish::finished::Finished;
+use crate::publish::pending_artifacts::PendingArtifacts;
 use crate::recipe::{ArchiveNames, RootfsName, StageName, StepKind};
 use crate::sandbox::Supervisor;
 use crate::snapshot::{LayerStore, RecentTrees, Snapshot, TreeStore};
@@ -55,7 +55,7 @@ pub struct StageContext<'a> {
     /// What this build captured and has not committed yet.
     recent_trees: Arc<RecentTrees>,
     boot_loaders: BootLoaders,
-    finished: Finished,
+    finished: PendingArtifacts,
 }
 
 impl<'a> StageContext<'a> {
@@ -79,13 +79,13 @@ impl<'a> StageContext<'a> {
             tracing: options.tracing,
             recent_trees,
             boot_loaders: BootLoaders::default(),
-            finished: Finished::until(supervisor.cancel()),
+            finished: PendingArtifacts::until(supervisor.cancel()),
             supervisor,
         }
     }
 
     /// Files that were finished and not put into their places yet.
-    pub fn finished(&self) -> &Finished {
+    pub fn finished(&self) -> &PendingArtifacts {
         &self.finished
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::executor::observer::StageObserver;
-use crate::packages::{StageFetch, Verdict};
+use crate::packages::{CacheStatus, StageFetch};
 
 /// What the stages of one build report to its observer.
 pub(crate) struct Reports {
@@ -39,7 +39,7 @@ impl Reports {
             self.observer.warning(stage, &format!("it asked for {address}: {problem}"));
         }
         let is_foreign =
-            |fetch: &StageFetch| matches!(fetch.verdict, Verdict::Refused(status) if status == 403);
+            |fetch: &StageFetch| matches!(fetch.verdict, CacheStatus::Refused(status) if status == 403);
         if asked.iter().any(is_foreign) {
             let remedy = "`[archive.NAME]` with `url` and `key` in the recipe declares another archive; other files are \
                           copied out of the project";

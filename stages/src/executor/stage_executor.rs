@@ -12,11 +12,11 @@ use crate::executor::observer::StageObserver;
 use crate::executor::resolved::ResolvedStep;
 use crate::executor::stage_run::policy;
 use crate::image;
-use crate::inspect::past;
+use crate::inspect::build_history;
 use crate::output::StageOutput;
 use crate::packages::FetchObserver;
-use crate::packages_used::evidence::Evidence;
-use crate::packages_used::unmoved;
+use crate::packages_used::archive_equivalence;
+use crate::packages_used::package_usage::PackageUsage;
 use crate::project::{Job, Project};
 use crate::sandbox::Supervisor;
 use crate::snapshot::diff::diff;
@@ -89,12 +89,12 @@ impl<'a> StageExecutor<'a> {
 fn with_evidence(
     action: ActionKey,
     made: Made<Snapshot, StageError>,
-    evidence: Option<Evidence>,
+    evidence: Option<PackageUsage>,
 ) -> StageMade {
     let Made { output, commit } = made;
     let commit = Box::new(move || {
         let mut facts = commit()?;
-        Evidence::record(evidence, &mut facts, &action);
+        PackageUsage::record(evidence, &mut facts, &action);
         Ok(facts)
     });
     Made { output: StageOutput::Snapshot(output), commit }
@@ -155,7 +155,7 @@ impl Executor for StageExecutor<'_> {
     }
 
     fn is_inherited(&self, change: &Change) -> bool {
-        past::is_made_by_inputs(change)
+        build_history::is_made_by_inputs(change)
     }
 
     fn has_failed(&self, stage: StageId) -> bool {
@@ -182,7 +182,7 @@ impl Executor for StageExecutor<'_> {
         earlier: &[LastRun],
         inputs: &[&StageOutput],
     ) -> Result<Option<EquivalentAction>, StageError> {
-        unmoved::find(&self.context, stage, description, earlier, inputs)
+        archive_equivalence::find(&self.context, stage, description, earlier, inputs)
     }
 
     /// An OCI image is made of the tarballs of layers, and a commit writes such a tarball.

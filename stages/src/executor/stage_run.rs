@@ -17,7 +17,7 @@ use crate::executor::shown::ShownPlace;
 use crate::executor::space::Watch;
 use crate::inspect::logs;
 use crate::packages::{DebRef, StageFetch, StageFetches, StageTls};
-use crate::packages_used::evidence::Evidence;
+use crate::packages_used::package_usage::PackageUsage;
 use crate::recipe::{self, ArchiveName};
 use crate::sandbox::{
     self, CopySource, End, Ended, Payload, Place, RunPolicy, SandboxError, SandboxView, SourcePlace, Spec,
@@ -141,7 +141,7 @@ impl StageRun {
         &self,
         context: &StageContext<'_>,
         command: &StageCommand<'_>,
-    ) -> Result<Option<Evidence>, StageError> {
+    ) -> Result<Option<PackageUsage>, StageError> {
         let (log, log_path) = context.logs().create(command.stage)?;
         let program = command.program.to_owned();
         let watch = Watch::over(self.dir.path());
@@ -159,7 +159,7 @@ impl StageRun {
                 context.reports().survivors(command.stage, &survivors);
                 context.reports().unlimited(command.stage, &unlimited);
                 FailedState::forget(context.store(), context.project_name(), command.stage)?;
-                asked.map_or(Ok(None), |asked| Evidence::of(context.store(), &asked))
+                asked.map_or(Ok(None), |asked| PackageUsage::of(context.store(), &asked))
             }
             Ok(Ended { end, .. }) => {
                 context.reports().refused(command.stage, asked.as_deref().unwrap_or_default());

@@ -22,10 +22,10 @@ use crate::executor::context::StageContext;
 use crate::image::grains::GrainMemory;
 use crate::output::{Artifact, Composed, StageOutput};
 use crate::project::Target;
-use crate::publish::finished::Waiting;
-use crate::publish::spare::Spare;
+use crate::publish::pending_artifacts::PendingArtifact;
+use crate::publish::previous_output::PreviousOutput;
 use crate::recipe::Image;
-use crate::snapshot::{Snapshot, held};
+use crate::snapshot::{Snapshot, layer_index};
 
 /// A machine of an image, with the root file system that its disk is made of.
 #[derive(Clone, Copy)]
@@ -82,7 +82,7 @@ pub(super) fn run(
             }
             Err(error @ StageError::Disk(DiskError::Disagree { .. })) => {
                 // Once they are mended, they have to be looked at again.
-                inputs.iter().try_for_each(|input| held::forget(context.store(), &input.layers))?;
+                inputs.iter().try_for_each(|input| layer_index::forget(context.store(), &input.layers))?;
                 return Err(error);
             }
             made => return made,
@@ -97,8 +97,8 @@ fn make(
 ) -> Result<StageOutput, StageError> {
     let scratch = context.store().run_dir()?;
     let packing = Packing::new(context, target, machines, scratch.path());
-    let spare = Spare::of(context.store(), context.project_name(), &target.to_string());
-    let Packed { path, twin, file, composition } = packing.pack(&spare)?;
+    let spare = PreviousOutput::of(context.store(), context.project_name(), &target.to_string());
+    let Packed { path, seed_copy, file, composition } = packing.pack(&spare)?;
     let file = Artifact { blob: file.digest, size: file.size };
     let listed = composition.as_ref().map(|made| made.put(context.store())).transpose()?.flatten();
     let output = match composition.zip(listed) {
@@ -116,7 +116,7 @@ fn make(
         packing.remember_boot_loaders(output.blobs()[0].blob)?;
     }
     if let StageOutput::Composed(made) = &output {
-        context.finished().add(made.file.blob, Waiting { path, twin, spare, _dir: scratch });
+        context.finished().add(made.file.blob, PendingArtifact { path, seed_copy, spare, _dir: scratch });
     }
     Ok(output)
 }

@@ -25,13 +25,13 @@ use crate::image::boot_loaders::{BootLoader, BootMemory};
 use crate::image::composition::Composition;
 use crate::image::grains::{GrainMemory, Reusable};
 use crate::project::Target;
-use crate::publish::spare::Spare;
+use crate::publish::previous_output::PreviousOutput;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::files::{read_layers, read_tree};
 use crate::snapshot::flat::write_flat;
 use ibuild_spec::Format;
 
-/// There is a twin where the disk has room for so many of what is packed: a pack, the image and its twin, and one more.
+/// There is a seed copy where the disk has room for so many of what is packed: a pack, the image and its seed copy, and one more.
 const TWIN_ROOM: u64 = 4;
 
 /// One image on its way.
@@ -49,7 +49,7 @@ pub struct Packed {
     /// The file.
     pub path: PathBuf,
     /// A second one, of a target that is made for the first time.
-    pub twin: Option<PathBuf>,
+    pub seed_copy: Option<PathBuf>,
     /// Its size and digest.
     pub file: Digested<BlobId>,
     /// What it is made of, if that is grains. They are in the store.
@@ -91,7 +91,7 @@ impl<'a, 'b> Packing<'a, 'b> {
     }
 
     /// Packs the image into a file of its own, for which `spare` is taken if it is of use.
-    pub fn pack(&self, spare: &Spare) -> Result<Packed, StageError> {
+    pub fn pack(&self, spare: &PreviousOutput) -> Result<Packed, StageError> {
         let out = self.scratch.join("image");
         let packed = match self.target.format {
             Format::RootfsTarZst => self.pack_into(Source::Rootfs { tar: &self.flat_tar()? }, &out)?,
@@ -101,7 +101,7 @@ impl<'a, 'b> Packing<'a, 'b> {
                 return self.pack_machines(out);
             }
         };
-        Ok(Packed { path: out, twin: None, file: packed.file, composition: None })
+        Ok(Packed { path: out, seed_copy: None, file: packed.file, composition: None })
     }
 
     /// Remembers the boot loaders of the file that was made: those that were needed, and those that are on disks which were taken
@@ -134,19 +134,22 @@ impl<'a, 'b> Packing<'a, 'b> {
         let epoch = self.context.epoch().max(0) as u64;
         let name = self.target.image.as_str();
         let source = Source::Machines { name, epoch, machines: &machines, packs: &mut packs };
-        let twin = self.scratch.join("twin");
+        let seed_copy = self.scratch.join("seed_copy");
         let is_first = !out.exists() && memory.is_new(project, &self.target.to_string())?;
-        let has_twin = is_first && self.has_room_for_twin(&ready);
-        let destination =
-            Destination { file: &out, twin: has_twin.then_some(twin.as_path()), before: before.as_ref() };
+        let has_seed_copy = is_first && self.has_room_for_seed_copy(&ready);
+        let destination = Destination {
+            file: &out,
+            seed_copy: has_seed_copy.then_some(seed_copy.as_path()),
+            before: before.as_ref(),
+        };
         let packed = self.pack_into(source, destination)?;
         let file = packed.file;
-        let twin = Some(twin).filter(|twin| twin.exists());
-        Ok(Packed { path: out, twin, file, composition: self.composition(packed, &packs, keys)? })
+        let seed_copy = Some(seed_copy).filter(|seed_copy| seed_copy.exists());
+        Ok(Packed { path: out, seed_copy, file, composition: self.composition(packed, &packs, keys)? })
     }
 
     /// A disk that fills up is a higher price than a first edit that takes longer.
-    fn has_room_for_twin(&self, machines: &[Ready]) -> bool {
+    fn has_room_for_seed_copy(&self, machines: &[Ready]) -> bool {
         let most: u64 = machines.iter().map(|machine| machine.content.most()).sum();
         left(self.scratch) > most.saturating_mul(TWIN_ROOM)
     }

@@ -10,7 +10,7 @@ use ibuild_cache::{Batch, BlobId, LayerId, Store, Table, Usage};
 use ibuild_graph::{ActionResult, RememberedStage, RunMemory};
 
 use crate::output::StageOutput;
-use crate::packages_used::evidence;
+use crate::packages_used::package_usage;
 use crate::snapshot::LayerStore;
 use crate::{FailedState, StageError};
 
@@ -21,7 +21,7 @@ pub struct Forgotten {
     pub stages: usize,
     /// Layers of which the tarball, the directory or both are gone.
     pub layers: usize,
-    /// Finished files that are gone.
+    /// PendingArtifacts files that are gone.
     pub artifacts: usize,
     /// Bytes of the disk that are free again.
     pub bytes: u64,
@@ -34,7 +34,7 @@ pub fn forget_stage(store: &Store, stage: &RememberedStage) -> Result<Forgotten,
     let output = memory.result(&key)?.and_then(|result| result.output::<StageOutput>());
     let mut batch = Batch::default();
     memory.forget(&stage.stage, &stage.last, &mut batch);
-    evidence::forget(&mut batch, &key);
+    package_usage::forget(&mut batch, &key);
     store.index().commit(batch)?;
     store.results().remove(&key)?;
     FailedState::forget(store, &stage.project, stage.stage.as_str())?;
@@ -110,7 +110,7 @@ pub fn forget_everything(store: &Store) -> Result<Forgotten, StageError> {
             batch.delete(table, &key);
         }
     }
-    evidence::actions(store)?.iter().for_each(|action| evidence::forget(&mut batch, action));
+    package_usage::actions(store)?.iter().for_each(|action| package_usage::forget(&mut batch, action));
     store.index().commit(batch)?;
     for key in store.results().list()? {
         store.results().remove(&key)?;

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use ibuild_cache::{ActionKey, Batch, BlobId, CacheError, LayerId, Layout, Record, Store, Table, TreeId};
 use ibuild_graph::ActionResult;
 
-use crate::packages_used::evidence;
-use crate::snapshot::{Layer, LayerStore, Snapshot, TreeStore, held};
+use crate::packages_used::package_usage;
+use crate::snapshot::{Layer, LayerStore, Snapshot, TreeStore, layer_index};
 use crate::{StageError, StageOutput};
 
 /// Something that was not as it has to be.
@@ -79,7 +79,7 @@ pub fn fsck(store: &Store) -> Result<Checked, StageError> {
     let results = check.results(&layers, &trees)?;
     check.rewrite_files(&results, &trees)?;
     check.strays(&layers, &results)?;
-    held::forget_all(store, &mut check.batch)?;
+    layer_index::forget_all(store, &mut check.batch)?;
     let Check { done, batch, .. } = check;
     store.index().commit(batch)?;
     Ok(done)
@@ -200,7 +200,7 @@ impl Check<'_> {
                 Some(output) if self.is_whole(&output, layers, trees)? => whole.push((key, output)),
                 _ => {
                     self.batch.delete(Table::Actions, key.as_bytes());
-                    evidence::forget(&mut self.batch, &key);
+                    package_usage::forget(&mut self.batch, &key);
                     self.store.results().remove(&key)?;
                     self.found(Finding::IncompleteResult(key));
                 }
@@ -246,7 +246,7 @@ impl Check<'_> {
     /// of other results what is theirs; but these may be gone.
     fn facts_of(&self, key: &ActionKey, output: &StageOutput, trees: &Trees) -> Result<Batch, StageError> {
         let mut rows = vec![(Table::Actions, key.as_bytes().to_vec())];
-        rows.extend(evidence::rows_of(key).map(|row| (Table::Packages, row)));
+        rows.extend(package_usage::rows_of(key).map(|row| (Table::Packages, row)));
         if let StageOutput::Snapshot(Snapshot { tree, layers, .. }) = output {
             rows.extend(layers.iter().map(|layer| (Table::Layers, layer.as_bytes().to_vec())));
             let reached = reached_from(trees, *tree).unwrap_or_default();

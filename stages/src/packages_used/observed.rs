@@ -5,7 +5,7 @@ use ibuild_graph::{RunMemory, StageId};
 use crate::StageError;
 use crate::executor::context::StageContext;
 use crate::packages::{DebRef, Lock, LockedDeb, PackageError};
-use crate::packages_used::evidence::used_by;
+use crate::packages_used::package_usage::used_by;
 use crate::project::Job;
 use crate::recipe::{Network, Step, StepKind};
 

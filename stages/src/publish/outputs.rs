@@ -1,4 +1,4 @@
-//! Finished images in the project's `out/`: whole or not at all, with a manifest beside them.
+//! PendingArtifacts images in the project's `out/`: whole or not at all, with a manifest beside them.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,10 +11,10 @@ use tempfile::NamedTempFile;
 use crate::StageError;
 use crate::host::bounded;
 use crate::output::{Artifact, StageOutput};
-use crate::publish::finished::Finished;
+use crate::publish::pending_artifacts::PendingArtifacts;
 use crate::publish::place::{Place, flush, sweep, temp_in};
+use crate::publish::previous_output::PreviousOutput;
 use crate::publish::restore::{compose_into, restore};
-use crate::publish::spare::Spare;
 use crate::snapshot::Snapshot;
 
 /// An image in its place.
@@ -71,7 +71,7 @@ pub struct Wanted<'a> {
 /// If the target is no file.
 pub fn publish(
     store: &Store,
-    finished: &Finished,
+    finished: &PendingArtifacts,
     dir: &Path,
     wanted: Wanted<'_>,
 ) -> Result<Published, StageError> {
@@ -128,7 +128,7 @@ fn is_in_place(store: &Store, path: &Path, artifact: &Artifact) -> Result<bool, 
 /// Makes a file of what the store has.
 fn put(store: &Store, place: &Place<'_>, wanted: Wanted<'_>, cancel: &Cancel) -> Result<(), StageError> {
     if let StageOutput::Composed(made) = wanted.output
-        && restore(store, made, Spare::of(store, wanted.project, wanted.target), place, cancel)?
+        && restore(store, made, PreviousOutput::of(store, wanted.project, wanted.target), place, cancel)?
     {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Finished files of which the store has the parts are made again: an earlier state of a project is wanted once more.
+//! PendingArtifacts files of which the store has the parts are made again: an earlier state of a project is wanted once more.
 
 use std::path::Path;
 
@@ -8,16 +8,16 @@ use crate::StageError;
 use crate::disk::{Destination, DiskError, Packs, compose_file};
 use crate::image::composition::Composition;
 use crate::output::Composed;
-use crate::publish::finished::Waiting;
+use crate::publish::pending_artifacts::PendingArtifact;
 use crate::publish::place::Place;
-use crate::publish::spare::Spare;
+use crate::publish::previous_output::PreviousOutput;
 
 /// Makes a file over the spare one of its target, lets it take turns with the one in `place`, and tells whether it is there. It is
 /// not if these two are not on one file system: then nothing is saved by that, now or with the next edit.
 pub(crate) fn restore(
     store: &Store,
     made: &Composed,
-    spare: Spare,
+    spare: PreviousOutput,
     place: &Place<'_>,
     cancel: &Cancel,
 ) -> Result<bool, StageError> {
@@ -32,7 +32,7 @@ pub(crate) fn restore(
     if !compose_into(store, &path, made, cancel)? {
         return Err(StageError::DamagedArtifact(made.file.blob));
     }
-    Waiting { path, twin: None, spare, _dir: scratch }.move_to(place)
+    PendingArtifact { path, seed_copy: None, spare, _dir: scratch }.move_to(place)
 }
 
 /// Makes a file of its parts, and tells whether it came out as it should. What is to blame otherwise is removed from the

@@ -17,7 +17,7 @@ use crate::executor::context::StageContext;
 use crate::executor::resolved::{ArchiveAccess, Changes, OutputRules, ResolvedStep, Start};
 use crate::executor::stage_run::{StageCommand, StageRun};
 use crate::packages::{DebRef, Plan};
-use crate::packages_used::evidence::Evidence;
+use crate::packages_used::package_usage::PackageUsage;
 use crate::recipe::{Network, StageName, Step, StepKind};
 use crate::sandbox::RunPolicy;
 use crate::snapshot::Snapshot;
@@ -75,7 +75,7 @@ pub(super) fn resolve(
 /// What a step made, and what it was made of, if that is known.
 pub(super) struct StepMade {
     pub made: Made<Snapshot, StageError>,
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<PackageUsage>,
 }
 
 /// Makes a step from its value.
@@ -94,10 +94,10 @@ pub(super) fn run(
     let asked = run.run(context, &command(stage, resolved, &base_packages, policy))?;
     let evidence = match &resolved.start {
         // What it would ask for is known ahead.
-        Start::Bootstrap(_) => Some(Evidence { debs: base_packages, asked: None, course: None }),
+        Start::Bootstrap(_) => Some(PackageUsage { debs: base_packages, asked: None, course: None }),
         Start::Over(_) => {
             let course = apt::course_in(&run.output(apt::PLAN));
-            asked.map(|asked| Evidence { course, ..asked })
+            asked.map(|asked| PackageUsage { course, ..asked })
         }
     };
     let made = match (&resolved.start, resolved.output.changes) {

@@ -3,7 +3,7 @@
 
 mod batch;
 mod before;
-mod twin;
+mod seed_copy;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -21,7 +21,7 @@ use super::rope::Rope;
 use super::subtrees::{ChainingValue, TreeDigester};
 use batch::{Old, Ready, batches};
 use before::Before;
-use twin::Twin;
+use seed_copy::SeedCopy;
 
 pub use before::Made;
 
@@ -36,14 +36,14 @@ pub struct Destination<'a> {
     /// The file. One that is there already is written over, so nobody else may use it.
     pub file: &'a Path,
     /// A new file that gets the same bytes, if the disk has room for both.
-    pub twin: Option<&'a Path>,
+    pub seed_copy: Option<&'a Path>,
     /// What such a file was made of when it was last made. What is the same need not be looked at part by part in `file`.
     pub before: Option<&'a Made>,
 }
 
 impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for Destination<'a> {
     fn from(file: &'a P) -> Self {
-        Self { file: file.as_ref(), twin: None, before: None }
+        Self { file: file.as_ref(), seed_copy: None, before: None }
     }
 }
 
@@ -51,7 +51,7 @@ impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for Destination<'a> {
 pub struct Output<'m> {
     path: PathBuf,
     file: File,
-    twin: Option<Twin>,
+    seed_copy: Option<SeedCopy>,
     /// What is behind this was not there before.
     old_end: u64,
     /// The place of the next byte.
@@ -72,13 +72,13 @@ impl<'m> Output<'m> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(DiskError::io("create", path))?;
         let old_end = file.metadata().map_err(DiskError::io("look at", path))?.len();
-        let twin = destination.twin.map(Twin::create).transpose()?;
+        let seed_copy = destination.seed_copy.map(SeedCopy::create).transpose()?;
         let before = destination.before.map(Before::new);
         let (digester, buffers) = (TreeDigester::new(), Buffers::default());
         let passes = old_end > 0 && !is_in_memory(&file, old_end) && !fits_in_memory(old_end);
         let behind = passes.then(DropBehind::default);
         let path = path.to_owned();
-        Ok(Self { path, file, twin, old_end, at: 0, digester, before, member: None, buffers, behind })
+        Ok(Self { path, file, seed_copy, old_end, at: 0, digester, before, member: None, buffers, behind })
     }
 
     /// Appends bytes.
@@ -136,12 +136,12 @@ impl<'m> Output<'m> {
         if let Some(member) = &mut self.member {
             member.update(&ready.bytes);
         }
-        let (file, twin, at) = (&self.file, &mut self.twin, self.at);
+        let (file, seed_copy, at) = (&self.file, &mut self.seed_copy, self.at);
         let write_new = || {
             ready.new.iter().try_for_each(|new| write(file, at + new.start as u64, &ready.bytes[new.clone()]))
         };
-        let (mut written, ()) = rayon::join(write_new, || Twin::put(twin, at, &ready.bytes));
-        if written.is_err() && Twin::give_up(twin) {
+        let (mut written, ()) = rayon::join(write_new, || SeedCopy::put(seed_copy, at, &ready.bytes));
+        if written.is_err() && SeedCopy::give_up(seed_copy) {
             written = write_new();
         }
         written.map_err(DiskError::io("write", &self.path))?;
@@ -344,33 +344,38 @@ mod tests {
     }
 
     #[test]
-    fn a_twin_has_the_same_bytes() {
+    fn a_seed_copy_has_the_same_bytes() {
         let (lab, mut random) = (Lab::new(), fastrand::Rng::with_seed(7));
-        let (file, twin) = (lab.bench.dir.path().join("file"), lab.bench.dir.path().join("twin"));
+        let (file, seed_copy) = (lab.bench.dir.path().join("file"), lab.bench.dir.path().join("seed_copy"));
         let rope = lab.rope(&mut random);
-        compose_file(&rope, &lab.packs, Destination { file: &file, twin: Some(&twin), before: None })
-            .unwrap();
+        compose_file(
+            &rope,
+            &lab.packs,
+            Destination { file: &file, seed_copy: Some(&seed_copy), before: None },
+        )
+        .unwrap();
         assert!(std::fs::read(&file).unwrap() == bytes_of(&rope, &lab.packs));
-        assert!(std::fs::read(&twin).unwrap() == bytes_of(&rope, &lab.packs));
+        assert!(std::fs::read(&seed_copy).unwrap() == bytes_of(&rope, &lab.packs));
     }
 
-    /// A file that may not be written stands for a full disk: where the twin has no room it goes, and where the file has none,
-    /// the twin goes first.
+    /// A file that may not be written stands for a full disk: where the seed copy has no room it goes, and where the file has none,
+    /// the seed copy goes first.
     #[test]
-    fn a_twin_is_not_worth_a_failure() {
+    fn a_seed_copy_is_not_worth_a_failure() {
         let (lab, mut random) = (Lab::new(), fastrand::Rng::with_seed(8));
-        let (file, twin) = (lab.bench.dir.path().join("file"), lab.bench.dir.path().join("twin"));
+        let (file, seed_copy) = (lab.bench.dir.path().join("file"), lab.bench.dir.path().join("seed_copy"));
         let rope = lab.rope(&mut random);
-        for full in [&twin, &file] {
-            let mut out = Output::open(Destination { file: &file, twin: Some(&twin), before: None }).unwrap();
+        for full in [&seed_copy, &file] {
+            let mut out =
+                Output::open(Destination { file: &file, seed_copy: Some(&seed_copy), before: None }).unwrap();
             let read_only = File::open(full).unwrap();
-            if full == &twin {
-                out.twin.as_mut().unwrap().file = read_only;
+            if full == &seed_copy {
+                out.seed_copy.as_mut().unwrap().file = read_only;
             } else {
                 out.file = read_only;
             }
-            assert_eq!(out.rope(&rope, &lab.packs).is_ok(), full == &twin);
-            assert!(out.twin.is_none() && !twin.exists());
+            assert_eq!(out.rope(&rope, &lab.packs).is_ok(), full == &seed_copy);
+            assert!(out.seed_copy.is_none() && !seed_copy.exists());
             std::fs::remove_file(&file).unwrap();
         }
     }

@@ -8,7 +8,7 @@ pub(crate) mod import;
 pub(crate) mod lock;
 pub(crate) mod lock_error;
 pub(crate) mod pinned;
-pub(crate) mod roots;
+pub(crate) mod signed_release;
 pub(crate) mod source;
 pub(crate) mod tables;
 pub(crate) mod verify;

@@ -10,7 +10,7 @@ use ibuild_cache::{Digest, Encoder, Sha256, Store};
 
 use crate::archive::lock::Lock;
 use crate::archive::pinned::PinnedPocket;
-use crate::archive::roots;
+use crate::archive::signed_release;
 use crate::archive::tables::{IndexSource, Tables};
 use crate::archive::verify::Verifier;
 use crate::fetch::archive_file::ArchiveFile;
@@ -90,7 +90,7 @@ impl ArchiveView {
             let locked = locked.ok_or_else(not_locked)?;
             let inrelease = locked.inrelease;
             fetcher.look_back(&pocket.base, locked.date);
-            let release = roots::open(store, &pocket, inrelease, fetcher, verifier)?;
+            let release = signed_release::open(store, &pocket, inrelease, fetcher, verifier)?;
             Ok(PinnedPocket { pocket, inrelease, release })
         };
         let pockets = archive.pockets()?.into_iter().map(open).collect::<Result<_, PackageError>>()?;

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tracing::{debug, info};
 
 use crate::fetch::archive_file::ArchiveFile;
-use crate::fetch::elsewhere::open_if_there;
+use crate::fetch::fallback_sources::open_if_there;
 use crate::fetch::fetch_error::{FetchError, FetchReason};
 use crate::fetch::progress::{Download, Progress};
 use crate::fetch::shared::{Shared, refusal};

@@ -7,7 +7,7 @@ use ibuild_debian::{Base, Scheme, Url, UrlError, deb822};
 
 use crate::PackageError;
 use crate::fetch::certificate::AuthorityError;
-use crate::fetch::elsewhere::{Elsewhere, ElsewhereError};
+use crate::fetch::fallback_sources::{FallbackError, FallbackSources};
 use crate::fetch::tls::Authorities;
 
 /// Addresses to fetch from, those to be asked first in front. There is at least one of each kind.
@@ -18,7 +18,7 @@ pub struct Mirrors {
     /// Of the security updates.
     pub security: Vec<Url>,
     /// Where files are looked for that no mirror has.
-    pub elsewhere: Elsewhere,
+    pub elsewhere: FallbackSources,
     /// Whose certificates are believed of those that speak https.
     pub authorities: Authorities,
 }
@@ -32,7 +32,7 @@ pub struct MirrorOverride {
     pub security: Vec<String>,
     /// Files with certificates of authorities that are believed besides the host's own.
     pub ca: Vec<PathBuf>,
-    /// Other stores, as [`Elsewhere::parse`] reads them.
+    /// Other stores, as [`FallbackSources::parse`] reads them.
     pub stores: Vec<String>,
     /// Snapshot services.
     pub snapshots: Vec<String>,
@@ -40,8 +40,8 @@ pub struct MirrorOverride {
 
 impl MirrorOverride {
     /// Where files are looked for that no mirror has.
-    pub fn elsewhere(&self) -> Result<Elsewhere, ElsewhereError> {
-        Elsewhere::parse(&self.stores, &self.snapshots)
+    pub fn elsewhere(&self) -> Result<FallbackSources, FallbackError> {
+        FallbackSources::parse(&self.stores, &self.snapshots)
     }
 }
 
@@ -110,7 +110,7 @@ impl Mirrors {
         Ok(Self {
             main: choose(&Base::Main, &wishes.main, &sources)?,
             security: choose(&Base::Security, &wishes.security, &sources)?,
-            elsewhere: Elsewhere::default(),
+            elsewhere: FallbackSources::default(),
             authorities: Authorities::of_host(&wishes.ca),
         })
     }

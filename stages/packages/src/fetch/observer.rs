@@ -15,9 +15,9 @@ pub trait FetchObserver: Send + Sync {
 
 /// An observer that does not care.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Unobserved;
+pub struct NullFetchObserver;
 
-impl FetchObserver for Unobserved {
+impl FetchObserver for NullFetchObserver {
     fn started(&self, _: &ArchiveFile) {}
     fn received(&self, _: &ArchiveFile, _: u64) {}
     fn finished(&self, _: &ArchiveFile, _: Result<(), &FetchError>) {}

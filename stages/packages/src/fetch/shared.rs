@@ -15,27 +15,27 @@ use tracing::info;
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::connection::Connections;
 use crate::fetch::content::Content;
-use crate::fetch::elsewhere::{Courtesy, Moments};
+use crate::fetch::fallback_sources::{RateLimiter, SnapshotDates};
 use crate::fetch::fetch_error::{FetchError, FetchReason};
-use crate::fetch::handed_out::HandedOut;
-use crate::fetch::kept::Kept;
 use crate::fetch::observer::FetchObserver;
 use crate::fetch::patience::Patience;
 use crate::fetch::progress::Download;
+use crate::fetch::resume_guard::ResumeGuard;
 use crate::fetch::upstream::Upstream;
+use crate::fetch::verified_store::VerifiedStore;
 
 /// What all downloads share.
 pub(crate) struct Shared {
     pub(crate) store: BlobStore<Sha256>,
-    kept: Kept,
+    kept: VerifiedStore,
     pub(crate) upstream: Upstream,
     pub(crate) patience: Patience,
     pub(crate) connections: Connections,
     pub(crate) observer: Arc<dyn FetchObserver>,
     pub(crate) running: Mutex<HashMap<Sha256, Arc<Download>>>,
-    pub(crate) handed_out: Mutex<HandedOut>,
-    pub(crate) moments: Moments,
-    pub(crate) courtesy: Courtesy,
+    pub(crate) handed_out: Mutex<ResumeGuard>,
+    pub(crate) moments: SnapshotDates,
+    pub(crate) courtesy: RateLimiter,
 }
 
 impl Shared {
@@ -47,7 +47,7 @@ impl Shared {
         observer: Arc<dyn FetchObserver>,
     ) -> Self {
         Self {
-            kept: Kept::new(store.clone()),
+            kept: VerifiedStore::new(store.clone()),
             store,
             upstream,
             patience,
@@ -55,8 +55,8 @@ impl Shared {
             observer,
             running: Mutex::default(),
             handed_out: Mutex::default(),
-            moments: Moments::default(),
-            courtesy: Courtesy::new(),
+            moments: SnapshotDates::default(),
+            courtesy: RateLimiter::new(),
         }
     }
 

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use ibuild_debian::Url;
 
-    use crate::{Elsewhere, Fetcher, Mirrors, Patience, Unobserved, Upstream};
+    use crate::{FallbackSources, Fetcher, Mirrors, NullFetchObserver, Patience, Upstream};
 
     fn read(bundle: Option<&str>, named: Option<&str>) -> Result<usize, AuthorityError> {
         let dir = tempfile::tempdir().unwrap();
@@ -182,10 +182,10 @@ mod tests {
             let upstream = Upstream::Mirrors(Mirrors {
                 main,
                 security,
-                elsewhere: Elsewhere::default(),
+                elsewhere: FallbackSources::default(),
                 authorities: authorities.clone(),
             });
-            Fetcher::new(&store, upstream, Patience::default(), Arc::new(Unobserved)).map(drop)
+            Fetcher::new(&store, upstream, Patience::default(), Arc::new(NullFetchObserver)).map(drop)
         };
         fetcher("http://127.0.0.1:1/x").unwrap();
         let error = fetcher("https://127.0.0.1:1/x").unwrap_err();

@@ -5,8 +5,8 @@ use hyper::http::response::Builder;
 use hyper::{Response, StatusCode};
 
 use crate::fetch::content::Content;
-use crate::proxy::answer::{Answer, last_modified};
 use crate::proxy::body::ProxyBody;
+use crate::proxy::range::{Answer, last_modified};
 use ibuild_debian::Known;
 
 fn part(content: Content, start: u64, end: u64) -> ProxyBody {

@@ -24,13 +24,13 @@ use crate::PackageError;
 use crate::archive::view::ArchiveView;
 use crate::fetch::fetcher::Fetcher;
 use crate::fetch::shared::Shared;
+use crate::proxy::access_record::{AccessObserver, StageFetch, StageFetches, WatchedBody};
 use crate::proxy::address::Addresses;
-use crate::proxy::exchange::{ExchangeObserver, StageFetch, StageFetches, WatchedBody};
-use crate::proxy::live::Live;
+use crate::proxy::live::LiveArchive;
 use crate::proxy::response;
 use crate::proxy::seats::Seats;
+use crate::proxy::served_archive::ServedArchive;
 use crate::proxy::server::Server;
-use crate::proxy::site::Site;
 use crate::proxy::tunnel::{StageTls, Tunnel, addressed};
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -109,7 +109,7 @@ impl Proxy {
     ) -> Result<ServeGuard, PackageError> {
         let fetches = Arc::<StageFetches>::default();
         let addresses = Addresses::of(&view);
-        let site = Site::Stage { name: stage.to_owned(), view, addresses, tls };
+        let site = ServedArchive::Stage { name: stage.to_owned(), view, addresses, tls };
         let accepting = self.start(listener, site, fetches.clone())?;
         Ok(ServeGuard { _accepting: accepting, fetches })
     }
@@ -118,18 +118,18 @@ impl Proxy {
     pub fn serve_live(
         &self,
         listener: TcpListener,
-        live: Live,
-        observer: Arc<dyn ExchangeObserver>,
+        live: LiveArchive,
+        observer: Arc<dyn AccessObserver>,
     ) -> Result<LiveGuard, PackageError> {
-        let accepting = self.start(listener, Site::Live(Arc::new(live)), observer)?;
+        let accepting = self.start(listener, ServedArchive::LiveArchive(Arc::new(live)), observer)?;
         Ok(LiveGuard { _accepting: accepting })
     }
 
     fn start(
         &self,
         listener: TcpListener,
-        site: Site,
-        observer: Arc<dyn ExchangeObserver>,
+        site: ServedArchive,
+        observer: Arc<dyn AccessObserver>,
     ) -> Result<Accepting, PackageError> {
         let _runtime = self.handle.enter();
         let listener = prepare(listener).map_err(PackageError::Listen)?;

@@ -1,6 +1,6 @@
 //! Answers requests: finds out what is asked for, gets it, or says why not.
 //!
-//! One server serves both the frozen view of a stage and the live archive of `ibuild proxy`. `Site` decides what a
+//! One server serves both the frozen view of a stage and the live archive of `ibuild proxy`. `ServedArchive` decides what a
 //! path means; lookup in the store, joined downloads and the answer are the same code.
 
 use std::convert::Infallible;
@@ -19,16 +19,16 @@ use crate::fetch::content::Content;
 use crate::fetch::download::Joined;
 use crate::fetch::fetch_error::{FetchError, FetchReason};
 use crate::fetch::shared::Shared;
-use crate::proxy::answer::{Answer, answer};
+use crate::proxy::access_record::{AccessObserver, AccessRecord, CacheStatus, WatchedBody};
 use crate::proxy::body::ProxyBody;
-use crate::proxy::exchange::{Exchange, ExchangeObserver, Verdict, WatchedBody};
 use crate::proxy::found::{Found, Root, RootState};
 use crate::proxy::live::page;
+use crate::proxy::passthrough;
 use crate::proxy::problem::Problem;
-use crate::proxy::relay;
+use crate::proxy::range::{Answer, answer};
 use crate::proxy::response;
 use crate::proxy::seats;
-use crate::proxy::site::Site;
+use crate::proxy::served_archive::ServedArchive;
 use crate::proxy::target::Target;
 use crate::proxy::tunnel::Tunnel;
 
@@ -38,26 +38,26 @@ const STREAM_FROM: u64 = 1 << 20;
 
 /// Serves one site.
 pub(crate) struct Server {
-    site: Site,
+    site: ServedArchive,
     shared: Arc<Shared>,
-    observer: Arc<dyn ExchangeObserver>,
+    observer: Arc<dyn AccessObserver>,
 }
 
 /// An answer, and how it came about.
 struct Answered {
-    verdict: Verdict,
+    verdict: CacheStatus,
     file: Option<ArchiveFile>,
     problem: Option<String>,
     response: Response<ProxyBody>,
 }
 
 impl Server {
-    pub(crate) fn new(site: Site, shared: Arc<Shared>, observer: Arc<dyn ExchangeObserver>) -> Self {
+    pub(crate) fn new(site: ServedArchive, shared: Arc<Shared>, observer: Arc<dyn AccessObserver>) -> Self {
         Self { site, shared, observer }
     }
 
     /// Who is told of connections.
-    pub(crate) fn observer(&self) -> &dyn ExchangeObserver {
+    pub(crate) fn observer(&self) -> &dyn AccessObserver {
         &*self.observer
     }
 
@@ -69,8 +69,8 @@ impl Server {
     /// How many connections an address may have at a time. A stage has one address, and no neighbours.
     pub(crate) fn most_of_an_address(&self) -> usize {
         match self.site {
-            Site::Stage { .. } => seats::ALL,
-            Site::Live(_) => seats::ALL / 4,
+            ServedArchive::Stage { .. } => seats::ALL,
+            ServedArchive::LiveArchive(_) => seats::ALL / 4,
         }
     }
 
@@ -124,7 +124,7 @@ impl Server {
     ) -> Response<WatchedBody> {
         let Answered { verdict, file, problem, response } = answered;
         let status = response.status();
-        let exchange = Exchange { client, method, address, status, file, verdict, problem };
+        let exchange = AccessRecord { client, method, address, status, file, verdict, problem };
         response.map(|body| WatchedBody::of(exchange, body, since, &self.observer))
     }
 
@@ -154,7 +154,7 @@ impl Server {
             }
             None => return self.coming(client, request, file).await,
         };
-        Ok(Answered { verdict: Verdict::Hit, file: Some(file.clone()), problem: None, response })
+        Ok(Answered { verdict: CacheStatus::Hit, file: Some(file.clone()), problem: None, response })
     }
 
     /// A file that is on its way. Whoever wants a part of it gets that part, as from a file that is here.
@@ -165,14 +165,14 @@ impl Server {
         file: &ArchiveFile,
     ) -> Result<Answered, Problem> {
         let (download, joined) = self.shared.join(file);
-        let verdict = if joined == Joined::Begun { Verdict::Miss } else { Verdict::Joined };
+        let verdict = if joined == Joined::Begun { CacheStatus::Miss } else { CacheStatus::Joined };
         let answered = |response| Answered { verdict, file: Some(file.clone()), problem: None, response };
         let mut progress = download.follow();
         if file.known.size > STREAM_FROM {
             let begun = progress.wait_for(|p| p.written > 0 || p.outcome.is_some()).await;
             let begun = begun.ok().filter(|p| p.outcome.is_none()).map(|p| p.generation);
             if let Some(generation) = begun {
-                // Asked after that: what a client has is of these bytes, or it is known not to be right.
+                // RequestTrace after that: what a client has is of these bytes, or it is known not to be right.
                 let answer = self.answer(client, request, &file.known);
                 let part = |start, end| ProxyBody::downloading(download.follow(), generation, start..end);
                 return Ok(answered(response::answered(&file.known, answer, part)));
@@ -194,9 +194,9 @@ impl Server {
 
     /// A file that the store cannot keep goes through all the same, and is verified on the way.
     async fn unkept(&self, file: &ArchiveFile, why: String) -> Result<Answered, Problem> {
-        let body = relay::verified(&self.shared, file).await?;
+        let body = passthrough::verified(&self.shared, file).await?;
         Ok(Answered {
-            verdict: Verdict::Passed,
+            verdict: CacheStatus::Passed,
             file: Some(file.clone()),
             problem: Some(format!("it could not be kept: {why}")),
             response: response::whole(&file.known, body),
@@ -218,9 +218,9 @@ impl Server {
         let Root { file, signed, state } = root;
         let known = file.known;
         let (verdict, problem) = match state {
-            RootState::Fetched => (Verdict::Miss, None),
-            RootState::Recent => (Verdict::Hit, None),
-            RootState::Stale(why) => (Verdict::Stale, Some(why)),
+            RootState::Fetched => (CacheStatus::Miss, None),
+            RootState::Recent => (CacheStatus::Hit, None),
+            RootState::Stale(why) => (CacheStatus::Stale, Some(why)),
         };
         let response = match request.method() {
             &Method::HEAD => response::whole(&known, ProxyBody::text("")),
@@ -230,18 +230,18 @@ impl Server {
     }
 
     async fn pass(&self, request: &Request<Incoming>, target: &Target) -> Result<Answered, Problem> {
-        let passed = relay::passed(&self.shared, &target.base, &target.path, request.headers()).await?;
+        let passed = passthrough::passed(&self.shared, &target.base, &target.path, request.headers()).await?;
         let response = match request.method() {
             &Method::HEAD => passed.map(|_| ProxyBody::text("")),
             _ => passed,
         };
-        Ok(Answered { verdict: Verdict::Passed, file: None, problem: None, response })
+        Ok(Answered { verdict: CacheStatus::Passed, file: None, problem: None, response })
     }
 
     fn refuse(&self, client: IpAddr, address: &str, problem: Problem) -> Answered {
         let text = format!("{}: {}\n", self.site.complaint(client, address), problem.text);
         let response = response::refusal(problem.status, text);
-        let verdict = Verdict::Refused(problem.status);
+        let verdict = CacheStatus::Refused(problem.status);
         Answered { verdict, file: None, problem: Some(problem.text), response }
     }
 }

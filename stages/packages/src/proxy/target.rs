@@ -86,7 +86,7 @@ fn host_of(uri: &Uri) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Authorities, Elsewhere, Mirrors};
+    use crate::{Authorities, FallbackSources, Mirrors};
 
     fn get(uri: &str) -> Result<Target, Refusal> {
         Target::parse(&Method::GET, &uri.parse().unwrap(), &Addresses::canonical())
@@ -111,7 +111,7 @@ mod tests {
         let mirrors = Mirrors {
             main: mirror("http://Lan.example:8080/pub/debian/"),
             security: mirror("https://[::1]/sec"),
-            elsewhere: Elsewhere::default(),
+            elsewhere: FallbackSources::default(),
             authorities: Authorities::of_host(&[]),
         };
         let addresses = Addresses::canonical().with(&mirrors);

@@ -9,9 +9,9 @@ use std::time::Duration;
 use ibuild_cache::{MemoryIndex, Store};
 use ibuild_debian::{Base, Timestamp};
 use ibuild_packages::{
-    Acceptance, Archive, ArchiveView, CA_PATH, Elsewhere, Fetcher, Gpgv, Lock, MirrorOverride, Mirrors,
-    Origin, PackageError, Patience, Proxy, ServeGuard, StageTls, Unobserved, Upstream, Verdict, Verifier,
-    VerifyError, apt_conf, minbase, record,
+    Acceptance, Archive, ArchiveView, CA_PATH, CacheStatus, FallbackSources, Fetcher, Gpgv, Lock,
+    MirrorOverride, Mirrors, NullFetchObserver, Origin, PackageError, Patience, Proxy, ServeGuard, StageTls,
+    Upstream, Verifier, VerifyError, apt_conf, minbase, record,
 };
 
 /// Says why a test cannot run here. `.config/nextest.toml` shows the output of tests named `real_` even if they
@@ -69,7 +69,7 @@ fn setup() -> Option<Setup> {
 }
 
 fn fetcher(store: &Store, upstream: Upstream) -> Fetcher {
-    Fetcher::new(store, upstream, Patience::default(), Arc::new(Unobserved)).unwrap()
+    Fetcher::new(store, upstream, Patience::default(), Arc::new(NullFetchObserver)).unwrap()
 }
 
 impl Setup {
@@ -139,14 +139,14 @@ fn real_apt_twice_the_second_time_without_a_mirror() {
     first.run(&["update"]);
     first.run(&["download", "hello"]);
     let verdicts: Vec<_> = first.guard.finish().into_iter().map(|fetch| fetch.verdict).collect();
-    assert!(verdicts.contains(&Verdict::Miss), "{verdicts:?}");
+    assert!(verdicts.contains(&CacheStatus::Miss), "{verdicts:?}");
 
-    let offline = fetcher(&setup.store, Upstream::Offline(Elsewhere::default()));
+    let offline = fetcher(&setup.store, Upstream::Offline(FallbackSources::default()));
     let second = setup.apt("second", &offline);
     second.run(&["update"]);
     second.run(&["download", "hello"]);
     let fetches = second.guard.finish();
-    assert!(fetches.iter().all(|fetch| fetch.verdict == Verdict::Hit), "{fetches:#?}");
+    assert!(fetches.iter().all(|fetch| fetch.verdict == CacheStatus::Hit), "{fetches:#?}");
     let deb = |root: &Path| {
         let files = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
         std::fs::read(files.into_iter().find(|path| path.extension().is_some_and(|e| e == "deb")).unwrap())
@@ -190,7 +190,7 @@ fn real_archive_has_a_minimal_system() {
     {
         assert!(names.contains(&name), "{name} is not among {names:?}");
     }
-    let offline = fetcher(&setup.store, Upstream::Offline(Elsewhere::default()));
+    let offline = fetcher(&setup.store, Upstream::Offline(FallbackSources::default()));
     let remembered = minbase(&setup.store, &view, &["ca-certificates".parse().unwrap()], &offline).unwrap();
     assert_eq!(remembered, debs);
 }

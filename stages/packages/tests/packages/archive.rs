@@ -7,8 +7,8 @@ use std::time::Duration;
 use ibuild_cache::{Digest, MemoryIndex, Sha256, Store};
 use ibuild_debian::{Base, Known};
 use ibuild_packages::{
-    Acceptance, Archive, ArchiveFile, ArchiveView, Fetcher, Lock, Origin, PackageError, Patience, Staleness,
-    Unobserved, Upstream, Verified, Verifier, VerifyError, record,
+    Acceptance, Archive, ArchiveFile, ArchiveView, Fetcher, Lock, NullFetchObserver, Origin, PackageError,
+    Patience, Staleness, Upstream, Verified, Verifier, VerifyError, record,
 };
 
 use crate::upstream::{FakeUpstream, Reply};
@@ -155,7 +155,7 @@ pub fn fetcher(store: &Store, upstream: Upstream) -> Fetcher {
         attempts: NonZeroU32::new(3).unwrap(),
         pause: Duration::from_millis(5),
     };
-    Fetcher::new(store, upstream, patience, Arc::new(Unobserved)).unwrap()
+    Fetcher::new(store, upstream, patience, Arc::new(NullFetchObserver)).unwrap()
 }
 
 pub fn file(paths: &[&str], bytes: &[u8]) -> ArchiveFile {

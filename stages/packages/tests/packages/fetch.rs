@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ibuild_debian::Base;
-use ibuild_packages::{Elsewhere, FetchError, FetchReason, Lookup, PackageError, Upstream, candidates};
+use ibuild_packages::{FallbackSources, FetchError, FetchReason, Lookup, PackageError, Upstream, candidates};
 
 use crate::archive::{SMALL, Setup, fetcher, file, noise, sha256, small};
 use crate::upstream::{FakeUpstream, Reply};
@@ -145,7 +145,7 @@ fn the_next_name_is_tried() {
 #[test]
 fn offline_opens_no_socket() {
     let setup = Setup::new();
-    let offline = fetcher(&setup.store, Upstream::Offline(Elsewhere::default()));
+    let offline = fetcher(&setup.store, Upstream::Offline(FallbackSources::default()));
     let error = offline.fetch(&file(&["f"], &small())).unwrap_err();
     assert_eq!(error.hint().as_deref(), Some("build once without `--offline`"));
     setup.store.packages().put(&small()).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use ibuild_packages::{Clients, ExchangeObserver, Live, LiveGuard, Proxy, Statistics, Upstream};
+use ibuild_packages::{AccessObserver, Clients, LiveArchive, LiveGuard, Proxy, Statistics, Upstream};
 
 use crate::archive::{BIG, FakeVerifier, Setup, big, fetcher, noise, sha256, small};
 use crate::client::{Response, get};
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 struct Nobody;
 
-impl ExchangeObserver for Nobody {}
+impl AccessObserver for Nobody {}
 
 /// A world in which things go wrong.
 struct World {
@@ -45,8 +45,15 @@ impl World {
         self.setup.fetcher = fetcher(&self.setup.store, Upstream::Mirrors(mirrors.clone()));
         let statistics = Arc::<Statistics>::default();
         let (verifier, clients) = (Arc::new(FakeVerifier), Clients::local());
-        let live =
-            Live::open(&self.setup.store, &mirrors, verifier, clients, Live::MAX_AGE, statistics).unwrap();
+        let live = LiveArchive::open(
+            &self.setup.store,
+            &mirrors,
+            verifier,
+            clients,
+            LiveArchive::MAX_AGE,
+            statistics,
+        )
+        .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         self.address = listener.local_addr().unwrap();
         let proxy = Proxy::new(&self.setup.fetcher);

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ibuild_packages::{
-    Clients, Elsewhere, End, Exchange, ExchangeObserver, Live, LiveGuard, Proxy, Sent, Statistics, Upstream,
-    Verdict,
+    AccessObserver, AccessRecord, CacheStatus, Clients, End, FallbackSources, LiveArchive, LiveGuard, Proxy,
+    Sent, Statistics, Upstream,
 };
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn};
@@ -27,10 +27,10 @@ const SUNDAY: &str = "Sun, 13 Sep 2026 07:55:41 UTC";
 
 /// Remembers how every answer ended.
 #[derive(Default)]
-struct Recorder(Mutex<Vec<(Exchange, Sent)>>);
+struct Recorder(Mutex<Vec<(AccessRecord, Sent)>>);
 
-impl ExchangeObserver for Recorder {
-    fn finished(&self, exchange: &Exchange, sent: &Sent) {
+impl AccessObserver for Recorder {
+    fn finished(&self, exchange: &AccessRecord, sent: &Sent) {
         self.0.lock().unwrap().push((exchange.clone(), *sent));
     }
 }
@@ -43,7 +43,7 @@ struct Served {
 
 impl Served {
     /// What was answered so far; a moment passes between the last byte and the note of it.
-    fn log(&self, count: usize) -> Vec<(Exchange, Sent)> {
+    fn log(&self, count: usize) -> Vec<(AccessRecord, Sent)> {
         for _ in 0..500 {
             let log = self.recorder.0.lock().unwrap();
             if log.len() >= count {
@@ -55,7 +55,7 @@ impl Served {
         panic!("fewer than {count} answers: {:?}", self.recorder.0.lock().unwrap());
     }
 
-    fn verdicts(&self, count: usize) -> Vec<Verdict> {
+    fn verdicts(&self, count: usize) -> Vec<CacheStatus> {
         self.log(count).into_iter().map(|(exchange, _)| exchange.verdict).collect()
     }
 }
@@ -64,8 +64,15 @@ fn serve(setup: &Setup) -> Served {
     let clients = Clients::local();
     let mirrors = setup.upstream.mirrors();
     let statistics = Arc::<Statistics>::default();
-    let live = Live::open(&setup.store, &mirrors, Arc::new(FakeVerifier), clients, Live::MAX_AGE, statistics)
-        .unwrap();
+    let live = LiveArchive::open(
+        &setup.store,
+        &mirrors,
+        Arc::new(FakeVerifier),
+        clients,
+        LiveArchive::MAX_AGE,
+        statistics,
+    )
+    .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, recorder) = (listener.local_addr().unwrap(), Arc::<Recorder>::default());
     let guard = Proxy::new(&setup.fetcher).serve_live(listener, live, recorder.clone()).unwrap();
@@ -160,7 +167,7 @@ fn the_second_client_needs_no_mirror_even_after_a_restart() {
     let setup = Setup::with_archive();
     let first = serve(&setup);
     update_and_fetch(first.address);
-    assert_eq!(first.verdicts(4), [Verdict::Miss; 4]);
+    assert_eq!(first.verdicts(4), [CacheStatus::Miss; 4]);
     drop(first.guard);
     setup.upstream.stop();
     let second = serve(&setup);
@@ -169,7 +176,10 @@ fn the_second_client_needs_no_mirror_even_after_a_restart() {
     update_and_fetch(second.address);
     let log = second.log(5);
     let verdicts: Vec<_> = log.iter().map(|(exchange, _)| exchange.verdict).collect();
-    assert_eq!(verdicts, [Verdict::Hit, Verdict::Stale, Verdict::Hit, Verdict::Hit, Verdict::Hit]);
+    assert_eq!(
+        verdicts,
+        [CacheStatus::Hit, CacheStatus::Stale, CacheStatus::Hit, CacheStatus::Hit, CacheStatus::Hit]
+    );
     let problem = log[1].0.problem.as_deref().unwrap();
     assert!(problem.contains("the mirror cannot be reached"), "{problem}");
     assert_eq!(log[4].1.bytes, big().len() as u64);
@@ -290,7 +300,7 @@ fn what_no_index_lists_goes_through_and_is_not_kept() {
         assert_eq!(response.status, status);
         assert!(response.text().contains("the mirror"), "{}", response.text());
     }
-    assert_eq!(served.verdicts(6)[..3], [Verdict::Passed; 3]);
+    assert_eq!(served.verdicts(6)[..3], [CacheStatus::Passed; 3]);
     assert_eq!(setup.store.packages().list().unwrap(), []);
 }
 
@@ -313,8 +323,15 @@ fn source_packages_are_verified_and_kept() {
     }
     setup.upstream.stop();
     assert_eq!(get(served.address, &listed, &[]).body, small());
-    const REFUSED: Verdict = Verdict::Refused(hyper::StatusCode::BAD_GATEWAY);
-    let expected = [Verdict::Miss, REFUSED, Verdict::Miss, Verdict::Passed, Verdict::Passed, Verdict::Hit];
+    const REFUSED: CacheStatus = CacheStatus::Refused(hyper::StatusCode::BAD_GATEWAY);
+    let expected = [
+        CacheStatus::Miss,
+        REFUSED,
+        CacheStatus::Miss,
+        CacheStatus::Passed,
+        CacheStatus::Passed,
+        CacheStatus::Hit,
+    ];
     assert_eq!(served.verdicts(6), expected);
     assert_eq!(setup.upstream.seen("/debian/dists/trixie/main/source/Sources").len(), 1);
 }
@@ -334,7 +351,7 @@ fn a_suite_moves_on_and_never_back() {
     let third = serve(&setup);
     assert_eq!(get(third.address, ROOT, &[]).body, sunday);
     let (exchange, _) = &third.log(1)[0];
-    assert_eq!(exchange.verdict, Verdict::Stale);
+    assert_eq!(exchange.verdict, CacheStatus::Stale);
     assert!(exchange.problem.as_deref().unwrap().contains("older than"), "{exchange:?}");
 }
 
@@ -363,7 +380,7 @@ fn damaged_files_are_fetched_again() {
     }
     assert_eq!(get(served.address, SMALL, &[]).body, small());
     assert_eq!(get(served.address, BIG, &[]).body, big());
-    assert_eq!(served.verdicts(6)[4..], [Verdict::Miss; 2]);
+    assert_eq!(served.verdicts(6)[4..], [CacheStatus::Miss; 2]);
 }
 
 /// A large one is not, nor is any that was written too short a time ago to tell whether it has been written again.
@@ -382,7 +399,7 @@ fn small_files_that_are_wanted_again_are_in_memory() {
     assert_eq!(get(served.address, SMALL, &[]).body, small());
     assert_eq!(get(served.address, SMALL, &[("Range", "bytes=100-")]).body, small()[100..]);
     assert_eq!(get(served.address, BIG, &[]).body, big());
-    assert_eq!(served.verdicts(11)[8..], [Verdict::Hit, Verdict::Hit, Verdict::Miss]);
+    assert_eq!(served.verdicts(11)[8..], [CacheStatus::Hit, CacheStatus::Hit, CacheStatus::Miss]);
 }
 
 /// The disk has room for the beginning of a file and not for the rest.
@@ -401,11 +418,11 @@ fn a_disk_that_would_fill_halfway_is_no_broken_download() {
     let log = served.log(3);
     umount2(&tmp, MntFlags::MNT_DETACH).unwrap();
     assert!(response.status == 200 && response.body == big());
-    assert_eq!((log[2].0.verdict, log[2].1.end), (Verdict::Passed, End::Complete));
+    assert_eq!((log[2].0.verdict, log[2].1.end), (CacheStatus::Passed, End::Complete));
     let problem = log[2].0.problem.as_deref().unwrap();
     assert!(problem.contains("No space left on device"), "{problem}");
     assert_eq!(get(served.address, BIG, &[]).body, big());
-    assert_eq!(served.verdicts(4)[3], Verdict::Miss);
+    assert_eq!(served.verdicts(4)[3], CacheStatus::Miss);
 }
 
 /// The store's file system fails: files go through, and are verified on the way.
@@ -427,7 +444,7 @@ fn what_cannot_be_kept_goes_through() {
     }
     let log = served.log(5);
     for (exchange, sent) in &log[3..] {
-        assert_eq!((exchange.verdict, sent.end), (Verdict::Passed, End::Complete));
+        assert_eq!((exchange.verdict, sent.end), (CacheStatus::Passed, End::Complete));
         assert!(exchange.problem.as_deref().unwrap().starts_with("it could not be kept: cannot create"));
     }
     setup.upstream.reply(&format!("/debian/{BIG}"), [Reply::File(noise(9, big().len()))]);
@@ -505,7 +522,7 @@ fn offline_serves_what_is_there() {
     let served = serve(&setup);
     update_and_fetch(served.address);
     drop(served.guard);
-    setup.fetcher = fetcher(&setup.store, Upstream::Offline(Elsewhere::default()));
+    setup.fetcher = fetcher(&setup.store, Upstream::Offline(FallbackSources::default()));
     let served = serve(&setup);
     update_and_fetch(served.address);
     let missing = get(served.address, "pool/main/n/none_1_amd64.deb", &[]);

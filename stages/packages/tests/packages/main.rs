@@ -5,7 +5,7 @@
 mod apt;
 mod archive;
 mod client;
-mod elsewhere;
+mod fallback_sources;
 mod faults;
 mod fetch;
 mod interleavings;

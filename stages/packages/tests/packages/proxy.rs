@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use ibuild_packages::{Proxy, ServeGuard, StageFetch, StageTls, Verdict};
+use ibuild_packages::{CacheStatus, Proxy, ServeGuard, StageFetch, StageTls};
 use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::archive::{BIG, Setup, big, file, noise, sha256, small};
@@ -41,7 +41,7 @@ fn the_second_time_needs_no_mirror() {
         verdict,
         problem: None,
     };
-    assert_eq!(fetches[..2], [fetch(Verdict::Miss), fetch(Verdict::Hit)]);
+    assert_eq!(fetches[..2], [fetch(CacheStatus::Miss), fetch(CacheStatus::Hit)]);
 }
 
 /// A stalled client was one that had no room for a whole segment of loopback.

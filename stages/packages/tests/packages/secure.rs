@@ -2,7 +2,7 @@
 
 use ibuild_debian::Base;
 use ibuild_packages::{
-    Authorities, CertificateFault, Elsewhere, FetchError, FetchReason, Fetcher, Mirrors, Upstream,
+    Authorities, CertificateFault, FallbackSources, FetchError, FetchReason, Fetcher, Mirrors, Upstream,
 };
 
 use crate::archive::{Setup, fetcher, file, noise, small};
@@ -36,7 +36,7 @@ impl Secure {
         let mirrors = Mirrors {
             main: vec![url("debian")],
             security: vec![url("debian-security")],
-            elsewhere: Elsewhere::default(),
+            elsewhere: FallbackSources::default(),
             authorities: Authorities::of_host(&named),
         };
         let fetcher = fetcher(&setup.store, Upstream::Mirrors(mirrors));

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ibuild_packages::{Proxy, ServeGuard, StageTls, Verdict};
+use ibuild_packages::{CacheStatus, Proxy, ServeGuard, StageTls};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -85,8 +85,8 @@ fn a_tunnel_leads_to_the_frozen_archive() {
     let fetches = stage.guard.finish();
     let told: Vec<_> = fetches.iter().map(|fetch| (fetch.address.as_str(), fetch.verdict)).collect();
     let whole = format!("https://deb.debian.org{file}");
-    assert_eq!(told[0], (whole.as_str(), Verdict::Miss));
-    assert_eq!(told[2], (whole.as_str(), Verdict::Hit));
+    assert_eq!(told[0], (whole.as_str(), CacheStatus::Miss));
+    assert_eq!(told[2], (whole.as_str(), CacheStatus::Hit));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ibuild_debian::Url;
-use ibuild_packages::{Authorities, Elsewhere, Mirrors};
+use ibuild_packages::{Authorities, FallbackSources, Mirrors};
 
 /// What the fake does with one request.
 #[derive(Debug, Clone)]
@@ -102,7 +102,7 @@ impl FakeUpstream {
         Mirrors {
             main: vec![self.url("debian")],
             security: vec![self.url("debian-security")],
-            elsewhere: Elsewhere::default(),
+            elsewhere: FallbackSources::default(),
             authorities: Authorities::of_host(&[]),
         }
     }

@@ -5,7 +5,7 @@ use rustix::fs::{OFlags, mkdirat, openat};
 use super::*;
 use crate::depth::{MOST_BYTES, MOST_LEVELS};
 use crate::files::{read_layer, read_tree};
-use crate::merged::Merged;
+use crate::layer_groups::Merged;
 
 /// Directories within each other, with a file in the last one.
 fn make_deep(dir: &Path, name: &str, levels: usize) {

@@ -6,7 +6,7 @@ use ibuild_cache::MemoryIndex;
 use ibuild_graph::{Description, RunMemory, StageName};
 
 use super::*;
-use crate::packages_used::evidence::Evidence;
+use crate::packages_used::package_usage::PackageUsage;
 use crate::snapshot::{Entry, Kind, Listing, Metadata};
 
 fn open(dir: &Path) -> Store {
@@ -29,7 +29,7 @@ fn build(store: &Store, stage: &str) -> (ActionKey, Layer, TreeId) {
     fs::create_dir(LayerStore::new(store).unpacked_path(&id)).unwrap();
     let mut description = Description::new("run", 1);
     description.set("command", stage);
-    Evidence::record(Some(Evidence::default()), &mut facts, &description.key());
+    PackageUsage::record(Some(PackageUsage::default()), &mut facts, &description.key());
     let output = StageOutput::Snapshot(Snapshot::of(tree, vec![id]));
     let memory = RunMemory::new(store, "lab");
     let stage = StageName::new(stage);
@@ -72,7 +72,7 @@ fn a_result_without_its_layer_is_a_miss() {
     assert_eq!(findings(&store), []);
     assert_eq!(RunMemory::new(&store, "lab").result(&key).unwrap(), None);
     assert_eq!(store.results().list().unwrap().len(), 1);
-    assert!(!evidence::actions(&store).unwrap().contains(&key));
+    assert!(!package_usage::actions(&store).unwrap().contains(&key));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_lost_index_is_made_again_from_the_results() {
     let memory = RunMemory::new(&store, "lab");
     assert_eq!(memory.result(&whole).unwrap(), before);
     assert!(before.is_some() && memory.result(&lost).unwrap().is_none());
-    assert_eq!(evidence::actions(&store).unwrap(), [whole].into());
+    assert_eq!(package_usage::actions(&store).unwrap(), [whole].into());
     assert!(memory.result(&torn).unwrap().is_none());
 }
 
@@ -127,7 +127,7 @@ fn a_damaged_or_missing_file_of_a_whole_result_is_written_again() {
     drop(store);
     let store = open(dir.path());
     assert_eq!(findings(&store), [Finding::Recovered(2)]);
-    assert_eq!(evidence::actions(&store).unwrap(), [torn, gone].into());
+    assert_eq!(package_usage::actions(&store).unwrap(), [torn, gone].into());
 }
 
 /// A build that is killed between the two leaves a result's file and no fact.

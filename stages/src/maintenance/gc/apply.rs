@@ -10,7 +10,7 @@ use super::plan::{GcPlan, Thing};
 use crate::StageError;
 use crate::image::boot_loaders;
 use crate::image::grains::GrainMemory;
-use crate::packages_used::evidence;
+use crate::packages_used::package_usage;
 
 /// What came of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +46,8 @@ pub fn apply(store: &Store, plan: &GcPlan) -> Result<Collected, StageError> {
 
 /// Whether no fact says that it is there.
 fn is_free(thing: &Thing) -> bool {
-    use Thing::{Blob, Failed, Lock, Log, Spare, Unpacked};
-    matches!(thing, Blob(_) | Unpacked(_) | Failed(_) | Spare(_) | Log(_) | Lock(_))
+    use Thing::{Blob, Failed, Lock, Log, PreviousOutput, Unpacked};
+    matches!(thing, Blob(_) | Unpacked(_) | Failed(_) | PreviousOutput(_) | Log(_) | Lock(_))
 }
 
 fn facts(store: &Store, plan: &GcPlan) -> Result<Batch, StageError> {
@@ -63,7 +63,7 @@ fn facts(store: &Store, plan: &GcPlan) -> Result<Batch, StageError> {
         match &removal.thing {
             Thing::Result(key) => {
                 batch.delete(Table::Actions, key.as_bytes());
-                evidence::forget(&mut batch, key);
+                package_usage::forget(&mut batch, key);
             }
             Thing::Layer(layer) => batch.delete(Table::Layers, layer.as_bytes()),
             Thing::Tree(tree) => batch.delete(Table::Trees, tree.as_bytes()),
@@ -86,7 +86,7 @@ fn remove_content(store: &Store, thing: &Thing) -> Result<(), StageError> {
         Thing::Package(package) => store.packages().remove(package)?,
         Thing::Unpacked(name) => store.discard(&store.layout().layers().join(name))?,
         Thing::Failed(dir) => store.discard(dir)?,
-        Thing::Spare(file) | Thing::Log(file) | Thing::Lock(file) => remove_file(file)?,
+        Thing::PreviousOutput(file) | Thing::Log(file) | Thing::Lock(file) => remove_file(file)?,
         Thing::Result(_) | Thing::Layer(_) | Thing::Tree(_) | Thing::LastRun(_) | Thing::Memos => {}
     }
     Ok(())

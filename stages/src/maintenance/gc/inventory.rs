@@ -9,7 +9,7 @@ use ibuild_cache::{ActionKey, BlobId, LayerId, Layout, Sha256, Store, Table, Tre
 use ibuild_graph::{ActionResult, LastRun, RememberedStage, RunMemory, StageName};
 
 use super::roots::{self, Needs, Root};
-use crate::packages_used::evidence;
+use crate::packages_used::package_usage;
 use crate::snapshot::{LayerStore, TreeStore};
 use crate::{FailedState, StageError, StageOutput};
 
@@ -154,7 +154,7 @@ impl Inventory {
         }
         let rows = store.index().scan(Table::Actions, &[])?;
         let rows = rows.iter().filter_map(|(key, _)| <[u8; 32]>::try_from(key.as_slice()).ok());
-        self.lost_results = evidence::actions(store)?;
+        self.lost_results = package_usage::actions(store)?;
         self.lost_results.extend(rows.map(ActionKey::from_bytes).chain(store.results().list()?));
         self.lost_results.retain(|key| !self.results.contains_key(key));
         for layer in LayerStore::new(store).all()? {

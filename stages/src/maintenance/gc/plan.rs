@@ -61,7 +61,7 @@ pub enum Thing {
     /// What a failed stage had made.
     Failed(PathBuf),
     /// A file that would be written over.
-    Spare(PathBuf),
+    PreviousOutput(PathBuf),
     /// The output of a stage.
     Log(PathBuf),
     /// The digests of input files.
@@ -222,7 +222,7 @@ impl<'a> Draft<'a> {
         }
         self.failed = young;
         for spare in inventory.spares.iter().filter(|spare| spare.age > FORGET_SPARES_AFTER) {
-            self.remove(Thing::Spare(spare.path.clone()), Why::Old, spare.bytes, 0);
+            self.remove(Thing::PreviousOutput(spare.path.clone()), Why::Old, spare.bytes, 0);
         }
         self.remove_content(Why::Unneeded);
         self.remove_stray_directories();
@@ -297,7 +297,7 @@ impl<'a> Draft<'a> {
             if self.plan.after <= budget {
                 return;
             }
-            self.remove(Thing::Spare(spare.path.clone()), Why::Cache, spare.bytes, 0);
+            self.remove(Thing::PreviousOutput(spare.path.clone()), Why::Cache, spare.bytes, 0);
         }
     }
 

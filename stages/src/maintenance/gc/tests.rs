@@ -7,7 +7,7 @@ use ibuild_cache::{ActionKey, Batch, BlobId, LayerId, MemoryIndex, Record, Sha25
 use ibuild_graph::{Description, Pin, RunMemory, StageName};
 
 use super::*;
-use crate::packages_used::evidence::{self, Evidence};
+use crate::packages_used::package_usage::{self, PackageUsage};
 use crate::snapshot::{Layer, LayerStore, Snapshot};
 use crate::{Artifact, StageOutput};
 
@@ -148,7 +148,7 @@ fn spare_files_go_before_anything_that_takes_work() {
     lab.step(1, None, 1000, 10).image(2, 1, 100, 50).built("x.ova", &[1, 2]);
     lab.spare("old", 300, 8 * 24 * 60 * 60);
     lab.spare("young", 400, 60);
-    let has = |plan: &GcPlan, name: &str| has(plan, &Thing::Spare(name.into()));
+    let has = |plan: &GcPlan, name: &str| has(plan, &Thing::PreviousOutput(name.into()));
     let plan = lab.plan(1, None);
     assert!(has(&plan, "old") && !has(&plan, "young"));
     let plan = lab.plan(1, Some(100));
@@ -443,12 +443,12 @@ fn how_a_result_came_to_its_packages_goes_with_it() {
     Pin { project: "lab".to_owned(), stage: StageName::new("x/1"), key: stays }.set(&store).unwrap();
     let policy = Policy { keep: 3, budget: Some(0), packages: Packages::Keep };
     apply(&store, &plan(&Inventory::of(&store).unwrap(), &policy)).unwrap();
-    assert_eq!(evidence::actions(&store).unwrap(), [stays].into());
+    assert_eq!(package_usage::actions(&store).unwrap(), [stays].into());
     assert!(store.index().get(Table::Packages, other).unwrap().is_some());
 }
 
 fn note_evidence(store: &Store, action: &ActionKey) {
     let mut facts = Batch::default();
-    Evidence::record(Some(Evidence::default()), &mut facts, action);
+    PackageUsage::record(Some(PackageUsage::default()), &mut facts, action);
     store.index().commit(facts).unwrap();
 }

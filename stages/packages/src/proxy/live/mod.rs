@@ -2,8 +2,8 @@
 //! a frozen one, but its beginning moves on with the mirror.
 
 mod clients;
+mod latest_releases;
 pub(crate) mod page;
-mod roots;
 mod statistics;
 
 pub use clients::{Clients, Network, NetworkError};
@@ -17,7 +17,7 @@ use ibuild_cache::{Sha256, Store};
 use ibuild_debian::{Base, Known, Suite, index::PoolTable};
 use tokio::task::spawn_blocking;
 
-use self::roots::Roots;
+use self::latest_releases::LatestReleases;
 use crate::archive::pinned::PinnedPocket;
 use crate::archive::tables::{IndexSource, Tables};
 use crate::fetch::archive_file::ArchiveFile;
@@ -26,23 +26,23 @@ use crate::fetch::mirror::Mirrors;
 use crate::fetch::shared::Shared;
 use crate::proxy::address::Addresses;
 use crate::proxy::found::Found;
+use crate::proxy::passthrough;
 use crate::proxy::problem::Problem;
-use crate::proxy::relay;
 use crate::proxy::target::Target;
 use crate::{PackageError, Verifier};
 
 /// What a stand-alone proxy serves, and to whom.
-pub struct Live {
+pub struct LiveArchive {
     addresses: Addresses,
     clients: Clients,
-    roots: Roots,
+    roots: LatestReleases,
     tables: Arc<Tables>,
     /// The files of suites that clients have asked for: their indices, whether or not the store could keep them.
     seen: Mutex<HashSet<Sha256>>,
     statistics: Arc<Statistics>,
 }
 
-impl Live {
+impl LiveArchive {
     /// By default a suite's root is not asked for again for so long: a dozen clients that update at once ask the mirror once.
     pub const MAX_AGE: Duration = Duration::from_secs(10);
 
@@ -59,7 +59,7 @@ impl Live {
         Ok(Self {
             addresses: Addresses::canonical().with(mirrors),
             clients,
-            roots: Roots::open(store, verifier, max_age)?,
+            roots: LatestReleases::open(store, verifier, max_age)?,
             tables: Arc::new(Tables::new(store)),
             seen: Mutex::default(),
             statistics,
@@ -170,7 +170,7 @@ impl Live {
             Err(FetchError { reason: FetchReason::NotFound(_), .. }) => return Ok(None),
             // What a full disk has no room for still tells what its files have to be.
             Err(FetchError { reason: FetchReason::Store(_), .. }) => {
-                IndexSource::Memory(relay::in_memory(shared, index).await?)
+                IndexSource::Memory(passthrough::in_memory(shared, index).await?)
             }
             Err(e) => return Err(e.into()),
         };

@@ -80,7 +80,7 @@ fn status(statistics: &Statistics) -> String {
 {connections} clients are connected.</p>
 <table id="answers"><tr><th>answers</th><td>requests</td><td>sent</td></tr>
 {rows}</table>
-<h2>Recent problems</h2>
+<h2>MemoryCache problems</h2>
 <ul id="problems">
 {problems}</ul>
 <p>Numbers for programs are at <a href="/metrics">/metrics</a>.</p>
@@ -120,11 +120,11 @@ mod tests {
     use hyper::StatusCode;
 
     use super::*;
-    use crate::{End, Exchange, ExchangeObserver, Sent, Verdict};
+    use crate::{AccessObserver, AccessRecord, CacheStatus, End, Sent};
 
     fn statistics() -> Statistics {
         let statistics = Statistics::default();
-        let exchange = |verdict, problem: Option<&str>| Exchange {
+        let exchange = |verdict, problem: Option<&str>| AccessRecord {
             client: [127, 0, 0, 1].into(),
             method: "GET".to_owned(),
             address: "http://x/<script>".to_owned(),
@@ -133,8 +133,8 @@ mod tests {
             verdict,
             problem: problem.map(str::to_owned),
         };
-        let refused = exchange(Verdict::Refused(StatusCode::FORBIDDEN), Some("\"no\" & 'never'"));
-        for exchange in [exchange(Verdict::Hit, None), refused] {
+        let refused = exchange(CacheStatus::Refused(StatusCode::FORBIDDEN), Some("\"no\" & 'never'"));
+        for exchange in [exchange(CacheStatus::Hit, None), refused] {
             let sent = Sent { bytes: 3 << 20, elapsed: Duration::from_millis(250), end: End::Complete };
             statistics.answered(&exchange);
             statistics.finished(&exchange, &sent);

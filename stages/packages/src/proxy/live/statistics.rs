@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::proxy::exchange::{Exchange, ExchangeObserver, Sent, Verdict};
+use crate::proxy::access_record::{AccessObserver, AccessRecord, CacheStatus, Sent};
 use crate::{ArchiveFile, FetchError, FetchObserver};
 use ibuild_debian::Timestamp;
 
@@ -14,7 +14,7 @@ const PROBLEMS: usize = 20;
 /// Counts what clients ask and what mirrors send.
 #[derive(Default)]
 pub struct Statistics {
-    verdicts: [Count; Verdict::WORDS.len()],
+    verdicts: [Count; CacheStatus::WORDS.len()],
     fetched: AtomicU64,
     failed: AtomicU64,
     downloads: AtomicU64,
@@ -50,7 +50,7 @@ pub(crate) struct Total {
 impl Statistics {
     /// The answers of each kind of verdict.
     pub(crate) fn totals(&self) -> impl Iterator<Item = Total> {
-        self.verdicts.iter().zip(Verdict::WORDS).map(|(count, word)| Total {
+        self.verdicts.iter().zip(CacheStatus::WORDS).map(|(count, word)| Total {
             word,
             requests: read(&count.requests),
             bytes: read(&count.bytes),
@@ -100,7 +100,7 @@ fn add(count: &AtomicU64, more: u64) {
     count.fetch_add(more, Ordering::Relaxed);
 }
 
-impl ExchangeObserver for Statistics {
+impl AccessObserver for Statistics {
     fn connected(&self) {
         add(&self.connections, 1);
     }
@@ -109,13 +109,13 @@ impl ExchangeObserver for Statistics {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn answered(&self, exchange: &Exchange) {
+    fn answered(&self, exchange: &AccessRecord) {
         if let Some(problem) = &exchange.problem {
             self.note(&exchange.address, problem);
         }
     }
 
-    fn finished(&self, exchange: &Exchange, sent: &Sent) {
+    fn finished(&self, exchange: &AccessRecord, sent: &Sent) {
         let count = &self.verdicts[exchange.verdict.kind()];
         add(&count.requests, 1);
         add(&count.bytes, sent.bytes);

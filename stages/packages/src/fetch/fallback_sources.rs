@@ -33,7 +33,7 @@ const PACKAGES: &str = "packages";
 
 /// Places besides the mirrors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Elsewhere {
+pub struct FallbackSources {
     directories: Vec<PathBuf>,
     servers: Vec<Url>,
     snapshots: Vec<Url>,
@@ -41,7 +41,7 @@ pub struct Elsewhere {
 
 /// Why a place cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ElsewhereError {
+pub enum FallbackError {
     /// The text is no address.
     #[error("cannot use an address in `{setting}`")]
     Address {
@@ -56,7 +56,7 @@ pub enum ElsewhereError {
     NoStore(PathBuf),
 }
 
-impl ElsewhereError {
+impl FallbackError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -68,18 +68,18 @@ impl ElsewhereError {
     }
 }
 
-impl Elsewhere {
+impl FallbackSources {
     /// Stores are directories, or addresses of the `packages` directory of one; snapshot services are addresses of the archive,
     /// without a moment.
-    pub fn parse(stores: &[String], snapshots: &[String]) -> Result<Self, ElsewhereError> {
+    pub fn parse(stores: &[String], snapshots: &[String]) -> Result<Self, FallbackError> {
         let address = |setting| {
-            move |text: &String| text.parse().map_err(|source| ElsewhereError::Address { setting, source })
+            move |text: &String| text.parse().map_err(|source| FallbackError::Address { setting, source })
         };
         let (servers, directories): (Vec<_>, Vec<_>) =
             stores.iter().cloned().partition(|store| store.contains("://"));
         let directories: Vec<_> = directories.into_iter().map(PathBuf::from).collect();
         if let Some(missing) = directories.iter().find(|dir| !dir.join(PACKAGES).is_dir()) {
-            return Err(ElsewhereError::NoStore(missing.clone()));
+            return Err(FallbackError::NoStore(missing.clone()));
         }
         Ok(Self {
             directories,
@@ -148,9 +148,9 @@ pub(crate) fn open_if_there(path: &Path, size: u64) -> Option<io::Take<File>> {
 
 /// The moments at which what is locked was made.
 #[derive(Default)]
-pub(crate) struct Moments(Mutex<BTreeMap<Base, BTreeSet<Timestamp>>>);
+pub(crate) struct SnapshotDates(Mutex<BTreeMap<Base, BTreeSet<Timestamp>>>);
 
-impl Moments {
+impl SnapshotDates {
     pub(crate) fn note(&self, base: &Base, moment: Timestamp) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(base.clone()).or_default().insert(moment);
     }
@@ -161,12 +161,12 @@ impl Moments {
 }
 
 /// Waits for one's turn with the snapshot services.
-pub(crate) struct Courtesy {
+pub(crate) struct RateLimiter {
     places: Semaphore,
     not_before: Mutex<Option<Instant>>,
 }
 
-impl Courtesy {
+impl RateLimiter {
     pub(crate) fn new() -> Self {
         Self { places: Semaphore::new(SNAPSHOT_CONNECTIONS), not_before: Mutex::new(None) }
     }
@@ -191,9 +191,9 @@ impl Courtesy {
     }
 }
 
-impl From<ElsewhereError> for PackageError {
-    fn from(error: ElsewhereError) -> Self {
-        Self::Elsewhere(error)
+impl From<FallbackError> for PackageError {
+    fn from(error: FallbackError) -> Self {
+        Self::FallbackSources(error)
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("packages")).unwrap();
         let here = dir.path().display().to_string();
         let stores = [here.clone(), "http://ci.example/packages/".to_owned()];
-        let elsewhere = Elsewhere::parse(&stores, &[]).unwrap();
+        let elsewhere = FallbackSources::parse(&stores, &[]).unwrap();
         let digest = DIGEST.parse().unwrap();
         let name = "01/23456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
         assert_eq!(elsewhere.files(&digest), [dir.path().join("packages").join(name)]);
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn services_know_moments() {
         let snapshots = ["http://s.example/archive/debian", "http://s.example/archive/debian-security"];
-        let elsewhere = Elsewhere::parse(&[], &snapshots.map(str::to_owned)).unwrap();
+        let elsewhere = FallbackSources::parse(&[], &snapshots.map(str::to_owned)).unwrap();
         let known = Known { sha256: DIGEST.parse().unwrap(), size: 1 };
         let file = |base| ArchiveFile { base, paths: vec!["pool/g++_1~2.deb".to_owned()], known };
         let moments = ["2026-09-12T07:55:41Z", "2026-11-01T00:00:00Z"].map(|moment| moment.parse().unwrap());
@@ -244,7 +244,7 @@ mod tests {
     fn places_that_cannot_be_used() {
         let check = |stores: &[&str], snapshots: &[&str], expected: &str| {
             let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-            let error = Elsewhere::parse(&owned(stores), &owned(snapshots)).unwrap_err();
+            let error = FallbackSources::parse(&owned(stores), &owned(snapshots)).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         };
         check(&["/nowhere"], &[], "there is no store in `/nowhere`");

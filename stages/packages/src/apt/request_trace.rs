@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::PackageError;
 use crate::archive::view::{ArchiveView, Lookup};
 use crate::fetch::fetcher::Fetcher;
+use crate::proxy::access_record::{CacheStatus, StageFetch};
 use crate::proxy::address::Addresses;
-use crate::proxy::exchange::{StageFetch, Verdict};
 use crate::proxy::target::Target;
 
 /// Every address that a stage asked for, and the file that it got. What the proxy answers follows from that file and from the
 /// request, so a stage that would get the same files cannot tell the states of the archive apart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Asked {
+pub struct RequestTrace {
     answers: BTreeMap<String, Sha256>,
     order: Order,
 }
@@ -45,16 +45,16 @@ impl Order {
     }
 }
 
-impl Record for Asked {
+impl Record for RequestTrace {
     const SCHEMA: u16 = 2;
 }
 
-impl Asked {
+impl RequestTrace {
     /// What a stage asked for. `None` if something was refused: that may have been for a reason that is none of the archive's,
     /// and the text of the refusal says more about the archive than that the file is not there.
     pub fn of(fetches: &[StageFetch]) -> Option<Self> {
         let answered = |fetch: &StageFetch| match (&fetch.file, fetch.verdict) {
-            (_, Verdict::Refused(_)) | (None, _) => None,
+            (_, CacheStatus::Refused(_)) | (None, _) => None,
             (Some(file), _) => Some((fetch.address.clone(), file.known.sha256)),
         };
         let answers = fetches.iter().map(answered).collect::<Option<_>>()?;
@@ -117,14 +117,14 @@ mod tests {
     use ibuild_cache::Digest;
     use ibuild_debian::{Base, Known};
 
-    fn asked(paths: &[&str]) -> Asked {
+    fn asked(paths: &[&str]) -> RequestTrace {
         let fetch = |path: &&str| {
             let known = Known { sha256: Sha256::of(path.as_bytes()), size: 9 };
             let file = ArchiveFile { base: Base::Main, paths: vec![(*path).to_owned()], known };
             let address = format!("http://deb.debian.org/debian/{path}");
-            StageFetch { address, file: Some(file), verdict: Verdict::Hit, problem: None }
+            StageFetch { address, file: Some(file), verdict: CacheStatus::Hit, problem: None }
         };
-        Asked::of(&paths.iter().map(fetch).collect::<Vec<_>>()).unwrap()
+        RequestTrace::of(&paths.iter().map(fetch).collect::<Vec<_>>()).unwrap()
     }
 
     /// A regression: a package whose script asked for the root of the suite was taken for one that does not know it.

@@ -13,19 +13,19 @@ use tokio::task::spawn_blocking;
 
 use crate::fetch::content::Content;
 use crate::fetch::content::{CHUNK, read_chunk};
-use crate::fetch::recent::Recent;
+use crate::fetch::memory_cache::MemoryCache;
 use ibuild_debian::Known;
 
 /// The files of a store. Each is read once, and again only if it does not look the same any more.
-pub(crate) struct Kept {
+pub(crate) struct VerifiedStore {
     store: BlobStore<Sha256>,
     checked: Mutex<HashMap<Sha256, FileStamp>>,
-    recent: Recent,
+    recent: MemoryCache,
 }
 
-impl Kept {
+impl VerifiedStore {
     pub(crate) fn new(store: BlobStore<Sha256>) -> Self {
-        Self { store, checked: Mutex::default(), recent: Recent::default() }
+        Self { store, checked: Mutex::default(), recent: MemoryCache::default() }
     }
 
     /// What is sent of a file that is here and whole. One that is small and wanted again is held in memory from then on; a

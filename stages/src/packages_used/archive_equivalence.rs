@@ -21,8 +21,8 @@ use ibuild_graph::{Description, EquivalentAction, LastRun, StageId, Value};
 use crate::StageError;
 use crate::executor::context::{StageContext, snapshots};
 use crate::output::StageOutput;
-use crate::packages::{Asked, DebRef, Plan, PlannedDeb};
-use crate::packages_used::evidence::Evidence;
+use crate::packages::{DebRef, Plan, PlannedDeb, RequestTrace};
+use crate::packages_used::package_usage::PackageUsage;
 use crate::project::Job;
 use crate::recipe::StageName;
 use crate::steps;
@@ -34,7 +34,7 @@ const ROOTS: &[u8] = b"roots";
 /// An earlier action of the step, and how it came to its packages.
 struct Candidate {
     key: ActionKey,
-    evidence: Evidence,
+    evidence: PackageUsage,
 }
 
 /// Finds an earlier run of a step that this state of the archive would not have changed.
@@ -58,7 +58,7 @@ pub(crate) fn find(
     // With what an index would need that is made again from the results.
     let mut facts = context.store().results().read(&key)?.unwrap_or_default();
     facts.retain(|table| matches!(table, Table::Trees | Table::Layers));
-    Evidence::record(Some(evidence), &mut facts, &description.key());
+    PackageUsage::record(Some(evidence), &mut facts, &description.key());
     Ok(Some(EquivalentAction { key, why, facts }))
 }
 
@@ -70,8 +70,8 @@ type Found = Option<(Candidate, &'static str)>;
 fn with_packages(candidates: Vec<Candidate>, plan: &Plan) -> Found {
     let planned = |debs: &[DebRef]| debs.iter().map(PlannedDeb::from).collect::<BTreeSet<_>>();
     let is_as_planned = |candidate: &Candidate| {
-        let Evidence { debs, asked, course } = &candidate.evidence;
-        let is_apts = plan.course.is_none() || asked.as_ref().is_some_and(Asked::is_of_apt_alone);
+        let PackageUsage { debs, asked, course } = &candidate.evidence;
+        let is_apts = plan.course.is_none() || asked.as_ref().is_some_and(RequestTrace::is_of_apt_alone);
         is_apts && planned(debs) == plan.debs && *course == plan.course
     };
     let found = candidates.into_iter().find(is_as_planned);
@@ -99,7 +99,7 @@ fn with_answers(
 fn is_answered_alike(
     context: &StageContext<'_>,
     name: &StageName,
-    asked: &Asked,
+    asked: &RequestTrace,
 ) -> Result<bool, StageError> {
     let archives = context.archives();
     let view = archives.view(context.archives_of(name).all())?;
@@ -119,7 +119,7 @@ fn candidates(
         if is_known || !run.description().is_some_and(is_like) {
             continue;
         }
-        let evidence = Evidence::find(context.store(), &run.key)?;
+        let evidence = PackageUsage::find(context.store(), &run.key)?;
         found.extend(evidence.map(|evidence| Candidate { key: run.key, evidence }));
     }
     Ok(found)
@@ -258,7 +258,11 @@ mod tests {
         let course =
             |section: &str| Course::of("Inst h (1 x [all])\n", &format!("Package: h\nSection: {section}\n"));
         let found = |then: Option<Course>, now: Option<Course>| {
-            let evidence = Evidence { course: then, asked: Some(Asked::default()), ..Evidence::default() };
+            let evidence = PackageUsage {
+                course: then,
+                asked: Some(RequestTrace::default()),
+                ..PackageUsage::default()
+            };
             let candidate = Candidate { key: described("h", "main trixie", 1).key(), evidence };
             with_packages(vec![candidate], &Plan { debs: BTreeSet::new(), course: now }).is_some()
         };
@@ -271,12 +275,12 @@ mod tests {
     #[test]
     fn packages_whose_programs_may_have_asked_are_not_the_same() {
         let course = Course::of("", "");
-        let found = |asked: Option<Asked>, course: Option<Course>| {
-            let evidence = Evidence { course: course.clone(), asked, ..Evidence::default() };
+        let found = |asked: Option<RequestTrace>, course: Option<Course>| {
+            let evidence = PackageUsage { course: course.clone(), asked, ..PackageUsage::default() };
             let candidate = Candidate { key: described("h", "main trixie", 1).key(), evidence };
             with_packages(vec![candidate], &Plan { debs: BTreeSet::new(), course }).is_some()
         };
-        assert!(found(Some(Asked::default()), course.clone()));
+        assert!(found(Some(RequestTrace::default()), course.clone()));
         assert!(!found(None, course), "something was refused, or an earlier version did not look");
         assert!(found(None, None), "what a bootstrap asks for is known ahead");
     }

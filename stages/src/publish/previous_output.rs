@@ -20,9 +20,9 @@ use crate::publish::reach::is_nobody_elses;
 
 /// Where the spare file of a target is, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Spare(PathBuf);
+pub(crate) struct PreviousOutput(PathBuf);
 
-impl Spare {
+impl PreviousOutput {
     /// The one of a project's target.
     pub(crate) fn of(store: &Store, project: &str, target: &str) -> Self {
         let mut name = Encoder::new("ibuild spare v1");
@@ -78,14 +78,14 @@ mod tests {
 
     struct Lab {
         dir: tempfile::TempDir,
-        spare: Spare,
+        spare: PreviousOutput,
     }
 
     impl Lab {
         fn new() -> Self {
             let dir = tempfile::tempdir_in("/var/tmp").unwrap();
             let store = Store::open(&dir.path().join("store"), |_| MemoryIndex::default()).unwrap();
-            let spare = Spare::of(&store, "p", "x.ova");
+            let spare = PreviousOutput::of(&store, "p", "x.ova");
             Self { dir, spare }
         }
 

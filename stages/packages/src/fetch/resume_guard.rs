@@ -11,12 +11,12 @@ const MOST: usize = 100_000;
 
 /// What this process has sent to whom. What another one has sent, before a restart, is not known to have been right.
 #[derive(Default)]
-pub(crate) struct HandedOut {
+pub(crate) struct ResumeGuard {
     sent: HashSet<(IpAddr, Sha256)>,
     tainted: HashSet<Sha256>,
 }
 
-impl HandedOut {
+impl ResumeGuard {
     /// Bytes of a file that went out were wrong.
     pub(crate) fn taint(&mut self, file: Sha256) {
         self.tainted.insert(file);
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn only_what_was_sent_and_right_is_continued() {
-        let (mut handed_out, file) = (HandedOut::default(), Sha256::from_bytes([7; 32]));
+        let (mut handed_out, file) = (ResumeGuard::default(), Sha256::from_bytes([7; 32]));
         let (one, another): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         assert!(!handed_out.may_continue(one, file));
         handed_out.send(one, file);

@@ -13,7 +13,7 @@ use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::archive::pinned::PinnedPocket;
-use crate::archive::roots::trust;
+use crate::archive::signed_release::trust;
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::fetch_error::FetchReason;
 use crate::fetch::shared::Shared;
@@ -31,7 +31,7 @@ const STATES: usize = 3;
 type SuiteKey = (Base, Suite);
 
 /// The roots of all suites that were asked for.
-pub(crate) struct Roots {
+pub(crate) struct LatestReleases {
     store: Store,
     verifier: Arc<dyn Verifier>,
     /// For so long a root is not asked for again.
@@ -55,7 +55,7 @@ struct Check {
     trouble: Option<String>,
 }
 
-impl Roots {
+impl LatestReleases {
     /// The roots that are remembered in the store, verified again.
     pub(crate) fn open(
         store: &Store,

@@ -7,7 +7,7 @@ use ibuild_cache::{ActionKey, Batch, Encoder, Record, Store, Table};
 use serde::{Deserialize, Serialize};
 
 use crate::StageError;
-use crate::packages::{Asked, Course, DebRef, PackageError, StageFetch, Verdict};
+use crate::packages::{CacheStatus, Course, DebRef, PackageError, RequestTrace, StageFetch};
 use ibuild_debian::{Identity, identify};
 
 /// The packages of one action.
@@ -20,26 +20,26 @@ impl Record for Used {
 
 /// What is known of how an action came to its packages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Evidence {
+pub(crate) struct PackageUsage {
     /// The packages that it used.
     pub debs: Vec<DebRef>,
     /// All that it asked for; `None` if not all of that tells of the archive.
-    pub asked: Option<Asked>,
+    pub asked: Option<RequestTrace>,
     /// How apt said that it would install them, if the step is one that lets it and asked.
     pub course: Option<Course>,
 }
 
-impl Evidence {
+impl PackageUsage {
     /// What the requests of a stage show; `None` if a package among them could not be kept, so that not all are known.
     pub(crate) fn of(store: &Store, fetches: &[StageFetch]) -> Result<Option<Self>, StageError> {
         let debs = debs_among(store, fetches)?;
-        Ok(debs.map(|debs| Self { debs, asked: Asked::of(fetches), course: None }))
+        Ok(debs.map(|debs| Self { debs, asked: RequestTrace::of(fetches), course: None }))
     }
 
     /// What is remembered of an action.
     pub(crate) fn find(store: &Store, action: &ActionKey) -> Result<Option<Self>, StageError> {
         let Some(debs) = used_by(store, action)? else { return Ok(None) };
-        let asked = store.index().record(Table::Packages, &Part::Asked.row(action))?;
+        let asked = store.index().record(Table::Packages, &Part::RequestTrace.row(action))?;
         let course = store.index().record(Table::Packages, &Part::Course.row(action))?;
         Ok(Some(Self { debs, asked, course }))
     }
@@ -51,7 +51,7 @@ impl Evidence {
         let Some(Self { debs, asked, course }) = evidence else { return };
         facts.put_record(Table::Packages, &Part::Used.row(action), &Used(debs));
         if let Some(asked) = asked {
-            facts.put_record(Table::Packages, &Part::Asked.row(action), &asked);
+            facts.put_record(Table::Packages, &Part::RequestTrace.row(action), &asked);
         }
         if let Some(course) = course {
             facts.put_record(Table::Packages, &Part::Course.row(action), &course);
@@ -63,18 +63,18 @@ impl Evidence {
 #[derive(Clone, Copy)]
 enum Part {
     Used,
-    Asked,
+    RequestTrace,
     Course,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Used, Self::Asked, Self::Course];
+    const ALL: [Self; 3] = [Self::Used, Self::RequestTrace, Self::Course];
 
     /// What the keys of all its rows begin with.
     fn rows(self) -> Encoder {
         Encoder::new(match self {
             Self::Used => "ibuild used packages 1",
-            Self::Asked => "ibuild asked for 1",
+            Self::RequestTrace => "ibuild asked for 1",
             Self::Course => "ibuild apt course 1",
         })
     }
@@ -125,7 +125,7 @@ fn debs_among(store: &Store, fetches: &[StageFetch]) -> Result<Option<Vec<DebRef
     let mut debs = BTreeSet::new();
     for StageFetch { file, verdict, .. } in fetches {
         let Some(file) = file.as_ref().filter(|file| file.path().ends_with(".deb")) else { continue };
-        if matches!(verdict, Verdict::Refused(_)) {
+        if matches!(verdict, CacheStatus::Refused(_)) {
             continue;
         }
         if store.packages().size(&file.known.sha256)?.is_none() {
@@ -154,7 +154,7 @@ mod tests {
     use ibuild_cache::{MemoryIndex, Sha256};
     use ibuild_debian::{Base, Known};
 
-    fn fetched(verdict: Verdict) -> StageFetch {
+    fn fetched(verdict: CacheStatus) -> StageFetch {
         let known = Known { sha256: Sha256::from_bytes([7; 32]), size: 9 };
         let file =
             ArchiveFile { base: Base::Main, paths: vec!["pool/main/a/a/a_1_all.deb".to_owned()], known };
@@ -167,17 +167,17 @@ mod tests {
     fn a_package_that_was_not_kept_leaves_the_packages_unknown() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
-        assert_eq!(Evidence::of(&store, &[fetched(Verdict::Passed)]).unwrap(), None);
+        assert_eq!(PackageUsage::of(&store, &[fetched(CacheStatus::Passed)]).unwrap(), None);
     }
 
     #[test]
     fn a_refusal_leaves_open_what_was_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
-        let refused = fetched(Verdict::Refused(hyper::StatusCode::NOT_FOUND));
-        let evidence = Evidence::of(&store, &[refused]).unwrap();
-        assert_eq!(evidence, Some(Evidence::default()));
-        let nothing = Evidence::of(&store, &[]).unwrap().unwrap();
+        let refused = fetched(CacheStatus::Refused(hyper::StatusCode::NOT_FOUND));
+        let evidence = PackageUsage::of(&store, &[refused]).unwrap();
+        assert_eq!(evidence, Some(PackageUsage::default()));
+        let nothing = PackageUsage::of(&store, &[]).unwrap().unwrap();
         assert!(nothing.asked.is_some_and(|asked| asked.is_empty()));
     }
 
@@ -186,17 +186,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
         let action = ibuild_graph::Description::new("packages", 1).key();
-        assert_eq!(Evidence::find(&store, &action).unwrap(), None);
-        let mut fetch = fetched(Verdict::Hit);
+        assert_eq!(PackageUsage::find(&store, &action).unwrap(), None);
+        let mut fetch = fetched(CacheStatus::Hit);
         fetch.file.as_mut().unwrap().paths = vec!["dists/trixie/InRelease".to_owned()];
-        let mut evidence = Evidence::of(&store, &[fetch]).unwrap().unwrap();
+        let mut evidence = PackageUsage::of(&store, &[fetch]).unwrap().unwrap();
         evidence.course = Course::of("", "");
         assert!(evidence.course.is_some());
         assert!(evidence.asked.as_ref().is_some_and(|asked| !asked.is_empty()));
         let mut facts = Batch::default();
-        Evidence::record(Some(evidence.clone()), &mut facts, &action);
+        PackageUsage::record(Some(evidence.clone()), &mut facts, &action);
         store.index().commit(facts).unwrap();
-        assert_eq!(Evidence::find(&store, &action).unwrap(), Some(evidence));
+        assert_eq!(PackageUsage::find(&store, &action).unwrap(), Some(evidence));
         assert_eq!(actions(&store).unwrap(), [action].into());
     }
 
@@ -206,14 +206,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
         let action = ibuild_graph::Description::new("run", 1).key();
-        let record = |evidence: Option<Evidence>| {
+        let record = |evidence: Option<PackageUsage>| {
             let mut facts = Batch::default();
-            Evidence::record(evidence, &mut facts, &action);
+            PackageUsage::record(evidence, &mut facts, &action);
             store.index().commit(facts).unwrap();
-            Evidence::find(&store, &action).unwrap()
+            PackageUsage::find(&store, &action).unwrap()
         };
-        let asked = Evidence { debs: Vec::new(), asked: Some(Asked::default()), course: Course::of("", "") };
-        let refused = Evidence::default();
+        let asked = PackageUsage {
+            debs: Vec::new(),
+            asked: Some(RequestTrace::default()),
+            course: Course::of("", ""),
+        };
+        let refused = PackageUsage::default();
         for (evidence, known) in
             [(Some(asked.clone()), Some(asked.clone())), (Some(refused.clone()), Some(refused)), (None, None)]
         {

@@ -7,7 +7,7 @@ use std::path::Path;
 use ibuild_cache::LayerId;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 
-use super::{LayerStore, SnapshotError, merged};
+use super::{LayerStore, SnapshotError, layer_groups};
 
 /// What trimming removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,7 +32,7 @@ impl LayerStore<'_> {
     /// They are unpacked again when a stage needs them. The caller has the store alone.
     pub fn trim_unpacked(&self, budget: u64) -> Result<Trimmed, SnapshotError> {
         let merged: Vec<_> =
-            merged::groups(self.store())?.into_iter().flat_map(|group| group.layers).collect();
+            layer_groups::groups(self.store())?.into_iter().flat_map(|group| group.layers).collect();
         let mut unpacked = Vec::new();
         for layer in self.all()? {
             if let Ok(meta) = fs::metadata(self.unpacked_path(&layer.id)) {
@@ -51,7 +51,7 @@ impl LayerStore<'_> {
             if self.find(&layer)?.is_none() {
                 continue;
             }
-            merged::discard_with(self.store(), &layer)?;
+            layer_groups::discard_with(self.store(), &layer)?;
             self.store().discard(&self.unpacked_path(&layer))?;
             trimmed = Trimmed { layers: trimmed.layers + 1, bytes: trimmed.bytes + bytes };
         }

@@ -91,7 +91,7 @@ fn unfetched(pocket: &Pocket) -> impl Fn(FetchError) -> PackageError {
 }
 
 /// What a lock of the current state would say, by a look at the signed root of each suite and nothing else.
-pub fn glance(
+pub fn probe(
     store: &Store,
     archive: &Archive,
     fetcher: &Fetcher,
@@ -201,12 +201,12 @@ pub(crate) fn trust(
 
 /// That a root was signed by one of a set of keys; its signed text is a blob.
 #[derive(Serialize, Deserialize)]
-struct Verdict {
+struct CacheStatus {
     text: Sha256,
     signers: Vec<String>,
 }
 
-impl Record for Verdict {
+impl Record for CacheStatus {
     const SCHEMA: u16 = 1;
 }
 
@@ -218,7 +218,7 @@ fn verdict_key(root: Sha256, keyring: Sha256) -> Vec<u8> {
 }
 
 fn remembered(store: &Store, key: &[u8]) -> Result<Option<String>, PackageError> {
-    let Some(verdict) = store.index().record::<Verdict>(Table::Packages, key)? else { return Ok(None) };
+    let Some(verdict) = store.index().record::<CacheStatus>(Table::Packages, key)? else { return Ok(None) };
     let bytes = store.packages().read(&verdict.text)?;
     Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
 }
@@ -226,6 +226,6 @@ fn remembered(store: &Store, key: &[u8]) -> Result<Option<String>, PackageError>
 fn remember(store: &Store, key: &[u8], verified: &Verified) -> Result<(), PackageError> {
     let text = store.packages().put(verified.text.as_bytes())?.digest;
     let mut batch = Batch::default();
-    batch.put_record(Table::Packages, key, &Verdict { text, signers: verified.signers.clone() });
+    batch.put_record(Table::Packages, key, &CacheStatus { text, signers: verified.signers.clone() });
     Ok(store.index().commit(batch)?)
 }

@@ -16,7 +16,7 @@ const AGE: Duration = Duration::from_secs(60);
 
 /// Files by their digests. Their bytes were checked when they came, and cannot change any more.
 #[derive(Default)]
-pub(crate) struct Recent(Mutex<Held>);
+pub(crate) struct MemoryCache(Mutex<Held>);
 
 #[derive(Default)]
 struct Held {
@@ -26,7 +26,7 @@ struct Held {
     size: u64,
 }
 
-impl Recent {
+impl MemoryCache {
     /// A file, if it is here.
     pub(crate) fn get(&self, digest: &Sha256) -> Option<Bytes> {
         self.with(|held| held.files.get(digest).cloned())
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_here_stays_for_a_while_and_then_makes_room() {
-        let (recent, start) = (Recent::default(), Instant::now());
+        let (recent, start) = (MemoryCache::default(), Instant::now());
         let keep = |digit, now| {
             let (digest, bytes) = file(digit);
             recent.keep(digest, bytes, now);

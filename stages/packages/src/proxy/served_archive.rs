@@ -8,13 +8,13 @@ use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::shared::Shared;
 use crate::proxy::address::Addresses;
 use crate::proxy::found::Found;
-use crate::proxy::live::{Clients, Live, Statistics};
+use crate::proxy::live::{Clients, LiveArchive, Statistics};
 use crate::proxy::problem::Problem;
 use crate::proxy::target::Target;
 use crate::proxy::tunnel::StageTls;
 
 /// What a server serves.
-pub(crate) enum Site {
+pub(crate) enum ServedArchive {
     /// A frozen archive.
     Stage {
         /// The stage's name, for messages.
@@ -27,15 +27,15 @@ pub(crate) enum Site {
         tls: StageTls,
     },
     /// The archive as it is.
-    Live(Arc<Live>),
+    LiveArchive(Arc<LiveArchive>),
 }
 
-impl Site {
+impl ServedArchive {
     /// The addresses that are served.
     pub(crate) fn addresses(&self) -> &Addresses {
         match self {
             Self::Stage { addresses, .. } => addresses,
-            Self::Live(live) => live.addresses(),
+            Self::LiveArchive(live) => live.addresses(),
         }
     }
 
@@ -43,7 +43,7 @@ impl Site {
     pub(crate) fn tls(&self) -> Option<&StageTls> {
         match self {
             Self::Stage { tls, .. } => Some(tls),
-            Self::Live(_) => None,
+            Self::LiveArchive(_) => None,
         }
     }
 
@@ -52,7 +52,7 @@ impl Site {
         const LOCAL: &Clients = &Clients::local();
         match self {
             Self::Stage { .. } => LOCAL,
-            Self::Live(live) => live.clients(),
+            Self::LiveArchive(live) => live.clients(),
         }
     }
 
@@ -60,7 +60,7 @@ impl Site {
     pub(crate) fn statistics(&self) -> Option<&Statistics> {
         match self {
             Self::Stage { .. } => None,
-            Self::Live(live) => Some(live.statistics()),
+            Self::LiveArchive(live) => Some(live.statistics()),
         }
     }
 
@@ -68,7 +68,7 @@ impl Site {
     pub(crate) async fn find(&self, shared: &Arc<Shared>, target: &Target) -> Result<Found, Problem> {
         match self {
             Self::Stage { view, .. } => frozen(view, shared, target).await.map(Found::File),
-            Self::Live(live) => live.find(shared, target).await,
+            Self::LiveArchive(live) => live.find(shared, target).await,
         }
     }
 
@@ -76,7 +76,7 @@ impl Site {
     pub(crate) fn complaint(&self, client: IpAddr, address: &str) -> String {
         match self {
             Self::Stage { name, .. } => format!("ibuild: stage `{name}` asked for {address}"),
-            Self::Live(_) => format!("ibuild: {client} asked for {address}"),
+            Self::LiveArchive(_) => format!("ibuild: {client} asked for {address}"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ibuild_cache::{MemoryIndex, Store};
 use ibuild_debian::Base;
 use ibuild_packages::{
-    ArchiveFile, Elsewhere, FetchError, FetchReason, Fetcher, Lookup, Mirrors, PackageError, Upstream,
+    ArchiveFile, FallbackSources, FetchError, FetchReason, Fetcher, Lookup, Mirrors, PackageError, Upstream,
 };
 
 use crate::archive::{SMALL, Setup, archive, fetcher, file, noise, sha256, small};
@@ -18,7 +18,7 @@ fn other_store(dir: &Path) -> Store {
 
 /// A fetcher whose mirror is that of the setup, and which knows other places.
 fn with(setup: &Setup, stores: &[String], snapshots: &[String]) -> Fetcher {
-    let elsewhere = Elsewhere::parse(stores, snapshots).unwrap();
+    let elsewhere = FallbackSources::parse(stores, snapshots).unwrap();
     let mirrors = Mirrors { elsewhere, ..setup.upstream.mirrors() };
     fetcher(&setup.store, Upstream::Mirrors(mirrors))
 }
@@ -45,7 +45,7 @@ fn another_store_on_this_machine_is_asked_first() {
     fetch(&setup, &with(&setup, &stores, &[]), &small()).unwrap();
     assert!(setup.upstream.seen("/debian/f").is_empty());
     setup.store.packages().remove(&sha256(&small())).unwrap();
-    let offline = Upstream::Offline(Elsewhere::parse(&stores, &[]).unwrap().offline());
+    let offline = Upstream::Offline(FallbackSources::parse(&stores, &[]).unwrap().offline());
     fetch(&setup, &fetcher(&setup.store, offline), &small()).unwrap();
 }
 

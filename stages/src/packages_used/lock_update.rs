@@ -10,7 +10,7 @@ use ibuild_debian::Name;
 
 /// What the mirrors have now of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outlook {
+pub struct LockUpdate {
     /// The states of its suites.
     pub releases: Vec<LockedRelease>,
     /// Locked packages of which apt would install another version.
@@ -32,11 +32,11 @@ impl Archives<'_> {
     /// Compared are the packages that are locked, by name, with the candidates of their architecture. That none of
     /// them has changed does not prove that a stage would get nothing else: a package that was not there before may be
     /// preferred among alternatives.
-    pub fn outlook(&self, name: &ArchiveName, tolerated: &[Staleness]) -> Result<Outlook, StageError> {
+    pub fn lock_update(&self, name: &ArchiveName, tolerated: &[Staleness]) -> Result<LockUpdate, StageError> {
         let lock = self.lock()?;
-        let glanced = self.glance(name, tolerated)?;
-        if glanced.iter().all(|now| lock.releases().contains(now)) {
-            return Ok(Outlook { releases: glanced, packages: Vec::new() });
+        let probed = self.probe(name, tolerated)?;
+        if probed.iter().all(|now| lock.releases().contains(now)) {
+            return Ok(LockUpdate { releases: probed, packages: Vec::new() });
         }
         let releases = self.current(name, tolerated)?;
         let mut moved = Lock::default();
@@ -54,7 +54,7 @@ impl Archives<'_> {
             let locked: Vec<_> = locked.iter().copied().filter(|locked| is_comparable(&locked.deb)).collect();
             packages.extend(self.changed(&view, architecture, &locked)?);
         }
-        Ok(Outlook { releases, packages })
+        Ok(LockUpdate { releases, packages })
     }
 
     /// Those of the locked packages for machines of an architecture that are not what apt would install.
@@ -82,10 +82,10 @@ impl Archives<'_> {
 
     /// Locks what the mirrors have now. Packages that change are exchanged in the lock: the next build adds what they newly
     /// depend on.
-    pub fn adopt(&self, name: &ArchiveName, outlook: &Outlook) -> Result<(), StageError> {
+    pub fn adopt(&self, name: &ArchiveName, update: &LockUpdate) -> Result<(), StageError> {
         let mut lock = self.lock()?;
-        lock.set_archive(name.as_str(), outlook.releases.clone());
-        for PackageChange { old, new } in &outlook.packages {
+        lock.set_archive(name.as_str(), update.releases.clone());
+        for PackageChange { old, new } in &update.packages {
             lock.exchange(old, new.as_ref());
         }
         self.write_lock(lock)

@@ -14,29 +14,29 @@ use ibuild_cache::{BlobId, Cancel, RunDir};
 use crate::StageError;
 use crate::publish::place::Place;
 use crate::publish::plain::make_plain;
-use crate::publish::spare::Spare;
+use crate::publish::previous_output::PreviousOutput;
 
 /// The files, by their digests. Those that nobody takes go with this value.
 #[derive(Debug, Default)]
-pub struct Finished {
-    files: Mutex<BTreeMap<BlobId, Waiting>>,
+pub struct PendingArtifacts {
+    files: Mutex<BTreeMap<BlobId, PendingArtifact>>,
     cancel: Cancel,
 }
 
 /// A file that nobody has taken yet.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct PendingArtifact {
     /// Where it is.
     pub path: PathBuf,
-    /// A second one with the same bytes, if it has one.
-    pub twin: Option<PathBuf>,
-    /// Gets the file that it replaces, or the twin.
-    pub spare: Spare,
+    /// A second copy with the same bytes, if there is one: the next file of the target is written over it.
+    pub seed_copy: Option<PathBuf>,
+    /// Gets the file that it replaces, or the seed copy.
+    pub spare: PreviousOutput,
     /// In which they lie; it goes with this value.
     pub _dir: RunDir,
 }
 
-impl Finished {
+impl PendingArtifacts {
     /// None yet, of a build whose user may give up.
     pub(crate) fn until(cancel: &Cancel) -> Self {
         Self { cancel: cancel.clone(), ..Self::default() }
@@ -48,7 +48,7 @@ impl Finished {
     }
 
     /// Takes charge of the file with this digest.
-    pub(crate) fn add(&self, digest: BlobId, waiting: Waiting) {
+    pub(crate) fn add(&self, digest: BlobId, waiting: PendingArtifact) {
         self.files.lock().expect("no panic while held").insert(digest, waiting);
     }
 
@@ -61,7 +61,7 @@ impl Finished {
     }
 }
 
-impl Waiting {
+impl PendingArtifact {
     /// Moves the file to `place`, durably, and tells whether it is there: it may be on another file system. Until it is whole
     /// there is nothing new in `place`.
     pub(crate) fn move_to(self, place: &Place<'_>) -> Result<bool, StageError> {
@@ -78,8 +78,8 @@ impl Waiting {
             Err(e) if e.kind() == ErrorKind::CrossesDevices => return Ok(false),
             moved => moved.map_err(StageError::io("write", place.image))?,
         }
-        if let Some(twin) = &self.twin {
-            self.spare.keep(twin);
+        if let Some(seed_copy) = &self.seed_copy {
+            self.spare.keep(seed_copy);
         }
         Ok(true)
     }

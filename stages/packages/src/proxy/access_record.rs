@@ -16,7 +16,7 @@ use crate::proxy::body::ProxyBody;
 
 /// How a request was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verdict {
+pub enum CacheStatus {
     /// From the store.
     Hit,
     /// After, or during, a download that this request began.
@@ -31,11 +31,11 @@ pub enum Verdict {
     Refused(StatusCode),
 }
 
-impl Verdict {
+impl CacheStatus {
     /// Every kind of verdict in a word, in the order of declaration.
     pub const WORDS: [&str; 6] = ["hit", "miss", "joined", "stale", "passed", "refused"];
 
-    /// The place of its kind in [`Verdict::WORDS`].
+    /// The place of its kind in [`CacheStatus::WORDS`].
     pub fn kind(self) -> usize {
         match self {
             Self::Hit => 0,
@@ -55,7 +55,7 @@ impl Verdict {
 
 /// One request, and how it is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exchange {
+pub struct AccessRecord {
     /// Who asks.
     pub client: IpAddr,
     /// `GET`
@@ -67,7 +67,7 @@ pub struct Exchange {
     /// What the answer is, where that is known.
     pub file: Option<ArchiveFile>,
     /// How it was answered.
-    pub verdict: Verdict,
+    pub verdict: CacheStatus,
     /// What was wrong: why it was refused, or why it was passed on or is stale.
     pub problem: Option<String>,
 }
@@ -93,15 +93,15 @@ pub enum End {
 }
 
 /// Is told what a proxy does, from several threads.
-pub trait ExchangeObserver: Send + Sync {
+pub trait AccessObserver: Send + Sync {
     /// A client connects.
     fn connected(&self) {}
     /// A client is gone.
     fn disconnected(&self) {}
     /// An answer begins.
-    fn answered(&self, _: &Exchange) {}
+    fn answered(&self, _: &AccessRecord) {}
     /// An answer ends.
-    fn finished(&self, _: &Exchange, _: &Sent) {}
+    fn finished(&self, _: &AccessRecord, _: &Sent) {}
 }
 
 /// One request of a stage, as it was answered.
@@ -112,7 +112,7 @@ pub struct StageFetch {
     /// What it is, where the view knows it.
     pub file: Option<ArchiveFile>,
     /// How it was answered.
-    pub verdict: Verdict,
+    pub verdict: CacheStatus,
     /// Why it was refused, if it was.
     pub problem: Option<String>,
 }
@@ -128,9 +128,9 @@ impl StageFetches {
     }
 }
 
-impl ExchangeObserver for StageFetches {
-    fn answered(&self, exchange: &Exchange) {
-        let Exchange { address, file, verdict, problem, .. } = exchange.clone();
+impl AccessObserver for StageFetches {
+    fn answered(&self, exchange: &AccessRecord) {
+        let AccessRecord { address, file, verdict, problem, .. } = exchange.clone();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(StageFetch {
             address,
             file,
@@ -148,9 +148,9 @@ pub(crate) struct WatchedBody {
 }
 
 struct Watched {
-    exchange: Exchange,
+    exchange: AccessRecord,
     since: Instant,
-    observer: Arc<dyn ExchangeObserver>,
+    observer: Arc<dyn AccessObserver>,
 }
 
 impl WatchedBody {
@@ -161,10 +161,10 @@ impl WatchedBody {
 
     /// The body of the answer to a request that came at `since`.
     pub(crate) fn of(
-        exchange: Exchange,
+        exchange: AccessRecord,
         body: ProxyBody,
         since: Instant,
-        observer: &Arc<dyn ExchangeObserver>,
+        observer: &Arc<dyn AccessObserver>,
     ) -> Self {
         observer.answered(&exchange);
         Self { body, sent: 0, of: Some(Watched { exchange, since, observer: observer.clone() }) }
