@@ -1,13 +1,20 @@
 //! The command line as data. Parsing does nothing else.
 
+mod archive;
+mod cache;
+#[cfg(test)]
+mod reference;
+
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ibuild::stages::packages::Staleness;
 use ibuild::stages::spec::hardware::{DiskBus, Firmware};
+
+use archive::PROXY_HELP;
+pub use archive::{LockArgs, PackagesCommand, ProxyArgs, UpdateArgs};
+pub use cache::{CacheCommand, GcArgs, PinArgs, ShowArgs};
 
 /// Builds images of Debian-derived virtual machines incrementally.
 #[derive(Debug, Parser)]
@@ -325,158 +332,6 @@ fn word_of<T: Copy + Send + Sync>(words: &'static [(&'static str, T)]) -> impl T
 }
 
 #[derive(Debug, Args)]
-pub struct LockArgs {
-    /// Compare the lock with the mirrors and change nothing. Exit status: 0 if the mirrors have the locked state, 10 if the
-    /// state has changed but no locked package, 20 if locked packages have other versions, 30 if the locked state has expired
-    #[arg(long)]
-    pub check: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct UpdateArgs {
-    /// Archives, or packages: an archive is updated only if one of these packages has another version [default: all archives]
-    pub names: Vec<String>,
-    /// Accept an archive state that has expired (`Valid-Until`)
-    #[arg(long)]
-    pub allow_expired: bool,
-    /// Accept an archive state that is older than the locked one
-    #[arg(long)]
-    pub allow_rollback: bool,
-}
-
-impl UpdateArgs {
-    /// States that are accepted all the same.
-    pub fn tolerated(&self) -> Vec<Staleness> {
-        let wanted = |is_wanted: bool, staleness| is_wanted.then_some(staleness);
-        let expired = wanted(self.allow_expired, Staleness::Expired);
-        expired.into_iter().chain(wanted(self.allow_rollback, Staleness::RolledBack)).collect()
-    }
-}
-
-/// The port that apt's proxies are usually at.
-const PROXY_PORT: u16 = 3142;
-
-const PROXY_HELP: &str = "\
-Configuration of a client, in a file below `/etc/apt/apt.conf.d`:
-
-    Acquire::http::Proxy \"http://127.0.0.1:3142\";
-
-The proxy serves Debian's own archives and the configured mirrors, nothing else. `/` shows statistics, `/metrics` the same for
-Prometheus. Every request is logged as a line of JSON on standard output.";
-
-#[derive(Debug, Args)]
-pub struct ProxyArgs {
-    /// Address and port to listen on
-    #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, PROXY_PORT)))]
-    pub listen: SocketAddr,
-    /// Network whose clients are served besides this machine, such as `192.0.2.0/24`
-    #[arg(long, value_name = "NETWORK")]
-    pub allow: Vec<ibuild::stages::packages::Network>,
-    /// Mirror of Debian's archive; several are tried in this order [default: that of `ibuild.local.toml`, else that of this
-    /// machine's apt]
-    #[arg(long, value_name = "URL")]
-    pub mirror: Vec<String>,
-    /// Mirror of Debian's security archive
-    #[arg(long, value_name = "URL")]
-    pub security_mirror: Vec<String>,
-    /// Keyring of the archive keys that are trusted
-    #[arg(long, value_name = "FILE", default_value = ibuild::stages::packages::DEBIAN_KEYRING)]
-    pub keyring: PathBuf,
-    /// How long the state of a suite is served before the mirror is asked again
-    #[arg(long, value_name = "SECONDS", default_value_t = ibuild::stages::packages::LiveArchive::MAX_AGE.as_secs())]
-    pub max_age: u64,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum PackagesCommand {
-    /// List the packages that the project's stages use
-    Ls(JsonArgs),
-    /// Show which stages use a package, and which packages there depend on it
-    Why {
-        /// Package name
-        name: String,
-    },
-    /// Import all packages below a directory: the cache of another proxy, /var/cache/apt/archives, a disc
-    Import {
-        /// Directory
-        dir: PathBuf,
-    },
-    /// List the source packages of all installed packages: name, version, licences, address, packages
-    Sources(SourcesArgs),
-    /// Count the packages in the store and those that the project needs
-    Stats(JsonArgs),
-    /// Verify all packages; damaged ones are removed, and fetched again when needed
-    Verify(JsonArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub enum CacheCommand {
-    /// List the results of stages
-    Ls(JsonArgs),
-    /// Show everything that is known about a stage or an action
-    Show(ShowArgs),
-    /// Show how much space each part of the store takes
-    Stats(JsonArgs),
-    /// Verify all blobs and packages; damaged ones are removed, and made again when needed
-    Verify(JsonArgs),
-    /// Check that all facts of the index are true, and repair those that are not
-    Fsck(JsonArgs),
-    /// Remove what no build, pin or failed stage needs any more
-    Gc(GcArgs),
-    /// Keep the result of a stage or target, whatever else is removed
-    Pin(PinArgs),
-    /// Remove a pin
-    Unpin(PinArgs),
-    /// Remove the result of a stage
-    Rm {
-        /// Stage (`rootfs/step`, `rootfs`) or target
-        #[arg(required_unless_present = "stages")]
-        stage: Option<String>,
-        /// Remove the results of all stages; packages stay
-        #[arg(long, conflicts_with = "stage")]
-        stages: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct GcArgs {
-    /// Also remove results that are needed, the cheapest to make again first, until the store takes no more than SIZE
-    /// [default: `cache-budget` in `ibuild.local.toml`, else no limit]
-    #[arg(long, value_name = "SIZE")]
-    pub budget: Option<ibuild::stages::spec::ByteSize>,
-    /// Keep the last N builds of each target
-    #[arg(long, value_name = "N", default_value = "3")]
-    pub keep: std::num::NonZeroUsize,
-    /// Also remove packages if the budget cannot be met otherwise; a locked build then needs a mirror that has them
-    #[arg(long)]
-    pub packages: bool,
-    /// Only print what would be removed
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Wait for running builds
-    #[arg(long)]
-    pub wait: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct PinArgs {
-    /// Stage (`rootfs/step`, `rootfs`), target, or image in all its formats
-    pub name: String,
-}
-
-#[derive(Debug, Args)]
-pub struct ShowArgs {
-    /// Stage (`rootfs/step`, `rootfs`), target, or the first digits of an action key
-    pub name: String,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
 pub struct CleanArgs {
     /// Target: `image.format`, or an image in all its formats [default: all]
     pub target: Option<String>,
@@ -492,6 +347,3 @@ pub enum RecipeCommand {
     /// Print the recipe with all defaults filled in
     Show(JsonArgs),
 }
-
-#[cfg(test)]
-mod reference;

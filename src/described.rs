@@ -1,6 +1,7 @@
 //! Values of descriptions: as JSON, as lines for people, and what changed between two of them.
 
 use ibuild::graph::{Change, Value, on_one_line};
+use ibuild::stages::fields;
 use serde_json::json;
 
 /// A list that is longer than this, in characters, is shown by its items.
@@ -91,16 +92,16 @@ pub fn change_lines(changes: &[Change]) -> Vec<String> {
 /// Where a tree's files start in the path of a change, and what a file's own properties are called.
 fn in_a_tree(path: &[String]) -> Option<(String, String)> {
     let start = match path.first().map(String::as_str) {
-        Some("inputs") => 1,
-        Some("copy") => path.iter().position(|name| name == "files")? + 1,
+        Some(fields::INPUTS) => 1,
+        Some(fields::COPY) => path.iter().position(|name| name == fields::COPY_FILES)? + 1,
         // The root file system that a step or an image stands on; one of which the files are not known is no tree.
-        Some("parent tree" | "tree") if path.len() > 1 => 1,
+        Some(fields::PARENT_TREE | fields::TREE) if path.len() > 1 => 1,
         _ => return None,
     };
     let properties = ["content", "type", "link", "mode", "owner", "time", "attributes", "target"];
     let end = path.len() - usize::from(path.last().is_some_and(|last| properties.contains(&last.as_str())));
     let file = path.get(start..end)?;
-    let title = path[..start].iter().map(|name| name.as_str()).filter(|name| *name != "files");
+    let title = path[..start].iter().map(|name| name.as_str()).filter(|name| *name != fields::COPY_FILES);
     let name = if file.is_empty() { "the file itself".to_owned() } else { file.join("/") };
     Some((title.collect::<Vec<_>>().join(" "), name))
 }

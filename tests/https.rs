@@ -121,6 +121,7 @@ fn recipe() -> String {
 const INSTALL: &str = "apt-get update && apt-get install --yes --no-install-recommends hello\n";
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn real_apt_in_a_stage_by_https_leaves_no_trace() {
     assert!(nix::unistd::geteuid().is_root(), "stages need root");
     let dir = tempfile::tempdir_in("/var/tmp").unwrap();

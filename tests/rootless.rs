@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ibuild::cache::{Batch, RocksIndex, Store};
-use ibuild::graph::{Executor, RunMemory, StageName};
+use ibuild::graph::{Executor, FinishedRun, RunMemory, StageName};
 use ibuild::stages::packages::NullFetchObserver;
 use ibuild::stages::recipe::{Overrides, Recipe};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
@@ -255,7 +255,13 @@ fn seed(project_dir: &Path, store_dir: &Path, work: &Path) {
     for name in ["odd/bootstrap", "copy/bootstrap"].map(StageName::new) {
         let description = executor.describe(project.graph.find(&name).unwrap(), &[]).unwrap();
         let facts = std::mem::take(&mut facts);
-        memory.remember_run(&name, &description, &output, facts, "seeded".to_owned(), 1).unwrap();
+        memory
+            .remember_run(
+                &name,
+                FinishedRun { description: &description, facts, reason: "seeded".to_owned(), millis: 1 },
+                &output,
+            )
+            .unwrap();
     }
     // Whoever builds unpacks it again.
     fs::remove_dir_all(store_dir.join("layers")).unwrap();

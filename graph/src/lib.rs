@@ -9,7 +9,6 @@ mod describe;
 mod engine;
 mod explain;
 mod history;
-mod lookup;
 mod memory;
 mod panics;
 mod pins;
@@ -24,7 +23,7 @@ pub use describe::{ACTION_DOMAIN, Description};
 pub use engine::Engine;
 pub use explain::{Change, DirtyReason, changes, value_changes};
 pub use history::{Build, BuiltStage};
-pub use memory::{ActionResult, LastRun, RememberedStage, RunMemory};
+pub use memory::{ActionResult, FinishedRun, LastRun, RememberedStage, RunMemory};
 pub use pins::Pin;
 pub use plan::{Plan, PlannedStage, Verdict, plan};
 pub use report::{

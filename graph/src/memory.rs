@@ -104,6 +104,18 @@ impl ActionResult {
     }
 }
 
+/// A run that has ended, as it is remembered.
+pub struct FinishedRun<'a> {
+    /// What was described.
+    pub description: &'a Description,
+    /// What has to be known together with the result.
+    pub facts: Batch,
+    /// Why it ran, for people.
+    pub reason: String,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+}
+
 /// The action cache and the stages' last runs, in a store's index. Stages are remembered by project, because two
 /// projects may both have a `base/bootstrap`.
 pub struct RunMemory<'s> {
@@ -178,12 +190,10 @@ impl<'s> RunMemory<'s> {
     pub fn remember_run(
         &self,
         stage: &StageName,
-        description: &Description,
+        run: FinishedRun<'_>,
         output: &impl Record,
-        facts: Batch,
-        reason: String,
-        millis: u64,
     ) -> Result<(), CacheError> {
+        let FinishedRun { description, facts, reason, millis } = run;
         let key = description.key();
         let mut batch = facts;
         batch.put_record(Table::Actions, key.as_bytes(), &ActionResult { output: output.to_bytes(), millis });
@@ -240,7 +250,16 @@ mod tests {
         description.set("command", format!("{project} {stage}"));
         let memory = RunMemory::new(store, project);
         memory
-            .remember_run(&stage, &description, &Made(7), Batch::default(), "never built".to_owned(), 5)
+            .remember_run(
+                &stage,
+                FinishedRun {
+                    description: &description,
+                    facts: Batch::default(),
+                    reason: "never built".to_owned(),
+                    millis: 5,
+                },
+                &Made(7),
+            )
             .unwrap();
     }
 
@@ -258,7 +277,13 @@ mod tests {
             let mut description = Description::new("run", 1);
             description.set("command", number);
             let reason = number.to_string();
-            memory.remember_run(&stage, &description, &Made(7), Batch::default(), reason, 5).unwrap();
+            memory
+                .remember_run(
+                    &stage,
+                    FinishedRun { description: &description, facts: Batch::default(), reason, millis: 5 },
+                    &Made(7),
+                )
+                .unwrap();
         }
         let runs = memory.last_runs(&stage).unwrap();
         let reasons: Vec<_> = runs.iter().filter_map(|run| run.reason.as_deref()).collect();

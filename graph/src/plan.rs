@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ibuild_cache::{CacheError, Record};
+use ibuild_cache::CacheError;
 
-use crate::lookup::lookup;
-use crate::worker::reason_for;
+use crate::worker::{Worker, reason_for};
 use crate::{
     BuildError, BuildResult, Change, DirtyReason, Executor, LastRun, RunMemory, StageGraph, StageId,
 };
@@ -80,110 +79,113 @@ pub fn plan<E: Executor>(
     executor: &E,
     targets: &[StageId],
 ) -> BuildResult<Plan, E> {
-    let mut outputs: BTreeMap<StageId, E::Output> = BTreeMap::new();
-    let mut stand_ins: BTreeMap<StageId, E::Output> = BTreeMap::new();
-    let mut stages = Vec::new();
-    let mut likely_other = BTreeSet::new();
-    for stage in graph.needed_for(targets) {
-        let inputs = graph.inputs(stage);
-        let unknown: Vec<_> = inputs.iter().copied().filter(|input| !outputs.contains_key(input)).collect();
-        let (verdict, output) = if unknown.is_empty() {
-            let inputs: Vec<_> = inputs.iter().filter_map(|input| outputs.get(input)).collect();
-            judge(graph, memory, executor, stage, &inputs)?
-        } else {
-            let inputs: Option<Vec<_>> = inputs.iter().map(|input| stand_ins.get(input)).collect();
-            let changes = match inputs {
-                Some(inputs) => own_changes(graph, memory, executor, stage, &inputs)?,
-                None => Vec::new(),
-            };
-            match changes.is_empty() {
-                true => (Verdict::Pending(unknown), None),
-                false => (Verdict::Dirty(DirtyReason::Changed(changes)), None),
-            }
-        };
+    let worker = Worker { graph, memory, executor };
+    let mut planner = Planner {
+        worker,
+        outputs: BTreeMap::new(),
+        stand_ins: BTreeMap::new(),
+        likely_other: BTreeSet::new(),
+    };
+    let stages = graph.needed_for(targets).into_iter().map(|stage| planner.stage(stage));
+    Ok(Plan { stages: stages.collect::<BuildResult<_, E>>()? })
+}
+
+/// Plans stages in build order.
+struct Planner<'a, E: Executor> {
+    worker: Worker<'a, E>,
+    /// Of stages that are fresh.
+    outputs: BTreeMap<StageId, E::Output>,
+    /// What stands for the outputs of all stages so far, as far as there is anything.
+    stand_ins: BTreeMap<StageId, E::Output>,
+    /// Stages that run and are to be expected to make something else than before.
+    likely_other: BTreeSet<StageId>,
+}
+
+impl<E: Executor> Planner<'_, E> {
+    fn stage(&mut self, stage: StageId) -> BuildResult<PlannedStage, E> {
+        let Worker { graph, memory, executor } = self.worker;
+        let (verdict, output) = self.judge(stage, &graph.inputs(stage))?;
         let stand_in = match &output {
             Some(output) => Some(output.clone()),
-            None => stand_in(graph, memory, stage, &stand_ins)?,
+            None => self.stand_in(stage)?,
         };
-        stand_ins.extend(stand_in.map(|output| (stage, output)));
+        self.stand_ins.extend(stand_in.map(|output| (stage, output)));
         let runs = memory.last_runs(graph.name(stage))?;
         let likely = match &verdict {
             Verdict::Fresh => false,
             Verdict::Dirty(_) => true,
-            Verdict::Pending(inputs) => inputs.iter().any(|input| likely_other.contains(input)),
+            Verdict::Pending(inputs) => inputs.iter().any(|input| self.likely_other.contains(input)),
         };
-        if likely && !made_the_same(memory, executor, &runs)? {
-            likely_other.insert(stage);
+        if likely && !self.made_the_same(&runs)? {
+            self.likely_other.insert(stage);
         }
+        self.outputs.extend(output.map(|output| (stage, output)));
         let millis = runs.first().map(|last| last.millis);
-        outputs.extend(output.map(|output| (stage, output)));
-        let failed = executor.has_failed(stage);
-        stages.push(PlannedStage { stage, verdict, millis, likely, failed });
+        Ok(PlannedStage { stage, verdict, millis, likely, failed: executor.has_failed(stage) })
     }
-    Ok(Plan { stages })
-}
 
-fn judge<E: Executor>(
-    graph: &StageGraph,
-    memory: &RunMemory<'_>,
-    executor: &E,
-    stage: StageId,
-    inputs: &[&E::Output],
-) -> BuildResult<(Verdict, Option<E::Output>), E> {
-    let stage_error = |source| BuildError::Stage { stage: graph.name(stage).clone(), source };
-    let description = executor.describe(stage, inputs).map_err(stage_error)?;
-    let found = lookup(graph, memory, executor, stage, &description.key(), inputs)?;
-    if let Some((output, _)) = found {
-        return Ok((Verdict::Fresh, Some(output)));
+    fn judge(&self, stage: StageId, inputs: &[StageId]) -> BuildResult<(Verdict, Option<E::Output>), E> {
+        let unknown: Vec<_> =
+            inputs.iter().copied().filter(|input| !self.outputs.contains_key(input)).collect();
+        if unknown.is_empty() {
+            let outputs: Vec<_> = inputs.iter().filter_map(|input| self.outputs.get(input)).collect();
+            return self.judge_upon(stage, &outputs);
+        }
+        let stand_ins: Option<Vec<_>> = inputs.iter().map(|input| self.stand_ins.get(input)).collect();
+        let changes = stand_ins.map_or(Ok(Vec::new()), |inputs| self.own_changes(stage, &inputs))?;
+        Ok(match changes.is_empty() {
+            true => (Verdict::Pending(unknown), None),
+            false => (Verdict::Dirty(DirtyReason::Changed(changes)), None),
+        })
     }
-    let last = memory.last_run(graph.name(stage))?;
-    Ok((Verdict::Dirty(reason_for(executor, stage, &description, last.as_ref())), None))
-}
 
-/// What stands for the output of a stage that would run, so that those after it can be described: what it made the last
-/// time, or if it never did, what stands for what it stands on.
-fn stand_in<O: Record + Clone>(
-    graph: &StageGraph,
-    memory: &RunMemory<'_>,
-    stage: StageId,
-    stand_ins: &BTreeMap<StageId, O>,
-) -> Result<Option<O>, CacheError> {
-    let last = memory.last_output(graph.name(stage))?;
-    let below = || stand_ins.get(graph.inputs(stage).first()?).cloned();
-    Ok(last.or_else(below))
-}
-
-/// What is another of a stage itself than at its last run, whatever its inputs will make.
-fn own_changes<E: Executor>(
-    graph: &StageGraph,
-    memory: &RunMemory<'_>,
-    executor: &E,
-    stage: StageId,
-    stand_ins: &[&E::Output],
-) -> Result<Vec<Change>, CacheError> {
-    let last = memory.last_run(graph.name(stage))?;
-    let Some(before) = last.and_then(|last| last.description()) else { return Ok(Vec::new()) };
-    // Upon what only stands for its inputs it may not be possible to describe it. Then nothing is known of it yet.
-    let Ok(description) = executor.describe(stage, stand_ins) else { return Ok(Vec::new()) };
-    // It was like this before, and would be found again if its inputs are as they were.
-    if memory.result(&description.key())?.is_some() {
-        return Ok(Vec::new());
+    /// A stage whose inputs are known.
+    fn judge_upon(
+        &self,
+        stage: StageId,
+        inputs: &[&E::Output],
+    ) -> BuildResult<(Verdict, Option<E::Output>), E> {
+        let Worker { graph, memory, executor } = self.worker;
+        let stage_error = |source| BuildError::Stage { stage: graph.name(stage).clone(), source };
+        let description = executor.describe(stage, inputs).map_err(stage_error)?;
+        if let Some((output, _)) = self.worker.look_up(stage, &description.key(), inputs)? {
+            return Ok((Verdict::Fresh, Some(output)));
+        }
+        let last = memory.last_run(graph.name(stage))?;
+        Ok((Verdict::Dirty(reason_for(executor, stage, &description, last.as_ref())), None))
     }
-    let mut changes = executor.changes(&before, &description);
-    changes.retain(|change| !executor.is_inherited(change));
-    Ok(changes)
-}
 
-/// Whether a stage's last two actions made the same.
-fn made_the_same<E: Executor>(
-    memory: &RunMemory<'_>,
-    executor: &E,
-    runs: &[LastRun],
-) -> Result<bool, CacheError> {
-    let [last, before, ..] = runs else { return Ok(false) };
-    let output = |run: &LastRun| -> Result<Option<E::Output>, CacheError> {
-        Ok(memory.result(&run.key)?.and_then(|result| result.output()))
-    };
-    let (last, before) = (output(last)?, output(before)?);
-    Ok(last.zip(before).is_some_and(|(last, before)| executor.is_same(&before, &last)))
+    /// What stands for the output of a stage that would run, so that those after it can be described: what it made the last
+    /// time, or if it never did, what stands for what it stands on.
+    fn stand_in(&self, stage: StageId) -> Result<Option<E::Output>, CacheError> {
+        let Worker { graph, memory, .. } = self.worker;
+        let below = || self.stand_ins.get(graph.inputs(stage).first()?).cloned();
+        Ok(memory.last_output(graph.name(stage))?.or_else(below))
+    }
+
+    /// What is another of a stage itself than at its last run, whatever its inputs will make.
+    fn own_changes(&self, stage: StageId, stand_ins: &[&E::Output]) -> Result<Vec<Change>, CacheError> {
+        let Worker { graph, memory, executor } = self.worker;
+        let last = memory.last_run(graph.name(stage))?;
+        let Some(before) = last.and_then(|last| last.description()) else { return Ok(Vec::new()) };
+        // Upon what only stands for its inputs it may not be possible to describe it. Then nothing is known of it yet.
+        let Ok(description) = executor.describe(stage, stand_ins) else { return Ok(Vec::new()) };
+        // It was like this before, and would be found again if its inputs are as they were.
+        if memory.result(&description.key())?.is_some() {
+            return Ok(Vec::new());
+        }
+        let mut changes = executor.changes(&before, &description);
+        changes.retain(|change| !executor.is_inherited(change));
+        Ok(changes)
+    }
+
+    /// Whether a stage's last two actions made the same.
+    fn made_the_same(&self, runs: &[LastRun]) -> Result<bool, CacheError> {
+        let [last, before, ..] = runs else { return Ok(false) };
+        let output = |run: &LastRun| -> Result<Option<E::Output>, CacheError> {
+            Ok(self.worker.memory.result(&run.key)?.and_then(|result| result.output()))
+        };
+        let (last, before) = (output(last)?, output(before)?);
+        Ok(last.zip(before).is_some_and(|(last, before)| self.worker.executor.is_same(&before, &last)))
+    }
 }

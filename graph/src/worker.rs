@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use ibuild_cache::ActionKey;
 use tracing::{debug, info};
 
-use crate::lookup::{Found, lookup};
 use crate::panics::contained;
 use crate::{
-    BuildError, BuildResult, Commit, Description, DirtyReason, EquivalentAction, Executor, LastRun, Made,
-    RunMemory, StageGraph, StageId,
+    BuildError, BuildResult, Commit, Description, DirtyReason, EquivalentAction, Executor, FinishedRun,
+    LastRun, Made, RunMemory, StageGraph, StageId,
 };
+
+/// What an action made, and how long that took, in milliseconds.
+type Found<E> = Option<(<E as Executor>::Output, u64)>;
 
 /// A stage that has to run.
 pub(crate) struct Job<O> {
@@ -82,6 +84,14 @@ pub(crate) struct Worker<'a, E: Executor> {
     pub(crate) executor: &'a E,
 }
 
+impl<E: Executor> Clone for Worker<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E: Executor> Copy for Worker<'_, E> {}
+
 impl<E: Executor> Worker<'_, E> {
     /// Describes a stage and looks for its result.
     pub(crate) fn judge(
@@ -91,9 +101,10 @@ impl<E: Executor> Worker<'_, E> {
         forced: Forced,
     ) -> BuildResult<(Description, Judged<E::Output>), E> {
         self.contained(stage, || {
-            let described = self.executor.describe(stage, &inputs.iter().collect::<Vec<_>>());
+            let inputs: Vec<_> = inputs.iter().collect();
+            let described = self.executor.describe(stage, &inputs);
             let description = described.map_err(|source| self.stage_error(stage, source))?;
-            let judged = self.judge_described(stage, &description, inputs, forced)?;
+            let judged = self.judge_described(stage, &description, &inputs, forced)?;
             Ok((description, judged))
         })
     }
@@ -102,7 +113,7 @@ impl<E: Executor> Worker<'_, E> {
         &self,
         stage: StageId,
         description: &Description,
-        inputs: &[E::Output],
+        inputs: &[&E::Output],
         forced: Forced,
     ) -> BuildResult<Judged<E::Output>, E> {
         let (name, key) = (self.graph.name(stage), description.key());
@@ -135,7 +146,8 @@ impl<E: Executor> Worker<'_, E> {
         let lock = self.executor.lock(job.stage, &key).map_err(|e| self.stage_error(job.stage, e))?;
         self.memory.refresh();
         if job.reason != DirtyReason::Forced {
-            if let Some((output, _)) = self.look_up(job.stage, &key, &job.inputs)? {
+            let given: Vec<_> = job.inputs.iter().collect();
+            if let Some((output, _)) = self.look_up(job.stage, &key, &given)? {
                 return Ok(Completion::Found(output));
             }
             if let Some(output) = self.find_equivalent(&job)? {
@@ -179,9 +191,10 @@ impl<E: Executor> Worker<'_, E> {
         else {
             return Ok(None);
         };
-        let Some((output, millis)) = self.look_up(*stage, &key, inputs)? else { return Ok(None) };
+        let Some((output, millis)) = self.look_up(*stage, &key, &given)? else { return Ok(None) };
         info!(stage = %name, key = %key.short(), why, "an earlier run made the same");
-        self.memory.remember_run(name, description, &output, facts, format!("{reason}; {why}"), millis)?;
+        let run = FinishedRun { description, facts, reason: format!("{reason}; {why}"), millis };
+        self.memory.remember_run(name, run, &output)?;
         Ok(Some(output))
     }
 
@@ -192,14 +205,29 @@ impl<E: Executor> Worker<'_, E> {
             let facts = (made.commit)().map_err(|source| self.stage_error(stage, source))?;
             let (name, reason) = (self.graph.name(stage), made.reason.to_string());
             debug!(stage = %name, key = %made.description.key().short(), "is durable, and remembered from here on");
-            Ok(self.memory.remember_run(name, &made.description, &made.output, facts, reason, made.millis)?)
+            let run = FinishedRun { description: &made.description, facts, reason, millis: made.millis };
+            Ok(self.memory.remember_run(name, run, &made.output)?)
         });
         Message::Committed { stage, result }
     }
 
-    fn look_up(&self, stage: StageId, key: &ActionKey, inputs: &[E::Output]) -> BuildResult<Found<E>, E> {
-        let inputs: Vec<_> = inputs.iter().collect();
-        lookup(self.graph, self.memory, self.executor, stage, key, &inputs)
+    /// What an action makes of these inputs, if it is remembered and all of it still there.
+    pub(crate) fn look_up(
+        &self,
+        stage: StageId,
+        key: &ActionKey,
+        inputs: &[&E::Output],
+    ) -> BuildResult<Found<E>, E> {
+        let Some(result) = self.memory.result(key)? else { return Ok(None) };
+        let Some(remembered) = result.output::<E::Output>() else { return Ok(None) };
+        let output = self.executor.rebase(stage, remembered, inputs);
+        let in_store = self.executor.is_available(&output, inputs);
+        let in_store = in_store.map_err(|source| self.stage_error(stage, source))?;
+        if !in_store {
+            let name = self.graph.name(stage);
+            debug!(stage = %name, key = %key.short(), "is remembered, but not all of it is in the store");
+        }
+        Ok(in_store.then_some((output, result.millis)))
     }
 
     fn stage_error(&self, stage: StageId, source: E::Error) -> BuildError<E::Error> {

@@ -189,6 +189,7 @@ impl StageError {
     }
 
     /// What the user can do about it, where there is something.
+    #[allow(clippy::too_many_lines, reason = "one arm for each error")]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Failed { .. } => None,

@@ -6,6 +6,7 @@
 
 mod error;
 mod executor;
+pub mod fields;
 mod image;
 mod inputs;
 mod inspect;

@@ -147,6 +147,7 @@ fn publish(vendor: &Vendor, day: u32, version: &str, extra: &str) {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn only_what_its_own_key_has_signed_is_believed() {
     let (vendor, mallory, project) = (Vendor::new(), Vendor::new(), Project::new());
     project.write("keys/vendor.asc", vendor.armoured_key());
@@ -270,6 +271,7 @@ const BUILD_SPIES: [&str; 5] =
     ["build", "--target", "hook.rootfs.tar.zst", "--target", "script.rootfs.tar.zst"];
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn real_apt_installs_from_archives_of_all_kinds() {
     assert!(nix::unistd::geteuid().is_root(), "stages need root");
     let (vendor, project) = (Vendor::new(), Project::new());

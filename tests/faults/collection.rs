@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ibuild::cache::Batch;
-use ibuild::graph::{Description, RunMemory, StageName};
+use ibuild::graph::{Description, FinishedRun, RunMemory, StageName};
 use ibuild::stages::{Artifact, StageOutput};
 
 use crate::chance;
@@ -77,6 +77,17 @@ fn add_results(lab: &Lab, count: usize) {
         let mut description = Description::new("image", 1);
         description.set("number", number as i64);
         let stage = StageName::new(format!("image{number}.raw"));
-        memory.remember_run(&stage, &description, &output, Batch::default(), String::new(), 1).unwrap();
+        memory
+            .remember_run(
+                &stage,
+                FinishedRun {
+                    description: &description,
+                    facts: Batch::default(),
+                    reason: String::new(),
+                    millis: 1,
+                },
+                &output,
+            )
+            .unwrap();
     }
 }

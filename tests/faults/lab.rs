@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use ibuild::cache::{Batch, RocksIndex, Store};
-use ibuild::graph::{Executor, RunMemory};
+use ibuild::graph::{Executor, FinishedRun, RunMemory};
 use ibuild::stages::packages::NullFetchObserver;
 use ibuild::stages::recipe::{Overrides, Recipe};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
@@ -203,7 +203,11 @@ impl Lab {
         let (output, facts) = busybox_root(&store);
         let memory = RunMemory::new(&store, "lab");
         memory
-            .remember_run(project.graph.name(stage), &description, &output, facts, "seeded".into(), 1)
+            .remember_run(
+                project.graph.name(stage),
+                FinishedRun { description: &description, facts, reason: "seeded".into(), millis: 1 },
+                &output,
+            )
             .unwrap();
     }
 

@@ -20,6 +20,7 @@ const NEW: usize = 6;
 const CLIENTS: usize = 4;
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn a_killed_proxy_keeps_nothing_wrong_and_loses_nothing_whole() {
     let (mut archive, dir) = (SignedArchive::new(), tempfile::tempdir_in("/var/tmp").unwrap());
     let store = dir.path().join("cache");

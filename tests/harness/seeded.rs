@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ibuild::cache::{Batch, RocksIndex, Store};
-use ibuild::graph::{Executor, RunMemory};
+use ibuild::graph::{Executor, FinishedRun, RunMemory};
 use ibuild::stages::packages::NullFetchObserver;
 use ibuild::stages::recipe::{Overrides, Recipe, StepKind};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
@@ -44,6 +44,7 @@ release debian main trixie sha256:1111111111111111111111111111111111111111111111
 ";
 
 /// Makes the bootstraps of the project in `dir` known to the store in `cache`, and writes the lock that they are of.
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn seed(dir: &Path, cache: &Path) {
     assert!(nix::unistd::geteuid().is_root(), "stages need root");
     assert!(Path::new(BUSYBOX).exists(), "install `busybox-static`");
@@ -72,7 +73,18 @@ fn seed(dir: &Path, cache: &Path) {
             let output = StageOutput::Snapshot(snapshot.clone());
             let memory = RunMemory::new(&store, recipe.project.name.as_str());
             let (name, facts) = (project.graph.name(stage), facts.take().unwrap_or_default());
-            memory.remember_run(name, &description, &output, facts, "seeded".to_owned(), 1000).unwrap();
+            memory
+                .remember_run(
+                    name,
+                    FinishedRun {
+                        description: &description,
+                        facts,
+                        reason: "seeded".to_owned(),
+                        millis: 1000,
+                    },
+                    &output,
+                )
+                .unwrap();
         }
     }
 }

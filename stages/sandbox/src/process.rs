@@ -38,15 +38,29 @@ pub(super) fn run(
 ) -> SetupResult<Ran> {
     let [program, arguments @ ..] = argv else { return Err("there is no program to run".to_owned()) };
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(env).current_dir("/");
-    if stdio == Stdio::Log {
-        command.stdin(StdStdio::null());
-    }
+    command.args(arguments).env_clear().envs(env);
     if front == Front::Payload {
         front::prepare().map_err(failed("use the terminal"))?;
     }
     if !userns::is_initial() {
         mknod_emulation::let_stand_in()?;
+    }
+    confine(&mut command, stdio, front);
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            let reason = what_is_missing(program, &error).map(Ran::NotStarted);
+            return reason.ok_or_else(|| format!("cannot run `{program}`: {error}"));
+        }
+    };
+    await_end(Pid::from_raw(child.id() as i32), front)
+}
+
+/// Lets a program start in a session of its own, without rights and with the calls that a stage may make.
+fn confine(command: &mut Command, stdio: Stdio, front: Front) {
+    command.current_dir("/");
+    if stdio == Stdio::Log {
+        command.stdin(StdStdio::null());
     }
     // SAFETY: the child is single-threaded and these are system calls only.
     unsafe {
@@ -65,14 +79,9 @@ pub(super) fn run(
             filter_calls()
         });
     }
-    let child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => {
-            let reason = what_is_missing(program, &error).map(Ran::NotStarted);
-            return reason.ok_or_else(|| format!("cannot run `{program}`: {error}"));
-        }
-    };
-    let pid = Pid::from_raw(child.id() as i32);
+}
+
+fn await_end(pid: Pid, front: Front) -> SetupResult<Ran> {
     loop {
         let (who, became) = wait_for_any().map_err(failed("wait for the program"))?;
         match became {

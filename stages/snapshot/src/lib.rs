@@ -20,12 +20,8 @@ mod fiemap;
 pub mod files;
 pub mod flat;
 #[cfg(test)]
-mod generated;
-#[cfg(test)]
 mod golden;
 mod holes;
-#[cfg(test)]
-mod hot_cold;
 mod inode_flags;
 mod layer_groups;
 pub mod layer_index;

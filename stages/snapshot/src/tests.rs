@@ -17,10 +17,12 @@ use super::volatile::VolatileList;
 use super::{Kind, LayerStore, Snapshot, SnapshotError, TreeStore, Trimmed, xattr};
 
 mod deep;
+mod generated;
 mod hiding;
 #[allow(clippy::single_range_in_vec_init, reason = "a file has one part, or several")]
 mod holes;
 mod hostile;
+mod hot_cold;
 
 const EPOCH: i64 = 1_700_000_000;
 

@@ -10,6 +10,7 @@ use ibuild_cache::{RunDir, Store};
 use ibuild_graph::Value;
 
 use crate::StageError;
+use crate::fields::ROOTS;
 use crate::packages::{
     Acceptance, Archive, ArchiveView, FetchObserver, Fetcher, Gpgv, Lock, LockedRelease, MirrorOverride,
     Mirrors, Origin, PackageError, Patience, Pocket, Proxy, Staleness, Upstream, Verifier, probe, record,
@@ -180,7 +181,7 @@ impl<'s> Archives<'s> {
         Ok(Value::map([
             ("order", Value::texts(names.all().iter().map(ToString::to_string))),
             ("declared", Value::map(declared)),
-            ("roots", Value::map(roots)),
+            (ROOTS, Value::map(roots)),
         ]))
     }
 

@@ -8,6 +8,7 @@
 use ibuild_graph::{Description, Value};
 
 use crate::executor::base::Base;
+use crate::fields::{self, ARCHIVE, CONTENTS, PARENT_LAYERS, PARENT_TREE};
 use crate::recipe::{ArchiveName, ArchiveNames, INPUTS};
 use crate::sandbox::{MACHINE_ID_WRITER, Payload, SandboxView, ShownContent};
 use crate::snapshot::volatile::VOLATILE;
@@ -16,19 +17,6 @@ use crate::snapshot::{Snapshot, TARBALL_WRITER};
 /// Raised when a change to the sandbox itself, or to what is done with a tree when it is captured, makes the same step give
 /// another tree, or the same by another layer. What a step is *given* is in its key byte by byte and needs no version.
 pub const SANDBOX: i64 = 7;
-
-/// The field of a description with everything that a stage sees, its content by digest. Where something else differs as
-/// well, that says the same in the words of the recipe.
-pub(crate) const CONTENTS: &str = "contents";
-
-/// The field of a description with the archives and the states that they are in.
-pub(crate) const ARCHIVE: &str = "archive";
-
-/// The field of a description with the tree that a step stands on.
-pub(crate) const PARENT_TREE: &str = "parent tree";
-
-/// The field of a description with the shape of the layers that make what it stands on.
-pub(crate) const PARENT_LAYERS: &str = "names in parent layers";
 
 /// A step with everything resolved.
 #[derive(Debug, Clone)]
@@ -129,7 +117,7 @@ impl ResolvedStep {
             description.set("env", environment(view));
             description.set(PARENT_LAYERS, start.layers());
         }
-        description.set("inputs", inputs(view));
+        description.set(fields::INPUTS, inputs(view));
         let contents = [
             ("sees", view.value()),
             ("start", start.value()),

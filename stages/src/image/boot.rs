@@ -17,8 +17,9 @@ use super::packing::Packing;
 use crate::StageError;
 use crate::disk::{BootFiles, DiskSpec, GrubPlan};
 use crate::executor::observer::BootOutcome;
-use crate::executor::resolved::{CONTENTS, SANDBOX};
+use crate::executor::resolved::SANDBOX;
 use crate::executor::stage_run::{StageCommand, StageRun, policy};
+use crate::fields::{CONTENTS, LAYERS};
 use crate::image::boot_loaders::{BootLoader, BootMemory};
 use crate::recipe::Limits;
 use crate::sandbox::{NetworkSpec, Payload, SandboxView, Shown, ShownContent};
@@ -123,7 +124,7 @@ fn view(plan: &GrubPlan) -> SandboxView {
 fn describe(view: &SandboxView, layers: &[LayerId], epoch: i64) -> Description {
     let mut description = Description::new("boot loader", IMPLEMENTATION);
     let layers = layers.iter().map(|layer| Value::Digest(*layer.as_bytes()));
-    description.set("layers", Value::List(layers.collect()));
+    description.set(LAYERS, Value::List(layers.collect()));
     description.set("sandbox", SANDBOX);
     description.set("epoch", epoch);
     description.set(CONTENTS, view.value());

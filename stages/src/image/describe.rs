@@ -13,6 +13,7 @@ use ibuild_graph::{Description, Value};
 use super::Machine;
 use super::spec::vm_spec;
 use crate::disk::{DiskSpec, Nic, VmSpec, disk_identity, packer_identity};
+use crate::fields::{LAYERS, TREE};
 use crate::snapshot::Snapshot;
 use ibuild_spec::Format;
 use ibuild_spec::hardware::{Firmware, VmTexts};
@@ -38,12 +39,12 @@ impl Wanted<'_> {
         description.set("format", self.format.name());
         description.set("epoch", self.epoch);
         let trees = self.machines.iter().map(|it| Value::Digest(*it.snapshot.tree.as_bytes()));
-        description.set("tree", Value::List(trees.collect()));
+        description.set(TREE, Value::List(trees.collect()));
         description.set("packer", packer_identity(self.format));
         if self.format == Format::RootfsTarZst {
             return description;
         }
-        description.set("layers", Value::List(self.machines.iter().map(layers).collect()));
+        description.set(LAYERS, Value::List(self.machines.iter().map(layers).collect()));
         if self.format == Format::Oci {
             description.set("name", self.name);
             description.set("architecture", Value::texts(self.machines.iter().map(|it| it.architecture)));
@@ -78,8 +79,8 @@ impl Machine<'_> {
     pub fn describe_vmdk(&self, epoch: i64) -> Description {
         let mut description = Description::new("vmdk", IMPLEMENTATION);
         description.set("epoch", epoch);
-        description.set("tree", Value::Digest(*self.snapshot.tree.as_bytes()));
-        description.set("layers", layers(self));
+        description.set(TREE, Value::Digest(*self.snapshot.tree.as_bytes()));
+        description.set(LAYERS, layers(self));
         description.set("packer", packer_identity(Format::Vmdk));
         description.set("disk", describe_disk(&self.disk(epoch)));
         describe_writers(&mut description);
@@ -89,8 +90,8 @@ impl Machine<'_> {
 
 /// The root file systems in an image, from its description. An archive of the files tells no layers.
 pub fn packed_snapshots(description: &Description) -> Option<Vec<Snapshot>> {
-    let Value::List(trees) = description.fields().get("tree")? else { return None };
-    let layers = match description.fields().get("layers") {
+    let Value::List(trees) = description.fields().get(TREE)? else { return None };
+    let layers = match description.fields().get(LAYERS) {
         Some(Value::List(layers)) => layers.as_slice(),
         _ => &[],
     };
@@ -164,11 +165,11 @@ mod tests {
     fn what_was_packed_is_read_back_from_the_description() {
         let digest = |n: u8| Value::Digest([n; 32]);
         let mut description = Description::new("image", IMPLEMENTATION);
-        description.set("tree", Value::List(vec![digest(1), digest(2)]));
+        description.set(TREE, Value::List(vec![digest(1), digest(2)]));
         let of = |description: &Description| packed_snapshots(description).unwrap();
         assert!(of(&description).iter().all(|it| it.layers.is_empty()));
         let layers = vec![Value::List(vec![digest(3), digest(4)]), Value::List(vec![digest(5)])];
-        description.set("layers", Value::List(layers));
+        description.set(LAYERS, Value::List(layers));
         let found = of(&description);
         assert_eq!(found[1], Snapshot::of(TreeId::from_bytes([2; 32]), vec![LayerId::from_bytes([5; 32])]));
         assert_eq!(found[0].layers.len(), 2);

@@ -3,7 +3,7 @@
 use ibuild_cache::TreeId;
 use ibuild_graph::{Change, Description, Value, value_changes};
 
-use crate::executor::resolved::{CONTENTS, PARENT_LAYERS, PARENT_TREE};
+use crate::fields::{CONTENTS, PARENT_LAYERS, PARENT_TREE, TREE};
 use crate::snapshot::diff::{Difference, diff};
 use crate::snapshot::{Entry, Kind, Metadata, TreeStore};
 
@@ -57,7 +57,7 @@ fn by_file(trees: &TreeStore<'_>, change: &Change) -> Option<Vec<Change>> {
     let (root, value): (_, fn(&Entry) -> Value) = match (&old, change.path.as_slice()) {
         (Compared::Files(_), _) => ("", file_of_the_project),
         // The root file system that a step or an image stands on.
-        (Compared::Root(_), [field]) if [PARENT_TREE, "tree"].contains(&field.as_str()) => {
+        (Compared::Root(_), [field]) if [PARENT_TREE, TREE].contains(&field.as_str()) => {
             ("/", file_of_the_image)
         }
         _ => return None,

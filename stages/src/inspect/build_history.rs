@@ -7,12 +7,12 @@ use ibuild_graph::{Build, BuiltStage, Change, LastRun, RunMemory, StageName};
 
 use crate::StageError;
 use crate::executor::context::StageContext;
-use crate::executor::resolved::{PARENT_LAYERS, PARENT_TREE};
+use crate::fields::{self, PARENT_LAYERS, PARENT_TREE};
 
 /// Fields of descriptions that say what a stage's inputs made.
-const MADE_BY_INPUTS: [&str; 5] = [PARENT_TREE, "tree", "paths", PARENT_LAYERS, "layers"];
+const MADE_BY_INPUTS: [&str; 5] = [PARENT_TREE, fields::TREE, fields::PATHS, PARENT_LAYERS, fields::LAYERS];
 /// Those that can change although all inputs made the same, because inputs that are found stand upon other layers.
-const LAYERS: [&str; 2] = [PARENT_LAYERS, "layers"];
+const LAYERS: [&str; 2] = [PARENT_LAYERS, fields::LAYERS];
 
 /// A build that is over, as far as one stage is concerned.
 #[derive(Debug, Clone)]

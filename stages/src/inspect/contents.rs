@@ -6,7 +6,7 @@ use ibuild_cache::{ActionKey, Store, TreeId};
 use ibuild_graph::{ActionResult, RememberedStage, Value};
 
 use crate::StageError;
-use crate::executor::resolved::PARENT_TREE;
+use crate::fields::PARENT_TREE;
 use crate::output::StageOutput;
 use crate::snapshot::{Layer, LayerStore};
 
@@ -76,7 +76,7 @@ fn parent_tree(stage: &RememberedStage) -> Option<TreeId> {
 #[cfg(test)]
 mod tests {
     use ibuild_cache::{Batch, LayerId, MemoryIndex, Record, Table};
-    use ibuild_graph::{Description, RunMemory, StageName};
+    use ibuild_graph::{Description, FinishedRun, RunMemory, StageName};
 
     use super::*;
     use crate::snapshot::Snapshot;
@@ -99,7 +99,16 @@ mod tests {
         let output = StageOutput::Snapshot(Snapshot::of(tree, layers.to_vec()));
         let stage = StageName::new(stage);
         RunMemory::new(store, "lab")
-            .remember_run(&stage, &description, &output, Batch::default(), String::new(), 1)
+            .remember_run(
+                &stage,
+                FinishedRun {
+                    description: &description,
+                    facts: Batch::default(),
+                    reason: String::new(),
+                    millis: 1,
+                },
+                &output,
+            )
             .unwrap();
     }
 

@@ -140,7 +140,7 @@ fn empty(store: &Store, dir: &Path) -> Result<u64, StageError> {
 #[cfg(test)]
 mod tests {
     use ibuild_cache::{MemoryIndex, TreeId};
-    use ibuild_graph::{Description, StageName};
+    use ibuild_graph::{Description, FinishedRun, StageName};
 
     use super::*;
     use crate::Artifact;
@@ -175,7 +175,18 @@ mod tests {
             description.set("command", stage);
             let memory = RunMemory::new(&self.store, "lab");
             let stage = StageName::new(stage);
-            memory.remember_run(&stage, &description, output, Batch::default(), String::new(), 1).unwrap();
+            memory
+                .remember_run(
+                    &stage,
+                    FinishedRun {
+                        description: &description,
+                        facts: Batch::default(),
+                        reason: String::new(),
+                        millis: 1,
+                    },
+                    output,
+                )
+                .unwrap();
         }
 
         fn snapshot(&self, stage: &str, layers: &[LayerId]) {

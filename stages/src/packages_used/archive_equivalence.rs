@@ -20,16 +20,13 @@ use ibuild_graph::{Description, EquivalentAction, LastRun, StageId, Value};
 
 use crate::StageError;
 use crate::executor::context::{StageContext, snapshots};
+use crate::fields::{ARCHIVE, ROOTS};
 use crate::output::StageOutput;
 use crate::packages::{DebRef, Plan, PlannedDeb, RequestTrace};
 use crate::packages_used::package_usage::PackageUsage;
 use crate::project::Job;
 use crate::recipe::StageName;
 use crate::steps;
-
-/// The field of a description, and what in it is the archive's state.
-const ARCHIVE: &str = "archive";
-const ROOTS: &[u8] = b"roots";
 
 /// An earlier action of the step, and how it came to its packages.
 struct Candidate {
@@ -139,7 +136,8 @@ fn differ_in_state(before: &Description, now: &Description) -> bool {
 fn are_states_of_one(before: &Value, now: &Value) -> bool {
     maps_are_alike(before, now, |name, before, now| {
         before == now
-            || (name == ROOTS && maps_are_alike(before, now, |_, before, now| are_roots(before, now)))
+            || (name == ROOTS.as_bytes()
+                && maps_are_alike(before, now, |_, before, now| are_roots(before, now)))
     })
 }
 
@@ -157,7 +155,7 @@ fn are_roots(before: &Value, now: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::executor::resolved::PARENT_TREE;
+    use crate::fields::PARENT_TREE;
     use std::collections::BTreeMap;
 
     use super::*;
@@ -167,7 +165,7 @@ mod tests {
         let mut description = Description::new("packages", 1);
         let roots = Value::map([(suite, Value::List(vec![Value::Digest([state; 32])]))]);
         description.set("packages", packages);
-        description.set(ARCHIVE, Value::map([("components", Value::texts(["main"])), ("roots", roots)]));
+        description.set(ARCHIVE, Value::map([("components", Value::texts(["main"])), (ROOTS, roots)]));
         description
     }
 

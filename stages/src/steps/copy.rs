@@ -8,6 +8,7 @@ use ibuild_graph::Value;
 use super::StepRequest;
 use crate::StageError;
 use crate::executor::resolved::{Changes, ResolvedStep};
+use crate::fields::{COPY, COPY_FILES};
 use crate::inputs::ResolvedInput;
 use crate::recipe::{Account, CopyRule};
 use crate::sandbox::{CopyItem, CopySource, Look, NetworkSpec, Payload, ProjectContent, SandboxView};
@@ -27,7 +28,7 @@ pub(super) fn resolve(request: &StepRequest<'_, '_>, rules: &[CopyRule]) -> Resu
     }
     request.context.reports().ignored(&request.name.to_string(), &ignored);
     let resolved = copy_step(request, "copy", IMPLEMENTATION, items)?;
-    Ok(ResolvedStep { request: vec![("copy", Value::map(described))], ..resolved })
+    Ok(ResolvedStep { request: vec![(COPY, Value::map(described))], ..resolved })
 }
 
 /// A step that copies. No program runs in it, so it needs no environment and reaches nothing.
@@ -67,7 +68,7 @@ fn describe_rule(rule: &CopyRule, to: &Path, files: Value) -> Value {
         ("group", account(&rule.group)),
         ("mode", mode(rule.mode)),
         ("dirs", mode(rule.dirs)),
-        ("files", files),
+        (COPY_FILES, files),
     ])
 }
 

@@ -10,6 +10,7 @@ use super::StepRequest;
 use super::copy::copy_step;
 use crate::StageError;
 use crate::executor::resolved::ResolvedStep;
+use crate::fields::PATHS;
 use crate::recipe::RootfsName;
 use crate::sandbox::{CopyItem, CopySource};
 use crate::snapshot::Snapshot;
@@ -34,7 +35,7 @@ pub(super) fn resolve(
         items.push(CopyItem { source, to: PathBuf::from(path) });
     }
     let resolved = copy_step(request, "copy-from", IMPLEMENTATION, items)?;
-    let request = vec![("order", Value::texts(paths)), ("paths", Value::map(described))];
+    let request = vec![("order", Value::texts(paths)), (PATHS, Value::map(described))];
     Ok(ResolvedStep { request, from: Some(other.clone()), ..resolved })
 }
 

@@ -162,6 +162,7 @@ fn text_of(writer: &Writer<'_>, path: &str) -> String {
 
 const ACCOUNTS: [&str; 4] = ["", "\"bob\"", "1234", "33"];
 
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn files(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
     let single = writer.name("copied", &["files/a.conf", "files/b.conf", "files/deeper/a.conf"]).to_owned();
     let tree = writer.name("tree", &["files/tree", "files/forest"]).to_owned();

@@ -224,6 +224,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a story in its order")]
     fn every_rule_about_the_description_is_looked_at() {
         let check_all = |name: Broken, from: &str, to: &str, times: usize| {
             let bytes = rebuilt(|all| {

@@ -177,6 +177,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a story in its order")]
     fn every_rule_is_looked_at() {
         let check = |name: Broken, mutate: fn(&mut Vec<u8>)| {
             let (mut bytes, _) = vmdk();

@@ -128,7 +128,18 @@ fn network(xml: &mut Xml, machine: &OvfMachine<'_>) {
 /// such image".
 fn storage(xml: &mut Xml, machine: &OvfMachine<'_>) {
     let uuid = format!("{{{}}}", machine.disk.identity().medium());
-    let controller: Attributes<'_> = match machine.vm.disk_bus {
+    let controller = controller(machine.vm.disk_bus);
+    let device = [("type", "HardDisk"), ("hotpluggable", "false"), ("port", "0"), ("device", "0")];
+    xml.element("StorageControllers", &[], |xml| {
+        xml.element("StorageController", controller, |xml| {
+            xml.element("AttachedDevice", &device, |xml| xml.empty("Image", &[("uuid", &uuid)]));
+        });
+    });
+}
+
+#[allow(clippy::too_many_lines, reason = "a table, one entry for each kind")]
+fn controller(bus: DiskBus) -> Attributes<'static> {
+    match bus {
         DiskBus::Sata => &[
             ("name", "SATA"),
             ("type", "AHCI"),
@@ -168,11 +179,5 @@ fn storage(xml: &mut Xml, machine: &OvfMachine<'_>) {
             ("useHostIOCache", "false"),
             ("Bootable", "true"),
         ],
-    };
-    let device = [("type", "HardDisk"), ("hotpluggable", "false"), ("port", "0"), ("device", "0")];
-    xml.element("StorageControllers", &[], |xml| {
-        xml.element("StorageController", controller, |xml| {
-            xml.element("AttachedDevice", &device, |xml| xml.empty("Image", &[("uuid", &uuid)]));
-        });
-    });
+    }
 }

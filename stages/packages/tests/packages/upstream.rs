@@ -162,6 +162,7 @@ fn next_reply(state: &State, path: &str) -> Reply {
 }
 
 /// Whether the connection may be used again.
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn answer(mut stream: &TcpStream, reply: &Reply, range: Option<&str>) -> std::io::Result<bool> {
     let head = |status: &str, length: usize| format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n");
     match reply {

@@ -287,6 +287,7 @@ fn stage_names() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn kinds() {
     check_step(
         "name = \"a\"",

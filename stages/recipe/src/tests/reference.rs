@@ -71,6 +71,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// Where a table stands in a recipe, and what it needs besides a key.
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn place_of(table: &str, key: &str) -> (&'static str, Vec<(&'static str, &'static str)>) {
     const DISK: (&str, &str) = ("disk", "{ size = \"8 GiB\" }");
     let base = ("from", "\"base\"");

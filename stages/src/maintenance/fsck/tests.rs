@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ibuild_cache::MemoryIndex;
-use ibuild_graph::{Description, RunMemory, StageName};
+use ibuild_graph::{Description, FinishedRun, RunMemory, StageName};
 
 use super::*;
 use crate::packages_used::package_usage::PackageUsage;
@@ -33,7 +33,13 @@ fn build(store: &Store, stage: &str) -> (ActionKey, Layer, TreeId) {
     let output = StageOutput::Snapshot(Snapshot::of(tree, vec![id]));
     let memory = RunMemory::new(store, "lab");
     let stage = StageName::new(stage);
-    memory.remember_run(&stage, &description, &output, facts, String::new(), 1).unwrap();
+    memory
+        .remember_run(
+            &stage,
+            FinishedRun { description: &description, facts, reason: String::new(), millis: 1 },
+            &output,
+        )
+        .unwrap();
     (description.key(), layer, inner)
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use ibuild_cache::{Batch, Store, Table, Usage};
 use ibuild_graph::RunMemory;
 
-use super::plan::{GcPlan, Thing};
+use super::decision::{GcPlan, Thing};
 use crate::StageError;
 use crate::image::boot_loaders;
 use crate::image::grains::GrainMemory;

@@ -5,6 +5,7 @@
 //! of, and each can be made again: the worst that garbage collection can do is to cost time.
 
 mod apply;
+mod decision;
 mod inventory;
 mod plan;
 mod rank;
@@ -13,8 +14,9 @@ mod roots;
 mod tests;
 
 pub use apply::{Collected, apply};
+pub use decision::{GcPlan, Packages, Policy, Removal, Shortfall, Thing, Why};
 pub use inventory::{
     HeldLayer, HeldPackage, HeldPath, HeldResult, HeldSpare, HeldUnpacked, Inventory, LastRunRow,
 };
-pub use plan::{GcPlan, Packages, Policy, Removal, Shortfall, Thing, Why, plan};
+pub use plan::plan;
 pub use roots::Root;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use ibuild_cache::{ActionKey, Batch, BlobId, LayerId, MemoryIndex, Record, Sha256, Store, Table, TreeId};
-use ibuild_graph::{Description, Pin, RunMemory, StageName};
+use ibuild_graph::{Description, FinishedRun, Pin, RunMemory, StageName};
 
 use super::*;
 use crate::packages_used::package_usage::{self, PackageUsage};
@@ -382,7 +382,13 @@ fn remember(store: &Store, stage: &str, output: &StageOutput, facts: Batch) -> A
     let mut description = Description::new("run", 1);
     description.set("command", stage);
     let memory = RunMemory::new(store, "lab");
-    memory.remember_run(&StageName::new(stage), &description, output, facts, String::new(), 5).unwrap();
+    memory
+        .remember_run(
+            &StageName::new(stage),
+            FinishedRun { description: &description, facts, reason: String::new(), millis: 5 },
+            output,
+        )
+        .unwrap();
     description.key()
 }
 

@@ -16,13 +16,13 @@ use rustix::fs::{
     utimensat,
 };
 
-use super::allocated::parts;
-use super::capture::{CaptureContext, capture};
-use super::flat::write_flat;
-use super::settle::settle;
-use super::unpack::{Dialect, make_whiteout, unpack};
-use super::volatile::VolatileList;
-use super::{LayerStore, Snapshot, TreeStore, xattr};
+use crate::allocated::parts;
+use crate::capture::{CaptureContext, capture};
+use crate::flat::write_flat;
+use crate::settle::settle;
+use crate::unpack::{Dialect, make_whiteout, unpack};
+use crate::volatile::VolatileList;
+use crate::{LayerStore, Snapshot, TreeStore, xattr};
 
 const EPOCH: i64 = 1_700_000_000;
 
@@ -82,7 +82,7 @@ fn captured(
     store: &Store,
     upper: &Path,
     parent: Option<&Snapshot>,
-) -> (ibuild_cache::TreeId, Vec<(Vec<u8>, super::change::Change)>) {
+) -> (ibuild_cache::TreeId, Vec<(Vec<u8>, crate::change::Change)>) {
     let trees = TreeStore::new(store);
     let context = CaptureContext { trees: &trees, epoch: EPOCH, volatile: VolatileList::with(&[]) };
     let captured = capture(&context, upper, parent.map(|parent| parent.tree)).unwrap();

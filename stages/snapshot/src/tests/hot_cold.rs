@@ -19,11 +19,11 @@ use rustix::fs::{
     lsetxattr, makedev, mknodat,
 };
 
-use super::capture::{CaptureContext, capture};
-use super::flat::write_flat;
-use super::unpack::{Dialect, unpack};
-use super::volatile::VolatileList;
-use super::{LayerStore, Snapshot, SnapshotError, TreeStore};
+use crate::capture::{CaptureContext, capture};
+use crate::flat::write_flat;
+use crate::unpack::{Dialect, unpack};
+use crate::volatile::VolatileList;
+use crate::{LayerStore, Snapshot, SnapshotError, TreeStore};
 use ibuild_host::overlay::OVERLAY_OPTIONS;
 
 const EPOCH: i64 = 1_700_000_000;
@@ -329,7 +329,7 @@ fn nothing_of_where_the_store_is_gets_into_a_tree() {
             lab.assert_hot_is_cold(&first);
             let second = lab.stage(Some(&first), again).unwrap().unwrap();
             lab.assert_hot_is_cold(&second);
-            let tree = super::files::read_tree(&TreeStore::new(&lab.store), &second).unwrap();
+            let tree = crate::files::read_tree(&TreeStore::new(&lab.store), &second).unwrap();
             assert!(tree.iter().all(|(_, entry)| entry.meta.gid == 0 && entry.meta.xattrs.is_empty()));
             outcomes.push(tree.into_iter().map(|(path, entry)| (path, entry.meta.mode)).collect::<Vec<_>>());
         }
@@ -339,6 +339,7 @@ fn nothing_of_where_the_store_is_gets_into_a_tree() {
 
 /// Three ways to link what an earlier stage made.
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn links_to_files_of_lower_layers_are_kept_by_all() {
     in_a_thread(|| {
         let lab = Lab::new();
