@@ -19,15 +19,34 @@ pub(super) fn command_text(
     command: &str,
     changes: Changes,
 ) -> Result<ResolvedStep, StageError> {
-    let first = command.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let program = Program {
         kind,
         implementation,
         name: kind.into(),
         bytes: format!("#!/bin/sh -e\n{command}\n").into_bytes(),
-        label: format!("`{}`", first.trim()),
+        label: label(command),
         changes,
     };
     let resolved = program.resolve(request)?;
     Ok(ResolvedStep { request: vec![("command", command.into())], ..resolved })
+}
+
+/// How messages call a text: by its first line that does something.
+fn label(command: &str) -> String {
+    let mut lines = command.lines().map(str::trim);
+    format!("`{}`", lines.find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_called_by_what_it_does() {
+        assert_eq!(
+            label("\n  # Names the machine.\n\n  echo veil > /etc/hostname\ntrue"),
+            "`echo veil > /etc/hostname`"
+        );
+        assert_eq!(label("# nothing"), "``");
+    }
 }
