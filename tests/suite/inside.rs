@@ -1,11 +1,6 @@
 //! Looking inside what was built, and handing it to others: `ls`, `cat`, `mount`, and OCI images that buildah takes. Over a
 //! root file system of one busybox. Needs root.
 
-#[allow(dead_code, reason = "other tests need the rest")]
-mod harness;
-#[path = "harness/seeded.rs"]
-mod seeded;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use harness::Sandbox;
+use crate::harness::Sandbox;
 
 const STEPS: &str = r#"
   { name = "write", run = "echo first > /etc/word; echo gone > /etc/gone; mkdir /srv/dir; echo hidden > /srv/dir/old; ln -s /etc/word /srv/link" },
@@ -24,7 +19,7 @@ const TARGET: &str = "ws.rootfs.tar.zst";
 
 fn lab(target: &str) -> Sandbox {
     let lab = Sandbox::empty();
-    seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
     lab.run(&["build", "--target", target]).succeeds();
     lab
 }
@@ -66,7 +61,7 @@ fn an_output_that_is_full_is_told_apart_from_the_store() {
 fn names_may_be_any_bytes_and_take_a_line_each() {
     let lab = Sandbox::empty();
     let steps = r#"{ name = "odd", run = "busybox printf 'in it' > /srv/$(busybox printf 'a\\377'); echo > \"/srv/$(echo one; echo two)\"" },"#;
-    seeded::project(&lab.path(""), &lab.path("../cache"), steps);
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), steps);
     lab.run(&["build", "--until", "ws/odd"]).succeeds();
     let listed = lab.run(&["ls", "ws/odd", "/srv"]).succeeds();
     let names: Vec<_> = listed.lines().map(|line| line.rsplit("  ").next().unwrap()).collect();
@@ -194,12 +189,12 @@ fn real_buildah_takes_an_oci_image() {
 /// The program of the facade's documentation, which `cargo test` builds beside the tests.
 #[test]
 fn a_program_builds_through_the_facade() {
-    let source = include_str!("../examples/embed.rs");
+    let source = include_str!("../../examples/embed.rs");
     assert!(source.lines().count() <= 30, "an example is short");
     let program = Path::new(env!("CARGO_BIN_EXE_ibuild")).with_file_name("examples").join("embed");
     assert!(program.exists(), "`cargo build --release --example embed` builds {}", program.display());
     let lab = Sandbox::empty();
-    seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
     lab.write("ibuild.local.toml", "cache-dir = \"../cache\"\n");
     let build = || Command::new(&program).args([".", TARGET]).current_dir(lab.path("")).output().unwrap();
     let first = lab.finish(build()).succeeds();

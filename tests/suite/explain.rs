@@ -1,11 +1,6 @@
 //! Why stages ran, as the real binary tells it after real builds over a root file system of one busybox. Needs root.
 
-#[allow(dead_code, reason = "other tests need the rest")]
-mod harness;
-#[path = "harness/seeded.rs"]
-mod seeded;
-
-use harness::Sandbox;
+use crate::harness::Sandbox;
 
 const STEPS: &str = r#"
   { name = "name", run = "echo a > /etc/name" },
@@ -23,7 +18,7 @@ fn unbuilt(steps: &str) -> Sandbox {
     let lab = Sandbox::empty();
     lab.write("files/etc/a", "a");
     lab.write("files/etc/b", "b");
-    seeded::project(&lab.path(""), &lab.path("../cache"), steps);
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), steps);
     lab
 }
 
@@ -126,7 +121,7 @@ fn an_image_of_other_layers_and_the_same_files_is_a_consequence() {
         )
     };
     let lab = Sandbox::empty();
-    seeded::project(&lab.path(""), &lab.path("../cache"), &steps("a"));
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), &steps("a"));
     lab.run(&["build", "--target", "ws.oci"]).succeeds();
     lab.edit("ibuild.toml", "echo a >", "echo b >");
     let built = lab.run(&["build", "--target", "ws.oci"]);
@@ -286,7 +281,7 @@ fn a_log_tells_a_terminal_nothing_unless_it_is_asked_to() {
 fn a_missing_interpreter_is_named() {
     let lab = Sandbox::empty();
     lab.write("scripts/odd", "#!/bin/nope -x\n");
-    seeded::project(&lab.path(""), &lab.path("../cache"), "{ script = \"scripts/odd\" },\n");
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), "{ script = \"scripts/odd\" },\n");
     lab.run(&["-q", "build", "--target", "ws.rootfs.tar.zst"]).fails(
         1,
         "error: stage `ws/odd` failed\n  \
@@ -325,7 +320,7 @@ fn what_a_full_disk_stopped_is_not_forgotten() {
     std::fs::create_dir(&cache).unwrap();
     mount(Some("none"), &cache, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=100m"));
     let big = "busybox dd if=/dev/zero of=/big bs=1M count=400 || true";
-    seeded::project(&lab.path(""), &cache, &format!("{{ name = \"big\", run = \"{big}\" }},"));
+    crate::seeded::project(&lab.path(""), &cache, &format!("{{ name = \"big\", run = \"{big}\" }},"));
     let failed = lab.run(&["build", "--until", "ws/big"]);
     assert_eq!(failed.status, 3, "{failed:?}");
     let told = explain(&lab, "ws/big").join("\n");

@@ -1,11 +1,6 @@
 //! What a build says, and where to: results, a log of its work, and what becomes of it where nobody can be told. Over a root
 //! file system of one busybox. Needs root.
 
-#[allow(dead_code, reason = "other tests need the rest")]
-mod harness;
-#[path = "harness/seeded.rs"]
-mod seeded;
-
 use std::cell::Cell;
 use std::fs::File;
 use std::io::Read;
@@ -13,7 +8,7 @@ use std::process::Stdio;
 
 use nix::pty::{OpenptyResult as Pty, openpty};
 
-use harness::{Outcome, Sandbox};
+use crate::harness::{Outcome, Sandbox};
 
 const STEPS: &str = r#"
   { name = "name", run = "echo 0 > /etc/name" },
@@ -24,7 +19,7 @@ const FILE: &str = "out/ws.rootfs.tar.zst";
 
 fn lab() -> Sandbox {
     let lab = Sandbox::empty();
-    seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
     lab
 }
 

@@ -1,8 +1,5 @@
 //! Real sandboxes over a root file system that is one busybox. They need root, overlayfs and namespaces.
 
-#[path = "harness/lab.rs"]
-mod lab;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -15,7 +12,7 @@ use ibuild::stages::sandbox::{
     Payload, SandboxError, Supervisor,
 };
 
-use lab::Lab;
+use crate::lab::Lab;
 
 #[test]
 fn the_environment_is_what_was_declared() {

@@ -1,20 +1,13 @@
 //! The stand-alone proxy as a program, with real clients and the real mirror of this machine.
 
-#[path = "harness/apt.rs"]
-mod apt;
-#[path = "harness/png.rs"]
-mod png;
-#[path = "harness/running.rs"]
-mod running;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use apt::Apt;
-use running::Running;
+use crate::apt::Apt;
+use crate::running::Running;
 use serde_json::Value;
 
 /// A mirror that nobody can reach.
@@ -230,7 +223,7 @@ fn real_browser_shows_the_status_page() {
     let (_, problems) = document.split_once("<ul id=\"problems\">").expect("a list of problems");
     assert_eq!(problems.matches("<li>").count(), 1, "{document}");
     assert!(problems.contains("http://nobody.example/&amp;lt;script&amp;gt;"), "{document}");
-    assert!(png::colours(&picture) > 10, "nothing is drawn");
+    assert!(crate::png::colours(&picture) > 10, "nothing is drawn");
     // The browser itself asked for the page alone, so nothing of it is among the problems.
     assert!(proxy.stop().len() == 3, "an answer to the browser counts as one to a client");
 }

@@ -1,13 +1,6 @@
 //! What a stage tries in order to see the host, to change it, to take all of it, or to outlive its build. Each test is a
 //! real sandbox. Those that would harm the machine if they succeeded stop by themselves, long before.
 
-#[allow(dead_code, reason = "other tests need the rest")]
-mod harness;
-#[path = "harness/lab.rs"]
-mod lab;
-#[path = "harness/seeded.rs"]
-mod seeded;
-
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
@@ -20,7 +13,7 @@ use ibuild::stages::sandbox::{End, Exceeded, Inject, InjectedContent, Look, Sand
 
 use nix::mount::{MntFlags, MsFlags, mount};
 
-use lab::Lab;
+use crate::lab::Lab;
 
 /// The program that makes any system call, in `/bin/attempt`.
 fn with_attempt() -> Lab {
@@ -261,9 +254,9 @@ fn waiting_for_the_disk_takes_no_time() {
 
 #[test]
 fn a_step_has_the_variables_of_every_step_and_its_own() {
-    let sandbox = harness::Sandbox::empty();
+    let sandbox = crate::harness::Sandbox::empty();
     let steps = "{ name = \"env\", run = \"env > /srv/env; busybox id -u >> /srv/env; date +%Z >> /srv/env\", env = { A = \"b c\", LANG = \"C\" } },\n";
-    seeded::project(&sandbox.path(""), &sandbox.path("../cache"), steps);
+    crate::seeded::project(&sandbox.path(""), &sandbox.path("../cache"), steps);
     sandbox.run(&["build", "--until", "ws/env"]).succeeds();
     let said = sandbox.run(&["cat", "ws/env", "/srv/env"]).succeeds();
     let mut lines: Vec<_> = said.lines().collect();
@@ -288,8 +281,8 @@ fn a_step_has_the_variables_of_every_step_and_its_own() {
 /// Programs of images that run as root would be that on the host, too.
 #[test]
 fn only_the_owner_of_a_store_gets_at_the_files_of_images() {
-    let sandbox = harness::Sandbox::empty();
-    seeded::project(&sandbox.path(""), &sandbox.path("../cache"), "");
+    let sandbox = crate::harness::Sandbox::empty();
+    crate::seeded::project(&sandbox.path(""), &sandbox.path("../cache"), "");
     for dir in ["layers", "runs", "failed", "spares", "tmp", "trash"] {
         let meta = fs::metadata(sandbox.path("../cache").join(dir)).unwrap();
         assert_eq!(meta.mode() & 0o7777, 0o700, "{dir}");

@@ -1,10 +1,5 @@
 //! Shells at a terminal: a pseudo-terminal that a person's shell would have. Needs root.
 
-#[allow(dead_code, reason = "other tests need the rest")]
-mod harness;
-#[path = "harness/seeded.rs"]
-mod seeded;
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -12,7 +7,7 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::Sandbox;
+use crate::harness::Sandbox;
 use nix::pty::openpty;
 
 /// A program at a terminal of its own, of which it is in front.
@@ -93,7 +88,7 @@ impl AtTerminal {
 
 fn lab() -> Sandbox {
     let lab = Sandbox::empty();
-    seeded::project(&lab.path(""), &lab.path("../cache"), "");
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), "");
     lab
 }
 
@@ -122,7 +117,7 @@ fn a_shell_ends_as_it_was_told_to() {
 #[test]
 fn a_shell_after_a_failure_ends_without_a_word() {
     let lab = Sandbox::empty();
-    seeded::project(&lab.path(""), &lab.path("../cache"), "{ name = \"bad\", run = \"exit 9\" },");
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), "{ name = \"bad\", run = \"exit 9\" },");
     let build = ["build", "--until", "ws/bad", "--shell-on-failure"];
     let mut shell = AtTerminal::start(lab.command(&build));
     shell.shows("# ");

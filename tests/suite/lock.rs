@@ -1,10 +1,5 @@
 //! The lock against the real archive: what builds write into it, what they make of a wrong one, and how it is moved.
 
-#[allow(dead_code, reason = "other tests need the rest")]
-mod harness;
-#[path = "harness/seeded.rs"]
-mod seeded;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -286,8 +281,8 @@ fn from_another_store(project: &Project, before: &[u8]) {
 /// As after a disk that was too full to keep a package: that there is a result does not say what is in it.
 #[test]
 fn what_nobody_can_tell_is_not_locked() {
-    let lab = harness::Sandbox::empty();
-    seeded::project(&lab.path(""), &lab.path("../cache"), "{ name = \"one\", run = \"true\" },\n");
+    let lab = crate::harness::Sandbox::empty();
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), "{ name = \"one\", run = \"true\" },\n");
     let build = ["build", "--target", "ws.rootfs.tar.zst"];
     lab.run(&build).succeeds();
     let locked = lab.run(&[&build[..], &["--locked"]].concat());

@@ -1,15 +1,10 @@
 //! The real binary in a sealed box: a cleared environment, its own home, cache and project. No test here needs the
 //! network or root.
 
-#[allow(dead_code, reason = "other tests need the rest")]
-mod harness;
-#[path = "cli/manual.rs"]
-mod manual;
-
 use std::fs;
 use std::process::Stdio;
 
-use harness::Sandbox;
+use crate::harness::Sandbox;
 
 #[test]
 fn help_names_every_command() {
@@ -324,7 +319,7 @@ fn a_graph_in_every_format() {
     assert!(mermaid.contains("[[\"? hello.ova\"]]:::pending"), "{mermaid}");
     for format in ["svg", "html"] {
         let page = draw(format);
-        harness::assert_balanced(page.trim_start_matches("<!DOCTYPE html>"));
+        crate::harness::assert_balanced(page.trim_start_matches("<!DOCTYPE html>"));
         assert_eq!(page.matches("<rect ").count(), 11);
         assert_eq!(page.matches("<path ").count(), 10);
     }
@@ -554,7 +549,7 @@ fn what_is_no_test_cannot_be_done() {
 }
 
 /// Runs a command whose standard output is `stdout`.
-fn run_into(sandbox: &Sandbox, arguments: &[&str], stdout: impl Into<Stdio>) -> harness::Outcome {
+fn run_into(sandbox: &Sandbox, arguments: &[&str], stdout: impl Into<Stdio>) -> crate::harness::Outcome {
     let child = sandbox.command(arguments).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
     sandbox.finish(child.wait_with_output().unwrap())
 }

@@ -1,13 +1,8 @@
 //! What of a project's files gets into an image, by the real binary over a root file system of one busybox. Needs root.
 
-#[allow(dead_code, reason = "other tests need the rest")]
-mod harness;
-#[path = "harness/seeded.rs"]
-mod seeded;
-
 use std::fs;
 
-use harness::{Outcome, Sandbox};
+use crate::harness::{Outcome, Sandbox};
 
 const STEPS: &str = r#"
   { name = "files", copy = [{ from = "files", to = "/srv" }] },
@@ -31,7 +26,7 @@ fn lab() -> Sandbox {
     fs::create_dir(lab.path("files/empty")).unwrap();
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(lab.path("data/b"), executable).unwrap();
-    seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
     lab
 }
 
@@ -89,7 +84,11 @@ fn what_is_ignored_from_the_first_build_on_is_not_copied() {
 fn a_traced_build_is_found_by_no_other() {
     let lab = Sandbox::empty();
     let run = "( ls /none || true ) 2> /srv/err; echo \\\"$-\\\" > /srv/flags";
-    seeded::project(&lab.path(""), &lab.path("../cache"), &format!("{{ name = \"s\", run = \"{run}\" }},\n"));
+    crate::seeded::project(
+        &lab.path(""),
+        &lab.path("../cache"),
+        &format!("{{ name = \"s\", run = \"{run}\" }},\n"),
+    );
     lab.run(&["build", "--debug", "--target", "ws.rootfs.tar.zst"]).succeeds();
     assert!(lab.run(&["cat", "ws/s", "/srv/flags"]).succeeds().contains('x'));
     build(&lab).succeeds();
@@ -119,7 +118,11 @@ fn a_script_that_an_editor_left_is_no_stage() {
     lab.write("scripts/10-a", "#!/bin/sh\ntouch /srv/a\n");
     lab.write("scripts/.10-a.swo", "not a script");
     lab.write("scripts/4913", "not a script");
-    seeded::project(&lab.path(""), &lab.path("../cache"), "{ name = \"all\", scripts = \"scripts\" },\n");
+    crate::seeded::project(
+        &lab.path(""),
+        &lab.path("../cache"),
+        "{ name = \"all\", scripts = \"scripts\" },\n",
+    );
     let built = build(&lab);
     for name in [".10-a.swo", "4913"] {
         let note = format!("`scripts/{name}` is not a step: it is an editor's backup");

@@ -1,11 +1,6 @@
 //! Ctrl-C while stages run: a terminal sends it to the whole group of a command, to the stages' inits as well as to the
 //! builder. Over a root file system of one busybox. Needs root.
 
-#[allow(dead_code, reason = "other tests need the rest")]
-mod harness;
-#[path = "harness/seeded.rs"]
-mod seeded;
-
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -16,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use harness::Sandbox;
+use crate::harness::Sandbox;
 
 /// None of the stages would end by itself while a test waits.
 const STEPS: &str = r#"
@@ -43,7 +38,7 @@ fn start(lab: &Sandbox, arguments: &[&str]) -> Child {
 }
 
 /// What came of a build whose group is interrupted once while its stage runs.
-fn interrupted(lab: &Sandbox, signal: Signal, arguments: &[&str]) -> harness::Outcome {
+fn interrupted(lab: &Sandbox, signal: Signal, arguments: &[&str]) -> crate::harness::Outcome {
     let log = lab.path("../cache/logs/seeded/ws/long.log");
     let _ = fs::remove_file(&log);
     let mut child = start(lab, arguments);
@@ -64,7 +59,7 @@ fn left_running(lab: &Sandbox) -> usize {
 #[test]
 fn is_an_interruption_and_no_failed_stage() {
     let lab = Sandbox::empty();
-    seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
     for arguments in [&[][..], &["--keep-going"]] {
         for _ in 0..TIMES {
             let ended = interrupted(&lab, Signal::SIGINT, arguments);
@@ -80,7 +75,7 @@ fn is_an_interruption_and_no_failed_stage() {
 #[test]
 fn programs_hear_of_it_too() {
     let lab = Sandbox::empty();
-    seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
     let ended = interrupted(&lab, Signal::SIGINT, &["--json"]);
     assert_eq!(ended.status, 130, "{}", ended.stderr);
     let events = ended.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -91,7 +86,7 @@ fn programs_hear_of_it_too() {
 #[test]
 fn so_is_the_end_of_a_session() {
     let lab = Sandbox::empty();
-    seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
     for signal in [Signal::SIGTERM, Signal::SIGHUP] {
         assert_eq!(interrupted(&lab, signal, &[]).status, 130);
     }
@@ -100,7 +95,7 @@ fn so_is_the_end_of_a_session() {
 #[test]
 fn ends_who_waits_for_another_build_too() {
     let lab = Sandbox::empty();
-    seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
     let log = lab.path("../cache/logs/seeded/ws/long.log");
     let mut first = start(&lab, &[]);
     wait_until("the stage", || fs::read_to_string(&log).is_ok_and(|said| said.contains("begun")));

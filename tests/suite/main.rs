@@ -1,0 +1,32 @@
+//! The program's commands, the sandbox and the keys, over small projects. One binary, because linking one takes as long as all of
+//! its tests.
+
+#[path = "../harness/apt.rs"]
+mod apt;
+#[path = "../harness/mod.rs"]
+mod harness;
+#[path = "../harness/lab.rs"]
+mod lab;
+#[path = "../harness/png.rs"]
+mod png;
+#[path = "../harness/running.rs"]
+mod running;
+#[path = "../harness/seeded.rs"]
+mod seeded;
+
+mod cli;
+mod clients;
+mod deep_chains;
+mod explain;
+mod https;
+mod inputs;
+mod inside;
+mod interrupted;
+mod isolation;
+mod keys;
+mod lock;
+mod manual;
+mod output;
+mod proxy;
+mod sandbox;
+mod terminal;
