@@ -229,11 +229,11 @@ impl<'s> LayerStore<'s> {
         let blob = self.store.blobs().open(&found.blob)?.ok_or_else(missing)?;
         let decoder = zstd::Decoder::new(blob).map_err(SnapshotError::io("unpack", dir))?;
         let inner = Stoppable::new(decoder, self.cancel.clone());
-        let reader = HashingReader { inner, hasher: <LayerId as Digest>::Hasher::default() };
+        let reader = HashingReader::new(inner);
         let (unpacked, reader) = read_ahead(reader, |bytes| unpack(bytes, dir, Dialect::Layer));
         // A damaged tarball usually does not even parse; its digest is the better reason.
         let is_whole = match reader {
-            Ok(reader) => LayerId::finish(reader.hasher) == *layer,
+            Ok(reader) => reader.finish() == *layer,
             // The disk did not give the bytes, or nobody wants them any more; nothing is known of them.
             Err(e) if e.raw_os_error().is_some() || is_stop(&e) => {
                 return Err(SnapshotError::io("unpack", dir)(e));
@@ -364,9 +364,20 @@ impl<W: Write> Write for Named<W> {
     }
 }
 
-struct HashingReader<R> {
+pub(super) struct HashingReader<R> {
     inner: R,
     hasher: <LayerId as Digest>::Hasher,
+}
+
+impl<R> HashingReader<R> {
+    pub(super) fn new(inner: R) -> Self {
+        Self { inner, hasher: <LayerId as Digest>::Hasher::default() }
+    }
+
+    /// The layer that has what was read.
+    pub(super) fn finish(self) -> LayerId {
+        LayerId::finish(self.hasher)
+    }
 }
 
 impl<R: Read> Read for HashingReader<R> {

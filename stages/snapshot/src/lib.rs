@@ -10,6 +10,7 @@ mod chain;
 mod change;
 mod contents;
 mod copying;
+mod damage;
 pub mod depth;
 pub mod device;
 pub mod diff;

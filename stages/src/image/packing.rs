@@ -32,7 +32,7 @@ use crate::snapshot::flat::write_flat;
 use ibuild_spec::Format;
 
 /// There is a seed copy where the disk has room for so many of what is packed: a pack, the image and its seed copy, and one more.
-const TWIN_ROOM: u64 = 4;
+const SEED_COPY_ROOM: u64 = 4;
 
 /// One image on its way.
 pub struct Packing<'a, 'b> {
@@ -151,7 +151,7 @@ impl<'a, 'b> Packing<'a, 'b> {
     /// A disk that fills up is a higher price than a first edit that takes longer.
     fn has_room_for_seed_copy(&self, machines: &[Ready]) -> bool {
         let most: u64 = machines.iter().map(|machine| machine.content.most()).sum();
-        left(self.scratch) > most.saturating_mul(TWIN_ROOM)
+        left(self.scratch) > most.saturating_mul(SEED_COPY_ROOM)
     }
 
     /// What a file is made of, with the new pack in the store.
@@ -177,7 +177,19 @@ impl<'a, 'b> Packing<'a, 'b> {
         let layers: Vec<&dyn LayerSource> = layers.iter().map(|layer| layer as _).collect();
         let (name, epoch) = (self.target.image.as_str(), self.context.epoch().max(0) as u64);
         let image = OciImage { name, architecture: machine.architecture, epoch, layers: &layers };
-        self.pack_into(Source::Layers(image), out)
+        self.pack_into(Source::Layers(image), out).map_err(|error| self.layer_to_blame(machine, error))
+    }
+
+    /// The layer whose tarball is damaged, if that is why an image could not be packed. It is made again.
+    fn layer_to_blame(&self, machine: &Machine<'_>, error: StageError) -> StageError {
+        if error.is_interrupt() {
+            return error;
+        }
+        match self.context.layers().discard_damaged(&machine.snapshot.layers) {
+            Ok(Some(layer)) => SnapshotError::MissingLayer(layer).into(),
+            Ok(None) => error,
+            Err(error) => error.into(),
+        }
     }
 
     fn pack_into<'d>(
