@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ibuild_graph::{BuildError, Engine, EngineOptions, Outcome};
-use ibuild_stages::{Project, StageError, StageExecutor, recover};
+use ibuild_graph::{BuildError, Engine, EngineOptions, Outcome, StageId};
+use ibuild_stages::{Project, StageError, StageExecutor, Target, Unlocked, recover};
 
 use super::goal::{BuildRequest, Goal};
 use super::lock;
@@ -15,7 +15,7 @@ use crate::error::Result;
 
 /// What a build made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
+pub struct BuildSummary {
     /// The files of the targets, in the order of the request.
     pub paths: Vec<PathBuf>,
     /// How many stages ran.
@@ -26,7 +26,8 @@ pub struct Built {
 
 impl Workspace {
     /// Builds what a request asks for, and puts the targets into their places. What is in the store is not made again; what is
-    /// made is in the store when this returns, whatever becomes of the rest.
+    /// made is in the store when this returns, whatever becomes of the rest. The program has called [`begin`](crate::begin) and
+    /// [`become_root`](crate::become_root).
     ///
     /// # Errors
     ///
@@ -36,33 +37,37 @@ impl Workspace {
     pub fn build<O: BuildObserver + 'static>(
         &self,
         request: &BuildRequest,
-        observer: &Arc<O>,
-    ) -> Result<Built> {
+        observer: Arc<O>,
+    ) -> Result<BuildSummary> {
         let project = self.project();
         let goal = Goal::of(&project, request)?;
         let shared = self.share_store(|text| observer.note("store", text))?;
-        self.clean_up(&**observer)?;
+        self.clean_up(&*observer)?;
         let executor = self.executor(&project, &request.execution, observer.clone(), observer.clone())?;
         self.recipe.notices.iter().for_each(|notice| observer.note("recipe", &notice.to_string()));
         let build = Build { workspace: self, project: &project, executor: &executor, goal, request };
-        let made = build.make(&**observer);
+        let made = build.make(&*observer);
         observer.end();
         if !made.as_ref().is_ok_and(|(_, report)| has_panicked(report)) {
             // Digests that were learnt on the way only save time.
             let _ = executor.context().finish();
         }
         let (placed, report) = made?;
-        placed.tell(&project, &report, &**observer);
+        placed.tell(&project, &report, &*observer);
         drop(shared);
         if report.ran() > 0 {
-            self.trim(&**observer);
+            self.trim(&*observer);
         }
         if let Some(error) = placed.failed {
             return Err(error);
         }
         let (ran, cached) = (report.ran(), report.cached());
         match first_failure(report) {
-            None => Ok(Built { paths: placed.in_place.into_iter().map(|it| it.path).collect(), ran, cached }),
+            None => Ok(BuildSummary {
+                paths: placed.in_place.into_iter().map(|it| it.path).collect(),
+                ran,
+                cached,
+            }),
             Some(error) => Err(error.into()),
         }
     }
@@ -83,6 +88,19 @@ impl Workspace {
     }
 }
 
+/// What came of executing stages.
+struct Executed {
+    report: StageReports,
+    lock: LockCheck,
+}
+
+/// Whether the stages that were made have used what the lock says, or the lock says now what they used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LockCheck {
+    Agrees,
+    Disagrees,
+}
+
 /// A build under way.
 struct Build<'a> {
     workspace: &'a Workspace,
@@ -101,18 +119,28 @@ impl Build<'_> {
             finished: self.executor.context().finished(),
             dir: self.workspace.output_dir(self.request.output.as_deref()),
         };
-        let mut report = self.execute(observer)?;
-        let mut placed = publication.publish(&self.goal.targets, &report);
+        let mut executed = self.execute(observer)?;
+        let mut placed = publication.publish(self.publishable(&executed), &executed.report);
         if let Some(error) = placed.failed.take_if(|error| is_damaged(error)) {
             observer.note("store", &format!("{error}, and is made again"));
-            report = after(&report, self.execute(observer)?);
-            placed = publication.publish(&self.goal.targets, &report);
+            let Executed { report, lock } = self.execute(observer)?;
+            executed = Executed { report: after(&executed.report, report), lock };
+            placed = publication.publish(self.publishable(&executed), &executed.report);
         }
+        let report = executed.report;
         publication.note(&placed, &self.goal.targets, observer);
         Ok((placed, report))
     }
 
-    fn execute(&self, observer: &dyn BuildObserver) -> Result<StageReports> {
+    /// The targets that may get into their places, if they were made.
+    fn publishable(&self, executed: &Executed) -> &[Target] {
+        match executed.lock {
+            LockCheck::Agrees => &self.goal.targets,
+            LockCheck::Disagrees => &[],
+        }
+    }
+
+    fn execute(&self, observer: &dyn BuildObserver) -> Result<Executed> {
         let context = self.executor.context();
         // A lock that cannot be read is no failure of the stage that wants it first.
         let locked = context.archives().lock()?;
@@ -125,11 +153,34 @@ impl Build<'_> {
         let report = engine.build(&self.goal.stages)?;
         let found = report.stages.iter().filter(|settled| settled.outcome == Outcome::Hit);
         context.forget_failures(found.map(|settled| self.project.graph.name(settled.stage).as_str()))?;
-        if report.failures.is_empty() {
-            let unlocked = self.request.execution.unlocked;
-            lock::settle(self.workspace, self.executor, &needed, unlocked, observer)?;
+        let lock = match self.settle_lock(&needed, &report, observer) {
+            Ok(lock) => lock,
+            Err(error) if report.failures.is_empty() => return Err(error),
+            // The failure of a stage is what the build ends with.
+            Err(error) => {
+                observer.note("lock", &format!("no target is published: {error}"));
+                LockCheck::Disagrees
+            }
+        };
+        Ok(Executed { report, lock })
+    }
+
+    /// Compares the lock with what the stages that were made have used, or writes that down. Other stages may have failed: what
+    /// was made is published all the same, and is to be of the lock all the same.
+    fn settle_lock(
+        &self,
+        needed: &[StageId],
+        report: &StageReports,
+        observer: &dyn BuildObserver,
+    ) -> Result<LockCheck> {
+        let unlocked = self.request.execution.unlocked;
+        if has_panicked(report) {
+            // What is known of the stages may be partial.
+            return Ok(if unlocked == Unlocked::Refuse { LockCheck::Disagrees } else { LockCheck::Agrees });
         }
-        Ok(report)
+        let made = needed.iter().copied().filter(|stage| report.outputs.contains_key(stage));
+        lock::settle(self.workspace, self.executor, &made.collect::<Vec<_>>(), unlocked, observer)?;
+        Ok(LockCheck::Agrees)
     }
 
     fn options(&self) -> EngineOptions {

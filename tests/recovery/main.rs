@@ -286,3 +286,48 @@ fn an_update_that_changes_what_apt_sees_of_the_same_packages_runs_their_steps() 
         lab.is_as_from_nothing();
     }
 }
+
+/// A regression: nothing found out which tarball was to blame, so every later build failed as well.
+#[test]
+fn a_damaged_tarball_is_made_again_for_an_oci_image() {
+    let lab = Lab::new("{ name = \"run\", run = \"seq 100000 > /srv/x\" }", &[]);
+    let digest = |ended: Ended| {
+        let all = ended.says(0, &["built ws.oci"]);
+        all.split_whitespace().find(|word| word.starts_with("b3:")).unwrap().to_owned()
+    };
+    let clean = digest(lab.ibuild(&["build", "--target", "ws.oci"]));
+    let shown = lab.ibuild(&["cache", "show", "ws/run", "--json"]).says(0, &["\"blob\""]);
+    let blob = shown.lines().rfind(|line| line.contains("\"blob\"")).unwrap();
+    let blob = blob.split('"').nth(3).unwrap();
+    let file = lab.path("cache/blobs").join(&blob[..2]).join(&blob[2..]);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 4].iter_mut().for_each(|byte| *byte ^= 0xff);
+    fs::write(&file, bytes).unwrap();
+    let built = lab.ibuild(&["build", "--target", "ws.oci", "--from", "ws.oci"]);
+    assert_eq!(digest(built), clean);
+    lab.is_sound();
+}
+
+/// A regression: targets that were made beside a stage that failed were published, and nobody compared them with the lock.
+#[test]
+fn what_is_made_beside_a_failure_is_of_the_lock() {
+    let lab = Lab::new("{ name = \"run\", run = \"touch /srv/x\" }", &[]);
+    let bad = "[rootfs.bad]\nfrom = \"base\"\nsteps = [{ name = \"s\", run = \"false\" }]\n\
+               [image.bad]\nrootfs = \"bad\"\nformats = [\"rootfs.tar.zst\"]\ndisk = { size = \"1 GiB\" }\n";
+    let recipe = fs::read_to_string(lab.path("ibuild.toml")).unwrap();
+    lab.write("ibuild.toml", recipe + bad);
+    // Of what is installed the lock knows nothing yet.
+    lab.ibuild(&["lock"]).says(0, &["0 packages"]);
+    let target = "ws.rootfs.tar.zst";
+    let build = ["build", "--keep-going", "--target", target, "--target", "bad"];
+    let locked = [&build[..], &["--locked"]].concat();
+    lab.ibuild(&locked)
+        .says(1, &["stage `bad/s` failed", "no target is published: the build uses other packages"]);
+    assert!(!lab.path("out").join(target).exists());
+    lab.ibuild(&build).says(1, &["stage `bad/s` failed", "built ws.rootfs.tar.zst"]);
+    assert!(fs::read_to_string(lab.path("ibuild.lock")).unwrap().contains("\ndeb "));
+    fs::remove_file(lab.path("out").join(target)).unwrap();
+    lab.ibuild(&locked).says(1, &["stage `bad/s` failed", "built ws.rootfs.tar.zst"]);
+    assert!(lab.path("out").join(target).exists());
+}
