@@ -66,13 +66,15 @@ fn answer(dir: &Path, name: &str) -> Option<String> {
 
 /// apt's indices and downloads lie in memory: none of them is a part of the image. So does its memory image of the indices,
 /// with which apt reads them once for all that is asked. Locally changed configuration files win over those of packages, as
-/// nobody is there to be asked. Programs are named by their paths: a distribution may have others of the same name. How it goes
+/// nobody is there to be asked. Programs are Debian's own: a distribution may have others of the same name in front of them, which
+/// could look at the indices. What dpkg runs has the path that apt gives it. How it goes
 /// about an installation is written down without the archives' names and versions, because the packages could read it.
 fn head(recommends: Recommends) -> String {
     let recommends = recommends == Recommends::Install;
     format!(
         r#"#!/bin/sh
 set -eu
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mkdir -p /run/ibuild/apt/lists/partial /run/ibuild/apt/archives/partial
 indices="-o Dir::State::Lists=/run/ibuild/apt/lists -o Dir::Cache::pkgcache=/run/ibuild/apt/pkgcache.bin"
 apt() {{

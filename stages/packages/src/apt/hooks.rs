@@ -38,6 +38,39 @@ const PROGRAMS: [&str; 19] = [
     "false",
 ];
 
+/// Where apt keeps its state, caches and logs in Debian: settings in small letters, and their values.
+const PLACES: [(&str, &str); 26] = [
+    ("dir", "/"),
+    ("dir::state", "var/lib/apt"),
+    ("dir::state::lists", "lists/"),
+    ("dir::state::cdroms", "cdroms.list"),
+    ("dir::state::extended_states", "extended_states"),
+    ("dir::state::status", "/var/lib/dpkg/status"),
+    ("dir::cache", "var/cache/apt"),
+    ("dir::cache::archives", "archives/"),
+    ("dir::etc", "etc/apt"),
+    ("dir::etc::sourcelist", "sources.list"),
+    ("dir::etc::sourceparts", "sources.list.d"),
+    ("dir::etc::main", "apt.conf"),
+    ("dir::etc::netrc", "auth.conf"),
+    ("dir::etc::netrcparts", "auth.conf.d"),
+    ("dir::etc::parts", "apt.conf.d"),
+    ("dir::etc::preferences", "preferences"),
+    ("dir::etc::preferencesparts", "preferences.d"),
+    ("dir::etc::trusted", "trusted.gpg"),
+    ("dir::etc::trustedparts", "trusted.gpg.d"),
+    ("dir::boot", "boot"),
+    ("dir::usr", "usr"),
+    ("dir::media::mountpath", "/media/apt"),
+    ("dir::log", "var/log/apt"),
+    ("dir::log::terminal", "term.log"),
+    ("dir::log::history", "history.log"),
+    ("dir::log::planner", "eipp.log.xz"),
+];
+
+/// Names of files that apt passes over without a word are no places.
+const PASSED_OVER: &str = "dir::ignore-files-silently::";
+
 /// Commands that packages of Debian bring and that look at no index of a step.
 const HARMLESS: [&str; 2] = [
     // debconf: asks what the packages ask that are about to be installed.
@@ -59,11 +92,22 @@ fn is_harmless(line: &str) -> bool {
     let is_command = COMMANDS.iter().any(|part| name.contains(part));
     let decides = DECIDING.iter().any(|end| name.ends_with(end));
     let names_a_program = NAMING.iter().any(|part| name.contains(part));
+    if let Some(place) = as_a_place(&name).filter(|_| !names_a_program) {
+        // apt may write what it knows of the archive anywhere: into a log of its solver, for one.
+        return value.is_empty() || place == PASSED_OVER || PLACES.contains(&(place, &value));
+    }
     value.is_empty()
         || !(is_command || decides || names_a_program)
         || (names_a_program && !is_command && PROGRAMS.contains(&value.as_str()))
         || (is_command && HARMLESS.contains(&value.as_str()))
         || (decides && BUILT_IN.contains(&value.as_str()))
+}
+
+/// A setting that names a place or a file of apt's, without the program that it is for.
+fn as_a_place(name: &str) -> Option<&str> {
+    let of_all = name.strip_prefix("binary::").and_then(|rest| rest.split_once("::")).map(|(_, name)| name);
+    let name = of_all.unwrap_or(name);
+    (name == "dir" || name.starts_with("dir::") || name == "rootdir").then_some(name)
 }
 
 #[cfg(test)]
@@ -74,7 +118,8 @@ mod tests {
         DPkg::Pre-Install-Pkgs \nDPkg::Pre-Install-Pkgs:: /usr/sbin/dpkg-preconfigure%20--apt%20||%20true\n\
         Dir::Bin::solvers:: /usr/lib/apt/solvers\nDir::Bin::dpkg /usr/bin/dpkg\nDir::Bin::xz /usr/bin/xz\nDir::Bin::lzma /usr/bin/lzma\n\
         APT::Compressor::lzma::Binary xz\nAPT::Compressor::.::Binary \nAPT::Compressor::lzma::CompressArg:: -6\n\
-        Binary::apt::APT::Solver 3.0\n";
+        Binary::apt::APT::Solver 3.0\nDir /\nDir::Log var/log/apt\nDir::Log::Planner eipp.log.xz\n\
+        Dir::Ignore-Files-Silently:: \\.dpkg-[a-z]+$\n";
 
     #[test]
     fn what_debian_has_is_harmless() {
@@ -103,6 +148,13 @@ mod tests {
             "APT::Compressor::xz::Binary tell",
             "Apt::Key::GpgvCommand /usr/bin/tell",
             "DPkg::Path /opt:/usr/bin",
+            "Dir::Log::Solver /srv/edsp.log",
+            "Dir::Log::Planner /srv/eipp.log",
+            "Dir::Log /srv",
+            "Dir::Log etc/apt",
+            "Dir::Cache::srcpkgcache /srv/src.bin",
+            "Binary::apt-get::Dir::State::lists /srv",
+            "RootDir /srv",
             "APT::Planner dump",
             "DPkg::Post-Invoke:: a%0ab",
             "what-is-this",

@@ -2,7 +2,7 @@
 //!
 //! The bytes go to an unnamed file and are hashed as they come. When a connection breaks, the next attempt asks
 //! for the rest: what the mirror says about ranges is not believed any more than the rest of its words, the
-//! digest of the whole decides. Bytes that earn another digest are thrown away, and followers are told by
+//! digest of the whole decides. Bytes with another digest are thrown away, and followers are told by
 //! a new generation that what they have seen was wrong.
 
 use std::collections::hash_map::Entry;
@@ -27,12 +27,12 @@ use crate::fetch::progress::{Download, Progress};
 use crate::fetch::shared::{Shared, refusal};
 use crate::fetch::upstream::Upstream;
 
-/// Whose a download is.
+/// Whether a call started the download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Joined {
-    /// The caller's: there was none.
+    /// It did: there was none.
     Begun,
-    /// Somebody else's, who came first.
+    /// Another caller had started it.
     Another,
 }
 
@@ -159,13 +159,13 @@ impl Attempt<'_> {
 
     /// Whether a snapshot service has it. One that is busy is asked again when it says so.
     async fn ask_snapshots(&mut self) -> bool {
-        let moments = self.shared.moments.of(&self.file.base);
-        for url in self.shared.upstream.elsewhere().in_snapshots(self.file, &moments) {
+        let snapshot_dates = self.shared.snapshot_dates.of(&self.file.base);
+        for url in self.shared.upstream.elsewhere().in_snapshots(self.file, &snapshot_dates) {
             for _ in 0..self.shared.patience.attempts.get() {
-                let turn = self.shared.courtesy.turn().await;
+                let turn = self.shared.rate_limiter.turn().await;
                 match self.transfer(&url).await {
                     Ok(()) => return true,
-                    Err(FetchReason::Busy { pause, .. }) if self.shared.courtesy.wait(pause) => {}
+                    Err(FetchReason::Busy { pause, .. }) if self.shared.rate_limiter.wait(pause) => {}
                     Err(_) => break,
                 }
                 drop(turn);
@@ -190,7 +190,7 @@ impl Attempt<'_> {
         Err(told.expect("there is a mirror"))
     }
 
-    /// Asks a mirror; an address that does not have the file leaves the word to the next one.
+    /// Asks a mirror; where an address does not have the file, the next one is tried.
     async fn try_mirror(&mut self, urls: &[Url]) -> Result<(), FetchError> {
         let mut last = FetchError { what: String::new(), reason: FetchReason::Offline };
         for url in urls {
@@ -224,7 +224,7 @@ impl Attempt<'_> {
 
     fn begin(&self) -> Result<BlobWriter<Sha256>, CacheError> {
         let writer = self.shared.store.writer()?;
-        // Who has been sent a beginning cannot be sent the rest past a store that has become full.
+        // Reserved first: a client that was sent a prefix cannot be served the rest once the store is full.
         writer.reserve(self.file.known.size)?;
         let bytes = Some(Arc::new(writer.reader()?));
         self.progress.send_modify(|progress| progress.bytes = bytes);

@@ -110,10 +110,11 @@ impl FallbackSources {
         self.servers.iter().map(|server| server.join(&name)).collect()
     }
 
-    /// Addresses of a file as the archive was at these moments, the last one first.
-    pub(crate) fn in_snapshots(&self, file: &ArchiveFile, moments: &BTreeSet<Timestamp>) -> Vec<Url> {
-        let moments = moments.iter().rev().flat_map(|moment| [*moment, Timestamp(moment.0 + LAG)]);
-        let places = moments.flat_map(|moment| self.snapshots.iter().map(move |url| (url, moment)));
+    /// Addresses of a file as the archive was at these dates, the last one first.
+    pub(crate) fn in_snapshots(&self, file: &ArchiveFile, snapshot_dates: &BTreeSet<Timestamp>) -> Vec<Url> {
+        let snapshot_dates =
+            snapshot_dates.iter().rev().flat_map(|moment| [*moment, Timestamp(moment.0 + LAG)]);
+        let places = snapshot_dates.flat_map(|moment| self.snapshots.iter().map(move |url| (url, moment)));
         let services = places.filter(|(url, _)| serves(url, &file.base));
         let under = |(url, moment): (&Url, Timestamp)| {
             let directory = url.join(&moment.compact());
@@ -146,7 +147,7 @@ pub(crate) fn open_if_there(path: &Path, size: u64) -> Option<io::Take<File>> {
     fits.then(|| file.take(size))
 }
 
-/// The moments at which what is locked was made.
+/// The dates at which what is locked was made.
 #[derive(Default)]
 pub(crate) struct SnapshotDates(Mutex<BTreeMap<Base, BTreeSet<Timestamp>>>);
 
@@ -229,13 +230,14 @@ mod tests {
         let elsewhere = FallbackSources::parse(&[], &snapshots.map(str::to_owned)).unwrap();
         let known = Known { sha256: DIGEST.parse().unwrap(), size: 1 };
         let file = |base| ArchiveFile { base, paths: vec!["pool/g++_1~2.deb".to_owned()], known };
-        let moments = ["2026-09-12T07:55:41Z", "2026-11-01T00:00:00Z"].map(|moment| moment.parse().unwrap());
-        let urls = texts(&elsewhere.in_snapshots(&file(Base::Main), &moments.into()));
+        let snapshot_dates =
+            ["2026-09-12T07:55:41Z", "2026-11-01T00:00:00Z"].map(|moment| moment.parse().unwrap());
+        let urls = texts(&elsewhere.in_snapshots(&file(Base::Main), &snapshot_dates.into()));
         let url = |moment: &str| format!("http://s.example/archive/debian/{moment}/pool/g%2b%2b_1%7e2.deb");
         let expected =
             ["20261101T000000Z", "20261102T000000Z", "20260912T075541Z", "20260913T075541Z"].map(url);
         assert_eq!(urls, expected);
-        let security = texts(&elsewhere.in_snapshots(&file(Base::Security), &moments.into()));
+        let security = texts(&elsewhere.in_snapshots(&file(Base::Security), &snapshot_dates.into()));
         assert!(security[0].starts_with("http://s.example/archive/debian-security/20261101T000000Z/"));
         assert!(elsewhere.in_snapshots(&file(Base::Main), &BTreeSet::new()).is_empty());
     }

@@ -70,7 +70,7 @@ impl Fetcher {
 
     /// Remembers that a part of the archive is wanted as it was at a moment: what is gone by now is looked for then.
     pub fn look_back(&self, base: &Base, moment: Timestamp) {
-        self.shared.moments.note(base, moment);
+        self.shared.snapshot_dates.note(base, moment);
     }
 
     /// The bytes of a suite's signed root as the mirror has it now. Nothing is known of them yet, so they are not

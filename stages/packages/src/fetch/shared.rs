@@ -27,15 +27,15 @@ use crate::fetch::verified_store::VerifiedStore;
 /// What all downloads share.
 pub(crate) struct Shared {
     pub(crate) store: BlobStore<Sha256>,
-    kept: VerifiedStore,
+    verified: VerifiedStore,
     pub(crate) upstream: Upstream,
     pub(crate) patience: Patience,
     pub(crate) connections: Connections,
     pub(crate) observer: Arc<dyn FetchObserver>,
     pub(crate) running: Mutex<HashMap<Sha256, Arc<Download>>>,
     pub(crate) handed_out: Mutex<ResumeGuard>,
-    pub(crate) moments: SnapshotDates,
-    pub(crate) courtesy: RateLimiter,
+    pub(crate) snapshot_dates: SnapshotDates,
+    pub(crate) rate_limiter: RateLimiter,
 }
 
 impl Shared {
@@ -47,7 +47,7 @@ impl Shared {
         observer: Arc<dyn FetchObserver>,
     ) -> Self {
         Self {
-            kept: VerifiedStore::new(store.clone()),
+            verified: VerifiedStore::new(store.clone()),
             store,
             upstream,
             patience,
@@ -55,19 +55,19 @@ impl Shared {
             observer,
             running: Mutex::default(),
             handed_out: Mutex::default(),
-            moments: SnapshotDates::default(),
-            courtesy: RateLimiter::new(),
+            snapshot_dates: SnapshotDates::default(),
+            rate_limiter: RateLimiter::new(),
         }
     }
 
     /// The file, if the store has it and it still is what its name says.
     pub(crate) async fn open(&self, file: &ArchiveFile) -> Result<Option<File>, CacheError> {
-        self.kept.open(&file.known).await
+        self.verified.open(&file.known).await
     }
 
     /// What is sent of the file, if it is at hand. That it is does not mean that the store still has it.
     pub(crate) async fn content(&self, file: &ArchiveFile) -> Result<Option<Content>, CacheError> {
-        self.kept.content(&file.known).await
+        self.verified.content(&file.known).await
     }
 
     pub(crate) fn leave(&self, digest: &Sha256) {
