@@ -60,6 +60,12 @@ pub enum PatternError {
     /// `[\]]`, which git knows and the matcher does not.
     #[error("there is a backslash between `[` and `]`")]
     BackslashInClass,
+    /// `[[:upper:]-z]`, where git takes the `-` for itself and the matcher for a range.
+    #[error("a `-` follows `[:...:]`")]
+    RangeFromClass,
+    /// `a\/`, which matches nothing to git.
+    #[error("there is a backslash before a slash")]
+    EscapedSlash,
     /// What else the matcher has to say.
     #[error("{0}")]
     Malformed(String),
@@ -76,7 +82,9 @@ impl PatternError {
                 "`]` comes first and `-` last, which needs none; write a backslash itself outside, as `\\\\`"
                     .to_owned()
             }
-            Self::Malformed(_) => "write a backslash before each character that stands for itself".to_owned(),
+            Self::RangeFromClass => "write the `-` last: `[[:upper:]z-]`".to_owned(),
+            Self::EscapedSlash => "leave the backslash out".to_owned(),
+            Self::Malformed(_) => "a range goes from the lower character to the higher; outside of brackets a backslash makes the next character stand for itself".to_owned(),
         }
     }
 }

@@ -6,7 +6,7 @@ mod rules;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
 
 use ::ignore::gitignore::Gitignore;
@@ -50,6 +50,8 @@ impl Ignore {
         let mut ignore = ALWAYS.clone();
         match tree.strip_prefix(project) {
             Ok(below) if below != Path::new("") => {
+                // However it is spelled: `files//sub` and `files/./sub` are `files/sub`.
+                let below: PathBuf = below.components().filter(|part| *part != Component::CurDir).collect();
                 let below = [below.as_os_str().as_bytes(), b"/"].concat();
                 ignore.add(project, below)?;
             }
@@ -68,7 +70,8 @@ impl Ignore {
         let file = dir.join(RULES_FILE);
         match bounded::read(&file, MOST_RULES) {
             Ok(text) => self.sets.push((below, rules::parse(&text, &file)?)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            // A link that leads nowhere is no file without rules.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && file.symlink_metadata().is_err() => {}
             Err(source) => return Err(IgnoreError::Read { path: file, source }),
         }
         Ok(())
@@ -123,6 +126,25 @@ mod tests {
         for kept in ["a", ".bashrc", "a#", "a.swp", "49130", ".gitconfig", "#", "etc/skel/.profile"] {
             assert!(!always.ignores(kept.as_bytes(), false), "{kept}");
         }
+    }
+
+    /// A regression: the project's rules applied to no other spelling of a path.
+    #[test]
+    fn a_path_may_be_spelled_in_other_ways() {
+        let project = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(project.path().join("files/sub")).unwrap();
+        std::fs::write(project.path().join(".ibuildignore"), "/files/sub/secret\n").unwrap();
+        for spelled in ["files/sub", "files//sub", "files/./sub", "files/sub/", "./files/sub"] {
+            let ignore = Ignore::for_tree(project.path(), &project.path().join(spelled)).unwrap();
+            assert!(ignore.ignores(b"secret", false), "{spelled}");
+        }
+    }
+
+    #[test]
+    fn rules_behind_a_link_that_leads_nowhere_are_an_error() {
+        let project = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("nowhere", project.path().join(".ibuildignore")).unwrap();
+        assert!(matches!(Ignore::for_tree(project.path(), project.path()), Err(IgnoreError::Read { .. })));
     }
 
     #[test]

@@ -44,6 +44,7 @@ fn translate(rule: &str) -> Result<String, PatternError> {
     let mut rest = rule.chars();
     while let Some(c) = rest.next() {
         match c {
+            '\\' if rest.as_str().starts_with('/') => return Err(PatternError::EscapedSlash),
             '\\' => {
                 out.push(c);
                 out.extend(rest.next());
@@ -72,7 +73,16 @@ fn class_length(text: &str) -> Result<usize, PatternError> {
         match rest.chars().next().ok_or(PatternError::UnclosedClass)? {
             ']' => return Ok(at + 1),
             '\\' => return Err(PatternError::BackslashInClass),
-            c => at += posix_class(rest)?.map_or(c.len_utf8(), |name| name.len() + "[::]".len()),
+            c => match posix_class(rest)? {
+                None => at += c.len_utf8(),
+                Some(name) => {
+                    at += name.len() + "[::]".len();
+                    let after = &text[at..];
+                    if after.starts_with('-') && !after.starts_with("-]") {
+                        return Err(PatternError::RangeFromClass);
+                    }
+                }
+            },
         }
     }
 }
@@ -203,6 +213,8 @@ mod tests {
         refused(b"[\\]]", 1, &PatternError::BackslashInClass);
         refused(b"# \xff\n\xff", 2, &PatternError::NotText);
         refused(b"a//b", 1, &PatternError::EmptyName);
+        refused(b"a\\/", 1, &PatternError::EscapedSlash);
+        refused(b"x[[:upper:]-z]", 1, &PatternError::RangeFromClass);
         refused(b"a\\", 1, &PatternError::Malformed("dangling '\\'".to_owned()));
         refused(b"[b-a]", 1, &PatternError::Malformed("invalid range; 'b' > 'a'".to_owned()));
     }
