@@ -92,8 +92,19 @@ impl Classified for StageError {
             Self::NotLocked { .. } | Self::LockDrift { .. } | Self::NotObserved { .. } => ErrorKind::Locked,
             Self::Special(_) => ErrorKind::Usage,
             Self::Ignore(error) => error.kind(),
-            error if error.is_environment() => ErrorKind::Environment,
-            _ => ErrorKind::Failed,
+            Self::Failed { .. } | Self::NothingToCopy { .. } | Self::InputsChanged(_) => ErrorKind::Failed,
+            Self::Sandbox { .. } | Self::Snapshot(_) if !self.is_environment() => ErrorKind::Failed,
+            Self::Interrupted => ErrorKind::Interrupted,
+            Self::Sandbox { .. }
+            | Self::Snapshot(_)
+            | Self::DiskFull { .. }
+            | Self::DamagedArtifact(_)
+            | Self::Io { .. }
+            | Self::Archive { .. }
+            | Self::Store(_)
+            | Self::Packages(_)
+            | Self::Fetch(_)
+            | Self::Disk(_) => ErrorKind::Environment,
         }
     }
 
@@ -149,7 +160,7 @@ impl Classified for IgnoreError {
     }
 }
 
-/// Which say themselves what to do, beside what is wrong.
+/// Mistakes in a recipe carry their own hints.
 impl Classified for RecipeErrors {
     fn kind(&self) -> ErrorKind {
         ErrorKind::Usage

@@ -17,8 +17,8 @@ use crate::{
     Observer, OnFailure, Outcome, Report, RunMemory, StageGraph, StageId, StageName, StageReport,
 };
 
-/// Each time something damaged is out of the way, so this is reached only where a disk damages faster than one builds.
-const MOST_REPAIRS: usize = 16;
+/// Each repair removes something damaged, so this is reached only if the disk corrupts data faster than builds repair it.
+const MAX_REPAIRS: usize = 16;
 
 /// Builds a graph with an executor.
 pub struct Engine<'a, E: Executor> {
@@ -41,9 +41,9 @@ struct Channels<O, E: std::error::Error + 'static> {
 /// The coordinator's view of a build: the state of each stage, and what there is to tell at the end.
 struct Progress<O, E: std::error::Error + 'static> {
     work: Work<O>,
-    /// Stages that are not remembered, because they could not be committed or stand on such.
+    /// Stages whose commit failed, and stages that were made from them: none of them is found again.
     lost: BTreeSet<StageId>,
-    /// What became of stages that ran, and were looked at again since on account of something damaged.
+    /// Reports of stages that ran, and were evaluated again since because something was damaged.
     ran_before: BTreeMap<StageId, StageReport>,
     hits: Vec<(StageName, Description, u64)>,
     keys: BTreeMap<StageId, ActionKey>,
@@ -84,7 +84,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         let mut progress = Progress::of(self.worker.graph.needed_for(targets));
         self.coordinate(&mut progress)?;
         if has_panicked(&progress.report) {
-            // What it left half done may be what would be written.
+            // The panic may have left partial state, so nothing is recorded.
             return Ok(progress.report);
         }
         let succeeded = progress.report.failures.is_empty();
@@ -233,7 +233,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         }
     }
 
-    /// After a panic nothing is started, because what it left half done may be what the next stage would look at.
+    /// After a panic nothing is started, because the next stage might read partial state.
     fn is_stopped(&self, progress: &Progress<E::Output, E::Error>) -> bool {
         match self.options.on_failure {
             OnFailure::Stop => !progress.report.failures.is_empty(),
@@ -272,7 +272,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         }
     }
 
-    /// What to do about a stage that could not be made for no fault of its own.
+    /// What to do about a stage that failed through no fault of its own.
     fn remedy_for(
         &self,
         stage: StageId,
@@ -280,7 +280,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         progress: &Progress<E::Output, E::Error>,
     ) -> Option<Remedy> {
         let BuildError::Stage { source, .. } = error else { return None };
-        if progress.repairs >= MOST_REPAIRS {
+        if progress.repairs >= MAX_REPAIRS {
             return None;
         }
         if self.worker.executor.lacks_input(source) {
@@ -289,8 +289,8 @@ impl<'a, E: Executor> Engine<'a, E> {
         self.worker.executor.is_outdated(stage, source).then_some(Remedy::Description)
     }
 
-    /// A stage whose output could not be committed failed after all. What stands on it already comes to its end, and is not
-    /// remembered in vain: it would be a hit if what it stands on were there.
+    /// A stage whose output could not be committed failed after all. Stages that use it already come to their end, and
+    /// their results are recorded: they become hits once it is made again.
     fn settle_commit(
         &self,
         stage: StageId,
@@ -341,7 +341,10 @@ impl<'a, E: Executor> Engine<'a, E> {
         let mut again = self.worker.graph.needed_for(&[stage]);
         // Those that are not settled wait or run already, on account of another stage with the same trouble.
         again.retain(|input| progress.work.is_settled(*input));
+        // What failed before is tried once more.
+        progress.report.failures.retain(|(failed, _)| !again.contains(failed));
         for input in &again {
+            progress.lost.remove(input);
             progress.report.outputs.remove(input);
             let next = match progress.work.state(*input) {
                 State::Made => State::Superseded,
@@ -379,7 +382,7 @@ impl<'a, E: Executor> Engine<'a, E> {
     }
 }
 
-/// What may help a stage that failed for no fault of its own.
+/// What may help a stage that failed through no fault of its own.
 enum Remedy {
     /// One of its inputs is damaged or gone: they are looked at again.
     Inputs,

@@ -1,5 +1,5 @@
-//! Panics as values. What an executor does happens on threads that somebody waits for, and a thread that just ends says
-//! nothing: who waits would wait for ever.
+//! Panics as values. Executors work on threads that the coordinator waits for, and a thread that unwinds sends no message, so
+//! the coordinator would block.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 fn text(panic: &(dyn Any + Send)) -> String {
     let literal = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let formatted = || panic.downcast_ref::<String>().cloned();
-    literal.or_else(formatted).unwrap_or_else(|| "without a word".to_owned())
+    literal.or_else(formatted).unwrap_or_else(|| "no message".to_owned())
 }
 
 #[cfg(test)]
@@ -29,6 +29,6 @@ mod tests {
         assert_eq!(contained(|| number), Ok(7));
         assert_eq!(contained(|| -> u8 { panic!("a word") }), Err("a word".to_owned()));
         assert_eq!(contained(|| -> u8 { panic!("number {number}") }), Err("number 7".to_owned()));
-        assert_eq!(contained(|| -> u8 { std::panic::panic_any(number) }), Err("without a word".to_owned()));
+        assert_eq!(contained(|| -> u8 { std::panic::panic_any(number) }), Err("no message".to_owned()));
     }
 }

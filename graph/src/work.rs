@@ -7,7 +7,7 @@ use crate::{StageGraph, StageId};
 
 /// The state of a stage.
 pub(crate) enum State<O> {
-    /// One of its inputs is not settled, or nobody has looked at the stage since they are.
+    /// One of its inputs is not settled, or the stage has not been evaluated since they are.
     Waiting,
     /// It has to run.
     Ready(Job<O>),
@@ -29,7 +29,7 @@ pub(crate) enum State<O> {
 }
 
 impl<O> State<O> {
-    /// Whether stages that use it can be decided about.
+    /// Whether it no longer blocks stages that use it.
     fn is_settled(&self) -> bool {
         matches!(self, Self::Made | Self::Committed | Self::Hit | Self::Skipped | Self::Failed)
     }
@@ -105,7 +105,7 @@ impl<O> Work<O> {
     ///
     /// # Panics
     ///
-    /// If a stage in its state cannot come into that one.
+    /// If the transition is not allowed.
     pub(crate) fn change(&mut self, stage: StageId, next: State<O>) -> State<O> {
         let state = &mut self.stages[self.places[&stage]].1;
         assert!(state.may_become(&next), "a stage that is {} cannot be {}", state.word(), next.word());
@@ -116,7 +116,7 @@ impl<O> Work<O> {
 
     /// The waiting stages, in build order.
     pub(crate) fn waiting(&self) -> Vec<StageId> {
-        self.in_state(|state| matches!(state, State::Waiting)).collect()
+        self.stages_where(|state| matches!(state, State::Waiting)).collect()
     }
 
     /// The stages that have to run, in the order in which that was found.
@@ -126,31 +126,35 @@ impl<O> Work<O> {
 
     /// How many stages run.
     pub(crate) fn running(&self) -> usize {
-        self.in_state(|state| matches!(state, State::Running)).count()
+        self.stages_where(|state| matches!(state, State::Running)).count()
     }
 
     /// Whether a worker or the committer has something to do.
     pub(crate) fn is_under_way(&self) -> bool {
-        self.in_state(|state| matches!(state, State::Running) || state.is_commit_pending()).next().is_some()
+        self.stages_where(|state| matches!(state, State::Running) || state.is_commit_pending())
+            .next()
+            .is_some()
     }
 
-    /// Whether other stages can be decided about as far as this one goes.
+    /// Whether this stage no longer blocks those that use it.
     pub(crate) fn is_settled(&self, stage: StageId) -> bool {
         self.state(stage).is_settled()
     }
 
-    /// Whether what `stage` stands on is durable.
+    /// Whether what `stage` was made from is durable.
     pub(crate) fn commits_below(&self, graph: &StageGraph, stage: StageId) -> Commits {
         let needed = graph.needed_for(&[stage]);
         let below = || needed.iter().filter(|below| **below != stage).map(|below| self.state(*below));
-        match () {
-            () if below().any(|state| matches!(state, State::Failed)) => Commits::Failed,
-            () if below().any(State::is_commit_pending) => Commits::Pending,
-            () => Commits::Done,
+        if below().any(|state| matches!(state, State::Failed)) {
+            Commits::Failed
+        } else if below().any(State::is_commit_pending) {
+            Commits::Pending
+        } else {
+            Commits::Done
         }
     }
 
-    fn in_state(&self, is_it: impl Fn(&State<O>) -> bool) -> impl Iterator<Item = StageId> {
+    fn stages_where(&self, is_it: impl Fn(&State<O>) -> bool) -> impl Iterator<Item = StageId> {
         self.stages.iter().filter(move |(_, state)| is_it(state)).map(|(stage, _)| *stage)
     }
 }

@@ -50,7 +50,7 @@ pub(crate) struct PendingCommit<O, E> {
     description: Description,
     commit: Commit<E>,
     millis: u64,
-    /// Whoever else wants the same waits until it can be found.
+    /// Held until the result is recorded: other processes that want the same wait for it.
     _lock: Box<dyn Send>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) enum Completion<O, E> {
     },
 }
 
-/// What workers and the committer tell the coordinator. Each of their threads ends with one for each stage that it was given.
+/// What workers and the committer tell the coordinator: exactly one message for each stage that a thread was given.
 pub(crate) enum Message<O, E: std::error::Error + 'static> {
     /// A worker is done.
     Done { stage: StageId, result: Result<Completion<O, E>, BuildError<E>>, elapsed: Duration },
@@ -180,7 +180,7 @@ impl<E: Executor> Worker<'_, E> {
         Ok(Completion::Ran { same_output, nondeterministic, made })
     }
 
-    /// What another action made that this one would make as well, remembered for this one from here on.
+    /// Finds the output of an equivalent action, and records it under this key.
     fn find_equivalent(&self, job: &Job<E::Output>) -> BuildResult<Option<E::Output>, E> {
         let Job { stage, description, inputs, reason } = job;
         let (name, given) = (self.graph.name(*stage), inputs.iter().collect::<Vec<_>>());
@@ -211,7 +211,7 @@ impl<E: Executor> Worker<'_, E> {
         Message::Committed { stage, result }
     }
 
-    /// What an action makes of these inputs, if it is remembered and all of it still there.
+    /// The output of an action upon these inputs, if it is remembered and all of it is still available.
     pub(crate) fn look_up(
         &self,
         stage: StageId,

@@ -227,6 +227,9 @@ impl StageError {
             Self::Archive { source, .. } => source.hint().map(|hint| of_an_address(&hint)),
             Self::Fetch(error) => error.hint(),
             Self::Disk(error) => error.hint(),
+            Self::Sandbox { source: SandboxError::Setup(_), .. } => {
+                Some("`ibuild doctor` tells what this machine lacks for sandboxes".to_owned())
+            }
             Self::Sandbox { source: SandboxError::TimedOut(_), .. } => {
                 Some("raise the step's `timeout`, or look at the log for what it waits for".to_owned())
             }
@@ -280,10 +283,29 @@ impl StageError {
             | Self::LockDrift { .. }
             | Self::NotObserved { .. } => false,
             Self::Ignore(error) => !error.is_usage(),
-            Self::Sandbox { source, .. } => {
-                matches!(source, SandboxError::Init { .. } | SandboxError::Killed | SandboxError::DiskFull(_))
-            }
-            _ => true,
+            Self::Sandbox { source, .. } => match source {
+                SandboxError::Init { .. }
+                | SandboxError::Setup(_)
+                | SandboxError::Serve(_)
+                | SandboxError::Killed
+                | SandboxError::DiskFull(_) => true,
+                SandboxError::NotStarted(_)
+                | SandboxError::TimedOut(_)
+                | SandboxError::Exceeded(_)
+                | SandboxError::SourceChanged(_)
+                | SandboxError::InTheWay(_)
+                | SandboxError::Interrupted => false,
+            },
+            Self::Interrupted
+            | Self::Snapshot(_)
+            | Self::DiskFull { .. }
+            | Self::DamagedArtifact(_)
+            | Self::Io { .. }
+            | Self::Archive { .. }
+            | Self::Store(_)
+            | Self::Packages(_)
+            | Self::Fetch(_)
+            | Self::Disk(_) => true,
         }
     }
 }
@@ -306,6 +328,13 @@ mod tests {
         assert_eq!(error.hint().unwrap(), hint);
         let (tail, log) = error.transcript().unwrap();
         assert_eq!((tail, log), (&["its last words".to_owned()][..], Path::new("/the/log")));
+    }
+
+    /// A regression: a container without rights was told that its stage had failed.
+    #[test]
+    fn a_sandbox_that_cannot_be_made_is_of_the_machine() {
+        let error = stopped(SandboxError::Setup("cannot make namespaces: EPERM".to_owned()));
+        assert!(error.is_environment() && error.hint().unwrap().contains("ibuild doctor"));
     }
 
     #[test]
