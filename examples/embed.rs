@@ -13,7 +13,7 @@ fn main() -> Result<()> {
     let dir = words.next().unwrap_or_else(|| ".".to_owned());
     let target = words.next().unwrap_or_else(|| "hello.ova".to_owned());
     let workspace = Workspace::open(Path::new(&dir), &WorkspaceOptions::default())?;
-    let built = workspace.build(&BuildRequest::of([target]), &Arc::new(NullObserver))?;
+    let built = workspace.build(&BuildRequest::of([target]), Arc::new(NullObserver))?;
     println!("{} stages ran, {} were in the store", built.ran, built.cached);
     built.paths.iter().for_each(|path| println!("{}", path.display()));
     Ok(())

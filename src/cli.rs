@@ -2,8 +2,6 @@
 
 mod archive;
 mod cache;
-#[cfg(test)]
-mod reference;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -167,7 +165,7 @@ pub struct BuildArgs {
     /// Number of stages that run in parallel [default: the number of cores]
     #[arg(long, short, value_name = "N", env = "IBUILD_JOBS")]
     pub jobs: Option<std::num::NonZeroUsize>,
-    /// Run with the lowest priority for processor and disk
+    /// Run with a low priority: nice 10, and the disk when nobody else needs it
     #[arg(long)]
     pub nice: bool,
     /// Make shell scripts print their commands (`-x`); scripts can observe this, so it counts as a change
@@ -347,3 +345,6 @@ pub enum RecipeCommand {
     /// Print the recipe with all defaults filled in
     Show(JsonArgs),
 }
+
+#[cfg(test)]
+mod reference;

@@ -17,9 +17,9 @@ pub enum ErrorKind {
     Environment,
     /// The lock does not match.
     Locked,
-    /// The user gave up.
+    /// The command was interrupted.
     Interrupted,
-    /// ibuild is wrong.
+    /// A bug in ibuild.
     Bug,
 }
 
@@ -53,6 +53,12 @@ impl Error {
     /// What the user can do about it, a sentence each.
     pub fn hints(&self) -> &[String] {
         &self.hints
+    }
+
+    /// The same error with another thing to do about it.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hints: vec![hint.into()], ..self }
     }
 
     /// The same error as the cause of what was tried, said in these words.
@@ -120,12 +126,12 @@ impl std::error::Error for Error {
     }
 }
 
-/// Says what was tried when something went wrong.
+/// Adds to an error what was tried.
 pub trait Context<T> {
-    /// In these words.
+    /// Adds a message.
     fn context(self, text: impl Into<String>) -> Result<T>;
 
-    /// In words that are made only then.
+    /// Adds a message that is built lazily.
     fn with_context<S: Into<String>>(self, text: impl FnOnce() -> S) -> Result<T>;
 }
 

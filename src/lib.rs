@@ -20,7 +20,8 @@ pub use error::{CheckFailed, Classified, Context, EnvironmentError, Error, Error
 pub use process::{STAGE_INIT, become_root, begin};
 pub use settings::{LOCAL_FILE, Settings};
 pub use workspace::{
-    BuildObserver, BuildRequest, Built, BuiltTarget, Execution, Explanation, Failure, LOCK_FILE,
-    NullObserver, ShellCommand, Story, Workspace, WorkspaceOptions, find_stage, find_stages, listed_stages,
-    load_recipe, note_clocks, open_store, output_dir, refuse_special_files, store_dir,
+    BuildObserver, BuildRequest, BuildSummary, BuiltTarget, ExecutionOptions, Explanation, FailedStage,
+    LOCK_FILE, NullObserver, ShellCommand, StageHistory, Workspace, WorkspaceOptions, find_stage,
+    find_stages, listed_stages, load_recipe, note_clocks, open_store, output_dir, refuse_special_files,
+    store_dir,
 };

@@ -5,17 +5,39 @@
     reason = "a sandbox tells the program by its command line that it is to be an init"
 )]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ibuild_stages::host::userns;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-use crate::error::{Context, Result};
+use crate::error::{Classified, Context, ErrorKind, Result};
 
 /// The first argument with which a sandbox starts this program again as its init. Not for people.
 pub const STAGE_INIT: &str = "__stage-init";
 
+/// Whether this program would become an init if a sandbox started it as one.
+static BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// A sandbox would run the program once more in the place of an init.
+#[derive(Debug, thiserror::Error)]
+#[error("this program has not called `ibuild::begin` first of all")]
+struct NotBegun;
+
+impl Classified for NotBegun {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Bug
+    }
+}
+
+/// Refuses to go on in a program that cannot be the init of a sandbox.
+pub(crate) fn check_begun() -> Result<()> {
+    if BEGUN.load(Ordering::Relaxed) { Ok(()) } else { Err(NotBegun.into()) }
+}
+
 /// Has to be the first thing that a program does that builds. Started as the init of a sandbox, the program becomes that and
 /// does not return. Else it gets ready for [`become_root`]: to be called while the process has one thread.
 pub fn begin() {
+    BEGUN.store(true, Ordering::Relaxed);
     if std::env::args_os().nth(1).is_some_and(|word| word == STAGE_INIT) {
         ibuild_stages::sandbox::init_main();
     }

@@ -161,8 +161,12 @@ fn what_and_hint(message: &str) -> (String, Option<String>) {
     }
     match message.strip_prefix("invalid type: ").and_then(|types| types.split_once(", expected ")) {
         Some((found, wanted)) => {
-            let wanted = if wanted == "i64" { "a number" } else { wanted };
-            (format!("this is {found}"), Some(format!("it has to be {wanted}")))
+            let wanted = match wanted {
+                "i64" => "a number",
+                "path string" => "a path, in quotes",
+                wanted => wanted,
+            };
+            (format!("this is the {found}"), Some(format!("it has to be {wanted}")))
         }
         None => (
             message.to_owned(),
@@ -197,7 +201,7 @@ mod tests {
         let hint = "name 1 or more, or leave `jobs` out: then it is the number of processors";
         check("jobs = 0", "`ibuild.local.toml:1:8`: `0` is no number of stages at a time", hint);
         check("jobs = -3", "`ibuild.local.toml:1:8`: `-3` is no number of stages at a time", hint);
-        check("jobs = \"x\"", "`ibuild.local.toml:1:8`: this is string \"x\"", "it has to be a number");
+        check("jobs = \"x\"", "`ibuild.local.toml:1:8`: this is the string \"x\"", "it has to be a number");
         let line = "a setting is a line like `jobs = 2` or `cache-budget = \"20 GiB\"`";
         check("mirror = 3", "`ibuild.local.toml:1:10`: a text, or a list of texts", line);
     }

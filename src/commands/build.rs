@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ibuild::graph::{BuildError, OnFailure};
 use ibuild::stages::{Access, StageError, Tracing, Unlocked};
-use ibuild::{BuildRequest, Error, Execution, Result, Workspace};
+use ibuild::{BuildRequest, Error, ExecutionOptions, Result, Workspace};
 
 use super::shell;
 use crate::cli::{BuildArgs, Global};
@@ -28,7 +28,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
         output: args.output.clone(),
         jobs: args.jobs,
         on_failure: if args.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
-        execution: Execution {
+        execution: ExecutionOptions {
             access: if args.offline { Access::Offline } else { Access::Online },
             unlocked: if args.locked { Unlocked::Refuse } else { Unlocked::Record },
             tracing: if args.debug { Tracing::On } else { Tracing::Off },
@@ -36,7 +36,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
         },
     };
     let ui = Ui::new(mode(global, args), global, &workspace.project().graph);
-    match workspace.build(&request, &Arc::new(ui)) {
+    match workspace.build(&request, Arc::new(ui)) {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             if args.shell_on_failure && !interrupt::is_asked() {

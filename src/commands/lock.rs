@@ -7,7 +7,7 @@ use ibuild::graph::PlannedStage;
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::packages::{LockedRelease, Staleness};
 use ibuild::stages::{PackageChange, Project, StageError, StageExecutor};
-use ibuild::{BuildObserver, Execution, Result, Workspace, listed_stages, note_clocks};
+use ibuild::{BuildObserver, Error, ExecutionOptions, Result, Workspace, listed_stages, note_clocks};
 
 use crate::cli::{Global, LockArgs};
 use crate::interrupt;
@@ -37,7 +37,7 @@ pub fn with_archives<T>(
     let cancel = interrupt::cancel_in_time()?;
     let executor = workspace.executor(
         &project,
-        &Execution { cancel, ..Execution::default() },
+        &ExecutionOptions { cancel, ..ExecutionOptions::default() },
         observer.clone(),
         observer,
     )?;
@@ -98,7 +98,8 @@ fn check(workspace: &Workspace, executor: &StageExecutor<'_>) -> Result<(String,
     let (mut report, mut worst) = (String::new(), Standing::Same);
     for name in workspace.recipe.archives.keys() {
         if !lock.releases().iter().any(|release| release.archive.as_str() == name.as_str()) {
-            return Err(StageError::NotLocked { archive: name.to_string() }.into());
+            let error = Error::from(StageError::NotLocked { archive: name.to_string() });
+            return Err(error.with_hint("`ibuild lock` writes down what the mirrors have now"));
         }
         // That what is locked has expired is said of the lock, whatever the mirror has.
         let update = executor.context().archives().lock_update(name, &[Staleness::ExpiredAsLocked])?;

@@ -73,7 +73,9 @@ fn neighbour<'p>(project: &'p Project<'_>, logs: &Logs, name: &str) -> Option<&'
 fn never_ran(name: &str, neighbour: Option<&str>) -> UsageError {
     let hint = match (neighbour, name.contains('/')) {
         (Some(other), _) => format!("`ibuild log {other}` shows that of `{other}`, which ran last there"),
-        (None, true) => format!("`ibuild build --until {name}` runs it, unless its result is there already"),
+        (None, true) => format!(
+            "`ibuild build --until {name} --from {name}` runs it, even if its result is there already"
+        ),
         (None, false) => format!("`ibuild build --target {name}` makes it"),
     };
     UsageError::new(format!("`{name}` has no log: it never ran here")).hint(hint)

@@ -3,27 +3,28 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ibuild::Result;
 use ibuild::graph::{DirtyReason, Plan, PlannedStage, StageId, Verdict};
 use ibuild::stages::Project;
-use ibuild::{Result, UsageError};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, PlanArgs};
 use crate::invocation;
-use crate::terminal::print;
+use crate::terminal::{note, print};
 use crate::ui::{counted, seconds};
 
 pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
     let workspace = invocation::open(global, &args.targets.vars)?;
     let project = Project::new(&workspace.recipe);
-    let mut stages = Vec::new();
-    for text in &args.targets.targets {
-        stages.extend(project.targets(text)?.iter().filter_map(|target| project.target_stage(target)));
+    let plan = workspace.plan(&args.targets.targets)?;
+    // Of what was never built nothing can be found.
+    let known = |planned: &&PlannedStage| planned.millis.is_some() && !planned.is_fresh();
+    let stages: Vec<_> = plan.stages.iter().filter(known).map(|planned| planned.stage).collect();
+    for archive in workspace.unlocked_archives(&stages)? {
+        let text =
+            "a build records its state first, and may then find results that this plan does not know of";
+        note(global, &format!("lock  `ibuild.lock` does not cover `{archive}`: {text}"));
     }
-    if stages.is_empty() {
-        return Err(UsageError::new("no target was named").hint("pass `--target`").into());
-    }
-    let plan = workspace.plan(&stages)?;
     if plan.count(is_unseen) > 0 {
         // Nobody looks at what they copy before there is something to copy it onto.
         workspace.refuse_special_files()?;

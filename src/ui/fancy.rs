@@ -6,7 +6,7 @@ use std::time::Duration;
 use ibuild::graph::{DirtyReason, Outcome, StageReport};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{FOUND, Failure, Voice, bytes, seconds, word};
+use super::{FOUND, Failure, Voice, bytes, counted, seconds, word};
 use crate::terminal::Style;
 
 /// Says things on a terminal.
@@ -96,7 +96,11 @@ impl Voice for Fancy {
             self.downloads = Some(self.line("{spinner} {wide_msg}"));
         }
         if let Some(line) = &self.downloads {
-            line.set_message(format!("downloading {running} files, {} so far", bytes(total)));
+            line.set_message(format!(
+                "downloading {}, {} so far",
+                counted(running, "file", "files"),
+                bytes(total)
+            ));
         }
     }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use ibuild_graph::{LastRun, Plan, StageId};
-use ibuild_stages::{BootOutcome, FailedState, PastBuild, StageObserver};
+use ibuild_stages::{FailedState, PastBuild, StageObserver};
 
 use super::Workspace;
 use crate::error::Result;
 
 /// A stage that was asked about, and its past.
-pub struct Story {
+pub struct StageHistory {
     /// The stage.
     pub stage: StageId,
     /// Its last run.
@@ -26,7 +26,7 @@ pub struct Explanation {
     /// What would run of these stages and of all that they need.
     pub plan: Plan,
     /// The stages that were asked about.
-    pub stories: Vec<Story>,
+    pub histories: Vec<StageHistory>,
     /// The files of the project that stages leave out, by the stages' names.
     pub ignored: BTreeMap<String, Vec<String>>,
 }
@@ -39,12 +39,12 @@ impl Workspace {
     /// As [`Workspace::plan`].
     pub fn explain(&self, stages: &[StageId]) -> Result<Explanation> {
         let (project, ignored) = (self.project(), Arc::new(IgnoredFiles::default()));
-        let executor = self.looking_executor(&project, ignored.clone())?;
+        let executor = self.planning_executor(&project, ignored.clone())?;
         let plan = self.plan_with(&executor, stages)?;
-        let mut stories = Vec::new();
+        let mut histories = Vec::new();
         for stage in stages {
             let name = project.graph.name(*stage);
-            stories.push(Story {
+            histories.push(StageHistory {
                 stage: *stage,
                 last: self.memory().last_run(name)?,
                 failed: executor.context().failed_state(name.as_str()),
@@ -52,7 +52,7 @@ impl Workspace {
             });
         }
         let ignored = ignored.0.lock().expect("no panic while held").clone();
-        Ok(Explanation { plan, stories, ignored })
+        Ok(Explanation { plan, histories, ignored })
     }
 
     /// The build so many builds before the last one that needed each of these stages. Builds in which nothing ran are not
@@ -77,11 +77,6 @@ impl Workspace {
 struct IgnoredFiles(Mutex<BTreeMap<String, Vec<String>>>);
 
 impl StageObserver for IgnoredFiles {
-    fn progress(&self, _: &str, _: u64, _: u64) {}
-    fn packed(&self, _: &str, _: u64, _: u64) {}
-    fn boot_loader(&self, _: &str, _: BootOutcome) {}
-    fn warning(&self, _: &str, _: &str) {}
-    fn waiting(&self, _: &str, _: Option<u32>) {}
     fn ignored(&self, stage: &str, files: &[String]) {
         let mut known = self.0.lock().expect("no panic while held");
         known.entry(stage.to_owned()).or_default().extend_from_slice(files);

@@ -5,11 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use ibuild_graph::{OnFailure, StageGraph, StageId};
-use ibuild_stages::recipe::Recipe;
 use ibuild_stages::{Project, Target};
 
-use super::Execution;
-use super::names::find_stage;
+use super::ExecutionOptions;
+use super::names::{find_stage, no_target};
 use crate::error::{Result, UsageError};
 
 /// What is to be built, and how.
@@ -21,14 +20,14 @@ pub struct BuildRequest {
     pub until: Option<String>,
     /// A stage that runs with all that need it, whether or not their results are there.
     pub from: Option<String>,
-    /// Where targets go; `out` beside the recipe, if it is not said.
+    /// Where targets go; `out` beside the recipe, by default.
     pub output: Option<PathBuf>,
-    /// How many stages run at a time; if it is not said, as many as the settings say, or processors.
+    /// How many stages run at a time; the default is the setting `jobs`, else the number of cores.
     pub jobs: Option<NonZeroUsize>,
     /// What to do when a stage fails.
     pub on_failure: OnFailure,
     /// How stages are executed.
-    pub execution: Execution,
+    pub execution: ExecutionOptions,
 }
 
 impl BuildRequest {
@@ -41,7 +40,7 @@ impl BuildRequest {
             output: None,
             jobs: None,
             on_failure: OnFailure::Stop,
-            execution: Execution::default(),
+            execution: ExecutionOptions::default(),
         }
     }
 }
@@ -69,7 +68,7 @@ impl Goal {
             targets.clear();
         }
         if stages.is_empty() {
-            return Err(nothing_asked(project.recipe).into());
+            return Err(no_target(project.recipe).into());
         }
         let forced = match &request.from {
             Some(from) => {
@@ -83,8 +82,7 @@ impl Goal {
     }
 }
 
-/// Refuses a stage that an option names and that nothing of what is to be built needs: it would change nothing, or be all that
-/// is built.
+/// Refuses an option whose stage is not needed by any requested target.
 fn refuse_unneeded(
     project: &Project<'_>,
     option: &str,
@@ -109,13 +107,6 @@ fn refuse_unneeded(
         names(wanted)
     );
     Err(UsageError::new(message).hint(format!("{} {verb} {}{more}", names(wanted), names(first))))
-}
-
-fn nothing_asked(recipe: &Recipe) -> UsageError {
-    let names =
-        recipe.products().flat_map(|(name, formats)| formats.iter().map(move |f| format!("{name}.{f}")));
-    let known = names.collect::<Vec<_>>().join(", ");
-    UsageError::new("no target was named").hint(format!("pass `--target` with some of {known}"))
 }
 
 /// A stage and all that need it, as far as the targets need them.

@@ -56,7 +56,7 @@ impl Workspace {
                 let description = run.and_then(|run| run.description()).ok_or_else(never)?;
                 match packed_snapshots(&description).into_iter().flatten().next() {
                     Some(snapshot) if !snapshot.layers.is_empty() => Ok(snapshot),
-                    // An archive of files knows its tree alone.
+                    // The description of a tarball has only its tree, not its layers.
                     packed => self.last_of(&project, &machines[0].rootfs, packed.as_ref()),
                 }
             }
@@ -79,7 +79,7 @@ impl Workspace {
         if packed.is_some_and(|packed| packed.tree == snapshot.tree) {
             return Ok(snapshot);
         }
-        let error = UsageError::new(format!("`{}` has made something else since", last.name));
+        let error = UsageError::new(format!("`{}` was built again since, with another output", last.name));
         Err(error.hint(format!("name the stage itself: `{}`", last.name)).into())
     }
 
@@ -88,7 +88,16 @@ impl Workspace {
         let memory = self.memory();
         let last = memory.last_run(&StageName::new(name.to_string()))?;
         let result = last.map(|last| memory.result(&last.key)).transpose()?.flatten();
-        Ok(result.and_then(|result| result.output()).ok_or_else(|| never_built(name))?)
+        Ok(result.and_then(|result| result.output()).ok_or_else(|| self.never_built(name))?)
+    }
+
+    fn never_built(&self, name: &StepName) -> UsageError {
+        let error = UsageError::new(format!("`{name}` was never built"));
+        let project = self.recipe.project.name.as_str();
+        error.hint(match FailedState::find(&self.store, project, &name.to_string()) {
+            Some(_) => format!("it failed: `ibuild shell --failed {name}` opens a shell in what it had made"),
+            None => format!("`ibuild build --until {name}` builds it"),
+        })
     }
 
     /// Runs a program on the terminal in a throw-away copy of what a stage made, in the environment of that stage.
@@ -111,7 +120,7 @@ impl Workspace {
     /// # Errors
     ///
     /// If there is no such stage, no failure of it is known, or what it had made is not kept.
-    pub fn failure(&self, name: &str) -> Result<Failure> {
+    pub fn failure(&self, name: &str) -> Result<FailedStage> {
         let project = self.project();
         let stage = project.graph.name(find_stage(&project, name)?).to_string();
         let state = FailedState::find(&self.store, self.recipe.project.name.as_str(), &stage);
@@ -120,7 +129,7 @@ impl Workspace {
             let why = state.why().unwrap_or("the disk got full").to_owned();
             return Err(ShellError::NotKept { stage, why }.into());
         }
-        Ok(Failure { stage, state })
+        Ok(FailedStage { stage, state })
     }
 
     /// As [`Workspace::shell`], in what a stage had made when it failed.
@@ -128,7 +137,7 @@ impl Workspace {
     /// # Errors
     ///
     /// If there is no sandbox.
-    pub fn shell_into(&self, failure: &Failure, command: &ShellCommand) -> Result<Ended> {
+    pub fn shell_into(&self, failure: &FailedStage, command: &ShellCommand) -> Result<Ended> {
         let project = self.project();
         let executor = self.quiet_executor(&project)?;
         let step: Option<&Step> =
@@ -139,7 +148,7 @@ impl Workspace {
 }
 
 /// A failure of a stage.
-pub struct Failure {
+pub struct FailedStage {
     /// The stage's name.
     pub stage: String,
     /// What it left.
@@ -147,11 +156,6 @@ pub struct Failure {
 }
 
 fn not_a_step(name: &str) -> UsageError {
-    UsageError::new(format!("`{name}` is no root file system"))
+    UsageError::new(format!("`{name}` is a target, and a shell needs a stage"))
         .hint("name a stage: `rootfs/step`, or `rootfs` for its last step")
-}
-
-fn never_built(name: &StepName) -> UsageError {
-    UsageError::new(format!("`{name}` was never built"))
-        .hint(format!("`ibuild build --until {name}` builds it"))
 }

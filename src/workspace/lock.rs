@@ -8,7 +8,7 @@ use ibuild_stages::{Observed, StageError, StageExecutor, Unlocked};
 use super::{BuildObserver, Workspace};
 use crate::error::Result;
 
-/// Notes what a lock that there was before did not have. A first one has nothing that anybody would miss.
+/// Notes additions to an existing lock. A new lock needs no note.
 pub(super) fn note_recorded(before: &Lock, after: &Lock, observer: &dyn BuildObserver) {
     recorded(before, after).iter().for_each(|note| observer.note("lock", note));
     note_clocks(&new_releases(before, after), Timestamp::now(), observer);

@@ -10,31 +10,33 @@ mod place;
 mod publication;
 mod transaction;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ibuild_cache::{FileLock, LockMode, Store};
 use ibuild_graph::{Plan, RunMemory, StageId, plan};
 use ibuild_stages::packages::FetchObserver;
-use ibuild_stages::recipe::{Overrides, Recipe, special_files};
+use ibuild_stages::recipe::{Overrides, Recipe, StepKind, special_files};
 use ibuild_stages::sandbox::{Cancel, InitProgram, Supervisor};
 use ibuild_stages::snapshot::LayerStore;
 use ibuild_stages::spec::ByteSize;
 use ibuild_stages::{
-    Access, ArchiveOptions, ExecutorOptions, Project, StageExecutor, StageObserver, Tracing, Unlocked,
+    Access, ArchiveOptions, ExecutorOptions, Job, Project, StageExecutor, StageObserver, Tracing, Unlocked,
 };
 
-pub use explanation::{Explanation, Story};
+pub use explanation::{Explanation, StageHistory};
 pub use goal::BuildRequest;
-pub use inspection::{Failure, ShellCommand};
+pub use inspection::{FailedStage, ShellCommand};
 pub use lock::note_clocks;
 pub use names::{find_stage, find_stages, listed_stages};
 pub use observer::{BuildObserver, BuiltTarget, NullObserver};
 pub use place::{open_store, store_dir};
-pub use transaction::Built;
+pub use transaction::BuildSummary;
 
+use self::names::no_target;
 use crate::error::{Context, Result, UsageError};
-use crate::process::STAGE_INIT;
+use crate::process::{STAGE_INIT, check_begun};
 use crate::settings::Settings;
 
 /// What unpacked layers may take where the settings say nothing.
@@ -54,7 +56,7 @@ pub struct WorkspaceOptions {
 
 /// How stages are executed.
 #[derive(Debug, Clone, Default)]
-pub struct Execution {
+pub struct ExecutionOptions {
     /// Whether archives may be asked.
     pub access: Access,
     /// What to do about packages that the lock does not have.
@@ -96,12 +98,30 @@ impl Workspace {
         Project::new(&self.recipe)
     }
 
-    /// What a build of `stages` would do, and why. Nothing is changed but what the store remembers of files.
+    /// What a build of these targets would do, and why. Nothing is changed but what the store remembers of files.
     ///
     /// # Errors
     ///
-    /// If what the stages copy cannot be read, if the lock is damaged, or if the store refuses.
-    pub fn plan(&self, stages: &[StageId]) -> Result<Plan> {
+    /// Of kind [`Usage`](crate::ErrorKind::Usage) for names that the recipe does not have, or if there are none. If what the
+    /// stages copy cannot be read, if the lock is damaged, or if the store refuses.
+    pub fn plan(&self, targets: &[String]) -> Result<Plan> {
+        let project = self.project();
+        let mut stages = Vec::new();
+        for text in targets {
+            stages.extend(project.targets(text)?.iter().filter_map(|target| project.target_stage(target)));
+        }
+        if stages.is_empty() {
+            return Err(no_target(&self.recipe).into());
+        }
+        self.plan_stages(&stages)
+    }
+
+    /// What a build of these stages would do, and why.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workspace::plan`].
+    pub fn plan_stages(&self, stages: &[StageId]) -> Result<Plan> {
         let project = self.project();
         self.plan_with(&self.quiet_executor(&project)?, stages)
     }
@@ -120,7 +140,28 @@ impl Workspace {
         Ok(made)
     }
 
-    /// Refuses copies that no stage could make. Whoever walks through all that is copied anyway finds them by that.
+    /// The archives that stages need and that the lock does not cover: a build records their state first.
+    ///
+    /// # Errors
+    ///
+    /// If the lock is damaged.
+    pub fn unlocked_archives(&self, stages: &[StageId]) -> Result<Vec<String>> {
+        let project = self.project();
+        let lock = self.quiet_executor(&project)?.context().archives().lock()?;
+        let mut found = BTreeSet::new();
+        for stage in project.graph.needed_for(stages) {
+            if let Job::Step { step, .. } = project.job(stage)
+                && let StepKind::Bootstrap { archive, .. } = &step.kind
+            {
+                let is_locked = |name: &str| lock.releases().iter().any(|it| it.archive.as_str() == name);
+                let names = archive.all().iter().map(|name| name.as_str());
+                found.extend(names.filter(|name| !is_locked(name)).map(str::to_owned));
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// Refuses copies that no stage could make. A caller that walks all copied files finds them without this check.
     ///
     /// # Errors
     ///
@@ -139,7 +180,7 @@ impl Workspace {
         self.dir.join(LOCK_FILE)
     }
 
-    /// Keeps what is in the store there as long as the value lives. Waits for who removes things, and says so.
+    /// Keeps what is in the store there as long as the value lives. Blocks while a garbage collection runs, after it has called `note`.
     ///
     /// # Errors
     ///
@@ -167,26 +208,26 @@ impl Workspace {
         }
     }
 
-    /// An executor that only looks: it reports to nobody.
+    /// An executor for plans; it reports nothing.
     ///
     /// # Errors
     ///
     /// As [`Workspace::executor`].
     pub fn quiet_executor<'s>(&'s self, project: &'s Project<'s>) -> Result<StageExecutor<'s>> {
-        self.looking_executor(project, Arc::new(ibuild_stages::NullObserver))
+        self.planning_executor(project, Arc::new(ibuild_stages::NullObserver))
     }
 
-    /// An executor that only looks: what it leaves out, it tells.
+    /// An executor for plans; it reports ignored files.
     ///
     /// # Errors
     ///
     /// As [`Workspace::executor`].
-    pub fn looking_executor<'s>(
+    pub fn planning_executor<'s>(
         &'s self,
         project: &'s Project<'s>,
         observer: Arc<dyn StageObserver>,
     ) -> Result<StageExecutor<'s>> {
-        self.executor(project, &Execution::default(), observer, Arc::new(NullObserver))
+        self.executor(project, &ExecutionOptions::default(), observer, Arc::new(NullObserver))
     }
 
     /// What is remembered of this project.
@@ -198,14 +239,16 @@ impl Workspace {
     ///
     /// # Errors
     ///
-    /// If this program does not find its own file, which is the init of its sandboxes.
+    /// If the program has not called [`begin`](crate::begin) first of all, or does not find its own file, which is the init of its
+    /// sandboxes.
     pub fn executor<'s>(
         &'s self,
         project: &'s Project<'s>,
-        execution: &Execution,
+        execution: &ExecutionOptions,
         observer: Arc<dyn StageObserver>,
         fetches: Arc<dyn FetchObserver>,
     ) -> Result<StageExecutor<'s>> {
+        check_begun()?;
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let init = InitProgram { program, arguments: vec![STAGE_INIT.to_owned()] };
         let options = ExecutorOptions {

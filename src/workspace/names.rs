@@ -1,7 +1,7 @@
 //! The stages that names mean.
 
 use ibuild_graph::{StageId, StageName};
-use ibuild_stages::recipe::suggest;
+use ibuild_stages::recipe::{Recipe, suggest};
 use ibuild_stages::{Job, Project};
 
 use crate::error::{Result, UsageError};
@@ -53,4 +53,12 @@ pub fn listed_stages(project: &Project<'_>) -> Vec<StageId> {
         Job::Image { target, listed, .. } => listed.contains(&target.format),
     };
     project.graph.in_build_order().filter(is_listed).collect()
+}
+
+/// Nothing was named that is to be built: names all that there is.
+pub(super) fn no_target(recipe: &Recipe) -> UsageError {
+    let names =
+        recipe.products().flat_map(|(name, formats)| formats.iter().map(move |f| format!("{name}.{f}")));
+    let known = names.collect::<Vec<_>>().join(", ");
+    UsageError::new("no target was named").hint(format!("pass `--target` with some of {known}"))
 }

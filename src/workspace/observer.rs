@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use ibuild_graph::{Event, Observer};
-use ibuild_stages::packages::{ArchiveFile, FetchError, FetchObserver};
-use ibuild_stages::{Artifact, BootOutcome, StageObserver, Target};
+use ibuild_stages::packages::FetchObserver;
+use ibuild_stages::{Artifact, StageObserver, Target};
 
 /// A target that is in its place.
 #[derive(Debug, Clone, Copy)]
@@ -21,16 +21,18 @@ pub struct BuiltTarget<'a> {
     pub cached: usize,
 }
 
-/// Watches a build: its stages, what they do, what is fetched, and what becomes of the targets. Told from several threads.
+/// Watches a build: its stages, what they do, what is fetched, and what becomes of the targets. Told from
+/// several threads. Events of stages carry ids, whose names are in [`Workspace::project`](crate::Workspace::project). What an
+/// observer does not implement it ignores.
 pub trait BuildObserver: Observer + StageObserver + FetchObserver {
-    /// So many stages are looked at.
-    fn begin(&self, stages: usize);
+    /// The build starts; it has so many stages.
+    fn begin(&self, _stages: usize) {}
     /// Something that the user should know, about a stage or a thing like the lock.
-    fn note(&self, about: &str, text: &str);
+    fn note(&self, _about: &str, _text: &str) {}
     /// Nothing more happens to stages.
-    fn end(&self);
+    fn end(&self) {}
     /// A target is in its place.
-    fn built(&self, built: BuiltTarget<'_>);
+    fn built(&self, _built: BuiltTarget<'_>) {}
 }
 
 /// An observer that ignores everything.
@@ -41,24 +43,8 @@ impl Observer for NullObserver {
     fn event(&self, _: Event<'_>) {}
 }
 
-impl StageObserver for NullObserver {
-    fn progress(&self, _: &str, _: u64, _: u64) {}
-    fn packed(&self, _: &str, _: u64, _: u64) {}
-    fn boot_loader(&self, _: &str, _: BootOutcome) {}
-    fn warning(&self, _: &str, _: &str) {}
-    fn waiting(&self, _: &str, _: Option<u32>) {}
-    fn ignored(&self, _: &str, _: &[String]) {}
-}
+impl StageObserver for NullObserver {}
 
-impl FetchObserver for NullObserver {
-    fn started(&self, _: &ArchiveFile) {}
-    fn received(&self, _: &ArchiveFile, _: u64) {}
-    fn finished(&self, _: &ArchiveFile, _: Result<(), &FetchError>) {}
-}
+impl FetchObserver for NullObserver {}
 
-impl BuildObserver for NullObserver {
-    fn begin(&self, _: usize) {}
-    fn note(&self, _: &str, _: &str) {}
-    fn end(&self) {}
-    fn built(&self, _: BuiltTarget<'_>) {}
-}
+impl BuildObserver for NullObserver {}

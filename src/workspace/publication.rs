@@ -106,7 +106,7 @@ impl Publication<'_> {
     }
 }
 
-/// An image that is damaged in the store is found when it is copied out, and gone from there then.
+/// Damage of an image in the store is detected while it is copied out, which removes it from the store.
 pub(super) fn is_damaged(error: &Error) -> bool {
     matches!(error.find(), Some(StageError::DamagedArtifact(_)))
 }

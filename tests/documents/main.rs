@@ -35,7 +35,10 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("ibuild init", "makes a project where one is: tests/suite/cli.rs"),
     ("ibuild ls hello.ova /etc/systemd/network", "is about examples/hello: the end-to-end test builds it"),
-    ("ibuild man --output /usr/local/share/man/man1", "writes outside of the test's directory: tests/suite/manual.rs"),
+    (
+        "ibuild man --output /usr/local/share/man/man1",
+        "writes outside of the test's directory: tests/suite/manual.rs",
+    ),
     ("ibuild mount hello.ova /mnt", "mounts outside of the test's directory: tests/suite/inside.rs"),
     ("ibuild packages why login", "there is no such package in this archive"),
     ("ibuild plan", "names no target"),

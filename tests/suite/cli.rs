@@ -430,7 +430,7 @@ fn a_broken_index_is_put_aside() {
 fn what_was_never_built_cannot_be_pinned() {
     let sandbox = Sandbox::with_project();
     let pin = sandbox.run(&["cache", "pin", "hello/sane"]);
-    pin.fails(2, "error: `hello/sane` was never built\nhint: see `ibuild plan`\n");
+    pin.fails(2, "error: `hello/sane` was never built\nhint: `ibuild build --until hello/sane` builds it\n");
     let unpin = sandbox.run(&["cache", "unpin", "hello/sane"]);
     unpin.fails(2, "error: nothing is pinned of `hello/sane`\nhint: `ibuild cache ls` shows pins\n");
 }
@@ -439,7 +439,7 @@ fn what_was_never_built_cannot_be_pinned() {
 fn a_stage_that_was_never_built_is_not_in_the_cache() {
     let sandbox = Sandbox::with_project();
     let show = sandbox.run(&["cache", "show", "hello/sane"]);
-    show.fails(2, "error: `hello/sane` was never built\nhint: see `ibuild plan`\n");
+    show.fails(2, "error: `hello/sane` was never built\nhint: `ibuild build --until hello/sane` builds it\n");
     let rm = sandbox.run(&["cache", "rm", "hello/sane"]);
     rm.fails(2, "error: nothing is remembered of `hello/sane`\nhint: see `ibuild cache ls`\n");
 }

@@ -553,3 +553,15 @@ fn a_shell_over_a_damaged_layer_has_a_remedy() {
     assert_eq!(shell.status, 3, "{shell:?}");
     assert!(shell.stderr.contains("\nhint: `ibuild cache fsck` forgets what is damaged"), "{shell:?}");
 }
+
+/// A regression: a plan without a lock said that all would run, and the build found everything.
+#[test]
+fn a_plan_without_a_lock_says_so() {
+    let lab = unbuilt("{ name = \"one\", run = \"touch /srv/one\" },");
+    let planned = lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]);
+    assert!(planned.status == 0 && !planned.stderr.contains("does not cover"), "{}", planned.stderr);
+    std::fs::remove_file(lab.path("ibuild.lock")).unwrap();
+    let planned = lab.run(&["plan", "--target", "ws.rootfs.tar.zst"]);
+    let said = "note    lock  `ibuild.lock` does not cover `debian`: a build records its state first";
+    assert!(planned.status == 0 && planned.stderr.contains(said), "{}", planned.stderr);
+}

@@ -15,7 +15,10 @@ pub fn set(global: &Global, args: &PinArgs) -> Result<ExitCode> {
     let project = Project::new(&workspace.recipe);
     for stage in find_stages(&project, &args.name)? {
         let stage = project.graph.name(stage);
-        let never = || UsageError::new(format!("`{stage}` was never built")).hint("see `ibuild plan`");
+        let never = || {
+            UsageError::new(format!("`{stage}` was never built"))
+                .hint(format!("`ibuild build --until {stage}` builds it"))
+        };
         let last = workspace.memory().last_run(stage)?.ok_or_else(never)?;
         workspace.memory().result(&last.key)?.ok_or_else(never)?;
         let pin = Pin { project: project_name(&workspace), stage: stage.clone(), key: last.key };

@@ -62,7 +62,10 @@ fn resolve(global: &Global, name: &str) -> Result<(Store, ActionKey)> {
 fn last_key(workspace: &Workspace, name: &str) -> Result<ActionKey> {
     let project = Project::new(&workspace.recipe);
     let stage = project.graph.name(find_stage(&project, name)?);
-    let never = || UsageError::new(format!("`{stage}` was never built")).hint("see `ibuild plan`");
+    let never = || {
+        UsageError::new(format!("`{stage}` was never built"))
+            .hint(format!("`ibuild build --until {stage}` builds it"))
+    };
     Ok(workspace.memory().last_run(stage)?.ok_or_else(never)?.key)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ibuild::graph::{DirtyReason, LastRun, StageId, Verdict};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::{FailedState, PastBuild, Project};
-use ibuild::{Explanation, Result, Story, UsageError, find_stages};
+use ibuild::{Explanation, Result, StageHistory, UsageError, find_stages};
 use serde_json::{Value, json};
 
 use super::plan;
@@ -118,7 +118,7 @@ impl Explained<'_> {
 
     fn as_text(&self) -> String {
         let mut lines: Vec<String> =
-            self.explanation.stories.iter().flat_map(|story| self.subject(story)).collect();
+            self.explanation.histories.iter().flat_map(|history| self.subject(history)).collect();
         for (stage, files) in &self.explanation.ignored {
             lines.extend(files.iter().map(|file| format!("ignored  {stage}  `{}`", file.escape_debug())));
         }
@@ -142,8 +142,8 @@ impl Explained<'_> {
     }
 
     /// What was asked about, and its past.
-    fn subject(&self, story: &Story) -> Vec<String> {
-        let Story { stage, last, failed, build } = story;
+    fn subject(&self, history: &StageHistory) -> Vec<String> {
+        let StageHistory { stage, last, failed, build } = history;
         let stage = *stage;
         let said = match self.verdict(stage) {
             Verdict::Fresh => "is fresh: nothing would run".to_owned(),
@@ -163,7 +163,7 @@ impl Explained<'_> {
     }
 
     fn as_json(&self, name: &str) -> Value {
-        let subjects = self.explanation.stories.iter().map(|story| self.subject_as_json(story));
+        let subjects = self.explanation.histories.iter().map(|history| self.subject_as_json(history));
         let ignored =
             self.explanation.ignored.iter().map(|(stage, files)| json!({ "stage": stage, "files": files }));
         let causes = self.causes().map(|(stage, reason)| cause_as_json(self.name(stage), reason));
@@ -180,8 +180,8 @@ impl Explained<'_> {
         })
     }
 
-    fn subject_as_json(&self, story: &Story) -> Value {
-        let Story { stage, last, failed, build } = story;
+    fn subject_as_json(&self, history: &StageHistory) -> Value {
+        let StageHistory { stage, last, failed, build } = history;
         let past = last.as_ref().map(|last| {
             json!({
                 "time": Timestamp(last.time).to_string(),

@@ -1,5 +1,6 @@
 //! Why a stage ran in a build that is over.
 
+use ibuild::graph::Change;
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::{PastBuild, PastReason, PastRun};
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use super::{counts, limited};
 use crate::described::{change_lines, changes_as_json};
 use crate::terminal::harmless_line;
 
-/// The story of a stage in a build: root causes first, then what followed from them, the stage itself last.
+/// The history of a stage in a build: root causes first, then what followed from them, the stage itself last.
 pub fn lines(stage: &str, build: &PastBuild) -> Vec<String> {
     let (time, targets) = (Timestamp(build.time), build.targets.join(" "));
     if build.ran.is_empty() {
@@ -23,14 +24,28 @@ pub fn lines(stage: &str, build: &PastBuild) -> Vec<String> {
             lines.extend(why.into_iter().map(|line| format!("  {line}")));
         }
     }
-    for PastRun { stage, why } in &build.ran {
-        if let PastReason::Consequence { of, changes } = why {
-            lines.push(format!("consequence  {stage}  {}", made_another(of)));
-            lines.extend(limited(change_lines(changes)).into_iter().map(|line| format!("  {line}")));
-        }
-    }
+    lines.extend(consequences(build));
     let causes = build.ran.iter().filter(|run| matches!(run.why, PastReason::Cause { .. })).count();
     lines.push(counts(causes, build.ran.len() - causes));
+    lines
+}
+
+/// Consequences, in build order. In a long chain each stage sees the same files change: they are listed once.
+fn consequences(build: &PastBuild) -> Vec<String> {
+    let (mut lines, mut listed) = (Vec::new(), Vec::<(&[Change], &str)>::new());
+    for PastRun { stage, why } in &build.ran {
+        let PastReason::Consequence { of, changes } = why else { continue };
+        lines.push(format!("consequence  {stage}  {}", made_another(of)));
+        match listed.iter().find(|(other, _)| *other == changes.as_slice()) {
+            Some((_, first)) if changes.len() > 1 => {
+                lines.push(format!("  the same {} changes as at {first}", changes.len()));
+            }
+            _ => {
+                lines.extend(limited(change_lines(changes)).into_iter().map(|line| format!("  {line}")));
+                listed.push((changes, stage));
+            }
+        }
+    }
     lines
 }
 
@@ -68,7 +83,7 @@ pub fn as_json(build: &PastBuild) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use ibuild::graph::{Change, Value};
+    use ibuild::graph::Value;
 
     use super::*;
 
@@ -83,11 +98,13 @@ mod tests {
         let new = change(&["parent tree", "/etc/new"], None, Some(2.into()));
         let run = |stage: &str, why| PastRun { stage: stage.to_owned(), why };
         let of = vec!["x/1".to_owned()];
+        let again = PastReason::Consequence { of: of.clone(), changes: vec![shadow.clone(), new.clone()] };
         let build = PastBuild {
             time: 0,
             targets: vec!["x.ova".to_owned()],
             ran: vec![
                 run("x/2", PastReason::Consequence { of, changes: vec![shadow, new] }),
+                run("x/3", again),
                 run("x/1", PastReason::Cause { said: "said".to_owned(), of: vec![], changes: vec![own] }),
             ],
         };
@@ -101,7 +118,9 @@ mod tests {
             "  parent tree:",
             "    ~ /etc/shadow",
             "    + /etc/new",
-            "1 cause, 1 consequence",
+            "consequence  x/3  `x/1` made something else",
+            "  the same 2 changes as at x/2",
+            "1 cause, 2 consequences",
         ];
         assert_eq!(lines("x/2", &build), expected);
         let untouched = PastBuild { ran: Vec::new(), ..build };

@@ -20,7 +20,7 @@ use crate::terminal::{note, print, print_json};
 pub fn run(global: &Global, args: &GraphArgs) -> Result<ExitCode> {
     let workspace = invocation::open(global, &[])?;
     let project = Project::new(&workspace.recipe);
-    let plan = match workspace.plan(&listed_stages(&project)) {
+    let plan = match workspace.plan_stages(&listed_stages(&project)) {
         Ok(plan) => Some(plan),
         Err(error) => {
             note(global, &format!("drawn without what a build would do: {error:#}"));

@@ -184,7 +184,7 @@ impl<'a> StageContext<'a> {
         Ok(())
     }
 
-    /// Writes down what was learnt on the way. To be called when the files are in their places: that is learnt as well.
+    /// Stores the digests that were computed during the build. Called after publication, which computes some, too.
     pub fn finish(&self) -> Result<(), StageError> {
         self.inputs.flush()
     }

@@ -25,8 +25,8 @@ use crate::steps;
 use crate::steps::StepMade;
 use ibuild_spec::Format;
 
-/// How often who waits for another process looks whether it is done, or whether to go on waiting at all.
-const LOCK_GLANCE: std::time::Duration = std::time::Duration::from_millis(20);
+/// How often a waiting process polls the lock and checks for cancellation.
+const LOCK_POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// What a stage made.
 type StageMade = Made<StageOutput, StageError>;
@@ -241,7 +241,7 @@ impl Executor for StageExecutor<'_> {
             if self.context.supervisor().is_cancelled() {
                 return Err(StageError::Interrupted);
             }
-            std::thread::sleep(LOCK_GLANCE);
+            std::thread::sleep(LOCK_POLL_INTERVAL);
             if let Some(lock) = FileLock::take(&path, LockMode::Try)? {
                 return Ok(Box::new(lock));
             }

@@ -1,4 +1,4 @@
-//! PendingArtifacts files on their way to `out/`: made of what the store has, over what was there before, whole or not at all.
+//! Finished files on their way to `out/`: made of what the store has, over what was there before, whole or not at all.
 
 pub(crate) mod outputs;
 pub(crate) mod pending_artifacts;

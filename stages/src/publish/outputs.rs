@@ -1,4 +1,4 @@
-//! PendingArtifacts images in the project's `out/`: whole or not at all, with a manifest beside them.
+//! Finished images in the project's `out/`: whole or not at all, with a manifest beside them.
 
 use std::fs::{self, File};
 use std::io;

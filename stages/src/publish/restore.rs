@@ -1,4 +1,4 @@
-//! PendingArtifacts files of which the store has the parts are made again: an earlier state of a project is wanted once more.
+//! Finished files of which the store has the parts are made again: an earlier state of a project is wanted once more.
 
 use std::path::Path;
 
