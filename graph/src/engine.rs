@@ -27,10 +27,6 @@ pub struct Engine<'a, E: Executor> {
     options: EngineOptions,
 }
 
-fn has_panicked<O, E: std::error::Error + 'static>(report: &Report<O, BuildError<E>>) -> bool {
-    report.failures.iter().any(|(_, error)| error.is_panic())
-}
-
 /// How workers reach the coordinator, and the coordinator the committer. What goes to the committer is in the order in which
 /// stages were settled, so a stage is never committed before what it stands on.
 struct Channels<O, E: std::error::Error + 'static> {
@@ -83,7 +79,7 @@ impl<'a, E: Executor> Engine<'a, E> {
         let start = Instant::now();
         let mut progress = Progress::of(self.worker.graph.needed_for(targets));
         self.coordinate(&mut progress)?;
-        if has_panicked(&progress.report) {
+        if progress.report.has_panicked() {
             // The panic may have left partial state, so nothing is recorded.
             return Ok(progress.report);
         }
@@ -237,7 +233,7 @@ impl<'a, E: Executor> Engine<'a, E> {
     fn is_stopped(&self, progress: &Progress<E::Output, E::Error>) -> bool {
         match self.options.on_failure {
             OnFailure::Stop => !progress.report.failures.is_empty(),
-            OnFailure::KeepGoing => has_panicked(&progress.report),
+            OnFailure::KeepGoing => progress.report.has_panicked(),
         }
     }
 

@@ -115,6 +115,13 @@ pub struct Report<O, E> {
     pub failures: Vec<(StageId, E)>,
 }
 
+impl<O, E: std::error::Error + 'static> Report<O, BuildError<E>> {
+    /// Whether a panic ended the work on one of the stages: what it left may be partial.
+    pub fn has_panicked(&self) -> bool {
+        self.failures.iter().any(|(_, error)| error.is_panic())
+    }
+}
+
 impl<O, E> Report<O, E> {
     /// How many stages ran.
     pub fn ran(&self) -> usize {

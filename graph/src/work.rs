@@ -70,7 +70,7 @@ impl<O> State<O> {
 pub(crate) enum Commits {
     /// All of it.
     Done,
-    /// Some of it will be.
+    /// Some of it will be, or is made again.
     Pending,
     /// Some of it never will be.
     Failed,
@@ -145,9 +145,9 @@ impl<O> Work<O> {
     pub(crate) fn commits_below(&self, graph: &StageGraph, stage: StageId) -> Commits {
         let needed = graph.needed_for(&[stage]);
         let below = || needed.iter().filter(|below| **below != stage).map(|below| self.state(*below));
-        if below().any(|state| matches!(state, State::Failed)) {
+        if below().any(|state| matches!(state, State::Failed | State::Skipped)) {
             Commits::Failed
-        } else if below().any(State::is_commit_pending) {
+        } else if below().any(|state| state.is_commit_pending() || !state.is_settled()) {
             Commits::Pending
         } else {
             Commits::Done
@@ -180,6 +180,7 @@ mod tests {
         work.change(stages[1], State::Hit);
         assert_eq!(work.commits_below(&graph, stages[2]), Commits::Done);
         work.change(stages[0], State::Waiting);
+        assert_eq!(work.commits_below(&graph, stages[2]), Commits::Pending, "it is made again");
         work.change(stages[0], State::Failed);
         assert_eq!(work.commits_below(&graph, stages[2]), Commits::Failed);
         assert_eq!(work.waiting(), [stages[2]]);

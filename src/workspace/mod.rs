@@ -83,8 +83,8 @@ impl Workspace {
     ///
     /// # Errors
     ///
-    /// Of kind [`Usage`](crate::ErrorKind::Usage) for a recipe or settings with mistakes, all of which it names; of kind
-    /// [`Environment`](crate::ErrorKind::Environment) for a store that cannot be opened.
+    /// Of kind [`Usage`](crate::ErrorKind::Usage) for a recipe with mistakes, all of which it names, or settings with
+    /// one; of kind [`Environment`](crate::ErrorKind::Environment) for a store that cannot be opened.
     pub fn open(dir: &Path, options: &WorkspaceOptions) -> Result<Self> {
         let dir = std::path::absolute(dir).with_context(|| format!("cannot find `{}`", dir.display()))?;
         let recipe = load_recipe(&dir, &options.vars)?;

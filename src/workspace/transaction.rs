@@ -48,7 +48,7 @@ impl Workspace {
         let build = Build { workspace: self, project: &project, executor: &executor, goal, request };
         let made = build.make(&*observer);
         observer.end();
-        if !made.as_ref().is_ok_and(|(_, report)| has_panicked(report)) {
+        if !made.as_ref().is_ok_and(|(_, report)| report.has_panicked()) {
             // Digests that were learnt on the way only save time.
             let _ = executor.context().finish();
         }
@@ -174,7 +174,7 @@ impl Build<'_> {
         observer: &dyn BuildObserver,
     ) -> Result<LockCheck> {
         let unlocked = self.request.execution.unlocked;
-        if has_panicked(report) {
+        if report.has_panicked() {
             // What is known of the stages may be partial.
             return Ok(if unlocked == Unlocked::Refuse { LockCheck::Disagrees } else { LockCheck::Agrees });
         }
@@ -188,10 +188,6 @@ impl Build<'_> {
         let jobs = self.request.jobs.or(self.workspace.settings.jobs).map_or(cores, usize::from);
         EngineOptions { jobs, on_failure: self.request.on_failure, forced: self.goal.forced.clone() }
     }
-}
-
-fn has_panicked(report: &StageReports) -> bool {
-    report.failures.iter().any(|(_, error)| error.is_panic())
 }
 
 /// The report of a build that was done once more in the same command: what ran the first time has run.
