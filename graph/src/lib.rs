@@ -13,6 +13,7 @@ mod memory;
 mod panics;
 mod pins;
 mod plan;
+mod recorded;
 mod report;
 mod stage;
 mod value;
@@ -26,6 +27,7 @@ pub use history::{Build, BuiltStage};
 pub use memory::{ActionResult, FinishedRun, LastRun, RememberedStage, RunMemory};
 pub use pins::Pin;
 pub use plan::{Plan, PlannedStage, Verdict, plan};
+pub use recorded::{Recorded, RecordedStage, recorded};
 pub use report::{
     BuildError, BuildReport, BuildResult, EngineOptions, Event, Observer, OnFailure, Outcome, Report,
     StageReport,

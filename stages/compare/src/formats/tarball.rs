@@ -1,0 +1,38 @@
+//! tar: names, times and contents of the members, in their order.
+
+use std::io::{Cursor, Read};
+
+use super::{Entry, Members};
+use crate::Finding;
+
+/// Where POSIX's header has its mark.
+const MARK: std::ops::Range<usize> = 257..262;
+
+pub(super) fn find(old: &[u8], new: &[u8], now: i64) -> Option<Finding> {
+    if [old, new].iter().any(|bytes| bytes.get(MARK) != Some(b"ustar")) {
+        return None;
+    }
+    let (old, new) = (read(old)?, read(new)?);
+    Members { old: borrow(&old), new: borrow(&new) }.compare("tar", now)
+}
+
+/// A member: its name, its time, its content.
+type Member = (String, u64, Vec<u8>);
+
+fn read(bytes: &[u8]) -> Option<Vec<Member>> {
+    let mut archive = tar::Archive::new(Cursor::new(bytes));
+    let mut members = Vec::new();
+    for entry in archive.entries().ok()? {
+        let mut entry = entry.ok()?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let time = entry.header().mtime().ok()?;
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).ok()?;
+        members.push((name, time, content));
+    }
+    Some(members)
+}
+
+fn borrow(members: &[Member]) -> Vec<Entry<'_>> {
+    members.iter().map(|(name, time, content)| Entry { name: name.clone(), time: *time, content }).collect()
+}

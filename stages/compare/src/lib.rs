@@ -1,0 +1,97 @@
+//! Two versions of one file that a stage made: where they differ, and which cause that has.
+//!
+//! [`compare`] is a function of bytes. It looks for a cause in this order, and stops at the first that it finds: files that
+//! Debian's own tools are known to make differently each time (`known`), fields of formats that hold times or random
+//! identifiers (`formats`), the differing words of a text (`words`), and what the program calls that wrote the file (`calls`).
+//! A cause is a guess, told as what it is likely to be; that the versions differ is none.
+
+mod binary;
+mod calls;
+mod cause;
+mod formats;
+mod known;
+mod text;
+mod words;
+
+pub use calls::Call;
+pub use cause::Cause;
+
+/// Which program wrote a file, as far as it is a script.
+#[derive(Debug, Clone, Copy)]
+pub struct Program<'a> {
+    /// How messages call it: `scripts/30-user`.
+    pub name: &'a str,
+    /// Its text. Of a compiled program nothing.
+    pub text: &'a str,
+}
+
+/// What differs between two versions of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// The format in which it was compared: `text`, `gzip`.
+    pub format: &'static str,
+    /// Whether both versions have the same lines in another order.
+    pub arrangement: Arrangement,
+    /// A short account of the difference for people: lines of a unified diff, or what a format says of it.
+    pub lines: Vec<String>,
+    /// What it is likely to come from.
+    pub cause: Option<Cause>,
+    /// The line of the program that does so, if one does.
+    pub call: Option<Call>,
+}
+
+/// How the parts of two versions are related.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrangement {
+    /// They have other parts.
+    Other,
+    /// They have the same parts in another order.
+    Permuted,
+}
+
+/// What a format or a text says of a difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Finding {
+    format: &'static str,
+    arrangement: Arrangement,
+    lines: Vec<String>,
+    cause: Option<Cause>,
+}
+
+impl Finding {
+    fn new(format: &'static str, lines: Vec<String>, cause: Option<Cause>) -> Self {
+        Self { format, arrangement: Arrangement::Other, lines, cause }
+    }
+}
+
+/// Compares two versions of the file at `path`, an absolute path in the image. `now` is when the later one was made, in
+/// seconds since 1970.
+pub fn compare(path: &str, old: &[u8], new: &[u8], program: Option<Program<'_>>, now: i64) -> Comparison {
+    let Finding { format, arrangement, lines, cause } = find(old, new, now);
+    let call = |cause| program.and_then(|program| calls::find(&program, cause));
+    let (cause, call) = match known::cause(path).or(cause) {
+        Some(cause) => (Some(cause), call(Some(cause))),
+        None => {
+            let call = call(None);
+            (call.as_ref().map(|call| call.cause), call)
+        }
+    };
+    Comparison { format, arrangement, lines, cause, call }
+}
+
+/// The cause of a difference that is not one of content: an owner, a mode, a missing file.
+pub fn compare_names(path: &str, program: Option<Program<'_>>) -> (Option<Cause>, Option<Call>) {
+    let call = program.and_then(|program| calls::find(&program, words::cause_of_name(path)));
+    let cause = known::cause(path).or_else(|| words::cause_of_name(path));
+    (cause.or_else(|| call.as_ref().map(|call| call.cause)), call)
+}
+
+/// By format, or else byte by byte.
+fn find(old: &[u8], new: &[u8], now: i64) -> Finding {
+    formats::find(old, new, now)
+        .or_else(|| text::find(old, new, now))
+        .unwrap_or_else(|| binary::find(old, new, now))
+}
+
+#[cfg(test)]
+mod tests;
