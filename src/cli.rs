@@ -2,6 +2,7 @@
 
 mod archive;
 mod cache;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use ibuild::stages::spec::hardware::{DiskBus, Firmware};
 use archive::PROXY_HELP;
 pub use archive::{LockArgs, PackagesCommand, ProxyArgs, UpdateArgs};
 pub use cache::{CacheCommand, GcArgs, PinArgs, ShowArgs};
+pub use verify::VerifyArgs;
 
 /// Builds images of Debian-derived virtual machines incrementally.
 #[derive(Debug, Parser)]
@@ -76,6 +78,8 @@ pub enum Command {
     Umount(UmountArgs),
     /// Print the log of the last run of a stage
     Log(LogArgs),
+    /// Run stages once more, and compare what they make with what is in the store
+    Verify(VerifyArgs),
     /// Run the recipe's machine tests
     Test(TestArgs),
     /// Boot a target as a virtual machine

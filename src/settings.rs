@@ -17,7 +17,7 @@ use crate::error::{Context, Result, UsageError};
 pub const LOCAL_FILE: &str = "ibuild.local.toml";
 
 /// Settings of the machine.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// Where Debian's archive is fetched from: an address, or several in the order in which they are asked.

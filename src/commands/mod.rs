@@ -20,6 +20,7 @@ mod recipe;
 mod shell;
 mod test;
 mod update;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,7 +36,9 @@ use crate::cli::{CacheCommand, Cli, Command, PackagesCommand};
 fn handles_root_file_systems(command: &Command) -> bool {
     use CacheCommand::{Fsck, Gc, Ls, Pin, Rm, Show, Stats, Unpin, Verify};
     match command {
-        Command::Build(_) | Command::Shell(_) | Command::Cat(_) | Command::Test(_) => true,
+        Command::Build(_) | Command::Shell(_) | Command::Cat(_) | Command::Verify(_) | Command::Test(_) => {
+            true
+        }
         Command::Packages { command } => matches!(command, PackagesCommand::Sources(_)),
         Command::Cache { command } => match command {
             Show(_) | Stats(_) | Fsck(_) | Gc(_) | Rm { .. } => true,
@@ -82,6 +85,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Cat(args) => inside::cat(global, args),
         Command::Mount(args) => inside::mount(global, args),
         Command::Umount(args) => inside::umount(global, args),
+        Command::Verify(args) => verify::run(global, args),
         Command::Test(args) => test::run(global, args),
         Command::Boot(args) => boot::run(global, args),
         Command::Lock(args) => lock::run(global, args),

@@ -8,7 +8,9 @@ mod names;
 mod observer;
 mod place;
 mod publication;
+mod since;
 mod transaction;
+mod verification;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,7 +34,9 @@ pub use lock::note_clocks;
 pub use names::{find_stage, find_stages, listed_stages};
 pub use observer::{BuildObserver, BuiltTarget, NullObserver};
 pub use place::{open_store, store_dir};
+pub use since::Since;
 pub use transaction::BuildSummary;
+pub use verification::{Sample, VerifiedStage, VerifyObserver, VerifyReport, VerifyRequest};
 
 use self::names::no_target;
 use crate::error::{Context, Result, UsageError};
@@ -75,6 +79,7 @@ pub struct Workspace {
     pub store: Store,
     /// The settings of this machine.
     pub settings: Settings,
+    vars: Overrides,
     dir: PathBuf,
 }
 
@@ -90,7 +95,7 @@ impl Workspace {
         let recipe = load_recipe(&dir, &options.vars)?;
         let settings = Settings::read(&dir)?;
         let store = open_store(options.cache_dir.as_deref(), &settings)?;
-        Ok(Self { recipe, store, settings, dir })
+        Ok(Self { recipe, store, settings, vars: options.vars.clone(), dir })
     }
 
     /// The project's stages. Those of one recipe have the same ids each time.

@@ -184,8 +184,7 @@ impl Build<'_> {
     }
 
     fn options(&self) -> EngineOptions {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = self.request.jobs.or(self.workspace.settings.jobs).map_or(cores, usize::from);
+        let jobs = self.workspace.jobs(self.request.jobs);
         EngineOptions { jobs, on_failure: self.request.on_failure, forced: self.goal.forced.clone() }
     }
 }

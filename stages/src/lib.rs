@@ -16,6 +16,7 @@ mod packages_used;
 mod project;
 mod publish;
 mod steps;
+mod verify;
 
 pub use error::StageError;
 pub use executor::archives::{Access, ArchiveOptions, Archives, Unlocked};
@@ -41,7 +42,9 @@ pub use packages_used::package_usage::used_by;
 pub use project::{Job, Project, Target, TargetError};
 pub use publish::outputs::{Published, Wanted, publish};
 pub use publish::pending_artifacts::PendingArtifacts;
+pub use verify::{Aspect, DifferentFile, StageVerdict, Verified, verify_stage};
 
+pub use ibuild_compare as compare;
 pub use ibuild_debian as debian;
 pub use ibuild_disk as disk;
 pub use ibuild_host as host;

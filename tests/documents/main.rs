@@ -48,6 +48,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("ibuild test --json", "the same"),
     ("ibuild test [NAME...]", "the same"),
     ("ibuild umount /mnt", "see `mount`"),
+    ("ibuild verify --since main", "needs a repository: tests/suite/verify.rs"),
 ];
 
 /// Commands whose status is not of ibuild's making, and why.
@@ -131,6 +132,21 @@ fn readmes_recipe_is_built_as_readme_shows() {
         let (_, said) = lab.run(&shown.command);
         assert_shown(shown, &said);
     }
+}
+
+/// Each cause that `ibuild verify` names has its row, in the program's own words.
+#[test]
+fn causes_of_differences_are_in_the_document() {
+    let document = include_str!("../../docs/reproducible.md");
+    let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| `")).collect();
+    let expected: Vec<_> = ibuild::stages::compare::Cause::ALL
+        .iter()
+        .map(|cause| {
+            let cell = |text: &str| text.replace('|', "\\|");
+            format!("| `{}` | {} | {} |", cause.word(), cell(cause.sentence()), cell(cause.cure()))
+        })
+        .collect();
+    assert_eq!(rows, expected);
 }
 
 /// Texts between backticks.

@@ -30,3 +30,4 @@ mod output;
 mod proxy;
 mod sandbox;
 mod terminal;
+mod verify;

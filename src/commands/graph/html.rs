@@ -1,6 +1,7 @@
 //! The drawing as a page of its own: the SVG and a legend, nothing to be fetched.
 
-use super::{Drawing, State, escape, svg};
+use super::{Drawing, State, svg};
+use crate::markup::escape;
 
 pub fn draw(drawing: &Drawing) -> String {
     let project = escape(&drawing.project);

@@ -155,8 +155,3 @@ impl Drawing {
         self.shapes.iter().enumerate().flat_map(of)
     }
 }
-
-/// Text inside XML.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use unicode_width::UnicodeWidthStr;
 
-use super::{Drawing, Shape, escape};
+use super::{Drawing, Shape};
+use crate::markup::escape;
 
 const HEIGHT: usize = 34;
 const ROW: usize = 52;

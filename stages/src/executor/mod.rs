@@ -9,6 +9,7 @@ pub(crate) mod failed_state;
 pub(crate) mod observer;
 pub(crate) mod reports;
 pub(crate) mod resolved;
+pub(crate) mod second_run;
 pub(crate) mod shown;
 pub(crate) mod space;
 pub(crate) mod stage_executor;

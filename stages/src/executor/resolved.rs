@@ -128,6 +128,20 @@ impl ResolvedStep {
         description
     }
 
+    /// The text that the recipe has for it to run, if that is one, and how messages call it.
+    pub(crate) fn program_text(&self) -> Option<(String, String)> {
+        let text = self.view.shown.iter().find_map(|shown| match &shown.content {
+            ShownContent::Program(bytes) => String::from_utf8(bytes.clone()).ok(),
+            _ => None,
+        })?;
+        match self.kind {
+            "script" => Some((self.program.replace('`', ""), text)),
+            // Its first line, which names the shell, is not the recipe's.
+            "run" | "check" => Some((format!("`{}`", self.kind), text.split_once('\n')?.1.to_owned())),
+            _ => None,
+        }
+    }
+
     /// The names of the archives that it may install from.
     pub(crate) fn archive_names(&self) -> &[ArchiveName] {
         self.archives.as_ref().map_or(&[], |archives| archives.names.all())

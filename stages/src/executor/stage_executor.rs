@@ -4,12 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use ibuild_cache::{ActionKey, FileLock, LayerId, LockMode, Store};
-use ibuild_graph::{Change, Description, EquivalentAction, Executor, LastRun, Made, MadeResult, StageId};
+use ibuild_graph::{
+    Change, Description, EquivalentAction, Executor, LastRun, Made, MadeResult, RecordedStage, StageId,
+};
 
 use crate::StageError;
 use crate::executor::context::{ExecutorOptions, StageContext, snapshots};
 use crate::executor::observer::StageObserver;
 use crate::executor::resolved::ResolvedStep;
+use crate::executor::second_run::SecondRun;
 use crate::executor::stage_run::policy;
 use crate::image;
 use crate::inspect::build_history;
@@ -70,9 +73,7 @@ impl<'a> StageExecutor<'a> {
         match self.context.project().job(stage) {
             Job::Step { step, .. } => {
                 self.context.supervisor().get_ready();
-                let key = description.key();
-                let resolved = self.resolved.lock().expect("no panic while held").get(&key).cloned();
-                let resolved = resolved.expect("a stage is described before it runs");
+                let (key, resolved) = (description.key(), self.resolved_as(description));
                 let stage = self.context.project().graph.name(stage).as_str();
                 let policy = policy(step.timeout, &step.limits);
                 let StepMade { made, evidence } = steps::run(&self.context, stage, &resolved, policy)?;
@@ -82,6 +83,46 @@ impl<'a> StageExecutor<'a> {
                 Ok(Made::whole(image::run(&self.context, target, machines, &snapshots(inputs))?))
             }
         }
+    }
+}
+
+/// What running a stage once more gave.
+pub(crate) enum Again<'s> {
+    /// A step made a root file system.
+    Step {
+        /// What it made.
+        run: Box<SecondRun<'s>>,
+        /// The text of what ran, if it is one, with how messages call it in front.
+        program: Option<(String, String)>,
+    },
+    /// An image was packed; unless its bytes are the same, an account of the difference.
+    Image(Option<String>),
+}
+
+impl<'a> StageExecutor<'a> {
+    /// Runs a stage once more upon what its inputs made, from the value that was described. Nothing of it is remembered.
+    pub(crate) fn run_again(&self, recorded: &RecordedStage<StageOutput>) -> Result<Again<'a>, StageError> {
+        let inputs = recorded.inputs();
+        match self.context.project().job(recorded.stage) {
+            Job::Step { step, .. } => {
+                let resolved = self.resolved_as(&recorded.description);
+                let name = self.context.project().graph.name(recorded.stage).as_str();
+                let policy = policy(step.timeout, &step.limits);
+                let run = steps::run_again(&self.context, name, &resolved, policy)?;
+                Ok(Again::Step { run: Box::new(run), program: resolved.program_text() })
+            }
+            Job::Image { target, machines, .. } => {
+                let before = recorded.output.artifact().expect("an image is a file");
+                image::run_again(&self.context, target, machines, &snapshots(&inputs), before)
+                    .map(Again::Image)
+            }
+        }
+    }
+
+    /// The value that has this description.
+    fn resolved_as(&self, description: &Description) -> Arc<ResolvedStep> {
+        let resolved = self.resolved.lock().expect("no panic while held").get(&description.key()).cloned();
+        resolved.expect("a stage is described before it runs")
     }
 }
 

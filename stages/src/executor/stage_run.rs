@@ -28,7 +28,7 @@ use crate::snapshot::volatile::VolatileList;
 use crate::snapshot::{LayerStore, OwnLayer, Shape, Side, Snapshot, copy_xattrs};
 
 /// Lines of a failed stage's output that are shown at once.
-const TAIL: usize = 40;
+pub(super) const TAIL: usize = 40;
 
 /// A snapshot that a step made, or why it did not.
 pub(crate) type MadeSnapshot = MadeResult<Snapshot, StageError>;
@@ -41,9 +41,9 @@ const MOST_PROCESSES: u32 = 16_384;
 
 /// A work directory with an upper directory over a snapshot, ready for a sandbox.
 pub(crate) struct StageRun {
-    dir: RunDir,
+    pub(super) dir: RunDir,
     lowers: Vec<String>,
-    parent: Option<Snapshot>,
+    pub(super) parent: Option<Snapshot>,
 }
 
 /// What is run, and with what.
@@ -67,9 +67,9 @@ pub(crate) struct StageCommand<'a> {
 }
 
 /// What came of a payload.
-struct Outcome {
+pub(super) struct Outcome {
     /// How it ended.
-    ended: Result<Ended, SandboxError>,
+    pub(super) ended: Result<Ended, SandboxError>,
     /// What it asked the archive for, if it could.
     asked: Option<Vec<StageFetch>>,
 }
@@ -110,7 +110,7 @@ impl StageRun {
     }
 
     /// Lets the payload run in a sandbox.
-    fn in_sandbox(
+    pub(super) fn in_sandbox(
         &self,
         context: &StageContext<'_>,
         command: &StageCommand<'_>,

@@ -90,6 +90,25 @@ pub(super) fn run(
     }
 }
 
+/// Packs the image once more, of its layers and nothing else. `None` if that gives the same bytes.
+pub(super) fn run_again(
+    context: &StageContext<'_>,
+    target: &Target,
+    images: &[&Image],
+    inputs: &[&Snapshot],
+    before: &Artifact,
+) -> Result<Option<String>, StageError> {
+    let machines = Machine::all(context, images, inputs);
+    let scratch = context.store().run_dir()?;
+    let again = Packing::new(context, target, &machines, scratch.path()).pack_from_nothing()?;
+    Ok((again.digest != before.blob).then(|| {
+        format!(
+            "{} of {} bytes, {} of {} bytes when it is packed from nothing",
+            before.blob, before.size, again.digest, again.size
+        )
+    }))
+}
+
 fn make(
     context: &StageContext<'_>,
     target: &Target,

@@ -104,6 +104,20 @@ impl<'a, 'b> Packing<'a, 'b> {
         Ok(Packed { path: out, seed_copy: None, file: packed.file, composition: None })
     }
 
+    /// Packs the image into a new file, without what is known of earlier ones. Nothing of it is remembered.
+    pub fn pack_from_nothing(&self) -> Result<Digested<BlobId>, StageError> {
+        let out = self.scratch.join("image");
+        let packed = match self.target.format {
+            Format::RootfsTarZst => self.pack_into(Source::Rootfs { tar: &self.flat_tar()? }, &out)?,
+            Format::Oci => self.pack_layers(&out)?,
+            _ => {
+                let packs = Packs::none(&self.scratch.join("grains")).until(self.cancel());
+                self.pack_disks(&self.ready(Vec::new())?, packs, Destination::from(out.as_path()))?.0
+            }
+        };
+        Ok(packed.file)
+    }
+
     /// Remembers the boot loaders of the file that was made: those that were needed, and those that are on disks which were taken
     /// over.
     pub fn remember_boot_loaders(&self, file: BlobId) -> Result<(), StageError> {
@@ -126,14 +140,9 @@ impl<'a, 'b> Packing<'a, 'b> {
         let files = memory.find(project, &targets)?;
         let keys = vmdk_keys(self.context, self.machines);
         let wanted = if self.target.format.keeps_vmdks() { &keys[..] } else { &[] };
-        let Reusable { mut packs, vmdks, first: before } =
+        let Reusable { packs, vmdks, first: before } =
             files.open(self.context.store(), &self.scratch.join("grains"), wanted)?;
         let ready = self.ready(vmdks)?;
-        let machines: Vec<_> = ready.iter().map(Ready::as_disk).collect();
-        packs = packs.until(self.cancel());
-        let epoch = self.context.epoch().max(0) as u64;
-        let name = self.target.image.as_str();
-        let source = Source::Machines { name, epoch, machines: &machines, packs: &mut packs };
         let seed_copy = self.scratch.join("seed_copy");
         let is_first = !out.exists() && memory.is_new(project, &self.target.to_string())?;
         let has_seed_copy = is_first && self.has_room_for_seed_copy(&ready);
@@ -142,10 +151,25 @@ impl<'a, 'b> Packing<'a, 'b> {
             seed_copy: has_seed_copy.then_some(seed_copy.as_path()),
             before: before.as_ref(),
         };
-        let packed = self.pack_into(source, destination)?;
+        let (packed, packs) = self.pack_disks(&ready, packs.until(self.cancel()), destination)?;
         let file = packed.file;
         let seed_copy = Some(seed_copy).filter(|seed_copy| seed_copy.exists());
         Ok(Packed { path: out, seed_copy, file, composition: self.composition(packed, &packs, keys)? })
+    }
+
+    /// Packs disks, with the grains that `packs` knows; the others are added to it.
+    fn pack_disks(
+        &self,
+        ready: &[Ready],
+        mut packs: Packs,
+        destination: Destination<'_>,
+    ) -> Result<(PackedArtifact, Packs), StageError> {
+        let machines: Vec<_> = ready.iter().map(Ready::as_disk).collect();
+        let epoch = self.context.epoch().max(0) as u64;
+        let name = self.target.image.as_str();
+        let source = Source::Machines { name, epoch, machines: &machines, packs: &mut packs };
+        let packed = self.pack_into(source, destination)?;
+        Ok((packed, packs))
     }
 
     /// A disk that fills up is a higher price than a first edit that takes longer.

@@ -176,7 +176,7 @@ fn shown(way: &[(Vec<u8>, Entry)]) -> String {
 }
 
 /// A regular file of a layer. No link in a layer leads anywhere: they mean something in the whole file system only.
-fn open_inside(layer: &std::path::Path, path: &[u8]) -> io::Result<Option<File>> {
+pub(crate) fn open_inside(layer: &std::path::Path, path: &[u8]) -> io::Result<Option<File>> {
     let dir = File::open(layer)?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;

@@ -15,6 +15,7 @@ use crate::StageError;
 use crate::executor::apt;
 use crate::executor::context::StageContext;
 use crate::executor::resolved::{ArchiveAccess, Changes, OutputRules, ResolvedStep, Start};
+use crate::executor::second_run::SecondRun;
 use crate::executor::stage_run::{StageCommand, StageRun};
 use crate::packages::{DebRef, Plan};
 use crate::packages_used::package_usage::PackageUsage;
@@ -85,12 +86,7 @@ pub(super) fn run(
     resolved: &ResolvedStep,
     policy: RunPolicy,
 ) -> Result<StepMade, StageError> {
-    let run = StageRun::over(context, resolved.start.parent())?;
-    let mut base_packages = Vec::new();
-    if let Start::Bootstrap(base) = &resolved.start {
-        base_packages = base.select(context)?;
-        base.unpack(context, &base_packages, &run.upper())?;
-    }
+    let (run, base_packages) = prepare(context, resolved)?;
     let asked = run.run(context, &command(stage, resolved, &base_packages, policy))?;
     let evidence = match &resolved.start {
         // What it would ask for is known ahead.
@@ -106,6 +102,31 @@ pub(super) fn run(
         _ => run.capture(context, stage, &resolved.output)?,
     };
     Ok(StepMade { made, evidence })
+}
+
+/// Makes a step from its value once more. Nothing of it is remembered.
+pub(super) fn run_again<'s>(
+    context: &StageContext<'s>,
+    stage: &str,
+    resolved: &ResolvedStep,
+    policy: RunPolicy,
+) -> Result<SecondRun<'s>, StageError> {
+    let (run, base_packages) = prepare(context, resolved)?;
+    SecondRun::of(run, context, &command(stage, resolved, &base_packages, policy), &resolved.output)
+}
+
+/// What is there before the payload runs, and of a bootstrap the packages that are.
+fn prepare(
+    context: &StageContext<'_>,
+    resolved: &ResolvedStep,
+) -> Result<(StageRun, Vec<DebRef>), StageError> {
+    let run = StageRun::over(context, resolved.start.parent())?;
+    let mut base_packages = Vec::new();
+    if let Start::Bootstrap(base) = &resolved.start {
+        base_packages = base.select(context)?;
+        base.unpack(context, &base_packages, &run.upper())?;
+    }
+    Ok((run, base_packages))
 }
 
 fn command<'a>(

@@ -1,0 +1,73 @@
+//! The command that proves that stages are reproducible.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use ibuild::Since;
+
+use super::Targets;
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Targets, with all stages that they need, or stages [default: everything that the recipe lists]
+    #[arg(value_name = "TARGET|STAGE")]
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub targets: Targets,
+    /// Run each stage N times; a stage that differs is not run again
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub times: NonZeroUsize,
+    /// Verify a random part of the stages, as `10%` or `0.1`
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub sample: Option<f64>,
+    /// Draw the same sample as the run that printed this seed
+    #[arg(long, value_name = "N", requires = "sample")]
+    pub seed: Option<u64>,
+    /// Verify only stages that are new since a build (`12`, or `@1` for the one before the last) or a revision of git
+    #[arg(long, value_name = "BUILD|REV", value_parser = since)]
+    pub since: Option<Since>,
+    /// Number of stages that run in parallel [default: the number of cores]
+    #[arg(long, short, value_name = "N", env = "IBUILD_JOBS")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Use only files that are in the store; open no connection
+    #[arg(long)]
+    pub offline: bool,
+    /// Print events as JSON, one object per line
+    #[arg(long)]
+    pub json: bool,
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write a report as one HTML page
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Write both versions of each differing file to DIR/STAGE/1 and DIR/STAGE/2, as `diffoscope` takes them
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+/// A part of a whole: above 0, and at most 1.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    let share = number.trim().parse::<f64>().ok().map(|number| number / unit);
+    let share = share.filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "a part is above 0 and at most 1, as `10%` or `0.1`".to_owned())
+}
+
+fn since(text: &str) -> Result<Since, std::convert::Infallible> {
+    text.parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_a_fraction_or_a_percentage() {
+        assert_eq!((share("10%"), share("0.5"), share("1")), (Ok(0.1), Ok(0.5), Ok(1.0)));
+        for wrong in ["0", "1.5", "150%", "-1", "half", "NaN", ""] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
+}

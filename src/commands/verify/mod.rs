@@ -1,0 +1,179 @@
+//! `ibuild verify`: runs stages once more and tells which are not reproducible, in which files, and why.
+
+mod html;
+mod json;
+mod junit;
+mod text;
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use ibuild::graph::StageId;
+use ibuild::stages::{Access, Project, StageVerdict};
+use ibuild::{
+    CheckFailed, Context, ExecutionOptions, Result, Sample, VerifiedStage, VerifyObserver, VerifyReport,
+    VerifyRequest, Workspace,
+};
+
+use super::build;
+use crate::cli::{BuildArgs, Global, Targets, VerifyArgs};
+use crate::terminal::{note, print, tell};
+use crate::ui::{counted, emit};
+use crate::{interrupt, invocation};
+
+pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
+    let names: Vec<_> = args.names.iter().chain(&args.targets.targets).cloned().collect();
+    let workspace = invocation::open(global, &args.targets.vars)?;
+    build_what_is_missing(global, args, &workspace, &names)?;
+    let request = VerifyRequest {
+        names,
+        times: args.times,
+        sample: args.sample.map(|share| Sample { share, seed: seed(global, args) }),
+        since: args.since.clone(),
+        jobs: args.jobs,
+        keep: args.keep.clone(),
+        execution: ExecutionOptions {
+            access: access(args),
+            cancel: interrupt::cancel_in_time()?,
+            ..ExecutionOptions::default()
+        },
+    };
+    let project = workspace.project();
+    let progress = Progress { project: &project, global, args, state: Mutex::default() };
+    let report = workspace.verify(&request, &progress)?;
+    write_reports(&project, args, &report)?;
+    match args.json {
+        true => json::summary(&project, &report),
+        false => print(&text::report(&project, &report))?,
+    }
+    conclude(&project, &report)
+}
+
+/// Exit status 0 if all stages made the same, 1 if not.
+fn conclude(project: &Project<'_>, report: &VerifyReport) -> Result<ExitCode> {
+    let Some(first) = report.first_difference() else { return Ok(ExitCode::SUCCESS) };
+    let count = report.stages.iter().filter(|stage| !stage.is_equal()).count();
+    let what = format!("{} not reproducible", counted(count, "stage is", "stages are"));
+    let name = project.graph.name(first.stage);
+    let error: ibuild::Error = CheckFailed(format!("{what}; the first is `{name}`")).into();
+    Err(match &first.verified.verdict {
+        StageVerdict::ImageDiffers { .. } => error.with_hint(
+            "an image is packed by ibuild alone, so this is a mistake of ibuild: please report it, with the recipe",
+        ),
+        _ => error,
+    })
+}
+
+fn access(args: &VerifyArgs) -> Access {
+    if args.offline { Access::Offline } else { Access::Online }
+}
+
+/// Draws a seed if none is given, and says how to draw the same sample again.
+fn seed(global: &Global, args: &VerifyArgs) -> u64 {
+    args.seed.unwrap_or_else(|| {
+        let seed = u64::from(fastrand::u32(..));
+        note(global, &format!("verify  `--seed {seed}` draws this sample again"));
+        seed
+    })
+}
+
+/// What was never built cannot be compared: a build makes it first.
+fn build_what_is_missing(
+    global: &Global,
+    args: &VerifyArgs,
+    workspace: &Workspace,
+    names: &[String],
+) -> Result<()> {
+    let missing = workspace.unbuilt(names)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let project = workspace.project();
+    let stages = counted(missing.len(), "stage that is not built", "stages that are not built");
+    note(global, &format!("verify  builds {stages}"));
+    // The last ones need all others.
+    let is_needed = |stage: &StageId| {
+        missing.iter().any(|other| other != stage && project.graph.needed_for(&[*other]).contains(stage))
+    };
+    for stage in missing.iter().filter(|stage| !is_needed(stage)) {
+        build::run(global, &build_args(args, project.graph.name(*stage).to_string()))?;
+    }
+    Ok(())
+}
+
+/// A build of one stage, of which nothing goes to the output directory.
+fn build_args(args: &VerifyArgs, stage: String) -> BuildArgs {
+    BuildArgs {
+        targets: Targets { targets: Vec::new(), vars: args.targets.vars.clone() },
+        offline: args.offline,
+        locked: false,
+        jobs: args.jobs,
+        nice: false,
+        debug: false,
+        keep_going: false,
+        shell_on_failure: false,
+        until: Some(stage),
+        from: None,
+        output: None,
+        json: args.json,
+    }
+}
+
+fn write_reports(project: &Project<'_>, args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
+    if let Some(file) = &args.junit {
+        write(file, &junit::document(project, report))?;
+    }
+    if let Some(file) = &args.report {
+        write(file, &html::page(project, report))?;
+    }
+    Ok(())
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
+}
+
+/// What is said while stages run.
+struct Progress<'a> {
+    project: &'a Project<'a>,
+    global: &'a Global,
+    args: &'a VerifyArgs,
+    state: Mutex<Count>,
+}
+
+/// How far it is.
+#[derive(Default)]
+struct Count {
+    done: usize,
+    total: usize,
+}
+
+impl VerifyObserver for Progress<'_> {
+    fn begin(&self, total: usize) {
+        self.state.lock().expect("no panic while held").total = total;
+        if self.args.json {
+            emit(serde_json::json!({ "event": "begin", "stages": total }));
+        }
+    }
+
+    fn finished(&self, stage: &VerifiedStage) {
+        let mut count = self.state.lock().expect("no panic while held");
+        count.done += 1;
+        if self.args.json {
+            emit(json::stage(self.project, stage));
+        } else if !self.global.quiet {
+            tell!("{}  [{}/{}]", text::line(self.project, stage), count.done, count.total);
+        }
+    }
+}
+
+/// A verdict as the word that programs and people know it by.
+fn word(verdict: &StageVerdict) -> &'static str {
+    match verdict {
+        StageVerdict::Equal => "equal",
+        StageVerdict::Differs(_) | StageVerdict::ImageDiffers { .. } => "differs",
+        StageVerdict::Failed(_) => "failed",
+    }
+}

@@ -1,0 +1,85 @@
+//! A verification for people.
+
+use std::fmt::Write;
+
+use ibuild::stages::{DifferentFile, Project, StageVerdict};
+use ibuild::{VerifiedStage, VerifyReport};
+
+use super::word;
+use crate::terminal::{harmless, harmless_line};
+use crate::ui::{counted, seconds};
+
+/// Files of a stage that are described.
+const MOST_FILES: usize = 20;
+
+/// What is said of a stage when it has been compared.
+pub fn line(project: &Project<'_>, stage: &VerifiedStage) -> String {
+    let (name, verdict) = (project.graph.name(stage.stage), &stage.verified.verdict);
+    let files = match verdict {
+        StageVerdict::Differs(files) => format!("  {}", counted(files.len(), "file", "files")),
+        _ => String::new(),
+    };
+    format!("{:<7} {name}  {}{files}", word(verdict), seconds(stage.verified.elapsed))
+}
+
+/// The differences in build order, and a sum.
+pub fn report(project: &Project<'_>, report: &VerifyReport) -> String {
+    let mut text = String::new();
+    for stage in report.stages.iter().filter(|stage| !stage.is_equal()) {
+        text += &difference(project, stage);
+        text.push('\n');
+    }
+    let (all, equal) = (report.stages.len(), report.stages.iter().filter(|stage| stage.is_equal()).count());
+    let left_out = match report.left_out {
+        0 => String::new(),
+        count => format!("; {count} left out"),
+    };
+    let _ = match all {
+        0 => writeln!(text, "nothing to verify{left_out}"),
+        all if equal == all => {
+            writeln!(text, "{} reproducible{left_out}", counted(all, "stage is", "stages are"))
+        }
+        all => writeln!(text, "{equal} of {} are reproducible{left_out}", counted(all, "stage", "stages")),
+    };
+    text
+}
+
+/// What differs in a stage; nothing, if it made the same.
+pub fn difference(project: &Project<'_>, stage: &VerifiedStage) -> String {
+    let name = project.graph.name(stage.stage);
+    match &stage.verified.verdict {
+        StageVerdict::Equal => String::new(),
+        StageVerdict::Failed(error) => {
+            format!("{name} failed when it ran once more: {}\n", harmless(&error.in_a_line()))
+        }
+        StageVerdict::ImageDiffers { account } => {
+            format!("{name} has other bytes when it is packed from the same root file system: {account}\n")
+        }
+        StageVerdict::Differs(files) => {
+            let mut text = format!("{name}  {}\n", counted(files.len(), "file differs", "files differ"));
+            files.iter().take(MOST_FILES).for_each(|different| text += &file(different));
+            if files.len() > MOST_FILES {
+                text += &format!("  and {} more\n", files.len() - MOST_FILES);
+            }
+            text
+        }
+    }
+}
+
+fn file(file: &DifferentFile) -> String {
+    let aspects: Vec<_> = file.aspects.iter().map(|aspect| aspect.word()).collect();
+    let mut text = format!("  {}  {}\n", harmless_line(&file.path), aspects.join(", "));
+    for line in &file.lines {
+        text += &format!("    {}\n", harmless_line(line));
+    }
+    if let Some(cause) = file.cause {
+        text += &format!("    cause: {cause}\n");
+    }
+    if let Some(call) = &file.call {
+        text += &format!("    where: {} line {}: {}\n", call.program, call.line, harmless_line(&call.text));
+    }
+    if let Some(cause) = file.cause {
+        text += &format!("    cure:  {}\n", cause.cure());
+    }
+    text
+}
