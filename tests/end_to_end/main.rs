@@ -13,6 +13,7 @@ mod documents;
 mod edits;
 #[path = "../ordinary/mod.rs"]
 mod ordinary;
+mod planted;
 mod readers;
 mod readme;
 mod swap;

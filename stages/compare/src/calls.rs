@@ -56,14 +56,13 @@ static COMPILED: LazyLock<Vec<(Regex, Cause)>> = LazyLock::new(|| {
     CALLS.iter().map(compiled).collect()
 });
 
-/// The first line of a program that asks for `wanted`; without a wish, for anything that differs from run to run.
-pub(crate) fn find(program: &Program<'_>, wanted: Option<Cause>) -> Option<Call> {
+/// The first line of a program that asks for one of these.
+pub(crate) fn find(program: &Program<'_>, wanted: &[Cause]) -> Option<Call> {
     let lines = program.text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     let code = lines.filter(|(_, line)| !line.starts_with('#') && !line.contains("SOURCE_DATE_EPOCH"));
     let call = |(line, text): (usize, &str)| {
         let found = COMPILED.iter().filter(|(pattern, _)| pattern.is_match(text));
-        let cause =
-            found.map(|(_, cause)| *cause).find(|cause| wanted.is_none_or(|wanted| wanted == *cause))?;
+        let cause = found.map(|(_, cause)| *cause).find(|cause| wanted.contains(cause))?;
         Some(Call { program: program.name.to_owned(), line, text: text.to_owned(), cause })
     };
     code.into_iter().find_map(call)

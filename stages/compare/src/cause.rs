@@ -111,6 +111,30 @@ impl Cause {
         Self::Log,
     ];
 
+    /// Causes whose traces look the same.
+    pub(crate) fn lookalikes(self) -> &'static [Self] {
+        match self {
+            Self::RandomNumber | Self::Inode => &[
+                Self::ProcessId,
+                Self::Inode,
+                Self::Uptime,
+                Self::Load,
+                Self::Memory,
+                Self::DiskSpace,
+                Self::Cpus,
+                Self::Elapsed,
+                Self::Address,
+                Self::HashOrder,
+            ],
+            Self::Elapsed => &[Self::Uptime, Self::Load, Self::RandomNumber],
+            Self::DirectoryOrder | Self::HashOrder => {
+                &[Self::ParallelOrder, Self::HashOrder, Self::DirectoryOrder]
+            }
+            Self::RandomBytes => &[Self::Key, Self::Salt, Self::Uuid],
+            _ => &[],
+        }
+    }
+
     /// A word for programs, also the heading of its entry in `docs/reproducible.md`.
     pub fn word(self) -> &'static str {
         self.texts().0

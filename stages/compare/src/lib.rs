@@ -68,22 +68,32 @@ impl Finding {
 /// seconds since 1970.
 pub fn compare(path: &str, old: &[u8], new: &[u8], program: Option<Program<'_>>, now: i64) -> Comparison {
     let Finding { format, arrangement, lines, cause } = find(old, new, now);
-    let call = |cause| program.and_then(|program| calls::find(&program, cause));
-    let (cause, call) = match known::cause(path).or(cause) {
-        Some(cause) => (Some(cause), call(Some(cause))),
-        None => {
-            let call = call(None);
-            (call.as_ref().map(|call| call.cause), call)
-        }
-    };
+    let (cause, call) = settle(known::cause(path), cause, program);
     Comparison { format, arrangement, lines, cause, call }
+}
+
+/// What is known of the path counts most, then what the bytes look like. Bytes that look like several things are what the
+/// program asks for, if it asks for one of them.
+fn settle(
+    known: Option<Cause>,
+    seen: Option<Cause>,
+    program: Option<Program<'_>>,
+) -> (Option<Cause>, Option<Call>) {
+    let call = |wanted: &[Cause]| program.and_then(|program| calls::find(&program, wanted));
+    let found = match known.or(seen) {
+        Some(cause) => call(&[cause]).or_else(|| call(cause.lookalikes())),
+        None => call(&Cause::ALL),
+    };
+    match (known, found) {
+        (Some(known), call) => (Some(known), call.filter(|call| call.cause == known)),
+        (None, Some(call)) => (Some(call.cause), Some(call)),
+        (None, None) => (seen, None),
+    }
 }
 
 /// The cause of a difference that is not one of content: an owner, a mode, a missing file.
 pub fn compare_names(path: &str, program: Option<Program<'_>>) -> (Option<Cause>, Option<Call>) {
-    let call = program.and_then(|program| calls::find(&program, words::cause_of_name(path)));
-    let cause = known::cause(path).or_else(|| words::cause_of_name(path));
-    (cause.or_else(|| call.as_ref().map(|call| call.cause)), call)
+    settle(known::cause(path), words::cause_of_name(path), program)
 }
 
 /// By format, or else byte by byte.

@@ -12,6 +12,7 @@ fn words_have_causes() {
     check("built Mon Nov 30 17:36:33 UTC 2026\n", "built Mon Nov 30 17:36:41 UTC 2026\n", Cause::Clock);
     check("1796000000\n", "1796000007\n", Cause::Clock);
     check("1796000000123456789", "1796000001123456789", Cause::Clock);
+    check("build-1796000000123456789.tar", "build-1796000001123456789.tar", Cause::Clock);
     check("2026-11-30", "2028-01-05", Cause::Clock);
     check("id=2c1f4b9e-0a35-4d1e-9a35-27c4cfa9d5aa", "id=ac1f4b9e-0a35-4d1e-8a35-27c4cfa9d5ab", Cause::Uuid);
     check("/tmp/tmp.a8Xk2LmQ9p", "/tmp/tmp.b8Xk2LmQ9p", Cause::TemporaryName);

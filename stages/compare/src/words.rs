@@ -32,6 +32,7 @@ pattern!(KEY, r"(?m)^-----BEGIN|^ssh-(rsa|ed25519) |^ecdsa-sha2-");
 pattern!(HEX, r"^[0-9a-fA-F:]{8,}$");
 pattern!(BASE64, r"^[A-Za-z0-9+/_-]{16,}={0,2}$");
 pattern!(FRACTION, r"^\d+\.\d+(e-?\d+)?$");
+pattern!(NUMBER, r"\d{9,19}");
 pattern!(DURATION, r"(?i)elapsed|took|duration|seconds|real\b|user\b|sys\b|\d m?s\b|\d+m\d");
 
 /// The cause of lines that stand in each other's place.
@@ -85,7 +86,7 @@ fn both(pattern: &Regex, old: &str, new: &str) -> bool {
 }
 
 fn of_words(old: &str, new: &str, line: &str, now: i64) -> Option<Cause> {
-    if is_time(old, now) && is_time(new, now) || both(&TIME, old, new) || both(&DATE, old, new) {
+    if has_time(old, now) && has_time(new, now) || both(&TIME, old, new) || both(&DATE, old, new) {
         return Some(Cause::Clock);
     }
     let shapes = [
@@ -109,11 +110,11 @@ fn of_words(old: &str, new: &str, line: &str, now: i64) -> Option<Cause> {
     is_random.then_some(Cause::RandomBytes)
 }
 
-/// Whether a word is about now, in seconds, or in thousandths, millionths or milliardths of them.
-fn is_time(word: &str, now: i64) -> bool {
-    let whole = word.split('.').next().unwrap_or(word);
-    let Ok(number) = whole.parse::<i64>() else { return false };
-    [1, 1_000, 1_000_000, 1_000_000_000].iter().any(|unit| is_about(number / unit, now))
+/// Whether a word has a number in it that is about now, in seconds, or in thousandths, millionths or milliardths of them.
+fn has_time(word: &str, now: i64) -> bool {
+    let is_time =
+        |number: i64| [1, 1_000, 1_000_000, 1_000_000_000].iter().any(|unit| is_about(number / unit, now));
+    NUMBER.find_iter(word).any(|number| number.as_str().parse().is_ok_and(is_time))
 }
 
 /// Whether a number of seconds since 1970 is about now.

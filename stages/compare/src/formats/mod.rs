@@ -8,6 +8,7 @@ mod png;
 mod pyc;
 mod sqlite;
 mod tarball;
+mod zip;
 
 use crate::Finding;
 
@@ -15,7 +16,7 @@ use crate::Finding;
 type Format = fn(&[u8], &[u8], i64) -> Option<Finding>;
 
 const FORMATS: &[Format] =
-    &[gzip::find, ar::find, elf::find, sqlite::find, png::find, pyc::find, tarball::find];
+    &[gzip::find, ar::find, elf::find, sqlite::find, png::find, pyc::find, tarball::find, zip::find];
 
 /// What the format of two versions says of their difference.
 pub(crate) fn find(old: &[u8], new: &[u8], now: i64) -> Option<Finding> {
