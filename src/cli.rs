@@ -148,12 +148,22 @@ pub struct InitArgs {
 /// What to build.
 #[derive(Debug, Args)]
 pub struct Targets {
-    /// Target: `image.format`, or an image in all its formats
-    #[arg(long = "target", short, value_name = "TARGET", num_args = 1..)]
+    /// Target: `image.format`, or an image in all its formats [default: all images]
+    #[arg(value_name = "TARGET", value_delimiter = ',')]
+    pub named: Vec<String>,
+    /// The same as an option
+    #[arg(long = "target", short, value_name = "TARGET", num_args = 1.., value_delimiter = ',')]
     pub targets: Vec<String>,
     /// Value of a variable of the recipe
     #[arg(long = "var", value_name = "NAME=VALUE")]
     pub vars: Vec<String>,
+}
+
+impl Targets {
+    /// All that were named, wherever they stood.
+    pub fn all(&self) -> Vec<String> {
+        [self.named.as_slice(), self.targets.as_slice()].concat()
+    }
 }
 
 #[derive(Debug, Args)]

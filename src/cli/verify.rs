@@ -6,15 +6,20 @@ use std::path::PathBuf;
 use clap::Args;
 use ibuild::Since;
 
-use super::Targets;
-
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// Targets, with all stages that they need, or stages [default: everything that the recipe lists]
-    #[arg(value_name = "TARGET|STAGE")]
-    pub names: Vec<String>,
-    #[command(flatten)]
-    pub targets: Targets,
+    #[arg(value_name = "TARGET|STAGE", value_delimiter = ',')]
+    pub named: Vec<String>,
+    /// The same for a target
+    #[arg(long = "target", short, value_name = "TARGET", num_args = 1.., value_delimiter = ',')]
+    pub targets: Vec<String>,
+    /// The same for a stage
+    #[arg(long = "stage", value_name = "STAGE", num_args = 1.., value_delimiter = ',')]
+    pub stages: Vec<String>,
+    /// Value of a variable of the recipe
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub vars: Vec<String>,
     /// Run each stage N times; a stage that differs is not run again
     #[arg(long, value_name = "N", default_value = "1")]
     pub times: NonZeroUsize,
@@ -45,6 +50,13 @@ pub struct VerifyArgs {
     /// Write both versions of each differing file to DIR/STAGE/1 and DIR/STAGE/2, as `diffoscope` takes them
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
+}
+
+impl VerifyArgs {
+    /// All that were named, wherever they stood.
+    pub fn all(&self) -> Vec<String> {
+        [self.named.as_slice(), &self.targets, &self.stages].concat()
+    }
 }
 
 /// A part of a whole: above 0, and at most 1.

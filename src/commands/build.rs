@@ -22,7 +22,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
         be_nice()?;
     }
     let request = BuildRequest {
-        targets: args.targets.targets.clone(),
+        targets: args.targets.all(),
         until: args.until.clone(),
         from: args.from.clone(),
         output: args.output.clone(),

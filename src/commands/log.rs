@@ -38,9 +38,7 @@ enum Shown {
 
 fn latest(project: &Project<'_>, logs: &Logs) -> Result<String> {
     let names = project.graph.in_build_order().map(|stage| project.graph.name(stage).as_str());
-    let nothing = || {
-        UsageError::new("no stage of this project has run yet").hint("`ibuild build --target ...` runs them")
-    };
+    let nothing = || UsageError::new("no stage of this project has run yet").hint("`ibuild build` runs them");
     let name = logs.latest(names).ok_or_else(nothing)?;
     tell!("log of `{name}`");
     Ok(name.to_owned())

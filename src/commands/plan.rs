@@ -16,7 +16,7 @@ use crate::ui::{counted, seconds};
 pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
     let workspace = invocation::open(global, &args.targets.vars)?;
     let project = Project::new(&workspace.recipe);
-    let plan = workspace.plan(&args.targets.targets)?;
+    let plan = workspace.plan(&args.targets.all())?;
     // Of what was never built nothing can be found.
     let known = |planned: &&PlannedStage| planned.millis.is_some() && !planned.is_fresh();
     let stages: Vec<_> = plan.stages.iter().filter(known).map(|planned| planned.stage).collect();
@@ -30,7 +30,11 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
         workspace.refuse_special_files()?;
     }
     if args.json {
-        print(&format!("{}\n", as_json(&project, &plan, &args.targets.targets)))?;
+        let targets = match args.targets.all() {
+            all if all.is_empty() => project.recipe.products().map(|(name, _)| name.to_string()).collect(),
+            named => named,
+        };
+        print(&format!("{}\n", as_json(&project, &plan, &targets)))?;
     } else {
         print(&as_text(&project, &plan))?;
     }

@@ -93,7 +93,7 @@ fn targets_of(recipe: &Recipe, tests: &[&MachineTest]) -> Result<TargetsOfImages
 fn build_args(targets: &TargetsOfImages, args: &TestArgs) -> BuildArgs {
     let targets = targets.values().map(ToString::to_string).collect();
     BuildArgs {
-        targets: Targets { targets, vars: Vec::new() },
+        targets: Targets { named: targets, targets: Vec::new(), vars: Vec::new() },
         offline: false,
         locked: false,
         jobs: None,

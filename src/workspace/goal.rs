@@ -8,13 +8,13 @@ use ibuild_graph::{OnFailure, StageGraph, StageId};
 use ibuild_stages::{Project, Target};
 
 use super::ExecutionOptions;
-use super::names::{find_stage, no_target};
+use super::names::{find_stage, requested_targets};
 use crate::error::{Result, UsageError};
 
 /// What is to be built, and how.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// Targets, as `hello.ova`, or images, which mean their listed formats.
+    /// Targets, as `hello.ova`, or images, which mean their listed formats. None mean all images.
     pub targets: Vec<String>,
     /// A stage to build, and nothing after it.
     pub until: Option<String>,
@@ -54,22 +54,21 @@ pub(super) struct Goal {
 
 impl Goal {
     pub(super) fn of(project: &Project<'_>, request: &BuildRequest) -> Result<Self> {
-        let mut targets = Vec::new();
-        for text in &request.targets {
-            targets.extend(project.targets(text)?);
-        }
-        let mut stages: Vec<_> = targets.iter().filter_map(|target| project.target_stage(target)).collect();
-        if let Some(until) = &request.until {
-            let until = find_stage(project, until)?;
-            if !targets.is_empty() {
-                refuse_unneeded(project, "--until", until, &stages)?;
+        let (targets, stages) = match &request.until {
+            None => {
+                let targets = requested_targets(project, &request.targets)?;
+                let stages = stages_of(project, &targets);
+                (targets, stages)
             }
-            stages = vec![until];
-            targets.clear();
-        }
-        if stages.is_empty() {
-            return Err(no_target(project.recipe).into());
-        }
+            Some(until) => {
+                let until = find_stage(project, until)?;
+                if !request.targets.is_empty() {
+                    let targets = requested_targets(project, &request.targets)?;
+                    refuse_unneeded(project, "--until", until, &stages_of(project, &targets))?;
+                }
+                (Vec::new(), vec![until])
+            }
+        };
         let forced = match &request.from {
             Some(from) => {
                 let from = find_stage(project, from)?;
@@ -80,6 +79,10 @@ impl Goal {
         };
         Ok(Self { targets, stages, forced })
     }
+}
+
+fn stages_of(project: &Project<'_>, targets: &[Target]) -> Vec<StageId> {
+    targets.iter().filter_map(|target| project.target_stage(target)).collect()
 }
 
 /// Refuses an option whose stage is not needed by any requested target.

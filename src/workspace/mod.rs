@@ -38,7 +38,7 @@ pub use since::Since;
 pub use transaction::BuildSummary;
 pub use verification::{Sample, VerifiedStage, VerifyObserver, VerifyReport, VerifyRequest};
 
-use self::names::no_target;
+use self::names::requested_targets;
 use crate::error::{Context, Result, UsageError};
 use crate::process::{STAGE_INIT, check_begun};
 use crate::settings::Settings;
@@ -103,21 +103,16 @@ impl Workspace {
         Project::new(&self.recipe)
     }
 
-    /// What a build of these targets would do, and why. Nothing is changed but what the store remembers of files.
+    /// What a build of these targets would do, and why; without any, of all images. Nothing is changed but what the store remembers of files.
     ///
     /// # Errors
     ///
-    /// Of kind [`Usage`](crate::ErrorKind::Usage) for names that the recipe does not have, or if there are none. If what the
+    /// Of kind [`Usage`](crate::ErrorKind::Usage) for names that the recipe does not have, or if it has no image. If what the
     /// stages copy cannot be read, if the lock is damaged, or if the store refuses.
     pub fn plan(&self, targets: &[String]) -> Result<Plan> {
         let project = self.project();
-        let mut stages = Vec::new();
-        for text in targets {
-            stages.extend(project.targets(text)?.iter().filter_map(|target| project.target_stage(target)));
-        }
-        if stages.is_empty() {
-            return Err(no_target(&self.recipe).into());
-        }
+        let targets = requested_targets(&project, targets)?;
+        let stages: Vec<_> = targets.iter().filter_map(|target| project.target_stage(target)).collect();
         self.plan_stages(&stages)
     }
 

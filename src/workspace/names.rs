@@ -1,8 +1,8 @@
 //! The stages that names mean.
 
 use ibuild_graph::{StageId, StageName};
-use ibuild_stages::recipe::{Recipe, suggest};
-use ibuild_stages::{Job, Project};
+use ibuild_stages::recipe::suggest;
+use ibuild_stages::{Job, Project, Target};
 
 use crate::error::{Result, UsageError};
 
@@ -55,10 +55,22 @@ pub fn listed_stages(project: &Project<'_>) -> Vec<StageId> {
     project.graph.in_build_order().filter(is_listed).collect()
 }
 
-/// Nothing was named that is to be built: names all that there is.
-pub(super) fn no_target(recipe: &Recipe) -> UsageError {
-    let names =
-        recipe.products().flat_map(|(name, formats)| formats.iter().map(move |f| format!("{name}.{f}")));
-    let known = names.collect::<Vec<_>>().join(", ");
-    UsageError::new("no target was named").hint(format!("pass `--target` with some of {known}"))
+/// The targets that texts name, each once and in their order; all images in their listed formats, if there are no texts.
+pub(super) fn requested_targets(project: &Project<'_>, texts: &[String]) -> Result<Vec<Target>> {
+    let images = project.recipe.products().map(|(name, _)| name.as_str());
+    let named: Vec<&str> =
+        if texts.is_empty() { images.collect() } else { texts.iter().map(String::as_str).collect() };
+    if named.is_empty() {
+        let error = UsageError::new("the recipe has no `[image.NAME]` that could be built");
+        return Err(error.hint("`ibuild build --until STAGE` builds a stage without an image").into());
+    }
+    let mut targets = Vec::new();
+    for text in named {
+        for target in project.targets(text)? {
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+    }
+    Ok(targets)
 }

@@ -25,10 +25,6 @@ use documents::{assert_shown, blocks, readme, sessions};
 /// Commands that are not run here, and why.
 const NOT_RUN: &[(&str, &str)] = &[
     ("ibuild boot hello.ova --until 'login:'", "needs a real Debian: the end-to-end test boots it"),
-    ("ibuild build", "names no target; the options of `build` are run with one"),
-    ("ibuild build --json", "names no target"),
-    ("ibuild build --locked", "names no target"),
-    ("ibuild build --offline", "names no target"),
     (
         "ibuild build --target workstation.ova",
         "is about the recipe of examples/veil: the appliance's test builds it",
@@ -41,7 +37,6 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("ibuild mount hello.ova /mnt", "mounts outside of the test's directory: tests/suite/inside.rs"),
     ("ibuild packages why login", "there is no such package in this archive"),
-    ("ibuild plan", "names no target"),
     ("ibuild proxy", "serves until it is stopped: tests/proxy.rs"),
     ("ibuild proxy --listen 127.0.0.1:3142", "serves until it is stopped: tests/proxy.rs"),
     ("ibuild test", "needs QEMU and a real Debian: the end-to-end test"),

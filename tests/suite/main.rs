@@ -30,4 +30,5 @@ mod output;
 mod proxy;
 mod sandbox;
 mod terminal;
+mod typing;
 mod verify;

@@ -24,8 +24,7 @@ use crate::ui::{counted, emit};
 use crate::{interrupt, invocation};
 
 pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
-    let names: Vec<_> = args.names.iter().chain(&args.targets.targets).cloned().collect();
-    let workspace = invocation::open(global, &args.targets.vars)?;
+    let (names, workspace) = (args.all(), invocation::open(global, &args.vars)?);
     build_what_is_missing(global, args, &workspace, &names)?;
     let request = VerifyRequest {
         names,
@@ -106,7 +105,7 @@ fn build_what_is_missing(
 /// A build of one stage, of which nothing goes to the output directory.
 fn build_args(args: &VerifyArgs, stage: String) -> BuildArgs {
     BuildArgs {
-        targets: Targets { targets: Vec::new(), vars: args.targets.vars.clone() },
+        targets: Targets { named: Vec::new(), targets: Vec::new(), vars: args.vars.clone() },
         offline: args.offline,
         locked: false,
         jobs: args.jobs,
