@@ -21,7 +21,7 @@ pub use process::{STAGE_INIT, become_root, begin};
 pub use settings::{LOCAL_FILE, Settings};
 pub use workspace::{
     BuildObserver, BuildRequest, BuildSummary, BuiltTarget, ExecutionOptions, Explanation, FailedStage,
-    LOCK_FILE, NullObserver, Sample, ShellCommand, Since, StageHistory, VerifiedStage, VerifyObserver,
-    VerifyReport, VerifyRequest, Workspace, WorkspaceOptions, find_stage, find_stages, listed_stages,
+    LOCK_FILE, NullObserver, SHORTEST_PREFIX, Sample, ShellCommand, Since, StageHistory, VerifiedStage,
+    VerifyObserver, VerifyReport, VerifyRequest, Workspace, WorkspaceOptions, digits_of_digest, listed_stages,
     load_recipe, note_clocks, open_store, output_dir, refuse_special_files, store_dir,
 };

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ibuild::stages::{Logs, Project, readable};
-use ibuild::{Context, Result, UsageError, find_stage};
+use ibuild::{Context, Result, UsageError};
 
 use crate::cli::{Global, LogArgs};
 use crate::invocation;
@@ -17,7 +17,7 @@ pub fn run(global: &Global, args: &LogArgs) -> Result<ExitCode> {
     let project = Project::new(&workspace.recipe);
     let logs = Logs::new(workspace.store.layout(), workspace.recipe.project.name.as_str());
     let name = match &args.stage {
-        Some(text) => project.graph.name(find_stage(&project, text)?).to_string(),
+        Some(text) => project.graph.name(workspace.find_stage(text)?).to_string(),
         None => latest(&project, &logs)?,
     };
     if !logs.path(&name).exists() {

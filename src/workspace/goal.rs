@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use ibuild_graph::{OnFailure, StageGraph, StageId};
 use ibuild_stages::{Project, Target};
 
-use super::ExecutionOptions;
-use super::names::{find_stage, requested_targets};
+use super::names::requested_targets;
+use super::{ExecutionOptions, Workspace};
 use crate::error::{Result, UsageError};
 
 /// What is to be built, and how.
@@ -53,7 +53,7 @@ pub(super) struct Goal {
 }
 
 impl Goal {
-    pub(super) fn of(project: &Project<'_>, request: &BuildRequest) -> Result<Self> {
+    pub(super) fn of(workspace: &Workspace, project: &Project<'_>, request: &BuildRequest) -> Result<Self> {
         let (targets, stages) = match &request.until {
             None => {
                 let targets = requested_targets(project, &request.targets)?;
@@ -61,7 +61,7 @@ impl Goal {
                 (targets, stages)
             }
             Some(until) => {
-                let until = find_stage(project, until)?;
+                let until = workspace.find_stage(until)?;
                 if !request.targets.is_empty() {
                     let targets = requested_targets(project, &request.targets)?;
                     refuse_unneeded(project, "--until", until, &stages_of(project, &targets))?;
@@ -71,7 +71,7 @@ impl Goal {
         };
         let forced = match &request.from {
             Some(from) => {
-                let from = find_stage(project, from)?;
+                let from = workspace.find_stage(from)?;
                 refuse_unneeded(project, "--from", from, &stages)?;
                 downstream(&project.graph, from, &stages)
             }

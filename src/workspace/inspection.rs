@@ -7,7 +7,6 @@ use ibuild_stages::snapshot::Snapshot;
 use ibuild_stages::{FailedState, Job, Project, ShellError, StageOutput, packed_snapshots};
 
 use super::Workspace;
-use super::names::find_stage;
 use crate::error::{Result, UsageError};
 
 /// A program on the terminal of this process, in a throw-away copy of a root file system.
@@ -39,7 +38,7 @@ impl Workspace {
     /// machines.
     pub fn inspect(&self, name: &str) -> Result<Snapshot> {
         let project = self.project();
-        match project.job(find_stage(&project, name)?) {
+        match project.job(self.find_stage(name)?) {
             Job::Step { name, .. } => self.snapshot_of_step(name),
             Job::Image { target, machines, .. } => {
                 if let [_, _, ..] = machines.as_slice() {
@@ -108,7 +107,7 @@ impl Workspace {
     pub fn shell(&self, name: &str, command: &ShellCommand) -> Result<Ended> {
         let project = self.project();
         let executor = self.quiet_executor(&project)?;
-        let Job::Step { name: step_name, step } = project.job(find_stage(&project, name)?) else {
+        let Job::Step { name: step_name, step } = project.job(self.find_stage(name)?) else {
             return Err(not_a_step(name).into());
         };
         let snapshot = self.snapshot_of_step(step_name)?;
@@ -122,7 +121,7 @@ impl Workspace {
     /// If there is no such stage, no failure of it is known, or what it had made is not kept.
     pub fn failure(&self, name: &str) -> Result<FailedStage> {
         let project = self.project();
-        let stage = project.graph.name(find_stage(&project, name)?).to_string();
+        let stage = project.graph.name(self.find_stage(name)?).to_string();
         let state = FailedState::find(&self.store, self.recipe.project.name.as_str(), &stage);
         let state = state.ok_or_else(|| ShellError::NotFailed(stage.clone()))?;
         if !state.is_kept() {

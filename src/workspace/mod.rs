@@ -31,7 +31,7 @@ pub use explanation::{Explanation, StageHistory};
 pub use goal::BuildRequest;
 pub use inspection::{FailedStage, ShellCommand};
 pub use lock::note_clocks;
-pub use names::{find_stage, find_stages, listed_stages};
+pub use names::{SHORTEST_PREFIX, digits_of_digest, listed_stages};
 pub use observer::{BuildObserver, BuiltTarget, NullObserver};
 pub use place::{open_store, store_dir};
 pub use since::Since;

@@ -40,7 +40,7 @@ impl Workspace {
         observer: Arc<O>,
     ) -> Result<BuildSummary> {
         let project = self.project();
-        let goal = Goal::of(&project, request)?;
+        let goal = Goal::of(self, &project, request)?;
         let shared = self.share_store(|text| observer.note("store", text))?;
         self.clean_up(&*observer)?;
         let executor = self.executor(&project, &request.execution, observer.clone(), observer.clone())?;

@@ -94,6 +94,14 @@ impl StageOutput {
         }
     }
 
+    /// The digest of what it is, in hexadecimal: of the tree, or of the bytes of the file.
+    pub fn digest(&self) -> String {
+        match self {
+            Self::Snapshot(snapshot) => snapshot.tree.hex(),
+            Self::Artifact(artifact) | Self::Composed(Composed { file: artifact, .. }) => artifact.blob.hex(),
+        }
+    }
+
     /// The blobs that a file cannot do without. Those of a root file system are its layers' own.
     pub fn blobs(&self) -> Vec<StoredBlob> {
         match self {

@@ -31,19 +31,40 @@ pub struct TargetError {
     name: String,
     /// One that the text may be meant for, listed or not.
     near: Option<String>,
+    /// If an image was named with a wrong format, what it can be had as.
+    image: Option<Formats>,
     known: Vec<String>,
+}
+
+/// What an image can be had as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Formats {
+    image: String,
+    formats: Vec<&'static str>,
 }
 
 impl TargetError {
     /// What there is instead.
     pub fn hint(&self) -> String {
-        if let Some(near) = &self.near {
-            return format!("did you mean `{near}`?");
+        let meant = self.near.as_ref().map(|near| format!("did you mean `{near}`?"));
+        if let Some(Formats { image, formats }) = &self.image {
+            let formats = format!("formats of `{image}` are {}", suggest::list(formats));
+            return meant.into_iter().chain([formats]).collect::<Vec<_>>().join(" ");
+        }
+        if let Some(meant) = meant {
+            return meant;
         }
         match self.known.as_slice() {
             [] => "the recipe has no `[image.NAME]`".to_owned(),
             known => format!("the targets are {}", known.join(", ")),
         }
+    }
+}
+
+impl TargetError {
+    /// Whether it names an image that there is, and a format that the image does not have.
+    pub fn names_image(&self) -> bool {
+        self.image.is_some()
     }
 }
 
@@ -123,15 +144,29 @@ impl<'r> Project<'r> {
             return Ok(formats.iter().map(target).collect());
         }
         let found = self.images.keys().find(|target| target.to_string() == text);
-        found.map(|target| vec![target.clone()]).ok_or_else(|| {
-            let of = |(name, formats): (&ImageName, &[ImageFormat])| {
-                formats.iter().map(|format| format!("{name}.{format}")).collect::<Vec<_>>()
-            };
-            let all: Vec<_> = self.images.keys().map(Target::to_string).collect();
-            let images = self.recipe.products().map(|(name, _)| name.as_str());
-            let near = suggest::near(text, all.iter().map(String::as_str).chain(images)).map(str::to_owned);
-            TargetError { name: text.to_owned(), near, known: self.recipe.products().flat_map(of).collect() }
-        })
+        found.map(|target| vec![target.clone()]).ok_or_else(|| self.no_target(text))
+    }
+
+    fn no_target(&self, text: &str) -> TargetError {
+        let of = |(name, formats): (&ImageName, &[ImageFormat])| {
+            formats.iter().map(|format| format!("{name}.{format}")).collect::<Vec<_>>()
+        };
+        let all: Vec<_> = self.images.keys().map(Target::to_string).collect();
+        let images = self.recipe.products().map(|(name, _)| name.as_str());
+        let near = suggest::near(text, all.iter().map(String::as_str).chain(images)).map(str::to_owned);
+        let image = text.split_once('.').and_then(|(image, _)| self.formats(image));
+        let known = self.recipe.products().flat_map(of).collect();
+        TargetError { name: text.to_owned(), near, image, known }
+    }
+
+    /// What an image can be had as, whether or not the recipe lists it.
+    fn formats(&self, text: &str) -> Option<Formats> {
+        let (image, _) = self.recipe.products().find(|(name, _)| name.as_str() == text)?;
+        let is_one = |format: &ImageFormat| {
+            self.images.contains_key(&Target { image: image.clone(), format: *format })
+        };
+        let formats = ImageFormat::ALL.into_iter().filter(is_one).map(ImageFormat::name).collect();
+        Some(Formats { image: image.to_string(), formats })
     }
 
     /// All targets that may have parts of a disk of these images in them, those first that most likely have.

@@ -6,6 +6,10 @@ use std::process::Stdio;
 
 use crate::harness::Sandbox;
 
+/// What the image of the template can be had as.
+const FORMATS: &str =
+    "formats of `hello` are `ova`, `vmdk`, `qcow2`, `vdi`, `raw`, `raw.zst`, `rootfs.tar.zst` and `oci`";
+
 #[test]
 fn help_names_every_command() {
     let help = Sandbox::empty().run(&["--help"]).succeeds();
@@ -145,9 +149,10 @@ fn an_unknown_template_has_a_neighbour() {
 #[test]
 fn a_format_that_is_not_listed_is_suggested_too() {
     let sandbox = Sandbox::with_project();
-    sandbox
-        .run(&["plan", "--target", "hello.qcow"])
-        .fails(2, "error: there is no target `hello.qcow`\nhint: did you mean `hello.qcow2`?\n");
+    sandbox.run(&["plan", "--target", "hello.qcow"]).fails(
+        2,
+        &format!("error: there is no target `hello.qcow`\nhint: did you mean `hello.qcow2`? {FORMATS}\n"),
+    );
     sandbox
         .run(&["plan", "--target", "x"])
         .fails(2, "error: there is no target `x`\nhint: the targets are hello.ova\n");
@@ -197,11 +202,12 @@ fn no_recipe_is_a_clear_error() {
 #[test]
 fn unknown_names_have_hints() {
     let sandbox = Sandbox::with_project();
-    let target = "error: there is no target `hello.ovo`\nhint: did you mean `hello.ova`?\n";
-    sandbox.run(&["build", "--target", "hello.ovo"]).fails(2, target);
-    sandbox.run(&["plan", "--target", "hello.ovo"]).fails(2, target);
-    let name = "error: there is no stage or target `hello.ovo`\nhint: did you mean `hello.ova`?\n";
-    sandbox.run(&["explain", "hello.ovo"]).fails(2, name);
+    let hint = format!("hint: did you mean `hello.ova`? {FORMATS}\n");
+    let target = format!("error: there is no target `hello.ovo`\n{hint}");
+    sandbox.run(&["build", "--target", "hello.ovo"]).fails(2, &target);
+    sandbox.run(&["plan", "--target", "hello.ovo"]).fails(2, &target);
+    let name = format!("error: there is no stage or target `hello.ovo`\n{hint}");
+    sandbox.run(&["explain", "hello.ovo"]).fails(2, &name);
     let stage = "error: there is no stage `hello/kernal`\nhint: did you mean `hello/kernel`?\n";
     for command in ["explain", "log", "shell"] {
         sandbox.run(&[command, "hello/kernal"]).fails(2, stage);

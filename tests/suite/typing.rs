@@ -38,3 +38,108 @@ fn targets_are_named_in_any_way_and_once() {
          hint: `ibuild build --until STAGE` builds a stage without an image\n",
     );
 }
+
+const TWO: &str = "schema = 1
+[project]
+name = \"two\"
+epoch = 1767225600
+[archive.debian]
+suites = [\"trixie\"]
+[rootfs.base]
+steps = [{ name = \"b\", bootstrap = { archive = \"debian\", variant = \"minbase\" } }]
+[rootfs.x]
+from = \"base\"
+steps = [{ name = \"tools\", run = \"true\" }, { name = \"only\", run = \"true\" }]
+[rootfs.y]
+from = \"base\"
+steps = [{ name = \"tools\", run = \"true\" }]
+[image.lone]
+rootfs = \"x\"
+formats = [\"rootfs.tar.zst\"]
+[image.both]
+rootfs = \"y\"
+formats = [\"rootfs.tar.zst\", \"oci\"]
+";
+
+#[test]
+fn a_step_needs_no_rootfs_where_it_is_unique() {
+    let sandbox = Sandbox::empty();
+    sandbox.write("ibuild.toml", TWO);
+    let named = |text: &str, full: &str| {
+        let never = format!("error: `{full}` was never built\n");
+        for command in [&["shell"][..], &["cache", "show"], &["cache", "pin"]] {
+            let failed = sandbox.run(&[command, &[text]].concat());
+            assert!(
+                failed.status == 2 && failed.stderr.starts_with(&never),
+                "{command:?}: {}",
+                failed.stderr
+            );
+        }
+    };
+    named("only", "x/only");
+    named("b", "base/b");
+    named("y", "y/tools");
+    sandbox.run(&["ls", "lone"]).fails(
+        2,
+        "error: `lone.rootfs.tar.zst` was never built\n\
+         hint: `ibuild build --target lone.rootfs.tar.zst` builds it\n",
+    );
+}
+
+#[test]
+fn a_name_of_several_stages_lists_them() {
+    let sandbox = Sandbox::empty();
+    sandbox.write("ibuild.toml", TWO);
+    let tools = "error: `tools` may mean 2 different stages\nhint: name one of them: `x/tools`, `y/tools`\n";
+    let commands = [
+        &["shell", "tools"][..],
+        &["shell", "--failed", "tools"],
+        &["log", "tools"],
+        &["explain", "tools"],
+        &["cat", "tools", "/etc/motd"],
+        &["ls", "tools"],
+        &["cache", "show", "tools"],
+        &["cache", "rm", "tools"],
+        &["cache", "pin", "tools"],
+        &["build", "--until", "tools"],
+        &["build", "--from", "tools"],
+    ];
+    for command in commands {
+        sandbox.run(command).fails(2, tools);
+    }
+    sandbox.run(&["ls", "both"]).fails(
+        2,
+        "error: `both` may mean 2 different stages\nhint: name one of them: `both.oci`, `both.rootfs.tar.zst`\n",
+    );
+    sandbox
+        .run(&["log", "onyl"])
+        .fails(2, "error: there is no stage or target `onyl`\nhint: did you mean `only`?\n");
+    sandbox
+        .run(&["explain", "lone.raw"])
+        .fails(2, "error: there is no stage or target `lone.raw`\nhint: formats of `lone` are `rootfs.tar.zst` and `oci`\n");
+}
+
+/// Needs root.
+#[test]
+fn a_stage_is_found_by_what_it_is_and_by_what_it_made() {
+    let lab = Sandbox::empty();
+    let steps = r#"
+      { name = "write", run = "echo first > /etc/word" },
+      { name = "same", check = "true" },
+      { name = "edit", run = "echo second > /etc/word" },
+    "#;
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), steps);
+    lab.run(&["build", "--until", "edit"]).succeeds();
+    let shown = |name: &str| lab.run(&["cache", "show", name, "--json"]).json();
+    let write = shown("write");
+    let (key, tree) = (write["key"].as_str().unwrap(), write["tree"].as_str().unwrap());
+    let digits = |digest: &str| digest.trim_start_matches("b3:")[..12].to_owned();
+    for name in [digits(key), digits(tree), format!("b3:{}", digits(tree)), tree.to_owned()] {
+        assert_eq!(lab.run(&["cat", &name, "/etc/word"]).succeeds(), "first\n", "{name}");
+        assert!(lab.run(&["explain", &name]).succeeds().starts_with("ws/write is fresh"), "{name}");
+        assert_eq!(shown(&name)["key"], key, "{name}");
+    }
+    lab.run(&["build", "--until", &digits(key), "--from", "write"]).succeeds();
+    lab.run(&["log", "ffffffffffff"])
+        .fails(2, "error: there is no stage or target `ffffffffffff`\nhint: there are `ws`, `ws.rootfs.tar.zst`, `ws/bootstrap`, `ws/edit`, `ws/same` and `ws/write`\n");
+}

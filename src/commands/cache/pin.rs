@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ibuild::graph::Pin;
 use ibuild::stages::Project;
-use ibuild::{Result, UsageError, Workspace, find_stages};
+use ibuild::{Result, UsageError, Workspace};
 
 use crate::cli::{Global, PinArgs};
 use crate::invocation;
@@ -13,7 +13,7 @@ use crate::terminal::print;
 pub fn set(global: &Global, args: &PinArgs) -> Result<ExitCode> {
     let workspace = invocation::open(global, &[])?;
     let project = Project::new(&workspace.recipe);
-    for stage in find_stages(&project, &args.name)? {
+    for stage in workspace.find_stages(&args.name)? {
         let stage = project.graph.name(stage);
         let never = || {
             UsageError::new(format!("`{stage}` was never built"))
@@ -32,7 +32,7 @@ pub fn set(global: &Global, args: &PinArgs) -> Result<ExitCode> {
 pub fn remove(global: &Global, args: &PinArgs) -> Result<ExitCode> {
     let workspace = invocation::open(global, &[])?;
     let project = Project::new(&workspace.recipe);
-    let meant = find_stages(&project, &args.name).unwrap_or_default();
+    let meant = workspace.find_stages(&args.name).unwrap_or_default();
     let names: Vec<_> = meant.into_iter().map(|stage| project.graph.name(stage).to_string()).collect();
     let is_meant = |pin: &Pin| {
         let stage = pin.stage.as_str();

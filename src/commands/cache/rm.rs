@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use ibuild::cache::{LockMode, Store};
 use ibuild::graph::RememberedStage;
 use ibuild::stages::{Forgotten, Project, forget_everything, forget_stage};
-use ibuild::{Result, UsageError, Workspace, find_stage};
+use ibuild::{Result, UsageError, Workspace};
 
 use super::take_alone;
 use crate::cli::Global;
@@ -34,7 +34,7 @@ fn find(workspace: &Workspace, text: &str) -> Result<RememberedStage> {
         return Ok(found);
     }
     let project = Project::new(&workspace.recipe);
-    let name = project.graph.name(find_stage(&project, text)?);
+    let name = project.graph.name(workspace.find_stage(text)?);
     let unknown =
         || UsageError::new(format!("nothing is remembered of `{name}`")).hint("see `ibuild cache ls`");
     Ok(named(name.as_str()).ok_or_else(unknown)?)

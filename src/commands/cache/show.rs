@@ -8,7 +8,7 @@ use ibuild::graph::{Description, RememberedStage};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::snapshot::{Layer, LayerStore};
 use ibuild::stages::{Artifact, Contents, Project, StageError, StageOutput, StoredBlob};
-use ibuild::{Result, UsageError, Workspace, find_stage};
+use ibuild::{Result, SHORTEST_PREFIX, UsageError, Workspace, digits_of_digest};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, ShowArgs};
@@ -17,9 +17,6 @@ use crate::invocation;
 use crate::invocation::project_dir;
 use crate::terminal::{print, print_json};
 use crate::ui::{bytes, seconds};
-
-/// Fewer digits name half a store.
-const SHORTEST_PREFIX: usize = 4;
 
 pub fn run(global: &Global, args: &ShowArgs) -> Result<ExitCode> {
     let (store, key) = resolve(global, &args.name)?;
@@ -34,26 +31,23 @@ pub fn run(global: &Global, args: &ShowArgs) -> Result<ExitCode> {
 
 /// A prefix of a key needs no recipe; anything else is looked up in it.
 fn resolve(global: &Global, name: &str) -> Result<(Store, ActionKey)> {
-    let digits = name.strip_prefix("b3:").unwrap_or(name);
-    // What starts with `b3:` cannot be a name.
-    let is_prefix = (digits.len() >= SHORTEST_PREFIX || digits.len() < name.len())
-        && digits.len() <= 64
-        && digits.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
+    let digits = digits_of_digest(name);
     let has_recipe = project_dir()?.join(ibuild::stages::recipe::RECIPE_FILE).exists();
     if has_recipe {
         let workspace = invocation::open(global, &[])?;
         match last_key(&workspace, name) {
-            Err(_) if is_prefix => {}
+            Err(_) if digits.is_some() => {}
             found => return Ok((workspace.store.clone(), found?)),
         }
-    } else if !is_prefix {
+    }
+    let Some(digits) = digits else {
         let hint = format!(
             "a key is at least {SHORTEST_PREFIX} of the digits 0-9 and a-f; for a stage, use `-C DIR`"
         );
         return Err(UsageError::new(format!("`{name}` is no action key, and there is no recipe"))
             .hint(hint)
             .into());
-    }
+    };
     let store = super::store(global)?;
     let key = by_prefix(&Contents::of(&store)?, digits)?;
     Ok((store, key))
@@ -61,7 +55,7 @@ fn resolve(global: &Global, name: &str) -> Result<(Store, ActionKey)> {
 
 fn last_key(workspace: &Workspace, name: &str) -> Result<ActionKey> {
     let project = Project::new(&workspace.recipe);
-    let stage = project.graph.name(find_stage(&project, name)?);
+    let stage = project.graph.name(workspace.find_stage(name)?);
     let never = || {
         UsageError::new(format!("`{stage}` was never built"))
             .hint(format!("`ibuild build --until {stage}` builds it"))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ibuild::graph::{DirtyReason, LastRun, StageId, Verdict};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::{FailedState, PastBuild, Project};
-use ibuild::{Explanation, Result, StageHistory, UsageError, find_stages};
+use ibuild::{Explanation, Result, StageHistory, UsageError};
 use serde_json::{Value, json};
 
 use super::plan;
@@ -22,7 +22,7 @@ pub fn run(global: &Global, args: &ExplainArgs) -> Result<ExitCode> {
     let workspace = invocation::open(global, &[])?;
     let project = Project::new(&workspace.recipe);
     let (name, back) = builds_back(&args.name);
-    let subjects = find_stages(&project, name)?;
+    let subjects = workspace.find_stages(name)?;
     if let Some(back) = back {
         return tell_past(&project, args, back, workspace.past_builds(&subjects, back)?);
     }
