@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ibuild::stages::recipe::{Overrides, Recipe};
-use ibuild::{Context, Result, UsageError, Workspace, WorkspaceOptions};
+use ibuild::stages::recipe::{Overrides, RECIPE_FILE, Recipe};
+use ibuild::{Context, Result, UsageError, Workspace, WorkspaceOptions, find_project};
 
 use crate::cli::Global;
 use crate::terminal::note;
@@ -26,8 +26,10 @@ impl Invocation {
         let words = |option: &str, dir: Option<&PathBuf>| {
             dir.map_or_else(String::new, |dir| format!("{option} {} ", shell_word(&dir.to_string_lossy())))
         };
-        let git_options = words("-C", global.directory.as_ref());
-        Self { options: git_options.clone() + &words("--cache-dir", cache_dir), git_options }
+        let options = words("-C", global.directory.as_ref()) + &words("--cache-dir", cache_dir);
+        let project = global.directory.clone().unwrap_or_default().join(way_up());
+        let git_options = words("-C", Some(&project).filter(|project| !project.as_os_str().is_empty()));
+        Self { options, git_options }
     }
 
     /// A hint, with these options in the commands that it names.
@@ -40,7 +42,7 @@ impl Invocation {
 /// Opens the workspace that a command is about.
 pub fn open(global: &Global, vars: &[String]) -> Result<Workspace> {
     let options = WorkspaceOptions { vars: overrides(vars)?, cache_dir: global.cache_dir.clone() };
-    Workspace::open(&project_dir()?, &options)
+    Workspace::open(&recipe_dir()?, &options)
 }
 
 /// Keeps what is in the store there as long as the value lives, and says if that has to wait.
@@ -48,12 +50,35 @@ pub fn share_store(global: &Global, workspace: &Workspace) -> Result<ibuild::cac
     workspace.share_store(|text| note(global, text))
 }
 
-/// The directory that the command works in, by now this process's own.
-pub fn project_dir() -> Result<PathBuf> {
+/// The directory that relative paths of the command line are meant from, by now this process's own.
+pub fn working_dir() -> Result<PathBuf> {
     std::env::current_dir().context("cannot find the directory that this was started in")
 }
 
-/// The recipe in the directory that the command works in.
+/// Where the project is, with the settings of the machine: the nearest directory with a recipe, or this one if there is none.
+pub fn project_dir() -> Result<PathBuf> {
+    let here = working_dir()?;
+    Ok(find_project(&here)?.unwrap_or(here))
+}
+
+/// The same for a command that needs the recipe.
+pub fn recipe_dir() -> Result<PathBuf> {
+    let here = working_dir()?;
+    let missing = || {
+        UsageError::new(format!("there is no `{RECIPE_FILE}` in `{}`, nor above it", here.display()))
+            .hint("`ibuild init` starts a project; `-C DIR` looks in another directory")
+    };
+    Ok(find_project(&here)?.ok_or_else(missing)?)
+}
+
+/// The way from here up to the project; empty if it is here.
+fn way_up() -> PathBuf {
+    let below = |project: PathBuf| Some(working_dir().ok()?.strip_prefix(project).ok()?.components().count());
+    let levels = project_dir().ok().and_then(below).unwrap_or(0);
+    std::iter::repeat_n("..", levels).collect()
+}
+
+/// The recipe in a directory.
 pub fn load_recipe(dir: &Path, vars: &[String]) -> Result<Recipe> {
     ibuild::load_recipe(dir, &overrides(vars)?)
 }

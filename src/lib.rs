@@ -22,6 +22,6 @@ pub use settings::{LOCAL_FILE, Settings};
 pub use workspace::{
     BuildObserver, BuildRequest, BuildSummary, BuiltTarget, ExecutionOptions, Explanation, FailedStage,
     LOCK_FILE, NullObserver, SHORTEST_PREFIX, Sample, ShellCommand, Since, StageHistory, VerifiedStage,
-    VerifyObserver, VerifyReport, VerifyRequest, Workspace, WorkspaceOptions, digits_of_digest, listed_stages,
-    load_recipe, note_clocks, open_store, output_dir, refuse_special_files, store_dir,
+    VerifyObserver, VerifyReport, VerifyRequest, Workspace, WorkspaceOptions, digits_of_digest, find_project,
+    listed_stages, load_recipe, note_clocks, open_store, output_dir, refuse_special_files, store_dir,
 };

@@ -40,7 +40,7 @@ pub struct Settings {
     /// Stages at a time.
     #[serde(deserialize_with = "jobs")]
     pub jobs: Option<NonZeroUsize>,
-    /// Where everything is remembered.
+    /// Where everything is remembered. A relative path is beside the recipe.
     pub cache_dir: Option<PathBuf>,
     /// What `cache gc` leaves the store, unless it is told otherwise.
     #[serde(deserialize_with = "size")]
@@ -116,6 +116,7 @@ impl Settings {
             .map_err(|_| UsageError::new(format!("`{LOCAL_FILE}` is not UTF-8 text")))?;
         let mut settings: Self = toml::from_str(&text).map_err(|error| told(&text, &error))?;
         settings.ca.iter_mut().for_each(|path| *path = dir.join(&*path));
+        settings.cache_dir = settings.cache_dir.map(|path| dir.join(path));
         for store in settings.stores.iter_mut().filter(|store| !store.contains("://")) {
             *store = dir.join(&*store).to_string_lossy().into_owned();
         }

@@ -10,8 +10,7 @@ use ibuild::stages::recipe::{ProjectName, RECIPE_FILE, suggest};
 use ibuild::{Context, Result, UsageError};
 
 use crate::cli::InitArgs;
-use crate::invocation::project_dir;
-use crate::invocation::shell_word;
+use crate::invocation::{shell_word, working_dir};
 use crate::terminal::tell;
 
 /// What the copies are not under version control for. The lock is: it says what the project is built from.
@@ -60,7 +59,7 @@ static TEMPLATES: [Template; 1] = [Template {
 
 pub fn run(args: &InitArgs) -> Result<ExitCode> {
     let template = find(&args.template)?;
-    let dir = normal(&project_dir()?.join(&args.dir));
+    let dir = normal(&working_dir()?.join(&args.dir));
     refuse_to_overwrite(template, &dir)?;
     let name = project_name(&dir).unwrap_or_else(|| template.name.to_owned());
     let uuid = random_uuid()?;

@@ -6,12 +6,12 @@ use ibuild::stages::recipe::Recipe;
 use ibuild::{Result, Settings, refuse_special_files};
 
 use crate::cli::{Global, JsonArgs, RecipeCommand};
-use crate::invocation::{load_recipe, project_dir};
+use crate::invocation::{load_recipe, recipe_dir};
 use crate::terminal::{note, print, print_json};
 use crate::ui::counted;
 
 pub fn run(global: &Global, command: &RecipeCommand) -> Result<ExitCode> {
-    let dir = project_dir()?;
+    let dir = recipe_dir()?;
     let recipe = load_recipe(&dir, &[])?;
     recipe.notices.iter().for_each(|notice| note(global, &notice.to_string()));
     match command {

@@ -26,7 +26,7 @@ use crate::failure::{in_a_line, report};
 use crate::interrupt;
 use crate::invocation;
 use crate::invocation::Invocation;
-use crate::invocation::{load_recipe, project_dir};
+use crate::invocation::{load_recipe, recipe_dir};
 use crate::terminal::{Style, print, tell};
 use crate::ui::{emit, seconds};
 
@@ -35,7 +35,7 @@ const IMPLEMENTATION: i64 = 2;
 const VERDICT: &str = "verdict.json";
 
 pub fn run(global: &Global, args: &TestArgs) -> Result<ExitCode> {
-    let recipe = load_recipe(&project_dir()?, &[])?;
+    let recipe = load_recipe(&recipe_dir()?, &[])?;
     let tests = chosen(&recipe, &args.names)?;
     // Before a long build, not after it.
     let qemu = Qemu::find().map_err(MachineError::from)?;

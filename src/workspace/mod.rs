@@ -1,5 +1,6 @@
 //! A project, its recipe and settings, and the store that its stages go to.
 
+mod climb;
 mod explanation;
 mod goal;
 mod inspection;
@@ -27,6 +28,7 @@ use ibuild_stages::{
     Access, ArchiveOptions, ExecutorOptions, Job, Project, StageExecutor, StageObserver, Tracing, Unlocked,
 };
 
+pub use climb::find_project;
 pub use explanation::{Explanation, StageHistory};
 pub use goal::BuildRequest;
 pub use inspection::{FailedStage, ShellCommand};

@@ -194,9 +194,11 @@ fn a_wrong_recipe_says_where_and_what_was_meant() {
 
 #[test]
 fn no_recipe_is_a_clear_error() {
-    let failed = Sandbox::empty().run(&["plan", "-t", "hello.ova"]);
-    assert_eq!(failed.status, 2);
-    assert!(failed.stderr.contains("ibuild.toml"), "{}", failed.stderr);
+    Sandbox::empty().run(&["plan", "-t", "hello.ova"]).fails(
+        2,
+        "error: there is no `ibuild.toml` in `[ROOT]/project`, nor above it\n\
+         hint: `ibuild init` starts a project; `-C DIR` looks in another directory\n",
+    );
 }
 
 #[test]

@@ -143,3 +143,38 @@ fn a_stage_is_found_by_what_it_is_and_by_what_it_made() {
     lab.run(&["log", "ffffffffffff"])
         .fails(2, "error: there is no stage or target `ffffffffffff`\nhint: there are `ws`, `ws.rootfs.tar.zst`, `ws/bootstrap`, `ws/edit`, `ws/same` and `ws/write`\n");
 }
+
+/// Needs root.
+#[test]
+fn a_project_is_found_from_inside() {
+    let lab = Sandbox::empty();
+    let step = "{ name = \"write\", run = \"echo first > /etc/word\" },";
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), step);
+    lab.write("files/etc/motd", "hello\n");
+    lab.run(&["-C", "files/etc", "build"]).succeeds();
+    assert!(lab.exists("out/ws.rootfs.tar.zst") && !lab.exists("files/etc/out"));
+    assert_eq!(lab.run(&["-C", "files/etc", "cat", "ws", "/etc/word"]).succeeds(), "first\n");
+    lab.run(&["-C", "files/etc", "build", "--output", "made"]).succeeds();
+    assert!(lab.exists("files/etc/made/ws.rootfs.tar.zst"));
+    lab.run(&["-C", "files/etc", "clean"]).succeeds();
+    assert!(!lab.exists("out/ws.rootfs.tar.zst") && lab.exists("files/etc/made/ws.rootfs.tar.zst"));
+    lab.write("ibuild.local.toml", "jobs = 0\n");
+    assert_eq!(lab.run(&["-C", "files", "cache", "gc"]).status, 2, "the settings beside the recipe count");
+}
+
+#[test]
+fn a_new_project_may_be_inside_another() {
+    let sandbox = Sandbox::with_project();
+    fs::create_dir(sandbox.path("inner")).unwrap();
+    sandbox.run(&["-C", "inner", "init"]).succeeds();
+    let name =
+        |dir: &str| sandbox.run(&["-C", dir, "recipe", "show", "--json"]).json()["project"]["name"].clone();
+    assert_eq!(
+        (name("."), name("inner"), name("inner/scripts")),
+        ("project".into(), "inner".into(), "inner".into())
+    );
+    sandbox.write("ibuild.lock", "<<<<<<< HEAD\n");
+    let broken = sandbox.run(&["-C", "files/etc", "plan"]);
+    let hint = "`git -C files/etc/../.. checkout --ours ibuild.lock`";
+    assert!(broken.stderr.contains(hint), "{}", broken.stderr);
+}
