@@ -137,12 +137,10 @@ pub struct ManArgs {
 
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// Template
-    #[arg(default_value = "hello")]
-    pub template: String,
-    /// Target directory; created if missing
-    #[arg(default_value = ".")]
-    pub dir: PathBuf,
+    /// Template; a name that is none of them is the directory [default: `hello`]
+    pub template: Option<String>,
+    /// Directory of the project; created if missing [default: this one]
+    pub dir: Option<PathBuf>,
 }
 
 /// What to build.

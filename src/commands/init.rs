@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ibuild::stages::recipe::{ProjectName, RECIPE_FILE, suggest};
@@ -26,8 +26,10 @@ struct File {
 /// A project to start from.
 struct Template {
     name: &'static str,
-    /// What is said when it is there.
-    target: &'static str,
+    /// The UUID of its file system, wherever that stands in its files.
+    uuid: &'static str,
+    /// What one does next, and what for.
+    next: &'static [(&'static str, &'static str)],
     files: &'static [File],
 }
 
@@ -43,7 +45,8 @@ macro_rules! file {
 
 static TEMPLATES: [Template; 1] = [Template {
     name: "hello",
-    target: "hello.ova",
+    uuid: "5f2b8f4e-3c57-4d0e-9a53-7c1f0a6f1d21",
+    next: &[("ibuild build", "the image, in out/; its user is `user`, the password `changeme`")],
     files: &[
         file!(0o644, "hello", "ibuild.toml"),
         file!(0o644, "hello", "files/etc/fstab"),
@@ -58,40 +61,76 @@ static TEMPLATES: [Template; 1] = [Template {
 }];
 
 pub fn run(args: &InitArgs) -> Result<ExitCode> {
-    let template = find(&args.template)?;
-    let dir = normal(&working_dir()?.join(&args.dir));
+    let Wanted { template, dir: given } = wanted(args)?;
+    let dir = normal(&working_dir()?.join(&given));
     refuse_to_overwrite(template, &dir)?;
     let name = project_name(&dir).unwrap_or_else(|| template.name.to_owned());
-    let uuid = random_uuid()?;
+    let own = Own { template, name: &name, uuid: random_uuid()? };
     for file in template.files {
-        let own = |recipe| of_its_own(recipe, template.name, &name, &uuid);
-        let text = (file.path == RECIPE_FILE).then(|| own(file.bytes));
-        write(&dir.join(file.path), file.mode, text.as_deref().unwrap_or(file.bytes))?;
+        write(&dir.join(file.path), file.mode, &own.bytes(file))?;
     }
     if !dir.join(".gitignore").exists() {
         write(&dir.join(".gitignore"), 0o644, GITIGNORE.as_bytes())?;
     }
-    tell!("made the project `{name}` in `{}`; next:", dir.display());
-    if args.dir != Path::new(".") {
-        tell!("  cd {}", shell_word(&args.dir.to_string_lossy()));
+    tell!("made the project `{name}` from the template `{}` in `{}`; next:", template.name, dir.display());
+    if given != Path::new(".") {
+        tell!("  cd {}", shell_word(&given.to_string_lossy()));
     }
-    tell!("  ibuild doctor                        # what this machine lacks");
-    tell!("  ibuild build --target {:<14} # the image, in out/", template.target);
+    for (command, what) in NEXT.iter().chain(template.next) {
+        tell!("  {command:<14} # {what}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn find(name: &str) -> Result<&'static Template> {
-    let unknown = || {
-        let known = TEMPLATES.iter().map(|template| template.name);
-        let hint = suggest::hint(name, known).unwrap_or_default();
-        let hint = format!("{hint}; a directory comes second: `ibuild init {} {name}`", TEMPLATES[0].name);
-        UsageError::new(format!("there is no template `{name}`")).hint(hint)
+/// What somebody has to do with every new project.
+const NEXT: [(&str, &str); 1] = [("ibuild doctor", "what this machine lacks")];
+
+/// What is to be made of what, and where.
+struct Wanted {
+    template: &'static Template,
+    dir: PathBuf,
+}
+
+/// A first word that is no template is the directory, unless it looks like a slip.
+fn wanted(args: &InitArgs) -> Result<Wanted> {
+    let default = &TEMPLATES[0];
+    let Some(first) = &args.template else { return Ok(Wanted { template: default, dir: ".".into() }) };
+    let found = TEMPLATES.iter().find(|template| template.name == first);
+    match (found, &args.dir) {
+        (Some(template), dir) => {
+            Ok(Wanted { template, dir: dir.clone().unwrap_or_else(|| PathBuf::from(".")) })
+        }
+        (None, None) if Path::new(first).is_dir() || !is_slip(first) => {
+            Ok(Wanted { template: default, dir: first.into() })
+        }
+        (None, _) => Err(unknown_template(first, args.dir.as_deref()).into()),
+    }
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    TEMPLATES.iter().map(|template| template.name)
+}
+
+/// Whether a word differs from the name of a template as by a slip of the hand. `my-server` does not.
+fn is_slip(word: &str) -> bool {
+    suggest::near(word, names()).is_some_and(|name| name.len().abs_diff(word.len()) <= 1)
+}
+
+fn unknown_template(name: &str, dir: Option<&Path>) -> UsageError {
+    let known: Vec<_> = names().collect();
+    let hint = match (suggest::near(name, known.iter().copied()), dir) {
+        (Some(near), None) => format!(
+            "did you mean `{near}`? for a directory of that name: `ibuild init {} {name}`",
+            TEMPLATES[0].name
+        ),
+        (Some(near), Some(_)) => format!("did you mean `{near}`?"),
+        (None, _) => format!("templates are {}", suggest::list(&known)),
     };
-    Ok(TEMPLATES.iter().find(|template| template.name == name).ok_or_else(unknown)?)
+    UsageError::new(format!("there is no template `{name}`")).hint(hint)
 }
 
 /// Without `.` and `..`, so that the directory has a name. Nothing is there yet that could be a link.
-fn normal(dir: &Path) -> std::path::PathBuf {
+fn normal(dir: &Path) -> PathBuf {
     fs::canonicalize(dir).unwrap_or_else(|_| dir.components().collect())
 }
 
@@ -111,19 +150,25 @@ fn project_name(dir: &Path) -> Option<String> {
     Some(name.to_string())
 }
 
-/// The recipe with the project's name and file system in place of the template's: two machines of which one has the disk of
-/// the other would start from either.
-fn of_its_own(recipe: &[u8], template: &str, name: &str, uuid: &str) -> Vec<u8> {
-    const UUID: &str = "fs-uuid = \"";
-    let recipe = String::from_utf8_lossy(recipe);
-    let line = |name: &str| format!("[project]\nname = \"{name}\"\n");
-    let recipe = recipe.replacen(&line(template), &line(name), 1);
-    let Some((before, (_, after))) =
-        recipe.split_once(UUID).and_then(|(before, rest)| Some((before, rest.split_once('"')?)))
-    else {
-        return recipe.into_bytes();
-    };
-    format!("{before}{UUID}{uuid}\"{after}").into_bytes()
+/// What a project has of its own.
+struct Own<'a> {
+    template: &'static Template,
+    name: &'a str,
+    uuid: String,
+}
+
+impl Own<'_> {
+    /// A file with the project's name and file system in place of the template's: two machines of which one has the disk of
+    /// the other would start from either.
+    fn bytes(&self, file: &File) -> Vec<u8> {
+        let Ok(text) = std::str::from_utf8(file.bytes) else { return file.bytes.to_owned() };
+        let line = |name: &str| format!("[project]\nname = \"{name}\"\n");
+        let text = text.replace(self.template.uuid, &self.uuid);
+        match file.path {
+            RECIPE_FILE => text.replacen(&line(self.template.name), &line(self.name), 1).into_bytes(),
+            _ => text.into_bytes(),
+        }
+    }
 }
 
 /// A new UUID of version 4 (RFC 9562).
@@ -179,9 +224,30 @@ mod tests {
     }
 
     #[test]
-    fn only_the_project_is_renamed() {
-        let recipe = b"[project]\nname = \"hello\"\n[image.hello]\nrootfs = \"hello\"\n";
-        let text = String::from_utf8(of_its_own(recipe, "hello", "demo", "u")).unwrap();
-        assert_eq!(text, "[project]\nname = \"demo\"\n[image.hello]\nrootfs = \"hello\"\n");
+    fn a_project_has_a_name_and_a_file_system_of_its_own() {
+        for template in &TEMPLATES {
+            let own = Own { template, name: "demo", uuid: "u-u".to_owned() };
+            let text = |path: &str| {
+                let file =
+                    template.files.iter().find(|file| file.path == path).expect("it is in the template");
+                String::from_utf8(own.bytes(file)).unwrap()
+            };
+            let recipe = text(RECIPE_FILE);
+            assert!(recipe.contains("[project]\nname = \"demo\"\n"), "{recipe}");
+            assert!(recipe.contains("fs-uuid = \"u-u\""), "{recipe}");
+            for file in template.files.iter().map(|file| text(file.path)) {
+                assert!(!file.contains(template.uuid), "{file}");
+                assert!(!file.contains("UUID=") || file.contains("UUID=u-u"), "{file}");
+            }
+        }
+    }
+
+    #[test]
+    fn slips_are_told_from_directories() {
+        for (word, slip) in
+            [("helo", true), ("hello2", true), ("my-hello", false), ("myproj", false), ("x", false)]
+        {
+            assert_eq!(is_slip(word), slip, "{word}");
+        }
     }
 }

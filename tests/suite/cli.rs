@@ -46,11 +46,14 @@ fn help_names_every_command() {
     }
 }
 
+const MADE: &str =
+    "made the project `demo` from the template `hello` in `[ROOT]/project/demo`; next:\n  cd demo\n";
+
 #[test]
 fn a_new_project_is_right_and_is_not_overwritten() {
     let sandbox = Sandbox::empty();
     let made = sandbox.run(&["init", "hello", "demo"]);
-    assert!(made.stderr.starts_with("made the project `demo` in `[ROOT]/project/demo`; next:\n  cd demo\n"));
+    assert!(made.stderr.starts_with(MADE));
     made.succeeds();
     let check = sandbox.run(&["-C", "demo", "recipe", "check"]).succeeds();
     assert_eq!(check, "ok: 1 rootfs, 10 stages, 1 image\n");
@@ -139,11 +142,31 @@ fn relative_paths_are_meant_from_the_directory_of_the_command() {
 
 #[test]
 fn an_unknown_template_has_a_neighbour() {
-    Sandbox::empty().run(&["init", "helo"]).fails(
-        2,
-        "error: there is no template `helo`\n\
-         hint: did you mean `hello`?; a directory comes second: `ibuild init hello helo`\n",
-    );
+    let sandbox = Sandbox::empty();
+    let no = "error: there is no template `helo`\nhint: did you mean `hello`?";
+    sandbox
+        .run(&["init", "helo"])
+        .fails(2, &format!("{no} for a directory of that name: `ibuild init hello helo`\n"));
+    sandbox.run(&["init", "helo", "x"]).fails(2, &format!("{no}\n"));
+    let other = sandbox.run(&["init", "desktop", "x"]);
+    assert!(other.status == 2 && other.stderr.contains("\nhint: templates are `hello`"), "{}", other.stderr);
+    assert!(!sandbox.exists("x") && !sandbox.exists("ibuild.toml"));
+}
+
+#[test]
+fn a_word_that_is_no_template_is_the_directory() {
+    let sandbox = Sandbox::empty();
+    let made = sandbox.run(&["init", "myproj"]);
+    assert!(made.stderr.starts_with(&MADE.replace("demo", "myproj")), "{}", made.stderr);
+    made.succeeds();
+    let shown = sandbox.run(&["-C", "myproj", "recipe", "show"]).succeeds();
+    assert!(shown.contains("[project]\nname = \"myproj\"\n"), "{shown}");
+    let (_, uuid) = shown.split_once("fs-uuid = \"").unwrap();
+    let line = format!("UUID={} / ", &uuid[..36]);
+    assert!(fs::read_to_string(sandbox.path("myproj/files/etc/fstab")).unwrap().contains(&line));
+    fs::create_dir(sandbox.path("helo")).unwrap();
+    sandbox.run(&["init", "helo"]).succeeds();
+    assert!(sandbox.exists("helo/ibuild.toml"));
 }
 
 #[test]
