@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use ibuild::cache::{Batch, RocksIndex, Store, TreeId};
 use ibuild::stages::sandbox::{
-    Cancel, End, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio,
-    Supervisor,
+    Cancel, End, InitProgram, Limits, Machine, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec,
+    Stdio, Supervisor,
 };
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::volatile::VolatileList;
@@ -310,6 +310,7 @@ fn assert_same(left: TreeId, right: TreeId) {
 
 fn spec(lab: &Lab, run_dir: &Path, lowers: Vec<String>) -> Spec {
     let view = SandboxView {
+        machine: Machine::canonical(),
         shown: Vec::new(),
         inject: Vec::new(),
         network: NetworkSpec::Isolated,

@@ -57,6 +57,8 @@ steps = [
   { name = "again", network = "none", run = '''
       ls /odd/old > /odd/old/list; ls /odd > /odd/names; echo more >> /etc/suid; chmod 6755 /etc/suid; ln /srv/moved /srv/link
       stat -c '%n %u %g %a' /etc/* /odd/* > /seen; id -u > /id; id -g >> /id; id -G >> /id
+      uname -a > /machine; cat /proc/version /proc/sys/kernel/osrelease /proc/sys/kernel/random/boot_id >> /machine
+      cut -c 1-2 /proc/uptime >> /machine
   ''' },
 ]
 [rootfs.copy]

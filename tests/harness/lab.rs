@@ -10,8 +10,8 @@ use std::time::Duration;
 use ibuild::cache::{BlobId, TreeId};
 use ibuild::stages::sandbox::{
     Cancel, CopyItem, CopyList, CopySource, End, Ended, Executable, InitProgram, Limits, ListedFile,
-    ListedKind, Look, NetworkSpec, Payload, Place, ProjectContent, RunPolicy, SandboxError, SandboxView,
-    SourcePlace, Spec, Stdio, Supervisor,
+    ListedKind, Look, Machine, NetworkSpec, Payload, Place, ProjectContent, RunPolicy, SandboxError,
+    SandboxView, SourcePlace, Spec, Stdio, Supervisor,
 };
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -33,6 +33,7 @@ impl Lab {
         make_base(&layers.join("base"));
         fs::create_dir_all(root.path().join("run/upper")).unwrap();
         let view = SandboxView {
+            machine: Machine::canonical(),
             shown: Vec::new(),
             inject: Vec::new(),
             network: NetworkSpec::Isolated,

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ibuild::cache::{Batch, LayerId, MemoryIndex, Store};
 use ibuild::stages::sandbox::{
-    Cancel, End, InitProgram, Limits, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec, Stdio,
-    Supervisor,
+    Cancel, End, InitProgram, Limits, Machine, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec,
+    Stdio, Supervisor,
 };
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::flat::write_flat;
@@ -59,6 +59,7 @@ impl Lab {
 
     fn spec(&self, run_dir: &Path, lowers: Vec<String>, script: &str) -> Spec {
         let view = SandboxView {
+            machine: Machine::canonical(),
             shown: Vec::new(),
             inject: Vec::new(),
             network: NetworkSpec::Isolated,

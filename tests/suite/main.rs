@@ -25,6 +25,7 @@ mod interrupted;
 mod isolation;
 mod keys;
 mod lock;
+mod machine;
 mod manual;
 mod output;
 mod proxy;

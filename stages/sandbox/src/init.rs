@@ -14,12 +14,13 @@ use nix::unistd::{ForkResult, Pid, fork, sethostname};
 
 use super::copy::{Copied, Sources};
 use super::end::End;
+use super::machine::time_namespace;
 use super::mounts::{SetupResult, failed};
 use super::process::Ran;
 use super::protocol::{Given, Order, Report, receive, send, send_with_fds};
 use super::spec::Stdio;
 use super::view::{NetworkSpec, Payload};
-use super::{HOST_NAME, copy, inject, mounts, network, process, process_setup};
+use super::{copy, inject, mounts, network, process, process_setup};
 
 /// `CLONE_INTO_CGROUP` of linux/sched.h.
 const INTO_CGROUP: u64 = 1 << 33;
@@ -75,6 +76,7 @@ fn outer(control: &mut UnixStream) -> SetupResult<i32> {
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
     unshare(namespaces).map_err(failed("make namespaces"))?;
+    time_namespace::enter(order.spec.machine.uptime)?;
     // SAFETY: this process has one thread.
     match unsafe { fork_into(group.as_ref()) }.map_err(failed("fork"))? {
         ForkResult::Parent { child } => watch(control, child),
@@ -166,7 +168,7 @@ fn inner(control: &mut UnixStream, Order { spec, devices, front, .. }: &Order) -
     die_with_parent()?;
     // The group that it was started in is the root of those that it sees.
     unshare(CloneFlags::CLONE_NEWCGROUP).map_err(failed("make namespaces"))?;
-    sethostname(HOST_NAME).map_err(failed("set the host name"))?;
+    sethostname(&spec.machine.host_name).map_err(failed("set the host name"))?;
     process_setup::begin().map_err(failed("let go of what was inherited"))?;
     let sources = Sources::open(spec)?;
     mounts::enter(spec, *devices)?;
@@ -176,7 +178,7 @@ fn inner(control: &mut UnixStream, Order { spec, devices, front, .. }: &Order) -
     }
     let injected = inject::inject(&spec.inject)?;
     let end = match &spec.payload {
-        Payload::Exec { argv } => match process::run(argv, &spec.env, spec.policy.stdio, *front)? {
+        Payload::Exec { argv } => match process::run(argv, spec, *front)? {
             Ran::Ended(end) => end,
             Ran::NotStarted(reason) => {
                 return send(control, &Report::NotStarted(reason)).map_err(failed("report"));

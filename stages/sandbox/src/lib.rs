@@ -12,6 +12,7 @@ mod copy;
 mod copy_list;
 mod devices;
 mod disk;
+mod emulation;
 mod end;
 mod error;
 mod front;
@@ -20,7 +21,7 @@ mod init;
 mod inject;
 mod limits;
 mod log_pipe;
-mod mknod_emulation;
+mod machine;
 #[expect(
     clippy::disallowed_methods,
     reason = "runs in the stage's init only, a process of its own with one thread"
@@ -43,6 +44,7 @@ pub use ibuild_cache::Cancel;
 pub use init::init_main;
 pub use inject::MACHINE_ID_WRITER;
 pub use limits::{Exceeded, Limits};
+pub use machine::{Kernel, Machine};
 pub use mounts::lower_name;
 pub use spec::{OUTPUT_DIR, Place, RunPolicy, SHOWN_DIR, SourcePlace, Spec, Stdio};
 pub use starter::InitProgram;
@@ -56,7 +58,7 @@ pub use view::{
 /// systemd choose one at the first boot.
 pub const BUILD_MACHINE_ID: &str = "696275696c6400000000000000000000";
 
-/// The host name inside.
+/// The host name inside, unless a [`Machine`] has another.
 pub const HOST_NAME: &str = "localhost";
 
 /// The port of the package proxy on the stage's own loopback interface.

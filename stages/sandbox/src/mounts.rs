@@ -2,6 +2,8 @@
 //!
 //! `/sys` stays empty: it would show the hardware of the host, from which systemd even derives a machine id.
 
+mod proc;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -38,64 +40,6 @@ pub(super) fn failed<E: std::fmt::Display>(act: impl std::fmt::Display) -> impl 
 const DEVICES: &[(&str, u32, u32)] =
     &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// Of `/proc`, what can only be read, because writing changes the host.
-const READ_ONLY: &[&str] = &["sys", "sysrq-trigger"];
-
-/// Of `/proc`, what tells of the host and not of the sandbox: read as empty. Some files of init name programs and
-/// libraries of the host.
-const HIDDEN_FILES: &[&str] = &[
-    "1/maps",
-    "1/numa_maps",
-    "1/smaps",
-    "1/smaps_rollup",
-    "buddyinfo",
-    "cmdline",
-    "config.gz",
-    "consoles",
-    "diskstats",
-    "dma",
-    "interrupts",
-    "iomem",
-    "ioports",
-    "kallsyms",
-    "kcore",
-    "key-users",
-    "keys",
-    "kmsg",
-    "kpagecgroup",
-    "kpagecount",
-    "kpageflags",
-    "latency_stats",
-    "locks",
-    "mdstat",
-    "misc",
-    "modules",
-    "pagetypeinfo",
-    "partitions",
-    "sched_debug",
-    "schedstat",
-    "slabinfo",
-    "softirqs",
-    "swaps",
-    "timer_list",
-    "vmallocinfo",
-    "zoneinfo",
-];
-const HIDDEN_DIRS: &[&str] = &[
-    "1/map_files",
-    "1/task",
-    "acpi",
-    "asound",
-    "bus",
-    "driver",
-    "dynamic_debug",
-    "fs",
-    "irq",
-    "pressure",
-    "scsi",
-    "tty/driver",
-];
-
 /// Mounts everything below the overlay and makes it the root.
 pub(super) fn enter(spec: &Spec, devices: DeviceFilter) -> SetupResult {
     let none: Option<&str> = None;
@@ -111,7 +55,7 @@ pub(super) fn enter(spec: &Spec, devices: DeviceFilter) -> SetupResult {
     }
     memory(&root, "sys", "mode=0555,size=0")?;
     device_nodes(&root)?;
-    processes(&root)?;
+    proc::mount_proc(&root, spec)?;
     shown(spec, &root)?;
     outputs(spec, &root)?;
     other_root(spec, &root)?;
@@ -220,29 +164,6 @@ fn memory(root: &Path, name: &str, options: &str) -> SetupResult {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("tmpfs"), &target, Some("tmpfs"), flags, Some(options))
         .map_err(failed(format!("mount `/{name}`")))
-}
-
-/// Processes of the sandbox only. The kernel's settings cannot be changed from inside, because they are the host's.
-fn processes(root: &Path) -> SetupResult {
-    let target = mount_point(root, "proc")?;
-    let none: Option<&str> = None;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("proc"), &target, Some("proc"), flags, none).map_err(failed("mount `/proc`"))?;
-    let there =
-        |names: &'static [&str]| names.iter().map(|name| target.join(name)).filter(|path| path.exists());
-    for path in there(READ_ONLY) {
-        bind(&path, &path, Access::ReadOnly)?;
-    }
-    for path in there(HIDDEN_FILES) {
-        bind(&root.join("dev/null"), &path, Access::ReadWrite)?;
-    }
-    for path in there(HIDDEN_DIRS) {
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY;
-        let options = Some("mode=0555,size=0");
-        mount(Some("tmpfs"), &path, Some("tmpfs"), flags, options)
-            .map_err(failed(format!("hide `{}`", path.display())))?;
-    }
-    Ok(())
 }
 
 fn device_nodes(root: &Path) -> SetupResult {

@@ -1,6 +1,5 @@
 //! Running the payload's program as a child of the sandbox's first process.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -12,12 +11,17 @@ use nix::unistd::Pid;
 
 use super::capabilities::drop_rights;
 use super::children::{Became, wait_for_any};
+use super::emulation::Emulation;
+use super::emulation::device_nodes::DeviceNodes;
+use super::emulation::kernel_name::KernelName;
+use super::emulation::listener::{self, Entrance};
 use super::end::End;
 use super::front::Front;
+use super::machine::Machine;
 use super::mounts::{SetupResult, failed};
 use super::seccomp::filter_calls;
-use super::spec::Stdio;
-use super::{front, mknod_emulation, process_setup};
+use super::spec::{Spec, Stdio};
+use super::{front, process_setup};
 use ibuild_host::userns;
 
 /// What came of a program.
@@ -30,34 +34,44 @@ pub(super) enum Ran {
 
 /// Starts the program, waits for it, and reaps whatever else ends in the meantime, as the first process of a PID
 /// namespace has to.
-pub(super) fn run(
-    argv: &[String],
-    env: &BTreeMap<String, String>,
-    stdio: Stdio,
-    front: Front,
-) -> SetupResult<Ran> {
+pub(super) fn run(argv: &[String], spec: &Spec, front: Front) -> SetupResult<Ran> {
     let [program, arguments @ ..] = argv else { return Err("there is no program to run".to_owned()) };
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(env);
+    command.args(arguments).env_clear().envs(&spec.env);
     if front == Front::Payload {
         front::prepare().map_err(failed("use the terminal"))?;
     }
-    if !userns::is_initial() {
-        mknod_emulation::let_stand_in()?;
-    }
-    confine(&mut command, stdio, front);
-    let child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => {
+    let (entrance, awaited) = listener::prepare(emulations(&spec.machine)?)?;
+    confine(&mut command, spec, front, entrance);
+    let spawned = command.spawn();
+    // With its side of the socket.
+    drop(command);
+    let listening = awaited.listen()?;
+    let (child, listening) = match (spawned, listening) {
+        (Ok(child), Some(listening)) => (child, listening),
+        (Ok(_), None) => return Err("the program runs without its filter".to_owned()),
+        (Err(error), None) => return Err(failed("confine the program")(error)),
+        (Err(error), Some(_)) => {
             let reason = what_is_missing(program, &error).map(Ran::NotStarted);
             return reason.ok_or_else(|| format!("cannot run `{program}`: {error}"));
         }
     };
-    await_end(Pid::from_raw(child.id() as i32), front)
+    let ran = await_end(Pid::from_raw(child.id() as i32), front)?;
+    listening.failure().map_or(Ok(ran), Err)
+}
+
+/// What the kernel alone cannot show as it is to be.
+fn emulations(machine: &Machine) -> SetupResult<Vec<Box<dyn Emulation>>> {
+    let mut emulations: Vec<Box<dyn Emulation>> = vec![Box::new(KernelName::new(&machine.kernel)?)];
+    if !userns::is_initial() {
+        emulations.push(Box::new(DeviceNodes::new()?));
+    }
+    Ok(emulations)
 }
 
 /// Lets a program start in a session of its own, without rights and with the calls that a stage may make.
-fn confine(command: &mut Command, stdio: Stdio, front: Front) {
+fn confine(command: &mut Command, spec: &Spec, front: Front, entrance: Entrance) {
+    let (stdio, umask) = (spec.policy.stdio, spec.machine.umask);
     command.current_dir("/");
     if stdio == Stdio::Log {
         command.stdin(StdStdio::null());
@@ -71,12 +85,13 @@ fn confine(command: &mut Command, stdio: Stdio, front: Front) {
             if front == Front::Payload {
                 front::come()?;
             }
-            rustix::process::umask(rustix::fs::Mode::from(0o022));
+            rustix::process::umask(rustix::fs::Mode::from(umask));
             process_setup::reset_signals();
             process_setup::set_resource_limits()?;
             process_setup::close_all_on_exec()?;
             drop_rights()?;
-            filter_calls()
+            filter_calls()?;
+            entrance.enter()
         });
     }
 }

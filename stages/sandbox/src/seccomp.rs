@@ -77,6 +77,10 @@ const NATIVE: Abi = Abi {
 /// How the kernel names programs of its own kind to a filter.
 pub(super) const NATIVE_AUDIT: u32 = NATIVE.audit;
 
+/// How it names programs of i386.
+#[cfg(target_arch = "x86_64")]
+pub(super) const I386_AUDIT: u32 = I386.audit;
+
 /// Programs of i386 run on a kernel for amd64, and images may have them. In the order of [`NATIVE`]; the numbers are those
 /// of the kernel's `syscall_32.tbl`. Its older way to a socket, `socketcall`, keeps the family out of a filter's sight.
 #[cfg(target_arch = "x86_64")]
@@ -137,9 +141,9 @@ const REFUSED_FAMILIES: &[u32] = &[40, 42];
 
 /// Offsets in `struct seccomp_data`. Of the arguments, the lower halves on a little-endian machine: all that the kernel
 /// looks at in those that are judged here.
-const NUMBER: u32 = 0;
-const ARCHITECTURE: u32 = 4;
-const fn argument(n: u32) -> u32 {
+pub(super) const NUMBER: u32 = 0;
+pub(super) const ARCHITECTURE: u32 = 4;
+pub(super) const fn argument(n: u32) -> u32 {
     16 + 8 * n
 }
 
@@ -189,17 +193,17 @@ fn refuse_values(place: u32, values: &[u32], errno: i32) -> Vec<libc::sock_filte
 }
 
 /// `steps` for this call, whose number has been loaded; other calls go on behind them.
-fn unless_other(call: u32, steps: &[libc::sock_filter]) -> Vec<libc::sock_filter> {
+pub(super) fn unless_other(call: u32, steps: &[libc::sock_filter]) -> Vec<libc::sock_filter> {
     let length = u8::try_from(steps.len()).expect("a call has few steps");
     let first = std::iter::once(jump(libc::BPF_JEQ, call, 0, length));
     first.chain(steps.iter().copied()).collect()
 }
 
-fn load(offset: u32) -> libc::sock_filter {
+pub(super) fn load(offset: u32) -> libc::sock_filter {
     statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset)
 }
 
-fn allow() -> libc::sock_filter {
+pub(super) fn allow() -> libc::sock_filter {
     statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW)
 }
 

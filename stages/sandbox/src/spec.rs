@@ -7,11 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
+use super::machine::Machine;
 use super::view::{Inject, InjectedContent, NetworkSpec, Payload, SandboxView};
 
 /// A whole sandbox. Only [`Spec::new`] makes one, so nothing gets into a sandbox but by way of a [`SandboxView`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {
+    pub(super) machine: Machine,
     pub(super) inject: Vec<Inject>,
     pub(super) network: NetworkSpec,
     pub(super) env: BTreeMap<String, String>,
@@ -79,9 +81,9 @@ impl Spec {
     /// A sandbox that shows `view`, with its contents laid out at `place`.
     pub fn new(view: &SandboxView, place: Place, policy: RunPolicy) -> Self {
         // What is shown has been laid out by whoever has its contents.
-        let SandboxView { shown: _, inject, network, env, payload } = view.clone();
+        let SandboxView { machine, shown: _, inject, network, env, payload } = view.clone();
         let inject = inject.into_iter().filter_map(|file| known(file, place.authority.as_deref())).collect();
-        Self { inject, network, env, payload, place, policy }
+        Self { machine, inject, network, env, payload, place, policy }
     }
 }
 

@@ -12,9 +12,13 @@ use ibuild_cache::{BlobId, TreeId};
 use ibuild_graph::Value;
 use serde::{Deserialize, Serialize};
 
+use super::machine::Machine;
+
 /// What a sandbox holds besides the root file system, and what runs in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxView {
+    /// The machine that the payload sees.
+    pub machine: Machine,
     /// Files and directories below `/run/ibuild`. No two have one path.
     pub shown: Vec<Shown>,
     /// Files in the root file system that exist only while the payload runs.
@@ -179,7 +183,7 @@ pub struct Look {
 impl SandboxView {
     /// The whole of it, for a key.
     pub fn value(&self) -> Value {
-        let Self { shown, inject, network, env, payload } = self;
+        let Self { machine, shown, inject, network, env, payload } = self;
         let shown = shown.iter().map(|shown| {
             let Shown { path, content } = shown;
             Value::List(vec![path_value(path), content.value()])
@@ -189,6 +193,7 @@ impl SandboxView {
             NetworkSpec::Proxy => "proxy",
         };
         Value::map([
+            ("machine", machine.value()),
             ("shown", Value::List(shown.collect())),
             ("injected", Value::List(inject.iter().map(Inject::value).collect())),
             ("network", network.into()),

@@ -22,7 +22,7 @@ use crate::executor::stage_run::{StageCommand, StageRun, policy};
 use crate::fields::{CONTENTS, LAYERS};
 use crate::image::boot_loaders::{BootLoader, BootMemory};
 use crate::recipe::Limits;
-use crate::sandbox::{NetworkSpec, Payload, SandboxView, Shown, ShownContent};
+use crate::sandbox::{self, NetworkSpec, Payload, SandboxView, Shown, ShownContent};
 use crate::snapshot::Snapshot;
 use crate::snapshot::files::{LayerChange, Listed};
 
@@ -108,6 +108,7 @@ fn view(plan: &GrubPlan) -> SandboxView {
     let shown = |path: &str, content| Shown { path: path.into(), content };
     let script = plan.script("/run/ibuild/memdisk", "/run/ibuild/out").into_bytes();
     SandboxView {
+        machine: sandbox::Machine::canonical(),
         shown: vec![
             shown("grub", ShownContent::Program(script)),
             shown("memdisk", ShownContent::Data(plan.memdisk())),

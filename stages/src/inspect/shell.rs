@@ -8,7 +8,9 @@ use crate::executor::environment::environment;
 use crate::executor::failed_state::FailedState;
 use crate::executor::stage_run::{lower_names, machine_limits};
 use crate::recipe::Step;
-use crate::sandbox::{Ended, NetworkSpec, Payload, Place, RunPolicy, SandboxError, SandboxView, Spec, Stdio};
+use crate::sandbox::{
+    Ended, Machine, NetworkSpec, Payload, Place, RunPolicy, SandboxError, SandboxView, Spec, Stdio,
+};
 use crate::snapshot::Snapshot;
 
 /// Why there is no look inside.
@@ -101,6 +103,7 @@ impl StageContext<'_> {
         let mut env = environment(self.epoch(), &step.map(|step| step.env.clone()).unwrap_or_default());
         env.extend(terminal.map(|terminal| ("TERM".to_owned(), terminal)));
         let view = SandboxView {
+            machine: Machine::canonical(),
             shown: Vec::new(),
             inject: Vec::new(),
             network: NetworkSpec::Isolated,

@@ -11,7 +11,9 @@ use crate::executor::resolved::{Changes, ResolvedStep};
 use crate::fields::{COPY, COPY_FILES};
 use crate::inputs::ResolvedInput;
 use crate::recipe::{Account, CopyRule};
-use crate::sandbox::{CopyItem, CopySource, Look, NetworkSpec, Payload, ProjectContent, SandboxView};
+use crate::sandbox::{
+    CopyItem, CopySource, Look, Machine, NetworkSpec, Payload, ProjectContent, SandboxView,
+};
 
 const IMPLEMENTATION: i64 = 2;
 
@@ -39,6 +41,7 @@ pub(super) fn copy_step(
     items: Vec<CopyItem>,
 ) -> Result<ResolvedStep, StageError> {
     let view = SandboxView {
+        machine: Machine::canonical(),
         shown: Vec::new(),
         inject: Vec::new(),
         network: NetworkSpec::Isolated,

@@ -11,7 +11,7 @@ use crate::inputs::ResolvedInput;
 use crate::packages::{APT_CONF_PATH, CA_PATH, apt_conf};
 use crate::recipe::INPUTS;
 use crate::sandbox::{
-    Inject, InjectedContent, NetworkSpec, PROXY_PORT, Payload, SandboxView, Shown, ShownContent,
+    Inject, InjectedContent, Machine, NetworkSpec, PROXY_PORT, Payload, SandboxView, Shown, ShownContent,
 };
 use ibuild_spec::RUN_DIR;
 
@@ -64,6 +64,7 @@ pub(super) fn view(
 ) -> SandboxView {
     let network = if archives.is_some() { NetworkSpec::Proxy } else { NetworkSpec::Isolated };
     SandboxView {
+        machine: Machine::canonical(),
         shown,
         inject: injected(network),
         network,

@@ -1,0 +1,69 @@
+//! The thread whose call was stopped: its memory and its place, for as long as it waits.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+
+use nix::errno::Errno;
+use rustix::fs::{Mode, OFlags, openat};
+
+/// A thread. Everything is reached by way of its directory in `/proc`, which never is another thread's: whoever finds the
+/// call still waiting after [`Caller::look`] has the right one.
+pub(crate) struct Caller {
+    proc: OwnedFd,
+}
+
+impl Caller {
+    /// The thread with this number, in a `/proc` of this process's own namespace.
+    pub(super) fn look(proc: &OwnedFd, id: u32) -> io::Result<Self> {
+        let proc = openat(proc, id.to_string(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { proc })
+    }
+
+    /// A handle of a file in its directory in `/proc`, or of what a link there leads to.
+    pub(super) fn open(&self, name: &str) -> io::Result<OwnedFd> {
+        Ok(openat(&self.proc, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
+    /// Where its relative paths start.
+    pub(super) fn base(&self, directory: RawFd) -> io::Result<OwnedFd> {
+        match directory {
+            libc::AT_FDCWD => self.open("cwd"),
+            fd => self.open(&format!("fd/{fd}")),
+        }
+    }
+
+    /// The text of a file in its directory in `/proc`.
+    pub(super) fn text(&self, name: &str) -> io::Result<String> {
+        io::read_to_string(self.file(name, OFlags::RDONLY)?)
+    }
+
+    /// A file in its directory in `/proc`.
+    pub(super) fn file(&self, name: &str, access: OFlags) -> io::Result<File> {
+        Ok(openat(&self.proc, name, access | OFlags::CLOEXEC, Mode::empty())?.into())
+    }
+
+    /// Writes into its memory, as the kernel does when it answers.
+    pub(super) fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file("mem", OFlags::WRONLY)?.write_all_at(bytes, address).map_err(|_| Errno::EFAULT.into())
+    }
+
+    /// The bytes at an address, up to a zero.
+    pub(super) fn c_string(&self, mut address: u64) -> io::Result<Vec<u8>> {
+        let memory = self.file("mem", OFlags::RDONLY)?;
+        let mut text = Vec::new();
+        while text.len() < libc::PATH_MAX as usize {
+            // Not beyond a page: the next one may not be there.
+            let mut part = vec![0; 4096 - (address % 4096) as usize];
+            let length = memory.read_at(&mut part, address).map_err(|_| Errno::EFAULT)?;
+            if let Some(end) = part[..length].iter().position(|byte| *byte == 0) {
+                text.extend_from_slice(&part[..end]);
+                return Ok(text);
+            }
+            text.extend_from_slice(&part[..length]);
+            address += length.max(1) as u64;
+        }
+        Err(Errno::ENAMETOOLONG.into())
+    }
+}

@@ -1,0 +1,140 @@
+//! Device nodes where nobody can make them.
+//!
+//! The kernel lets only root of the whole machine make device nodes. In another user namespace a seccomp filter stops the
+//! payload's `mknod` of a device, and init makes a file that stands for it: see `snapshot/device.rs`.
+//!
+//! It does what the kernel would have done for the caller: it looks from the caller's root and directory, with the
+//! caller's umask, and only for a caller that may make devices.
+
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags, fsetxattr, major, minor, open, unlinkat};
+
+use super::{Answer, Call, Emulation, Programs, Stop, When};
+use crate::mounts::{SetupResult, failed};
+use ibuild_snapshot::device;
+
+/// The calls that make device nodes, and which of their arguments has the file's kind.
+const CALLS: &[(libc::c_long, u32)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+    (libc::SYS_mknodat, 2),
+];
+
+/// Makes files that stand for devices.
+pub(crate) struct DeviceNodes {
+    own_root: OwnedFd,
+}
+
+impl DeviceNodes {
+    /// For a process that is in the root of the payload already.
+    pub(crate) fn new() -> SetupResult<Self> {
+        let own_root = open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        Ok(Self { own_root: own_root.map_err(failed("open the root"))? })
+    }
+}
+
+impl Emulation for DeviceNodes {
+    fn stops(&self) -> Vec<Stop> {
+        let stop = |(call, mode): &(libc::c_long, u32)| Stop {
+            programs: Programs::Native,
+            call: *call as u32,
+            when: When::MakesDevice(*mode),
+        };
+        CALLS.iter().map(stop).collect()
+    }
+
+    fn answer(&mut self, call: &Call<'_>) -> io::Result<Answer> {
+        let mknod = Mknod::of(call);
+        if mknod.device == 0 {
+            return Ok(Answer::LeaveToKernel);
+        }
+        // Those who could not make a device node as root of the machine either are refused.
+        let umask = makes_devices(&call.caller.text("status")?).ok_or(Errno::EPERM)?;
+        let path = call.caller.c_string(mknod.path)?;
+        let (root, base) = (call.caller.open("root")?, call.caller.base(mknod.directory)?);
+        let made = in_the_place_of(&root, &base, Mode::from(umask), || stand_in(&path, &mknod));
+        rustix::process::fchdir(&self.own_root)?;
+        rustix::process::chroot(".")?;
+        made.map(|()| Answer::Value(0))
+    }
+}
+
+/// `mknod`, as it was called.
+struct Mknod {
+    directory: RawFd,
+    path: u64,
+    mode: u32,
+    device: u64,
+}
+
+impl Mknod {
+    /// The kernel takes the lower half of what is narrower than a register.
+    fn of(call: &Call<'_>) -> Self {
+        let [first, second, third, fourth, ..] = call.arguments;
+        let is_at = call.number == libc::SYS_mknodat as u32;
+        let (directory, path, mode, device) = if is_at {
+            (first as RawFd, second, third, fourth)
+        } else {
+            (libc::AT_FDCWD, first, second, third)
+        };
+        Self { directory, path, mode: mode as u32, device: u64::from(device as u32) }
+    }
+}
+
+/// Makes the file that stands for the device. The path is the caller's, and so is the place that it starts from.
+fn stand_in(path: &[u8], call: &Mknod) -> io::Result<()> {
+    let kind = FileType::from_raw_mode(call.mode);
+    let value = device::encode(kind, major(call.device), minor(call.device));
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = open(path, flags, Mode::from(call.mode & 0o7777))?;
+    fsetxattr(&file, device::ATTRIBUTE, &value, XattrFlags::CREATE).map_err(|error| {
+        // A file system without attributes has no devices either.
+        let _ = unlinkat(rustix::fs::CWD, path, AtFlags::empty());
+        error.into()
+    })
+}
+
+/// Does something as a process would see it that has this root, directory and umask. This thread stays there.
+fn in_the_place_of<T>(
+    root: &OwnedFd,
+    base: &OwnedFd,
+    umask: Mode,
+    act: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(".")?;
+    // A descriptor of a file is no place to start from, and need not be for an absolute path.
+    let _ = rustix::process::fchdir(base);
+    rustix::process::umask(umask);
+    act()
+}
+
+/// The umask of a process that could make devices: one that acts as root, for files too, and has the capability.
+fn makes_devices(status: &str) -> Option<u32> {
+    const CAP_MKNOD: u32 = 27;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let acts_as_root = |name| field(name).and_then(|ids| ids.split_whitespace().last()) == Some("0");
+    let capabilities = u64::from_str_radix(field("CapEff:")?, 16).ok()?;
+    let may = capabilities >> CAP_MKNOD & 1 == 1 && acts_as_root("Uid:") && acts_as_root("Gid:");
+    may.then_some(u32::from_str_radix(field("Umask:")?, 8).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_makes_devices() {
+        let status = |uid: &str, caps: &str| {
+            format!("Name:\tsh\nUmask:\t0027\nUid:\t{uid}\nGid:\t0\t0\t0\t0\nCapEff:\t{caps}\n")
+        };
+        let may = |uid, caps| makes_devices(&status(uid, caps));
+        assert_eq!(may("0\t0\t0\t0", "000001ffffffffff"), Some(0o27));
+        assert_eq!(may("0\t0\t0\t0", "000001fff7ffffff"), None);
+        assert_eq!(may("0\t0\t0\t42", "000001ffffffffff"), None);
+        assert_eq!(makes_devices(""), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! The machine that a payload sees: what of kernel, clocks and host programs can read and images must not depend on.
+//!
+//! An inert value that is part of a [`SandboxView`](super::SandboxView), and so of every key. [`Machine::canonical`] is what
+//! stages see unless somebody says otherwise; another one shows whether a stage's output depends on its machine.
+
+pub(super) mod proc_files;
+pub(super) mod time_namespace;
+
+use std::time::Duration;
+
+use ibuild_graph::Value;
+use serde::{Deserialize, Serialize};
+
+/// What a payload can read of the machine that it runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// How the kernel calls itself.
+    pub kernel: Kernel,
+    /// Time since boot when the sandbox is made. The boot time that programs compute from it is that much before now.
+    pub uptime: Duration,
+    /// The host name, at most 64 bytes.
+    pub host_name: String,
+    /// The permission bits that new files of the payload do not get: umask(2).
+    pub umask: u32,
+}
+
+/// How a kernel calls itself: what `uname` says, and the files of `/proc` that say the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// `uname -r`, at most 64 bytes.
+    pub release: String,
+    /// `uname -v`, at most 64 bytes.
+    pub version: String,
+}
+
+/// As long as that of a kernel of Debian 13, with that system's kind of suffix, and with a part that no package of a kernel
+/// has: scripts that look for files of the running kernel find none, as on any machine whose kernel is not that of the image.
+const RELEASE: &str =
+    if cfg!(target_arch = "aarch64") { "6.12.0-ibuild-arm64" } else { "6.12.0-ibuild-amd64" };
+
+impl Machine {
+    /// The one that every stage sees by default, whatever runs it.
+    pub fn canonical() -> Self {
+        Self {
+            kernel: Kernel {
+                release: RELEASE.to_owned(),
+                version: "#1 SMP PREEMPT_DYNAMIC ibuild 6.12.0-1 (2024-11-17)".to_owned(),
+            },
+            uptime: Duration::from_secs(3600),
+            host_name: super::HOST_NAME.to_owned(),
+            umask: 0o022,
+        }
+    }
+
+    /// The whole of it, for a key.
+    pub(super) fn value(&self) -> Value {
+        let Self { kernel, uptime, host_name, umask } = self;
+        let Kernel { release, version } = kernel;
+        Value::map([
+            ("kernel release", release.as_str().into()),
+            ("kernel version", version.as_str().into()),
+            ("uptime", duration(*uptime)),
+            ("host name", host_name.as_str().into()),
+            ("umask", i64::from(*umask).into()),
+        ])
+    }
+}
+
+/// Seconds, and nanoseconds of the last one.
+fn duration(duration: Duration) -> Value {
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    Value::List(vec![seconds.into(), i64::from(duration.subsec_nanos()).into()])
+}

@@ -1,0 +1,21 @@
+//! Files of `/proc` that tell of the machine, as texts.
+
+use super::{Kernel, Machine};
+
+/// A UUID of version 4, as the kernel draws one at each boot; the first bytes are the word `ibuild`.
+const BOOT_ID: &str = "69627569-6c64-4000-8000-000000000000";
+
+/// Who compiled the kernel, and with what. Build scripts of kernel modules read the compiler's version here.
+const COMPILED: &str =
+    "(ibuild@localhost) (gcc (Debian 14.2.0-19) 14.2.0, GNU ld (GNU Binutils for Debian) 2.44)";
+
+/// Paths below `/proc` and what is read there.
+pub(crate) fn proc_files(machine: &Machine) -> Vec<(&'static str, String)> {
+    let Kernel { release, version } = &machine.kernel;
+    vec![
+        ("version", format!("Linux version {release} {COMPILED} {version}\n")),
+        ("sys/kernel/osrelease", format!("{release}\n")),
+        ("sys/kernel/version", format!("{version}\n")),
+        ("sys/kernel/random/boot_id", format!("{BOOT_ID}\n")),
+    ]
+}

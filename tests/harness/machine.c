@@ -1,0 +1,69 @@
+/* Says what the machine looks like to a program: `machine SUBJECT...`. Names that begin with `i386` go by the door of 32-bit
+   programs; they use static memory, which has addresses of 32 bits. Link with -static -no-pie. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+static char memory[1 << 16];
+
+static long i386(long number, long first, long second, long third)
+{
+	long result;
+	__asm__ volatile("int $0x80"
+			 : "=a"(result)
+			 : "a"(number), "b"(first), "c"(second), "d"(third)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return result;
+}
+
+static void names(int width, int count)
+{
+	for (int i = 0; i < count; i++)
+		printf("%s%c", memory + i * width, i + 1 < count ? '|' : '\n');
+}
+
+static void uname_of(long number, int width, int count)
+{
+	memset(memory, '-', sizeof memory);
+	long result = number ? i386(number, (long)memory, 0, 0) : syscall(SYS_uname, memory);
+	if (result)
+		printf("uname %ld\n", result);
+	else
+		names(width, count);
+}
+
+static void clocks(void)
+{
+	struct timespec monotonic, boot;
+	clock_gettime(CLOCK_MONOTONIC, &monotonic);
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	printf("%ld %ld\n", monotonic.tv_sec, boot.tv_sec);
+}
+
+int main(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *subject = argv[i];
+		if (!strcmp(subject, "uname"))
+			uname_of(0, 65, 6);
+		else if (!strcmp(subject, "i386-uname"))
+			uname_of(122, 65, 6);
+		else if (!strcmp(subject, "i386-olduname"))
+			uname_of(109, 65, 5);
+		else if (!strcmp(subject, "i386-oldolduname"))
+			uname_of(59, 9, 5);
+		else if (!strcmp(subject, "bad-uname"))
+			printf("%s\n", syscall(SYS_uname, 8L) < 0 && errno == EFAULT ? "EFAULT" : "done");
+		else if (!strcmp(subject, "clocks"))
+			clocks();
+		else
+			return 2;
+	}
+	return 0;
+}

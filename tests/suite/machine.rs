@@ -1,0 +1,129 @@
+//! The machine that a stage sees: real sandboxes, and programs that ask for it in all ways that there are.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ibuild::stages::sandbox::{HOST_NAME, Machine, SandboxError};
+
+use crate::lab::Lab;
+
+/// A sandbox with `/bin/machine`, which is static.
+fn with_program() -> Lab {
+    let lab = Lab::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harness/machine.c");
+    let program = lab.root.path().join("layers/base/bin/machine");
+    let mut compiler = Command::new("gcc");
+    let made = compiler.args(["-static", "-no-pie", "-o"]).arg(program).arg(source).status();
+    assert!(made.expect("install `gcc`").success());
+    lab
+}
+
+#[test]
+fn the_kernel_has_one_name_everywhere() {
+    let mut lab = with_program();
+    let kernel = Machine::canonical().kernel;
+    let (release, version) = (kernel.release.as_str(), kernel.version.as_str());
+    lab.script(
+        "uname -r; uname -v; cat /proc/sys/kernel/osrelease /proc/sys/kernel/version; uname -sn; \
+         cat /proc/version; machine uname; unshare -u sh -c 'hostname other; uname -n; uname -r'; \
+         machine bad-uname; setpriv --reuid 7 uname -r 2>/dev/null || su tor -s /bin/sh -c 'uname -r'; unshare -U uname -r",
+    );
+    let said = lab.output();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..4], [release, version, release, version]);
+    assert_eq!(lines[4], format!("Linux {HOST_NAME}"));
+    assert!(lines[5].starts_with(&format!("Linux version {release} (")) && lines[5].ends_with(version));
+    let machine = std::env::consts::ARCH;
+    assert_eq!(lines[6], format!("Linux|{HOST_NAME}|{release}|{version}|{machine}|(none)"));
+    assert_eq!(lines[7..9], ["other", release], "the name of another namespace");
+    assert_eq!(lines[9], "EFAULT");
+    assert_eq!(lines[10..], [release, release], "{said}");
+}
+
+#[test]
+fn real_programs_of_32_bits_see_the_same_kernel() {
+    let mut lab = with_program();
+    let kernel = Machine::canonical().kernel;
+    lab.script(
+        "machine i386-uname i386-olduname i386-oldolduname; linux32 uname -m || setarch i386 uname -m",
+    );
+    let said = lab.output();
+    let lines: Vec<_> = said.lines().collect();
+    if lines[0].starts_with("uname ") {
+        println!("SKIPPED: this kernel runs no programs of i386");
+        return;
+    }
+    let names = format!("Linux|{HOST_NAME}|{}|{}|x86_64", kernel.release, kernel.version);
+    assert_eq!(lines[0], format!("{names}|(none)"));
+    assert_eq!(lines[1], names);
+    let short = |name: &str| name[..8].to_owned();
+    let shorts = [HOST_NAME, &kernel.release, &kernel.version].map(short);
+    assert_eq!(lines[2], format!("Linux|{}|x86_64", shorts.join("|")));
+    assert_eq!(lines[3], "i686");
+}
+
+#[test]
+fn the_machine_was_started_an_hour_ago() {
+    let mut lab = with_program();
+    lab.script("machine clocks; cut -d . -f 1 /proc/uptime; awk '$1 == \"btime\" { print $2 }' /proc/stat; cut -d ' ' -f 22 /proc/self/stat; cat /proc/sys/kernel/random/boot_id");
+    let said = lab.output();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let lines: Vec<_> = said.lines().collect();
+    let uptime = |text: &str| (3600..3660).contains(&text.parse::<u64>().unwrap());
+    let (monotonic, boot) = lines[0].split_once(' ').unwrap();
+    assert!(uptime(monotonic) && uptime(boot) && uptime(lines[1]), "{said}");
+    let since = now - lines[2].parse::<u64>().unwrap();
+    assert!((3600..3661).contains(&since), "started {since} s ago");
+    let ticks: u64 = lines[3].parse().unwrap();
+    assert!((360_000..366_000).contains(&ticks), "a process started at {ticks}");
+    assert_eq!(lines[4], "69627569-6c64-4000-8000-000000000000");
+}
+
+#[test]
+fn another_machine_can_be_shown() {
+    let mut lab = with_program();
+    lab.view.machine.kernel.release = "5.4.3-other".to_owned();
+    lab.view.machine.kernel.version = "#2 of yesterday".to_owned();
+    lab.view.machine.uptime = Duration::from_millis(10_500_000_500);
+    lab.view.machine.host_name = "elsewhere".to_owned();
+    lab.view.machine.umask = 0o077;
+    lab.script("uname -nrv; cut -d ' ' -f 3 /proc/version; umask; hostname; cut -d . -f 1 /proc/uptime");
+    let said = lab.output();
+    assert!(
+        said.starts_with("elsewhere 5.4.3-other #2 of yesterday\n5.4.3-other\n0077\nelsewhere\n105000"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_machine_that_cannot_be_shown_fails_the_stage() {
+    let mut lab = Lab::new();
+    lab.view.machine.kernel.release = "x".repeat(65);
+    lab.script("true");
+    let error = lab.run().0.unwrap_err();
+    assert!(
+        matches!(&error, SandboxError::Setup(reason) if reason.contains("no kernel can call itself")),
+        "{error}"
+    );
+}
+
+/// Tools that make other systems move and remove what they have mounted.
+#[test]
+fn calls_are_answered_without_proc() {
+    let mut lab = Lab::new();
+    let release = Machine::canonical().kernel.release;
+    lab.script("umount -l /proc; uname -r; mount -t tmpfs none /proc; uname -r; umount /proc");
+    assert_eq!(lab.output(), format!("{release}\n{release}\n"));
+}
+
+#[test]
+fn many_processes_are_answered_at_once() {
+    let mut lab = Lab::new();
+    let release = Machine::canonical().kernel.release;
+    lab.script(
+        "for i in 1 2 3 4 5 6 7 8; do (for j in 1 2 3 4 5 6 7 8 9 10; do uname -r; done) & done; wait; \
+         i=0; while [ $i -lt 50 ]; do (uname -r > /dev/null) & kill -9 $! 2>/dev/null; i=$((i+1)); done; wait",
+    );
+    assert_eq!(lab.output(), format!("{release}\n").repeat(80));
+}
