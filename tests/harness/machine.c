@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,6 +47,34 @@ static void clocks(void)
 	printf("%ld %ld\n", monotonic.tv_sec, boot.tv_sec);
 }
 
+static void cpus(long length)
+{
+	int count = 0;
+	for (long byte = 0; byte < length; byte++)
+		count += __builtin_popcount((unsigned char)memory[byte]);
+	printf("%ld bytes, %d\n", length, count);
+}
+
+static uint32_t word(int at)
+{
+	uint32_t number;
+	memcpy(&number, memory + at, sizeof number);
+	return number;
+}
+
+static void memory_size(void)
+{
+	struct sysinfo info;
+	sysinfo(&info);
+	printf("%lu of %lu\n", info.freeram * info.mem_unit >> 20, info.totalram * info.mem_unit >> 20);
+}
+
+static void i386_memory_size(void)
+{
+	long result = i386(116, (long)memory, 0, 0);
+	printf("%ld %u pages\n", result, word(16) / (4096 / word(52)));
+}
+
 int main(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -62,6 +91,14 @@ int main(int argc, char **argv)
 			printf("%s\n", syscall(SYS_uname, 8L) < 0 && errno == EFAULT ? "EFAULT" : "done");
 		else if (!strcmp(subject, "clocks"))
 			clocks();
+		else if (!strcmp(subject, "cpus"))
+			cpus(syscall(SYS_sched_getaffinity, 0, sizeof memory, memory));
+		else if (!strcmp(subject, "i386-cpus"))
+			cpus(i386(242, 0, 8, (long)memory));
+		else if (!strcmp(subject, "memory"))
+			memory_size();
+		else if (!strcmp(subject, "i386-memory"))
+			i386_memory_size();
 		else
 			return 2;
 	}

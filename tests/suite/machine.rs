@@ -1,10 +1,11 @@
 //! The machine that a stage sees: real sandboxes, and programs that ask for it in all ways that there are.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ibuild::stages::sandbox::{HOST_NAME, Machine, SandboxError};
+use ibuild::stages::sandbox::{HOST_NAME, Machine, MemorySize, SandboxError};
 
 use crate::lab::Lab;
 
@@ -17,6 +18,11 @@ fn with_program() -> Lab {
     let made = compiler.args(["-static", "-no-pie", "-o"]).arg(program).arg(source).status();
     assert!(made.expect("install `gcc`").success());
     lab
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 #[test]
@@ -68,12 +74,11 @@ fn the_machine_was_started_an_hour_ago() {
     let mut lab = with_program();
     lab.script("machine clocks; cut -d . -f 1 /proc/uptime; awk '$1 == \"btime\" { print $2 }' /proc/stat; cut -d ' ' -f 22 /proc/self/stat; cat /proc/sys/kernel/random/boot_id");
     let said = lab.output();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let lines: Vec<_> = said.lines().collect();
     let uptime = |text: &str| (3600..3660).contains(&text.parse::<u64>().unwrap());
     let (monotonic, boot) = lines[0].split_once(' ').unwrap();
     assert!(uptime(monotonic) && uptime(boot) && uptime(lines[1]), "{said}");
-    let since = now - lines[2].parse::<u64>().unwrap();
+    let since = now() - lines[2].parse::<u64>().unwrap();
     assert!((3600..3661).contains(&since), "started {since} s ago");
     let ticks: u64 = lines[3].parse().unwrap();
     assert!((360_000..366_000).contains(&ticks), "a process started at {ticks}");
@@ -94,6 +99,55 @@ fn another_machine_can_be_shown() {
         said.starts_with("elsewhere 5.4.3-other #2 of yesterday\n5.4.3-other\n0077\nelsewhere\n105000"),
         "{said}"
     );
+}
+
+#[test]
+fn the_number_of_processors_is_the_same_everywhere() {
+    for (cpus, bytes) in [(1, 8), (3, 8), (70, 16)] {
+        let mut lab = with_program();
+        lab.view.machine.cpus = NonZeroU32::new(cpus);
+        lab.script(
+            "nproc; grep -c ^processor /proc/cpuinfo; grep -c ^cpu[0-9] /proc/stat; machine cpus; \
+             awk '$1 == \"btime\" { print $2 }' /proc/stat; unshare -U nproc",
+        );
+        let said = lab.output();
+        let lines: Vec<_> = said.lines().collect();
+        let count = cpus.to_string();
+        assert_eq!(lines[..3], [&count, &count, &count]);
+        assert_eq!(lines[3], format!("{bytes} bytes, {count}"));
+        let since = now() - lines[4].parse::<u64>().unwrap();
+        assert!((3600..3661).contains(&since), "started {since} s ago");
+        assert_eq!(lines[5], count);
+    }
+}
+
+#[test]
+fn the_size_of_memory_is_the_same_everywhere() {
+    let mut lab = with_program();
+    lab.view.machine.memory = Some(MemorySize(6 << 30));
+    lab.script(
+        "machine memory; free -m | awk 'NR == 2 { print $2, $4 }'; grep -E '^Mem' /proc/meminfo | tr -s ' '; \
+         cut -d . -f 1 /proc/uptime; uptime | grep -c '1:0[0-9]'",
+    );
+    let said = lab.output();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..2], ["4608 of 6144", "6144 4608"], "{said}");
+    assert_eq!(lines[2..5], ["MemTotal: 6291456 kB", "MemFree: 4718592 kB", "MemAvailable: 4718592 kB"]);
+    assert_eq!(lines[6], "1", "the time since boot is another one: {said}");
+}
+
+#[test]
+fn real_programs_of_32_bits_see_the_same_hardware() {
+    let mut lab = with_program();
+    lab.view.machine.cpus = NonZeroU32::new(3);
+    lab.view.machine.memory = Some(MemorySize(6 << 30));
+    lab.script("machine i386-uname i386-cpus i386-memory");
+    let said = lab.output();
+    if said.starts_with("uname ") {
+        println!("SKIPPED: this kernel runs no programs of i386");
+        return;
+    }
+    assert!(said.ends_with("\n8 bytes, 3\n0 1572864 pages\n"), "{said}");
 }
 
 #[test]

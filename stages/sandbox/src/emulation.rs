@@ -5,10 +5,12 @@
 //! thread of init that listens. What cannot be answered ends the stage: see `listener.rs`.
 
 pub(super) mod caller;
+pub(super) mod cpus;
 pub(super) mod device_nodes;
 pub(super) mod filter;
 pub(super) mod kernel_name;
 pub(super) mod listener;
+pub(super) mod memory_size;
 
 use std::io;
 

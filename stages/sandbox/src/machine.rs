@@ -3,9 +3,11 @@
 //! An inert value that is part of a [`SandboxView`](super::SandboxView), and so of every key. [`Machine::canonical`] is what
 //! stages see unless somebody says otherwise; another one shows whether a stage's output depends on its machine.
 
+mod hardware_files;
 pub(super) mod proc_files;
 pub(super) mod time_namespace;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ibuild_graph::Value;
@@ -18,6 +20,10 @@ pub struct Machine {
     pub kernel: Kernel,
     /// Time since boot when the sandbox is made. The boot time that programs compute from it is that much before now.
     pub uptime: Duration,
+    /// The processors that there are; without a number those of the host that ibuild may use.
+    pub cpus: Option<NonZeroU32>,
+    /// The size of memory; without one that of the host.
+    pub memory: Option<MemorySize>,
     /// The host name, at most 64 bytes.
     pub host_name: String,
     /// The permission bits that new files of the payload do not get: umask(2).
@@ -31,6 +37,24 @@ pub struct Kernel {
     pub release: String,
     /// `uname -v`, at most 64 bytes.
     pub version: String,
+}
+
+/// How large memory is. Three quarters of it are free whenever somebody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemorySize(
+    /// In bytes.
+    pub u64,
+);
+
+impl MemorySize {
+    /// What is free, in bytes.
+    pub fn free(self) -> u64 {
+        self.0 - self.0 / 4
+    }
+
+    fn value(self) -> Value {
+        i64::try_from(self.0).unwrap_or(i64::MAX).into()
+    }
 }
 
 /// As long as that of a kernel of Debian 13, with that system's kind of suffix, and with a part that no package of a kernel
@@ -47,6 +71,8 @@ impl Machine {
                 version: "#1 SMP PREEMPT_DYNAMIC ibuild 6.12.0-1 (2024-11-17)".to_owned(),
             },
             uptime: Duration::from_secs(3600),
+            cpus: None,
+            memory: None,
             host_name: super::HOST_NAME.to_owned(),
             umask: 0o022,
         }
@@ -54,12 +80,14 @@ impl Machine {
 
     /// The whole of it, for a key.
     pub(super) fn value(&self) -> Value {
-        let Self { kernel, uptime, host_name, umask } = self;
+        let Self { kernel, uptime, cpus, memory, host_name, umask } = self;
         let Kernel { release, version } = kernel;
         Value::map([
             ("kernel release", release.as_str().into()),
             ("kernel version", version.as_str().into()),
             ("uptime", duration(*uptime)),
+            ("cpus", Value::option(cpus.map(|cpus| i64::from(cpus.get()).into()))),
+            ("memory", Value::option(memory.map(MemorySize::value))),
             ("host name", host_name.as_str().into()),
             ("umask", i64::from(*umask).into()),
         ])

@@ -12,9 +12,11 @@ use nix::unistd::Pid;
 use super::capabilities::drop_rights;
 use super::children::{Became, wait_for_any};
 use super::emulation::Emulation;
+use super::emulation::cpus::Cpus;
 use super::emulation::device_nodes::DeviceNodes;
 use super::emulation::kernel_name::KernelName;
 use super::emulation::listener::{self, Entrance};
+use super::emulation::memory_size::Memory;
 use super::end::End;
 use super::front::Front;
 use super::machine::Machine;
@@ -63,6 +65,12 @@ pub(super) fn run(argv: &[String], spec: &Spec, front: Front) -> SetupResult<Ran
 /// What the kernel alone cannot show as it is to be.
 fn emulations(machine: &Machine) -> SetupResult<Vec<Box<dyn Emulation>>> {
     let mut emulations: Vec<Box<dyn Emulation>> = vec![Box::new(KernelName::new(&machine.kernel)?)];
+    if let Some(cpus) = machine.cpus {
+        emulations.push(Box::new(Cpus(cpus)));
+    }
+    if let Some(memory) = machine.memory {
+        emulations.push(Box::new(Memory(memory)));
+    }
     if !userns::is_initial() {
         emulations.push(Box::new(DeviceNodes::new()?));
     }

@@ -24,6 +24,15 @@ impl Programs {
         }
     }
 
+    /// The bytes of a word.
+    pub(super) fn word(self) -> usize {
+        match self {
+            Self::Native => size_of::<usize>(),
+            #[cfg(target_arch = "x86_64")]
+            Self::I386 => 4,
+        }
+    }
+
     /// Arguments as the kernel takes them: the lower halves, where registers have 32 bits.
     pub(super) fn arguments(self, registers: &[u64; 6]) -> [u64; 6] {
         match self {
