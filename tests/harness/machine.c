@@ -1,7 +1,10 @@
 /* Says what the machine looks like to a program: `machine SUBJECT...`. Names that begin with `i386` go by the door of 32-bit
    programs; they use static memory, which has addresses of 32 bits. Link with -static -no-pie. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -75,6 +78,65 @@ static void i386_memory_size(void)
 	printf("%ld %u pages\n", result, word(16) / (4096 / word(52)));
 }
 
+/* The names of a directory, read through a buffer for a few of them, by a thread that is not the first. */
+struct listing {
+	const char *directory;
+	int door;
+};
+
+static void *list(void *what)
+{
+	struct listing *listing = what;
+	int fd = open(listing->directory, O_RDONLY | O_DIRECTORY);
+	long length;
+	for (;;) {
+		if (listing->door == 220)
+			length = i386(220, fd, (long)memory, 128);
+		else
+			length = syscall(listing->door, fd, memory, 128);
+		if (length <= 0)
+			break;
+		for (long at = 0; at < length; at += *(unsigned short *)(memory + at + 16))
+			printf("%s ", memory + at + (listing->door == SYS_getdents ? 18 : 19));
+	}
+	printf("%ld\n", length);
+	close(fd);
+	return NULL;
+}
+
+static void list_in_thread(const char *directory, int door)
+{
+	struct listing listing = { directory, door };
+	pthread_t thread;
+	pthread_create(&thread, NULL, list, &listing);
+	pthread_join(thread, NULL);
+}
+
+/* Goes back to where it was after some names, with what the C library keeps. */
+static void again(const char *directory)
+{
+	DIR *open = opendir(directory);
+	for (int i = 0; i < 5; i++)
+		readdir(open);
+	long place = telldir(open);
+	char first[2][300] = { "", "" };
+	for (int i = 0; i < 2; i++) {
+		strcpy(first[i], readdir(open)->d_name);
+		while (readdir(open))
+			;
+		seekdir(open, place);
+	}
+	printf("%s\n", strcmp(first[0], first[1]) ? "another" : "the same");
+	int copy = dup(dirfd(open));
+	rewinddir(open);
+	long length = syscall(SYS_getdents64, copy, memory, 32), rest;
+	printf("%ld ", length);
+	rest = syscall(SYS_getdents64, dirfd(open), memory, 24);
+	printf("%s ", rest == 24 ? memory + 19 : "lost");
+	length = syscall(SYS_getdents64, copy, memory, 20);
+	printf("%ld %d\n", length, errno);
+}
+
 int main(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -99,6 +161,14 @@ int main(int argc, char **argv)
 			memory_size();
 		else if (!strcmp(subject, "i386-memory"))
 			i386_memory_size();
+		else if (!strcmp(subject, "list"))
+			list_in_thread(argv[++i], SYS_getdents64);
+		else if (!strcmp(subject, "old-list"))
+			list_in_thread(argv[++i], SYS_getdents);
+		else if (!strcmp(subject, "i386-list"))
+			list_in_thread(argv[++i], 220);
+		else if (!strcmp(subject, "again"))
+			again(argv[++i]);
 		else
 			return 2;
 	}

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ibuild::stages::sandbox::{HOST_NAME, Machine, MemorySize, SandboxError};
+use ibuild::stages::sandbox::{HOST_NAME, Machine, MemorySize, ReaddirOrder, SandboxError};
 
 use crate::lab::Lab;
 
@@ -15,7 +15,7 @@ fn with_program() -> Lab {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harness/machine.c");
     let program = lab.root.path().join("layers/base/bin/machine");
     let mut compiler = Command::new("gcc");
-    let made = compiler.args(["-static", "-no-pie", "-o"]).arg(program).arg(source).status();
+    let made = compiler.args(["-static", "-no-pie", "-pthread", "-o"]).arg(program).arg(source).status();
     assert!(made.expect("install `gcc`").success());
     lab
 }
@@ -148,6 +148,62 @@ fn real_programs_of_32_bits_see_the_same_hardware() {
         return;
     }
     assert!(said.ends_with("\n8 bytes, 3\n0 1572864 pages\n"), "{said}");
+}
+
+/// Directories with files in an upper layer, on a disk and in memory, and one that is merged.
+const DIRECTORIES: &str = "mkdir /one /tmp/two; for dir in /one /tmp/two /etc; do \
+    for name in b lib-1.so lib-10.so lib-2.so B a zz .hidden; do echo > $dir/$name; done; done; rm /etc/group /etc/passwd; ";
+
+fn list(order: ReaddirOrder, script: &str) -> String {
+    let mut lab = with_program();
+    lab.view.machine.readdir = order;
+    lab.script(&format!("{DIRECTORIES}{script}"));
+    lab.output()
+}
+
+#[test]
+fn directories_are_listed_by_name() {
+    let said = list(
+        ReaddirOrder::Sorted,
+        "machine list /one list /tmp/two list /etc old-list /one; cd /one; ls -f 2>/dev/null | tr '\\n' ' ' || find; echo; \
+         machine list /proc/self/fdinfo | wc -w; ls /proc | grep -c ^self; machine again /one",
+    );
+    let names = ". .. .hidden B a b lib-1.so lib-10.so lib-2.so zz 0";
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..2], [names, names], "{said}");
+    assert_eq!(lines[2], ". .. .hidden B a b lib-1.so lib-10.so lib-2.so machine-id zz 0");
+    assert_eq!(lines[3], names);
+    assert_eq!(lines[5..8], ["7", "1", "the same"], "{said}");
+    assert_eq!(lines[8], "24 .. -1 22", "{said}");
+}
+
+#[test]
+fn real_programs_of_32_bits_list_by_name_too() {
+    let said = list(ReaddirOrder::Sorted, "machine i386-uname i386-list /one");
+    if said.starts_with("uname ") {
+        println!("SKIPPED: this kernel runs no programs of i386");
+        return;
+    }
+    assert!(said.ends_with("\n. .. .hidden B a b lib-1.so lib-10.so lib-2.so zz 0\n"), "{said}");
+}
+
+#[test]
+fn a_seed_is_an_order() {
+    let script = "machine list /one list /tmp/two; cd /one; tar -c . 2>/dev/null | md5sum > /dev/null; \
+        mkdir /many; cd /many; seq 1000 | xargs touch; machine list /many | tr ' ' '\\n' | sort -u | wc -l; \
+        cd /; rm -r /many; test ! -e /many";
+    let (one, two) = (list(ReaddirOrder::Shuffled(1), script), list(ReaddirOrder::Shuffled(2), script));
+    let lines: Vec<_> = one.lines().collect();
+    assert_eq!(lines[0], lines[1], "the order depends on the file system");
+    assert_eq!(lines[2..], ["1003"], "1000 files, two directories, and a result: {one}");
+    assert_eq!(one, list(ReaddirOrder::Shuffled(1), script));
+    assert_ne!(one, two);
+    let names = |said: &str| {
+        let mut names: Vec<_> = said.lines().next().unwrap().split(' ').map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&one), names(&two));
 }
 
 #[test]

@@ -7,10 +7,12 @@
 pub(super) mod caller;
 pub(super) mod cpus;
 pub(super) mod device_nodes;
+mod entries;
 pub(super) mod filter;
 pub(super) mod kernel_name;
 pub(super) mod listener;
 pub(super) mod memory_size;
+pub(super) mod readdir;
 
 use std::io;
 

@@ -24,6 +24,8 @@ pub struct Machine {
     pub cpus: Option<NonZeroU32>,
     /// The size of memory; without one that of the host.
     pub memory: Option<MemorySize>,
+    /// The order in which directories are listed.
+    pub readdir: ReaddirOrder,
     /// The host name, at most 64 bytes.
     pub host_name: String,
     /// The permission bits that new files of the payload do not get: umask(2).
@@ -57,6 +59,27 @@ impl MemorySize {
     }
 }
 
+/// The order in which directories are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReaddirOrder {
+    /// That of the file system of the store, which is another one on each.
+    AsStored,
+    /// By the bytes of the names.
+    Sorted,
+    /// By a hash of the names with this seed.
+    Shuffled(u64),
+}
+
+impl ReaddirOrder {
+    fn value(self) -> Value {
+        match self {
+            Self::AsStored => "as stored".into(),
+            Self::Sorted => "sorted".into(),
+            Self::Shuffled(seed) => Value::map([("shuffled", Value::Bytes(seed.to_le_bytes().to_vec()))]),
+        }
+    }
+}
+
 /// As long as that of a kernel of Debian 13, with that system's kind of suffix, and with a part that no package of a kernel
 /// has: scripts that look for files of the running kernel find none, as on any machine whose kernel is not that of the image.
 const RELEASE: &str =
@@ -73,6 +96,7 @@ impl Machine {
             uptime: Duration::from_secs(3600),
             cpus: None,
             memory: None,
+            readdir: ReaddirOrder::AsStored,
             host_name: super::HOST_NAME.to_owned(),
             umask: 0o022,
         }
@@ -80,7 +104,7 @@ impl Machine {
 
     /// The whole of it, for a key.
     pub(super) fn value(&self) -> Value {
-        let Self { kernel, uptime, cpus, memory, host_name, umask } = self;
+        let Self { kernel, uptime, cpus, memory, readdir, host_name, umask } = self;
         let Kernel { release, version } = kernel;
         Value::map([
             ("kernel release", release.as_str().into()),
@@ -88,6 +112,7 @@ impl Machine {
             ("uptime", duration(*uptime)),
             ("cpus", Value::option(cpus.map(|cpus| i64::from(cpus.get()).into()))),
             ("memory", Value::option(memory.map(MemorySize::value))),
+            ("readdir", readdir.value()),
             ("host name", host_name.as_str().into()),
             ("umask", i64::from(*umask).into()),
         ])

@@ -17,9 +17,10 @@ use super::emulation::device_nodes::DeviceNodes;
 use super::emulation::kernel_name::KernelName;
 use super::emulation::listener::{self, Entrance};
 use super::emulation::memory_size::Memory;
+use super::emulation::readdir::Readdir;
 use super::end::End;
 use super::front::Front;
-use super::machine::Machine;
+use super::machine::{Machine, ReaddirOrder};
 use super::mounts::{SetupResult, failed};
 use super::seccomp::filter_calls;
 use super::spec::{Spec, Stdio};
@@ -70,6 +71,9 @@ fn emulations(machine: &Machine) -> SetupResult<Vec<Box<dyn Emulation>>> {
     }
     if let Some(memory) = machine.memory {
         emulations.push(Box::new(Memory(memory)));
+    }
+    if machine.readdir != ReaddirOrder::AsStored {
+        emulations.push(Box::new(Readdir::new(machine.readdir)));
     }
     if !userns::is_initial() {
         emulations.push(Box::new(DeviceNodes::new()?));

@@ -7,10 +7,12 @@ use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags, openat};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 /// A thread. Everything is reached by way of its directory in `/proc`, which never is another thread's: whoever finds the
 /// call still waiting after [`Caller::look`] has the right one.
 pub(crate) struct Caller {
+    id: u32,
     proc: OwnedFd,
 }
 
@@ -18,7 +20,7 @@ impl Caller {
     /// The thread with this number, in a `/proc` of this process's own namespace.
     pub(super) fn look(proc: &OwnedFd, id: u32) -> io::Result<Self> {
         let proc = openat(proc, id.to_string(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { proc })
+        Ok(Self { id, proc })
     }
 
     /// A handle of a file in its directory in `/proc`, or of what a link there leads to.
@@ -42,6 +44,33 @@ impl Caller {
     /// A file in its directory in `/proc`.
     pub(super) fn file(&self, name: &str, access: OFlags) -> io::Result<File> {
         Ok(openat(&self.proc, name, access | OFlags::CLOEXEC, Mode::empty())?.into())
+    }
+
+    /// A copy of a descriptor of its, which shares the offset. `None` if it has none of this number.
+    pub(super) fn descriptor(&self, fd: RawFd) -> io::Result<Option<OwnedFd>> {
+        let process = self.process()?;
+        // As long as the thread is there, its number is nobody else's.
+        self.text("comm")?;
+        match pidfd_getfd(process, fd, PidfdGetfdFlags::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(rustix::io::Errno::BADF) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A handle of the thread, or before 6.9 of its process, which has the same descriptors but for a thread that wanted its own.
+    fn process(&self) -> io::Result<OwnedFd> {
+        /// `PIDFD_THREAD` of linux/pidfd.h.
+        const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL as u32);
+        let open = |id, flags| pidfd_open(Pid::from_raw(id).ok_or(rustix::io::Errno::SRCH)?, flags);
+        match open(self.id as i32, THREAD) {
+            Err(rustix::io::Errno::INVAL) => {
+                let status = self.text("status")?;
+                let id = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
+                Ok(open(id.ok_or(Errno::ESRCH)?, PidfdFlags::empty())?)
+            }
+            thread => Ok(thread?),
+        }
     }
 
     /// Writes into its memory, as the kernel does when it answers.
