@@ -245,6 +245,27 @@ fn variables_go_where_they_are_used() {
 }
 
 #[test]
+fn the_machine_that_a_step_sees() {
+    let see = |machine: &str| {
+        let with = format!("timeout = \"60 s\", machine = {{ {machine} }}");
+        check(|lab| lab.edit("ibuild.toml", "timeout = \"60 s\"", &with), &["ws/motd"]);
+    };
+    see("cpus = 2");
+    see("memory = \"1 GiB\"");
+    see("readdir = \"sorted\"");
+    let with =
+        |lab: &Lab, machine: &str| lab.edit("ibuild.toml", "timeout =", &format!("{machine}, timeout ="));
+    check(|lab| with(lab, "machine = { readdir = \"stored\" }"), &[]);
+    let keys = |machine: &str| {
+        let lab = Lab::new();
+        with(&lab, machine);
+        lab.keys()["ws/motd"]
+    };
+    assert_ne!(keys("machine = { cpus = 2 }"), keys("machine = { cpus = 3 }"));
+    assert_ne!(keys("machine = { memory = \"2 GiB\" }"), keys("machine = { memory = \"3 GiB\" }"));
+}
+
+#[test]
 fn inputs_and_volatile_paths_of_a_step() {
     check(|lab| lab.write("data", "other"), &["ws/reads"]);
     check(|lab| lab.edit("ibuild.toml", "/var/x", "/var/y"), &["ws/motd"]);

@@ -15,6 +15,7 @@ use super::model::{Archive, Notice, Project};
 use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestName, VarName};
 use super::source::{At, Span};
 use super::step::{Network, StepKind};
+use super::step_machine::StepMachine;
 
 #[derive(Debug, Default)]
 pub(super) struct Draft {
@@ -66,6 +67,7 @@ pub(super) struct Settings {
     pub(super) env: BTreeMap<EnvName, String>,
     /// Filled in by whoever sees the text that is run, if the recipe does not say.
     pub(super) network: Option<Network>,
+    pub(super) machine: StepMachine,
     pub(super) timeout: Option<Duration>,
     pub(super) limits: Limits,
     pub(super) inputs: Vec<At<PathBuf>>,

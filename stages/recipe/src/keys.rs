@@ -45,9 +45,10 @@ tables! {
     ROOTFS = "rootfs" ["from", "env", "limits", "steps"];
     STEP = "step" [
         "name", "bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check", "env",
-        "network", "timeout", "limits", "inputs", "volatile", "recommends", "skip"
+        "network", "machine", "timeout", "limits", "inputs", "volatile", "recommends", "skip"
     ] to come ["fetch", "secrets"];
     LIMITS = "limits" ["memory", "processes", "disk"];
+    MACHINE = "machine" ["cpus", "memory", "readdir"];
     BOOTSTRAP = "bootstrap" ["archive", "variant", "include"];
     COPY = "copy" ["from", "to", "owner", "group", "mode", "dirs"];
     COPY_FROM = "copy-from" ["rootfs", "paths"];

@@ -31,6 +31,7 @@ mod show;
 mod source;
 mod special;
 mod step;
+mod step_machine;
 pub mod suggest;
 mod values;
 mod vars;
@@ -58,6 +59,7 @@ pub use source::Position;
 pub use special::special_files;
 pub use step::INPUTS;
 pub use step::{Account, CopyRule, Network, Recommends, Step, StepKind, Variant};
+pub use step_machine::{Readdir, StepMachine};
 pub use vars::Overrides;
 pub use vm::{Nic, Vm};
 

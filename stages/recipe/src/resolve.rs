@@ -102,6 +102,7 @@ impl Resolver<'_> {
             kind: kind.clone(),
             env,
             network: settings.network.unwrap_or(network_of(kind)),
+            machine: settings.machine,
             timeout: settings.timeout,
             limits: if runs(kind) { settings.limits.or(limits) } else { Limits::default() },
             inputs: settings.inputs.into_iter().map(|input| input.value).collect(),

@@ -14,6 +14,7 @@ use super::machine_test::{Login, MachineTest, TestStep};
 use super::model::{Archive, Recipe, Rootfs};
 use super::names::EnvName;
 use super::step::{Account, CopyRule, Recommends, Step, StepKind};
+use super::step_machine::StepMachine;
 use super::vm::Vm;
 
 /// The canonical text of a recipe, see [`Recipe::show`].
@@ -131,6 +132,14 @@ fn limits(limits: &Limits) -> String {
     ])
 }
 
+fn machine(machine: &StepMachine) -> String {
+    inline([
+        pair_if("cpus", machine.cpus, |count| count.to_string()),
+        pair_if("memory", machine.memory, text),
+        pair("readdir", text(machine.readdir.word())),
+    ])
+}
+
 fn step(step: &Step) -> Vec<Pair> {
     let mut pairs = vec![pair("name", text(&step.name))];
     pairs.extend(kind(&step.kind));
@@ -140,6 +149,7 @@ fn step(step: &Step) -> Vec<Pair> {
     pairs.extend([
         pair_if("env", Some(&step.env).filter(|env| !env.is_empty()), environment),
         pair("network", text(step.network.word())).filter(|_| chooses),
+        pair_if("machine", Some(&step.machine).filter(|machine| !machine.is_default()), machine),
         pair_if("timeout", step.timeout.as_ref(), |time| text(format!("{} s", time.as_secs()))),
         pair_if("limits", said(&step.limits), limits),
         pair_if("inputs", Some(&inputs).filter(|inputs| !inputs.is_empty()), texts),

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::limits::Limits;
 use super::names::{ArchiveNames, EnvName, PackageName, RootfsName, StepName};
 use super::source::Position;
+use super::step_machine::StepMachine;
 
 /// Where a step finds its `inputs`, below `/run/ibuild`, which is where its script lies, too.
 pub const INPUTS: &str = "in";
@@ -28,6 +29,9 @@ pub struct Step {
     pub env: BTreeMap<EnvName, String>,
     /// What it can reach while it runs.
     pub network: Network,
+    /// What it sees of the machine that it runs on.
+    #[serde(skip_serializing_if = "StepMachine::is_default")]
+    pub machine: StepMachine,
     /// How long it may run.
     #[serde(rename = "timeout-seconds", serialize_with = "seconds", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,

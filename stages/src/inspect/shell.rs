@@ -6,6 +6,7 @@ use crate::StageError;
 use crate::executor::context::StageContext;
 use crate::executor::environment::environment;
 use crate::executor::failed_state::FailedState;
+use crate::executor::machine::machine_of;
 use crate::executor::stage_run::{lower_names, machine_limits};
 use crate::recipe::Step;
 use crate::sandbox::{
@@ -103,7 +104,7 @@ impl StageContext<'_> {
         let mut env = environment(self.epoch(), &step.map(|step| step.env.clone()).unwrap_or_default());
         env.extend(terminal.map(|terminal| ("TERM".to_owned(), terminal)));
         let view = SandboxView {
-            machine: Machine::canonical(),
+            machine: step.map_or_else(Machine::canonical, machine_of),
             shown: Vec::new(),
             inject: Vec::new(),
             network: NetworkSpec::Isolated,

@@ -6,12 +6,13 @@ use super::StepRequest;
 use crate::StageError;
 use crate::executor::context::Tracing;
 use crate::executor::environment::environment_of;
+use crate::executor::machine::machine_of;
 use crate::executor::resolved::{ArchiveAccess, Changes, ResolvedStep};
 use crate::inputs::ResolvedInput;
 use crate::packages::{APT_CONF_PATH, CA_PATH, apt_conf};
 use crate::recipe::INPUTS;
 use crate::sandbox::{
-    Inject, InjectedContent, Machine, NetworkSpec, PROXY_PORT, Payload, SandboxView, Shown, ShownContent,
+    Inject, InjectedContent, NetworkSpec, PROXY_PORT, Payload, SandboxView, Shown, ShownContent,
 };
 use ibuild_spec::RUN_DIR;
 
@@ -64,7 +65,7 @@ pub(super) fn view(
 ) -> SandboxView {
     let network = if archives.is_some() { NetworkSpec::Proxy } else { NetworkSpec::Isolated };
     SandboxView {
-        machine: Machine::canonical(),
+        machine: machine_of(request.step),
         shown,
         inject: injected(network),
         network,

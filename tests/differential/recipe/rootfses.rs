@@ -148,12 +148,19 @@ fn add_stages(rootfs: &mut Rootfs, step: &WrittenStep) {
 fn common(table: &mut Table<'_>, does: &Does) {
     if does.environment {
         table.any("env", &["", r#"{ STEP = "1" }"#, r#"{ STEP = "2", WORD = "c" }"#]);
+        table.table("machine", "machine", machine);
         table.text("timeout", &["", "60 s", "5 min"]);
         table.table("limits", "limits", limits);
     }
     if !does.is_check {
         table.any("volatile", &["", r#"["/var/cache/x"]"#, r#"["/srv/volatile*", "/var/cache/x"]"#]);
     }
+}
+
+fn machine(table: &mut Table<'_>) {
+    table.any("cpus", &["", "1", "3"]);
+    table.text("memory", &["", "512 MiB", "1 GiB"]);
+    table.text("readdir", &["", "sorted"]);
 }
 
 fn limits(table: &mut Table<'_>) {

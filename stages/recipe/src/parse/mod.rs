@@ -8,6 +8,7 @@ mod machine_test;
 mod rootfs;
 mod sections;
 mod step;
+mod step_machine;
 mod vm;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@ use ibuild_spec::parse_duration;
 
 use super::environment::environment;
 use super::limits::limits;
+use super::step_machine::step_machine;
 use super::{all, optional};
 use crate::draft::{DraftKind, DraftStep, Links, Settings};
 use crate::keys;
@@ -21,9 +22,10 @@ use crate::values::{Node, Table};
 const KINDS: [&str; 8] = ["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check"];
 
 /// The other keys, and the kinds of steps that they mean something to.
-const SETTINGS: [(&str, &[&str]); 8] = [
+const SETTINGS: [(&str, &[&str]); 9] = [
     ("env", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
     ("network", &["script", "scripts", "run", "check"]),
+    ("machine", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
     ("timeout", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
     ("limits", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
     ("inputs", &["script", "scripts", "run", "check"]),
@@ -123,6 +125,7 @@ fn settings(table: &Table<'_>) -> Settings {
     Settings {
         env: table.get("env").map(environment).unwrap_or_default(),
         network: table.get("network").and_then(|node| node.word("network", &NETWORKS)),
+        machine: table.get("machine").map(step_machine).unwrap_or_default(),
         timeout: table.get("timeout").and_then(|node| node.parsed_by(parse_duration)).map(|time| time.value),
         limits: table.get("limits").map(limits).unwrap_or_default(),
         inputs: inputs.into_iter().filter_map(Node::inner_path).collect(),

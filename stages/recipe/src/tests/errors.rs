@@ -89,7 +89,7 @@ fn unknown_keys() {
     );
     check_step(
         "name = \"a\", run = \"true\", zzzzzzzzzz = 1",
-        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `copy`, `script`, `scripts`, `run`, `copy-from`, `check`, `env`, `network`, `timeout`, `limits`, `inputs`, `volatile`, `recommends`, `skip`, `fetch` and `secrets`",
+        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `copy`, `script`, `scripts`, `run`, `copy-from`, `check`, `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `volatile`, `recommends`, `skip`, `fetch` and `secrets`",
     );
     check_image(&format!("{DISK}vm = {{ cpu = 1 }}"), "unknown key `cpu` in `vm` | did you mean `cpus`?");
 }
@@ -336,6 +336,22 @@ fn kinds() {
     check_step(
         "name = \"a\", run = \"true\", limits = { procesess = 9 }",
         "unknown key `procesess` in `limits` | did you mean `processes`?",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", machine = { cpus = 65 }",
+        "a machine cannot have 65 processors | from 1 to 64",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", machine = { memory = \"1 MiB\" }",
+        "a machine cannot have 1 MiB of memory | from 32 MiB to 4 TiB",
+    );
+    check_step(
+        "name = \"a\", run = \"true\", machine = { readdir = \"sort\" }",
+        "`sort` is not a way to list directories | did you mean `sorted`?",
+    );
+    check_step(
+        "name = \"a\", copy = [{ from = \"files\", to = \"/\" }], machine = { cpus = 1 }",
+        "`machine` means nothing to a `copy` step | it belongs to `bootstrap`, `packages`, `script`, `scripts`, `run` and `check`",
     );
     check_step(
         "name = \"a\", copy = [{ from = \"files\", to = \"/\" }], limits = { disk = \"1 GiB\" }",

@@ -129,6 +129,10 @@ fn place_of(table: &str, key: &str) -> (&'static str, Vec<(&'static str, &'stati
             "[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ name = \"a\", run = \"true\", limits = { [KEYS] } }]\n",
             vec![],
         ),
+        "machine" => (
+            "[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ name = \"a\", run = \"true\", machine = { [KEYS] } }]\n",
+            vec![],
+        ),
         "image" if key == "machines" => ("[BASE][image.x]\n[KEYS]\n", vec![("formats", "[\"ova\"]")]),
         "image" => {
             ("[BASE][image.x]\n[KEYS]\n", vec![("rootfs", "\"base\""), ("formats", "[\"raw\"]"), DISK])
