@@ -10,7 +10,7 @@ use ibuild_cache::ActionKey;
 use ibuild_graph::{Recorded, RecordedStage, StageId, recorded};
 use ibuild_stages::{Project, StageError, StageExecutor, StageOutput, StageVerdict, Verified, verify_stage};
 
-use super::names::{find_stage, listed_stages};
+use super::names::listed_stages;
 use super::since::{Since, keys_since};
 use super::{ExecutionOptions, NullObserver, Workspace};
 use crate::error::{Result, UsageError};
@@ -110,7 +110,7 @@ impl Workspace {
     pub fn unbuilt(&self, names: &[String]) -> Result<Vec<StageId>> {
         let project = self.project();
         let executor = self.quiet_executor(&project)?;
-        let wanted = wanted(&project, names)?;
+        let wanted = self.wanted(&project, names)?;
         let missing = self.recorded(&executor, &wanted)?.missing;
         Ok(missing.into_iter().filter(|stage| wanted.contains(stage)).collect())
     }
@@ -127,7 +127,7 @@ impl Workspace {
         let _shared = self.share_store(|_| {})?;
         let nobody = std::sync::Arc::new(NullObserver);
         let executor = self.executor(&project, &request.execution, nobody.clone(), nobody)?;
-        let wanted = wanted(&project, &request.names)?;
+        let wanted = self.wanted(&project, &request.names)?;
         let Recorded { stages, missing } = self.recorded(&executor, &wanted)?;
         if let Some(stage) = missing.iter().find(|stage| wanted.contains(stage)) {
             let error = UsageError::new(format!("`{}` is not built", project.graph.name(*stage)));
@@ -173,32 +173,32 @@ impl Workspace {
         Ok(stages)
     }
 
+    /// The stages that names mean.
+    fn wanted(&self, project: &Project<'_>, names: &[String]) -> Result<BTreeSet<StageId>> {
+        if names.is_empty() {
+            return Ok(listed_stages(project).into_iter().collect());
+        }
+        let mut wanted = BTreeSet::new();
+        for name in names {
+            match project.targets(name) {
+                Ok(targets) => {
+                    let stages: Vec<_> =
+                        targets.iter().filter_map(|target| project.target_stage(target)).collect();
+                    wanted.extend(project.graph.needed_for(&stages));
+                }
+                Err(_) => {
+                    wanted.insert(self.find_stage(name)?);
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
     /// How many stages run at a time.
     pub(super) fn jobs(&self, asked: Option<NonZeroUsize>) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         asked.or(self.settings.jobs).map_or(cores, usize::from)
     }
-}
-
-/// The stages that names mean.
-fn wanted(project: &Project<'_>, names: &[String]) -> Result<BTreeSet<StageId>> {
-    if names.is_empty() {
-        return Ok(listed_stages(project).into_iter().collect());
-    }
-    let mut wanted = BTreeSet::new();
-    for name in names {
-        match project.targets(name) {
-            Ok(targets) => {
-                let stages: Vec<_> =
-                    targets.iter().filter_map(|target| project.target_stage(target)).collect();
-                wanted.extend(project.graph.needed_for(&stages));
-            }
-            Err(_) => {
-                wanted.insert(find_stage(project, name)?);
-            }
-        }
-    }
-    Ok(wanted)
 }
 
 /// A verification under way.
