@@ -1,10 +1,12 @@
 //! The command that proves that stages are reproducible.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
 use ibuild::Since;
+use ibuild::stages::Variation;
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -23,6 +25,9 @@ pub struct VerifyArgs {
     /// Run each stage N times; a stage that differs is not run again
     #[arg(long, value_name = "N", default_value = "1")]
     pub times: NonZeroUsize,
+    /// Vary the machine, too: a list of `readdir`, `cpus`, `memory` (or `all` for these), `kernel`, `uptime`, `host-name`, `umask`
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = variations)]
+    pub vary: Vec<Variations>,
     /// Verify a random part of the stages, as `10%` or `0.1`
     #[arg(long, value_name = "P", value_parser = share)]
     pub sample: Option<f64>,
@@ -53,6 +58,12 @@ pub struct VerifyArgs {
 }
 
 impl VerifyArgs {
+    /// What is varied, each once.
+    pub fn varied(&self) -> Vec<Variation> {
+        let all: BTreeSet<_> = self.vary.iter().flat_map(|Variations(some)| some.iter().copied()).collect();
+        all.into_iter().collect()
+    }
+
     /// All that were named, wherever they stood.
     pub fn all(&self) -> Vec<String> {
         [self.named.as_slice(), &self.targets, &self.stages].concat()
@@ -65,6 +76,24 @@ fn share(text: &str) -> Result<f64, String> {
     let share = number.trim().parse::<f64>().ok().map(|number| number / unit);
     let share = share.filter(|share| *share > 0.0 && *share <= 1.0);
     share.ok_or_else(|| "a part is above 0 and at most 1, as `10%` or `0.1`".to_owned())
+}
+
+/// What a word of `--vary` means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variations(pub &'static [Variation]);
+
+fn variations(word: &str) -> Result<Variations, String> {
+    if word == "all" {
+        return Ok(Variations(Variation::MACHINES));
+    }
+    let known = Variation::WORDS.iter().find(|(known, _)| *known == word);
+    known.map(|(_, variation)| Variations(std::slice::from_ref(variation))).ok_or_else(|| {
+        let words: Vec<_> = Variation::WORDS.iter().map(|(word, _)| *word).collect();
+        format!(
+            "there are `all`, {}",
+            words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+        )
+    })
 }
 
 fn since(text: &str) -> Result<Since, std::convert::Infallible> {

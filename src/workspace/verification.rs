@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ibuild_cache::ActionKey;
 use ibuild_graph::{Recorded, RecordedStage, StageId, recorded};
-use ibuild_stages::{Project, StageError, StageExecutor, StageOutput, StageVerdict, Verified, verify_stage};
+use ibuild_stages::{
+    Project, StageError, StageExecutor, StageOutput, StageVerdict, Variation, Verified, VerifyOptions,
+    verify_stage,
+};
 
 use super::names::listed_stages;
 use super::since::{Since, keys_since};
@@ -24,6 +27,8 @@ pub struct VerifyRequest {
     pub times: NonZeroUsize,
     /// A part of the stages, drawn at random.
     pub sample: Option<Sample>,
+    /// What of the machine is varied after the plain second run.
+    pub vary: Vec<Variation>,
     /// Only stages that were not the same then.
     pub since: Option<Since>,
     /// How many stages run at a time; the default is the setting `jobs`, else the number of cores.
@@ -248,7 +253,8 @@ impl Verification<'_> {
         for _ in 0..self.request.times.get() {
             let name = self.executor.context().project().graph.name(recorded.stage).as_str();
             let keep = self.request.keep.as_ref().map(|dir| dir.join(name));
-            let verified = verify_stage(self.executor, recorded, keep.as_deref())?;
+            let options = VerifyOptions { keep: keep.as_deref(), vary: &self.request.vary };
+            let verified = verify_stage(self.executor, recorded, options)?;
             let elapsed = stage.verified.elapsed + verified.elapsed;
             stage.verified = Verified { elapsed, ..verified };
             if !stage.is_equal() {

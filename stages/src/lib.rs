@@ -42,7 +42,7 @@ pub use packages_used::package_usage::used_by;
 pub use project::{Job, Project, Target, TargetError};
 pub use publish::outputs::{Published, Wanted, publish};
 pub use publish::pending_artifacts::PendingArtifacts;
-pub use verify::{Aspect, DifferentFile, StageVerdict, Verified, verify_stage};
+pub use verify::{Aspect, DifferentFile, StageVerdict, Variation, Verified, VerifyOptions, verify_stage};
 
 pub use ibuild_compare as compare;
 pub use ibuild_debian as debian;

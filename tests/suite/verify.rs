@@ -194,3 +194,56 @@ fn mistakes_are_told() {
     let share = lab.run(&["verify", "--sample", "200%"]);
     assert!(share.status == 2 && share.stderr.contains("above 0 and at most 1"), "{share:?}");
 }
+
+const MACHINE: &str = r#"
+  { name = "many", run = "mkdir /srv/d; for n in $(seq 40); do echo > /srv/d/file-$n; done" },
+  { name = "order", run = "find /srv/d > /srv/order; find /srv/d | sort > /srv/sorted" },
+  { name = "cpus", run = "nproc > /srv/cpus; echo fixed > /srv/other" },
+  { name = "memory", run = "awk '/MemTotal/ { print int($2 / 1048576) }' /proc/meminfo > /srv/memory" },
+  { name = "kernel", run = "uname -r > /srv/kernel; hostname > /srv/host; umask > /srv/umask" },
+  { name = "picky", run = "test $(nproc) -ne 13" },
+  { name = "fixed", run = "nproc > /srv/fixed", machine = { cpus = 2 } },
+"#;
+
+#[test]
+fn what_depends_on_the_machine_is_found_and_named() {
+    let lab = lab(MACHINE);
+    let stages =
+        ["many", "order", "cpus", "memory", "kernel", "picky", "fixed"].map(|name| format!("ws/{name}"));
+    let stages: Vec<_> = stages.iter().map(String::as_str).collect();
+    lab.run(&["build", "--until", "ws/fixed"]).succeeds();
+    let (status, events) = verified(&lab, &stages);
+    assert_eq!(status, 0, "{events:#?}");
+    let (status, events) = verified(&lab, &[&["--vary", "all"], &stages[..]].concat());
+    assert_eq!(status, 1);
+    for (name, path, varied, cause) in [
+        ("order", "/srv/order", "readdir", "directory-order"),
+        ("cpus", "/srv/cpus", "cpus", "cpus"),
+        ("memory", "/srv/memory", "memory", "memory"),
+    ] {
+        let event = of(&events, &format!("ws/{name}"));
+        assert_eq!(event["files"].as_array().unwrap().len(), 1, "{event:#}");
+        let file = &event["files"][0];
+        assert_eq!(
+            (&file["path"], &file["varied"], &file["cause"]),
+            (&path.into(), &[varied].into(), &cause.into()),
+            "{event:#}"
+        );
+    }
+    let picky = of(&events, "ws/picky");
+    assert_eq!((&picky["outcome"], &picky["varied"]), (&"failed".into(), &["cpus"].into()), "{picky:#}");
+    for name in ["many", "kernel", "fixed"] {
+        assert_eq!(of(&events, &format!("ws/{name}"))["outcome"], "equal", "{events:#?}");
+    }
+    let (_, events) = verified(&lab, &["--vary", "kernel,host-name", "ws/kernel", "ws/cpus"]);
+    let paths = of(&events, "ws/kernel")["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["path"].clone())
+        .collect::<Vec<_>>();
+    assert_eq!(paths, ["/srv/host", "/srv/kernel"]);
+    assert_eq!(of(&events, "ws/cpus")["outcome"], "equal");
+    let wrong = lab.run(&["verify", "--vary", "colour"]);
+    assert!(wrong.status == 2 && wrong.stderr.contains("`all`, `readdir`"), "{wrong:?}");
+}

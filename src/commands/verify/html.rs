@@ -3,6 +3,7 @@
 use ibuild::stages::{DifferentFile, Project, StageVerdict};
 use ibuild::{VerifiedStage, VerifyReport};
 
+use super::text::on_machine;
 use super::word;
 use crate::markup::escape;
 use crate::ui::{counted, seconds};
@@ -62,8 +63,9 @@ fn account(project: &Project<'_>, stage: &VerifiedStage) -> String {
     let name = escape(project.graph.name(stage.stage).as_str());
     let body = match &stage.verified.verdict {
         StageVerdict::Equal => String::new(),
-        StageVerdict::Failed(error) => {
-            format!("<p>It failed when it ran once more: {}</p>\n", escape(&error.in_a_line()))
+        StageVerdict::Failed { error, varied } => {
+            let machine = on_machine(varied);
+            format!("<p>It failed when it ran once more{machine}: {}</p>\n", escape(&error.in_a_line()))
         }
         StageVerdict::ImageDiffers { account } => {
             format!("<p>Other bytes from the same root file system: {}</p>\n", escape(account))
@@ -76,9 +78,10 @@ fn account(project: &Project<'_>, stage: &VerifiedStage) -> String {
 fn file(file: &DifferentFile) -> String {
     let aspects: Vec<_> = file.aspects.iter().map(|aspect| aspect.word()).collect();
     let mut text = format!(
-        "<details open>\n<summary><code>{}</code> <span class=\"quiet\">{}</span></summary>\n",
+        "<details open>\n<summary><code>{}</code> <span class=\"quiet\">{}{}</span></summary>\n",
         escape(&file.path),
-        aspects.join(", ")
+        aspects.join(", "),
+        on_machine(&file.varied)
     );
     if !file.lines.is_empty() {
         text += &format!("<pre>{}</pre>\n", escape(&file.lines.join("\n")));

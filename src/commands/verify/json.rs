@@ -1,6 +1,6 @@
 //! A verification for programs: an object for each stage, and one at the end.
 
-use ibuild::stages::{DifferentFile, Project, StageVerdict};
+use ibuild::stages::{DifferentFile, Project, StageVerdict, Variation};
 use ibuild::{VerifiedStage, VerifyReport};
 use serde_json::{Value, json};
 
@@ -20,15 +20,23 @@ pub fn stage(project: &Project<'_>, stage: &VerifiedStage) -> Value {
         StageVerdict::Equal => {}
         StageVerdict::Differs(files) => verified["files"] = files.iter().map(file).collect(),
         StageVerdict::ImageDiffers { account } => verified["reason"] = json!(account),
-        StageVerdict::Failed(error) => verified["reason"] = json!(error.in_a_line()),
+        StageVerdict::Failed { error, varied } => {
+            verified["reason"] = json!(error.in_a_line());
+            verified["varied"] = words(varied);
+        }
     }
     verified
+}
+
+fn words(varied: &[Variation]) -> Value {
+    varied.iter().map(|variation| variation.word()).collect()
 }
 
 fn file(file: &DifferentFile) -> Value {
     json!({
         "path": file.path,
         "aspects": file.aspects.iter().map(|aspect| aspect.word()).collect::<Vec<_>>(),
+        "varied": words(&file.varied),
         "lines": file.lines,
         "cause": file.cause.map(|cause| cause.word()),
         "cure": file.cause.map(|cause| cause.cure()),

@@ -29,7 +29,7 @@ fn case(project: &Project<'_>, stage: &VerifiedStage) -> String {
         format!("<testcase classname=\"{}\" name=\"{}\" time=\"{seconds:.3}\"", escape(class), escape(short));
     let message = match &stage.verified.verdict {
         StageVerdict::Equal => return format!("{open}/>\n"),
-        StageVerdict::Failed(error) => error.in_a_line(),
+        StageVerdict::Failed { error, .. } => error.in_a_line(),
         StageVerdict::ImageDiffers { .. } => "other bytes from the same root file system".to_owned(),
         StageVerdict::Differs(files) => {
             format!("not reproducible: {}", files.first().map_or("", |file| &file.path))

@@ -30,6 +30,7 @@ pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
         names,
         times: args.times,
         sample: args.sample.map(|share| Sample { share, seed: seed(global, args) }),
+        vary: args.varied(),
         since: args.since.clone(),
         jobs: args.jobs,
         keep: args.keep.clone(),
@@ -173,6 +174,6 @@ fn word(verdict: &StageVerdict) -> &'static str {
     match verdict {
         StageVerdict::Equal => "equal",
         StageVerdict::Differs(_) | StageVerdict::ImageDiffers { .. } => "differs",
-        StageVerdict::Failed(_) => "failed",
+        StageVerdict::Failed { .. } => "failed",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ibuild::stages::{DifferentFile, Project, StageVerdict};
+use ibuild::stages::{DifferentFile, Project, StageVerdict, Variation};
 use ibuild::{VerifiedStage, VerifyReport};
 
 use super::word;
@@ -49,8 +49,9 @@ pub fn difference(project: &Project<'_>, stage: &VerifiedStage) -> String {
     let name = project.graph.name(stage.stage);
     match &stage.verified.verdict {
         StageVerdict::Equal => String::new(),
-        StageVerdict::Failed(error) => {
-            format!("{name} failed when it ran once more: {}\n", harmless(&error.in_a_line()))
+        StageVerdict::Failed { error, varied } => {
+            let machine = on_machine(varied);
+            format!("{name} failed when it ran once more{machine}: {}\n", harmless(&error.in_a_line()))
         }
         StageVerdict::ImageDiffers { account } => {
             format!("{name} has other bytes when it is packed from the same root file system: {account}\n")
@@ -66,9 +67,16 @@ pub fn difference(project: &Project<'_>, stage: &VerifiedStage) -> String {
     }
 }
 
+/// What of the machine was another one: ` with another readdir, cpus`.
+pub fn on_machine(varied: &[Variation]) -> String {
+    let words: Vec<_> = varied.iter().map(|variation| variation.word()).collect();
+    if words.is_empty() { String::new() } else { format!(" with another {}", words.join(", ")) }
+}
+
 fn file(file: &DifferentFile) -> String {
     let aspects: Vec<_> = file.aspects.iter().map(|aspect| aspect.word()).collect();
-    let mut text = format!("  {}  {}\n", harmless_line(&file.path), aspects.join(", "));
+    let machine = on_machine(&file.varied);
+    let mut text = format!("  {}  {}{machine}\n", harmless_line(&file.path), aspects.join(", "));
     for line in &file.lines {
         text += &format!("    {}\n", harmless_line(line));
     }

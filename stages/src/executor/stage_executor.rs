@@ -26,6 +26,7 @@ use crate::snapshot::diff::diff;
 use crate::snapshot::{LayerStore, Snapshot, SnapshotError};
 use crate::steps;
 use crate::steps::StepMade;
+use crate::verify::variation::Variation;
 use ibuild_spec::Format;
 
 /// How often a waiting process polls the lock and checks for cancellation.
@@ -100,12 +101,18 @@ pub(crate) enum Again<'s> {
 }
 
 impl<'a> StageExecutor<'a> {
-    /// Runs a stage once more upon what its inputs made, from the value that was described. Nothing of it is remembered.
-    pub(crate) fn run_again(&self, recorded: &RecordedStage<StageOutput>) -> Result<Again<'a>, StageError> {
+    /// Runs a stage once more upon what its inputs made, from the value that was described, on a machine that `varied` makes
+    /// another one. Nothing of it is remembered.
+    pub(crate) fn run_again(
+        &self,
+        recorded: &RecordedStage<StageOutput>,
+        varied: &[Variation],
+    ) -> Result<Again<'a>, StageError> {
         let inputs = recorded.inputs();
         match self.context.project().job(recorded.stage) {
             Job::Step { step, .. } => {
-                let resolved = self.resolved_as(&recorded.description);
+                let mut resolved = ResolvedStep::clone(&*self.resolved_as(&recorded.description));
+                varied.iter().for_each(|variation| variation.apply(&mut resolved.view.machine));
                 let name = self.context.project().graph.name(recorded.stage).as_str();
                 let policy = policy(step.timeout, &step.limits);
                 let run = steps::run_again(&self.context, name, &resolved, policy)?;

@@ -9,6 +9,7 @@ use std::path::Path;
 use ibuild_cache::Store;
 use ibuild_compare::{Arrangement, Call, Cause, Comparison, Program, compare, compare_names};
 
+use super::variation::Variation;
 use crate::StageError;
 use crate::executor::second_run::{FirstBytes, SecondRun};
 use crate::inspect::inside::{Inside, InsideError};
@@ -77,6 +78,8 @@ pub struct DifferentFile {
     pub cause: Option<Cause>,
     /// The line of the stage's script that does so, if one does.
     pub call: Option<Call>,
+    /// What of the machine has to be another one for it to differ. Nothing: it differs by itself.
+    pub varied: Vec<Variation>,
 }
 
 /// Two runs of a stage.
@@ -106,7 +109,7 @@ impl Runs<'_> {
         };
         let (aspects, lines) = metadata(&old, &new);
         let (cause, call) = compare_names(&shown, self.program);
-        let mut file = DifferentFile { path: shown, aspects, lines, cause, call };
+        let mut file = DifferentFile { path: shown, aspects, lines, cause, call, varied: Vec::new() };
         match (&old.kind, &new.kind) {
             (Kind::File { content: a, .. }, Kind::File { content: b, .. }) if a != b => {
                 file.aspects.insert(0, Aspect::Content);
@@ -151,7 +154,7 @@ impl Runs<'_> {
 
     fn only_one(&self, path: String, aspect: Aspect) -> DifferentFile {
         let (cause, call) = compare_names(&path, self.program);
-        DifferentFile { path, aspects: vec![aspect], lines: Vec::new(), cause, call }
+        DifferentFile { path, aspects: vec![aspect], lines: Vec::new(), cause, call, varied: Vec::new() }
     }
 
     /// Both versions of a regular file.

@@ -1,5 +1,6 @@
 //! One stage, run once more and compared.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,9 +8,19 @@ use ibuild_compare::Program;
 use ibuild_graph::RecordedStage;
 
 use super::different_file::{DifferentFile, Runs};
+use super::variation::Variation;
 use crate::StageError;
 use crate::executor::stage_executor::{Again, StageExecutor};
 use crate::output::StageOutput;
+
+/// How a stage is verified.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct VerifyOptions<'a> {
+    /// Where both versions of regular files that differ are written, in `1` and `2`.
+    pub keep: Option<&'a Path>,
+    /// What of the machine is varied after the plain second run.
+    pub vary: &'a [Variation],
+}
 
 /// What came of running a stage once more.
 #[derive(Debug)]
@@ -24,7 +35,12 @@ pub enum StageVerdict {
         account: String,
     },
     /// It failed, though it had succeeded.
-    Failed(StageError),
+    Failed {
+        /// Why.
+        error: StageError,
+        /// What of the machine was another one.
+        varied: Vec<Variation>,
+    },
 }
 
 /// A stage that was run once more.
@@ -36,8 +52,7 @@ pub struct Verified {
     pub elapsed: Duration,
 }
 
-/// Runs a stage once more from what its inputs made, and compares. Both versions of regular files that differ are written below
-/// `keep`, in `1` and `2`.
+/// Runs a stage once more from what its inputs made, and compares; and again with the machine varied.
 ///
 /// # Errors
 ///
@@ -46,45 +61,117 @@ pub struct Verified {
 pub fn verify_stage(
     executor: &StageExecutor<'_>,
     recorded: &RecordedStage<StageOutput>,
-    keep: Option<&Path>,
+    options: VerifyOptions<'_>,
 ) -> Result<Verified, StageError> {
     let start = Instant::now();
-    let again = match executor.run_again(recorded) {
-        Err(error) if error.is_interrupt() || error.is_environment() => return Err(error),
-        Err(error) => {
-            return Ok(Verified { verdict: StageVerdict::Failed(error), elapsed: start.elapsed() });
-        }
-        Ok(again) => again,
-    };
-    let elapsed = start.elapsed();
-    let verdict = match (again, &recorded.output) {
-        (Again::Step { run, program }, StageOutput::Snapshot(first)) => {
-            let runs = Runs {
-                store: executor.context().store(),
-                first,
-                second: &run,
-                program: program.as_ref().map(|(name, text)| Program { name, text }),
-                now: now(),
-            };
-            compare(&runs, keep)?
-        }
-        (Again::Image(account), _) => match account {
-            None => StageVerdict::Equal,
-            Some(account) => StageVerdict::ImageDiffers { account },
-        },
-        (Again::Step { .. }, _) => unreachable!("a step makes a snapshot"),
-    };
-    Ok(Verified { verdict, elapsed })
+    let verdict = Verification { executor, recorded, options }.verdict()?;
+    Ok(Verified { verdict, elapsed: start.elapsed() })
 }
 
-fn compare(runs: &Runs<'_>, keep: Option<&Path>) -> Result<StageVerdict, StageError> {
-    if runs.first.tree == runs.second.tree {
-        return Ok(StageVerdict::Equal);
+/// A stage under verification.
+struct Verification<'a> {
+    executor: &'a StageExecutor<'a>,
+    recorded: &'a RecordedStage<StageOutput>,
+    options: VerifyOptions<'a>,
+}
+
+impl Verification<'_> {
+    fn verdict(&self) -> Result<StageVerdict, StageError> {
+        let noise = match self.compare(&[])? {
+            StageVerdict::Equal => Vec::new(),
+            StageVerdict::Differs(files) => files,
+            failed => return Ok(failed),
+        };
+        let is_step = self.recorded.output.snapshot().is_some();
+        let found = match is_step && !self.options.vary.is_empty() {
+            true => self.varied(noise)?,
+            false => StageVerdict::Differs(noise),
+        };
+        Ok(match found {
+            StageVerdict::Differs(files) if files.is_empty() => StageVerdict::Equal,
+            found => found,
+        })
     }
-    if let Some(dir) = keep {
-        runs.keep(dir)?;
+
+    /// What differs by itself, and what differs besides when the machine is another one.
+    fn varied(&self, mut files: Vec<DifferentFile>) -> Result<StageVerdict, StageError> {
+        let by_themselves: BTreeSet<_> = files.iter().map(|file| file.path.clone()).collect();
+        let is_new = |file: &DifferentFile| !by_themselves.contains(&file.path);
+        match self.compare(self.options.vary)? {
+            StageVerdict::Equal => return Ok(StageVerdict::Differs(files)),
+            StageVerdict::Differs(found) => files.extend(found.into_iter().filter(is_new)),
+            failed => return self.which_fails(failed),
+        }
+        if files.len() > by_themselves.len() {
+            for variation in self.options.vary {
+                let StageVerdict::Differs(found) = self.compare(&[*variation])? else { continue };
+                let with_it: BTreeSet<_> = found.into_iter().map(|file| file.path).collect();
+                let differs = |file: &&mut DifferentFile| is_new(file) && with_it.contains(&file.path);
+                files.iter_mut().filter(differs).for_each(|file| file.varied.push(*variation));
+            }
+            files.iter_mut().filter(|file| is_new(file)).for_each(|file| self.blame(file));
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(StageVerdict::Differs(files))
     }
-    Ok(StageVerdict::Differs(runs.different_files()?))
+
+    /// Names the cause of a file that differs only when the machine is varied.
+    fn blame(&self, file: &mut DifferentFile) {
+        if file.varied.is_empty() {
+            // Only several of them together make it differ.
+            file.varied = self.options.vary.to_vec();
+        }
+        if let [only] = file.varied.as_slice()
+            && let Some(cause) = only.cause()
+        {
+            file.cause = Some(cause);
+            file.call = file.call.take().filter(|call| call.cause == cause);
+        }
+    }
+
+    /// The first variation with which a stage fails that fails with all of them.
+    fn which_fails(&self, with_all: StageVerdict) -> Result<StageVerdict, StageError> {
+        for variation in self.options.vary {
+            if let failed @ StageVerdict::Failed { .. } = self.compare(&[*variation])? {
+                return Ok(failed);
+            }
+        }
+        Ok(with_all)
+    }
+
+    /// Runs the stage once more on such a machine.
+    fn compare(&self, varied: &[Variation]) -> Result<StageVerdict, StageError> {
+        let again = match self.executor.run_again(self.recorded, varied) {
+            Err(error) if error.is_interrupt() || error.is_environment() => return Err(error),
+            Err(error) => return Ok(StageVerdict::Failed { error, varied: varied.to_vec() }),
+            Ok(again) => again,
+        };
+        match (again, &self.recorded.output) {
+            (Again::Step { run, program }, StageOutput::Snapshot(first)) => {
+                let runs = Runs {
+                    store: self.executor.context().store(),
+                    first,
+                    second: &run,
+                    program: program.as_ref().map(|(name, text)| Program { name, text }),
+                    now: now(),
+                };
+                self.different_files(&runs)
+            }
+            (Again::Image(None), _) => Ok(StageVerdict::Equal),
+            (Again::Image(Some(account)), _) => Ok(StageVerdict::ImageDiffers { account }),
+            (Again::Step { .. }, _) => unreachable!("a step makes a snapshot"),
+        }
+    }
+
+    fn different_files(&self, runs: &Runs<'_>) -> Result<StageVerdict, StageError> {
+        if runs.first.tree == runs.second.tree {
+            return Ok(StageVerdict::Equal);
+        }
+        if let Some(dir) = self.options.keep {
+            runs.keep(dir)?;
+        }
+        Ok(StageVerdict::Differs(runs.different_files()?))
+    }
 }
 
 fn now() -> i64 {

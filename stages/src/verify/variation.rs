@@ -1,0 +1,93 @@
+//! What of the machine is another one when a stage runs once more.
+//!
+//! Stages see the same kernel, boot time, host name and umask on each machine. So [`Variation::MACHINES`], which is what
+//! `--vary all` means, has what two machines can differ in; the others show on request what a script would write down.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use ibuild_compare::Cause;
+
+use crate::sandbox::{Machine, MemorySize, ReaddirOrder};
+
+/// Something that is another one in the second run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Variation {
+    /// The order in which directories are listed.
+    Readdir,
+    /// The number of processors.
+    Cpus,
+    /// The size of memory.
+    Memory,
+    /// The kernel's release and version.
+    Kernel,
+    /// The time since boot.
+    Uptime,
+    /// The host name.
+    HostName,
+    /// The umask.
+    Umask,
+}
+
+/// Nobody has a machine with so many.
+const CPUS: NonZeroU32 = NonZeroU32::new(13).expect("13 is not 0");
+
+/// Nor with so much, in bytes.
+const MEMORY: MemorySize = MemorySize(11 << 30);
+
+/// Any order that no file system has by chance.
+const SEED: u64 = 0x1b87_3593_cc9e_2d51;
+
+impl Variation {
+    /// All of them, with their words.
+    pub const WORDS: &'static [(&'static str, Self)] = &[
+        ("readdir", Self::Readdir),
+        ("cpus", Self::Cpus),
+        ("memory", Self::Memory),
+        ("kernel", Self::Kernel),
+        ("uptime", Self::Uptime),
+        ("host-name", Self::HostName),
+        ("umask", Self::Umask),
+    ];
+
+    /// What two machines that build the same recipe can differ in.
+    pub const MACHINES: &'static [Self] = &[Self::Readdir, Self::Cpus, Self::Memory];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        let known = Self::WORDS.iter().find(|(_, variation)| *variation == self);
+        known.expect("every variation has a word").0
+    }
+
+    /// What a difference comes from that it brings about.
+    pub(super) fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Readdir => Some(Cause::DirectoryOrder),
+            Self::Cpus => Some(Cause::Cpus),
+            Self::Memory => Some(Cause::Memory),
+            Self::Kernel => Some(Cause::Kernel),
+            Self::Uptime => Some(Cause::Uptime),
+            Self::HostName => Some(Cause::HostName),
+            Self::Umask => None,
+        }
+    }
+
+    /// Changes the machine that a stage sees. What the recipe fixes for a step is the same on each machine, and stays.
+    pub(crate) fn apply(self, machine: &mut Machine) {
+        match self {
+            Self::Readdir if machine.readdir == ReaddirOrder::AsStored => {
+                machine.readdir = ReaddirOrder::Shuffled(SEED);
+            }
+            Self::Cpus if machine.cpus.is_none() => machine.cpus = Some(CPUS),
+            Self::Memory if machine.memory.is_none() => machine.memory = Some(MEMORY),
+            Self::Readdir | Self::Cpus | Self::Memory => {}
+            Self::Kernel => {
+                "6.99.0-varied".clone_into(&mut machine.kernel.release);
+                "#99 SMP varied (2031-02-03)".clone_into(&mut machine.kernel.version);
+            }
+            Self::Uptime => machine.uptime += Duration::from_secs(12_345_678),
+            Self::HostName => "varied".clone_into(&mut machine.host_name),
+            Self::Umask => machine.umask = 0o027,
+        }
+    }
+}
