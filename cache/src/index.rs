@@ -53,6 +53,8 @@ tables! {
     Runs = 10,
     /// Project and target -> the compressed grains in its last file.
     Grains = 11,
+    /// Stage name -> what comparisons of its runs have shown.
+    Comparisons = 12,
 }
 
 /// Changes that become visible together, or not at all.

@@ -191,7 +191,9 @@ fn unpack(bytes: &[u8], key: &ActionKey) -> Option<Vec<u8>> {
 fn is_of_results(table: Table) -> bool {
     match table {
         Table::Actions | Table::Trees | Table::Layers | Table::Packages => true,
-        Table::Stages | Table::Runs | Table::Builds | Table::Heads | Table::Pins => false,
+        Table::Stages | Table::Runs | Table::Comparisons | Table::Builds | Table::Heads | Table::Pins => {
+            false
+        }
         Table::Memo | Table::Grains => false,
     }
 }

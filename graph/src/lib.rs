@@ -5,6 +5,7 @@
 //! compared with the last run's, is the reason why a stage is dirty. The graph does no I/O of its own beyond the
 //! index, and knows nothing of file systems.
 
+mod comparisons;
 mod describe;
 mod engine;
 mod explain;
@@ -20,6 +21,7 @@ mod value;
 mod work;
 mod worker;
 
+pub use comparisons::Comparisons;
 pub use describe::{ACTION_DOMAIN, Description};
 pub use engine::Engine;
 pub use explain::{Change, DirtyReason, changes, value_changes};

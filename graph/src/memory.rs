@@ -129,7 +129,11 @@ impl<'s> RunMemory<'s> {
         Self { store, project: project.to_owned() }
     }
 
-    fn stage_key(&self, stage: &StageName) -> Vec<u8> {
+    pub(crate) fn store(&self) -> &'s Store {
+        self.store
+    }
+
+    pub(crate) fn stage_key(&self, stage: &StageName) -> Vec<u8> {
         [self.project.as_bytes(), &[0], stage.as_str().as_bytes()].concat()
     }
 
@@ -173,6 +177,7 @@ impl<'s> RunMemory<'s> {
     pub fn forget_last_run(&self, stage: &StageName, batch: &mut Batch) {
         batch.delete(Table::Stages, &self.stage_key(stage));
         batch.delete(Table::Runs, &self.stage_key(stage));
+        batch.delete(Table::Comparisons, &self.stage_key(stage));
     }
 
     /// Adds to a batch that a stage's last run and what that made are forgotten.
@@ -227,7 +232,7 @@ impl<'s> RunMemory<'s> {
     }
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
 }

@@ -6,7 +6,8 @@ use ibuild_cache::CacheError;
 
 use crate::worker::{Worker, reason_for};
 use crate::{
-    BuildError, BuildResult, Change, DirtyReason, Executor, LastRun, RunMemory, StageGraph, StageId,
+    BuildError, BuildResult, Change, Comparisons, DirtyReason, Executor, LastRun, RunMemory, StageGraph,
+    StageId,
 };
 
 /// What would happen to a stage.
@@ -34,6 +35,8 @@ pub struct PlannedStage {
     pub likely: bool,
     /// Whether it failed the last time that it ran.
     pub failed: bool,
+    /// What comparisons of its runs have shown, if there were any.
+    pub comparisons: Option<Comparisons>,
 }
 
 /// What would happen to all stages that the targets need, in build order.
@@ -56,6 +59,16 @@ impl Plan {
 }
 
 impl PlannedStage {
+    /// Says what differed when it ran several times, if anything did.
+    pub fn noise(&self) -> Option<String> {
+        self.comparisons.as_ref().and_then(Comparisons::sentence)
+    }
+
+    /// What differed when it ran several times; nothing, if it never did.
+    pub fn differed(&self) -> Option<&[String]> {
+        self.comparisons.as_ref().filter(|known| !known.are_equal()).map(|known| known.names.as_slice())
+    }
+
     /// Whether nothing would happen.
     pub fn is_fresh(&self) -> bool {
         self.verdict == Verdict::Fresh
@@ -121,7 +134,8 @@ impl<E: Executor> Planner<'_, E> {
         }
         self.outputs.extend(output.map(|output| (stage, output)));
         let millis = runs.first().map(|last| last.millis);
-        Ok(PlannedStage { stage, verdict, millis, likely, failed: executor.has_failed(stage) })
+        let (failed, comparisons) = (executor.has_failed(stage), memory.comparisons(graph.name(stage))?);
+        Ok(PlannedStage { stage, verdict, millis, likely, failed, comparisons })
     }
 
     fn judge(&self, stage: StageId, inputs: &[StageId]) -> BuildResult<(Verdict, Option<E::Output>), E> {

@@ -49,6 +49,8 @@ pub(crate) struct PendingCommit<O, E> {
     pub(crate) reason: DirtyReason,
     description: Description,
     commit: Commit<E>,
+    /// What differs from what the same action had made before, if it had.
+    compared: Option<Vec<String>>,
     millis: u64,
     /// Held until the result is recorded: other processes that want the same wait for it.
     _lock: Box<dyn Send>,
@@ -173,10 +175,11 @@ impl<E: Executor> Worker<'_, E> {
             .map_err(|source| self.stage_error(stage, source))?;
         let millis = start.elapsed().as_millis() as u64;
         let same_output = before.is_some_and(|before| self.executor.is_same(&before, &output));
-        let nondeterministic =
-            made_before.map_or_else(Vec::new, |old| self.executor.differences(&old, &output));
+        let compared = made_before.map(|old| self.executor.differences(&old, &output));
+        let nondeterministic = compared.clone().unwrap_or_default();
         debug!(stage = %self.graph.name(stage), millis, same_output, "ran");
-        let made = PendingCommit { stage, description, output, commit, reason, millis, _lock: lock };
+        let made =
+            PendingCommit { stage, description, output, commit, reason, compared, millis, _lock: lock };
         Ok(Completion::Ran { same_output, nondeterministic, made })
     }
 
@@ -206,7 +209,11 @@ impl<E: Executor> Worker<'_, E> {
             let (name, reason) = (self.graph.name(stage), made.reason.to_string());
             debug!(stage = %name, key = %made.description.key().short(), "is durable, and remembered from here on");
             let run = FinishedRun { description: &made.description, facts, reason, millis: made.millis };
-            Ok(self.memory.remember_run(name, run, &made.output)?)
+            self.memory.remember_run(name, run, &made.output)?;
+            if let Some(differing) = &made.compared {
+                self.memory.remember_comparison(name, made.description.key(), differing)?;
+            }
+            Ok(())
         });
         Message::Committed { stage, result }
     }

@@ -98,6 +98,15 @@ fn summary(plan: &Plan) -> Vec<String> {
 
 /// A verdict as a word and a reason.
 fn sentence(project: &Project<'_>, planned: &PlannedStage) -> (&'static str, String) {
+    let (word, why) = verdict(project, planned);
+    match (planned.noise(), why.is_empty()) {
+        (Some(noise), true) => (word, noise),
+        (Some(noise), false) => (word, format!("{why}; {noise}")),
+        (None, _) => (word, why),
+    }
+}
+
+fn verdict(project: &Project<'_>, planned: &PlannedStage) -> (&'static str, String) {
     let failed = if planned.failed { "; it failed the last time" } else { "" };
     match &planned.verdict {
         Verdict::Fresh => ("fresh", String::new()),
@@ -134,6 +143,7 @@ fn as_json(project: &Project<'_>, plan: &Plan, targets: &[String]) -> Value {
             "seconds": planned.millis.map(|millis| millis as f64 / 1000.0),
             "likely": planned.likely,
             "failed": planned.failed,
+            "differed": planned.differed(),
         })
     });
     let took = |which: fn(&PlannedStage) -> bool| plan.millis(which) as f64 / 1000.0;
@@ -166,6 +176,7 @@ mod tests {
             millis: (at < known).then_some((at as u64 + 1) * 1000),
             likely: *verdict != Verdict::Fresh && at + 1 < verdicts.len(),
             failed: false,
+            comparisons: None,
         };
         Plan { stages: verdicts.iter().enumerate().map(planned).collect() }
     }

@@ -40,6 +40,9 @@ impl Placed<'_> {
             let ran = count(|outcome| matches!(outcome, Outcome::Ran { .. }));
             let cached = count(|outcome| *outcome == Outcome::Hit);
             observer.built(BuiltTarget { target, artifact, path, ran, cached });
+            if let Some(text) = waived(project, &needed) {
+                observer.note(&target.to_string(), &text);
+            }
         }
     }
 }
@@ -104,6 +107,16 @@ impl Publication<'_> {
             observer.note("output", &text);
         }
     }
+}
+
+/// That a target is not promised to be reproducible, because of these of its stages.
+fn waived(project: &Project<'_>, needed: &[StageId]) -> Option<String> {
+    let is_waived = |stage: &&StageId| !project.is_reproducible(**stage);
+    let names: Vec<_> =
+        needed.iter().filter(is_waived).map(|stage| format!("`{}`", project.graph.name(*stage))).collect();
+    let verb = if names.len() == 1 { "says" } else { "say" };
+    (!names.is_empty())
+        .then(|| format!("not reproducible: {} {verb} `reproducible = false`", names.join(", ")))
 }
 
 /// Damage of an image in the store is detected while it is copied out, which removes it from the store.

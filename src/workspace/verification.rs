@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ibuild_cache::ActionKey;
-use ibuild_graph::{Recorded, RecordedStage, StageId, recorded};
+use ibuild_graph::{Recorded, RecordedStage, RunMemory, StageId, recorded};
+use ibuild_stages::recipe::Reproducible;
 use ibuild_stages::{
     Project, StageError, StageExecutor, StageOutput, StageVerdict, Variation, Verified, VerifyOptions,
     verify_stage,
@@ -64,12 +65,23 @@ pub struct VerifiedStage {
     pub stage: StageId,
     /// What came of it.
     pub verified: Verified,
+    /// Whether the recipe expects it to make the same.
+    pub expected: Reproducible,
 }
 
 impl VerifiedStage {
     /// Whether it made the same.
     pub fn is_equal(&self) -> bool {
         matches!(self.verified.verdict, StageVerdict::Equal)
+    }
+
+    /// Whether it made the same, or something else as the recipe accepts. That it failed nobody accepts.
+    pub fn is_accepted(&self) -> bool {
+        match self.verified.verdict {
+            StageVerdict::Equal => true,
+            StageVerdict::Differs(_) => !self.expected.is_expected(),
+            StageVerdict::ImageDiffers { .. } | StageVerdict::Failed { .. } => false,
+        }
     }
 }
 
@@ -83,14 +95,14 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Whether all stages made the same.
+    /// Whether all stages made the same, but for those of which the recipe does not expect it.
     pub fn is_reproducible(&self) -> bool {
-        self.stages.iter().all(VerifiedStage::is_equal)
+        self.stages.iter().all(VerifiedStage::is_accepted)
     }
 
-    /// The first stage that did not.
-    pub fn first_difference(&self) -> Option<&VerifiedStage> {
-        self.stages.iter().find(|stage| !stage.is_equal())
+    /// The stages that did not, in build order.
+    pub fn failures(&self) -> impl Iterator<Item = &VerifiedStage> {
+        self.stages.iter().filter(|stage| !stage.is_accepted())
     }
 }
 
@@ -143,8 +155,9 @@ impl Workspace {
         let chosen = self.chosen(request, all)?;
         observer.begin(chosen.len());
         let left_out = count - chosen.len();
-        let stages = Verification { executor: &executor, request, observer, chosen: &chosen }
-            .run(self.jobs(request.jobs))?;
+        let stages =
+            Verification { executor: &executor, request, observer, chosen: &chosen, memory: self.memory() }
+                .run(self.jobs(request.jobs))?;
         let _ = executor.context().finish();
         Ok(VerifyReport { stages, left_out })
     }
@@ -212,6 +225,7 @@ struct Verification<'a> {
     request: &'a VerifyRequest,
     observer: &'a dyn VerifyObserver,
     chosen: &'a [RecordedStage<StageOutput>],
+    memory: RunMemory<'a>,
 }
 
 impl Verification<'_> {
@@ -243,12 +257,33 @@ impl Verification<'_> {
         Ok(done.into_iter().map(|(_, verified)| verified).collect())
     }
 
+    /// Notes what differs by itself. What differs on another machine says nothing about the runs on this one.
+    fn remember(
+        &self,
+        recorded: &RecordedStage<StageOutput>,
+        verdict: &StageVerdict,
+    ) -> Result<(), StageError> {
+        let differing: Vec<_> = match verdict {
+            StageVerdict::Equal => Vec::new(),
+            StageVerdict::Differs(files) => {
+                files.iter().filter(|file| file.varied.is_empty()).map(|file| file.path.clone()).collect()
+            }
+            StageVerdict::ImageDiffers { .. } | StageVerdict::Failed { .. } => return Ok(()),
+        };
+        let name = self.executor.context().project().graph.name(recorded.stage);
+        Ok(self.memory.remember_comparison(name, recorded.description.key(), &differing)?)
+    }
+
     /// Runs a stage as often as it is asked for, and no more once it has differed.
     fn stage(&self, recorded: &RecordedStage<StageOutput>) -> Result<VerifiedStage, StageError> {
         self.observer.started(recorded.stage);
         let mut stage = VerifiedStage {
             stage: recorded.stage,
             verified: Verified { verdict: StageVerdict::Equal, elapsed: std::time::Duration::ZERO },
+            expected: match self.executor.context().project().is_reproducible(recorded.stage) {
+                true => Reproducible::Expected,
+                false => Reproducible::Waived,
+            },
         };
         for _ in 0..self.request.times.get() {
             let name = self.executor.context().project().graph.name(recorded.stage).as_str();
@@ -261,6 +296,7 @@ impl Verification<'_> {
                 break;
             }
         }
+        self.remember(recorded, &stage.verified.verdict)?;
         self.observer.finished(&stage);
         Ok(stage)
     }

@@ -127,6 +127,14 @@ impl<'r> Project<'r> {
         &self.jobs[&stage]
     }
 
+    /// Whether a stage is expected to make the same each time. Images always are.
+    pub fn is_reproducible(&self, stage: StageId) -> bool {
+        match self.job(stage) {
+            Job::Step { step, .. } => step.reproducible.is_expected(),
+            Job::Image { .. } => true,
+        }
+    }
+
     /// The stage of a step.
     pub fn step_stage(&self, name: &StageName) -> Option<StageId> {
         self.steps.get(name).copied()

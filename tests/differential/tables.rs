@@ -4,10 +4,11 @@ use crate::choices::{Choices, Slots};
 
 /// Keys that never change what is built: what they are called, how long and how much of the machine they may take, from where
 /// a mirror is asked, and all of machine tests.
-const WITHOUT_EFFECT: [(&str, &str); 9] = [
+const WITHOUT_EFFECT: [(&str, &str); 10] = [
     ("project", "name"),
     ("step", "name"),
     ("step", "timeout"),
+    ("step", "reproducible"),
     ("limits", "memory"),
     ("limits", "processes"),
     ("limits", "disk"),

@@ -247,3 +247,37 @@ fn what_depends_on_the_machine_is_found_and_named() {
     let wrong = lab.run(&["verify", "--vary", "colour"]);
     assert!(wrong.status == 2 && wrong.stderr.contains("`all`, `readdir`"), "{wrong:?}");
 }
+
+/// A difference that a recipe accepts is shown everywhere, and is no failure.
+#[test]
+fn differences_are_remembered_and_can_be_accepted() {
+    let lab = built();
+    assert_eq!(lab.run(&["verify", "ws/clock", "ws/same"]).status, 1);
+    let plan = lab.run(&["plan", "ws.rootfs.tar.zst"]).succeeds();
+    assert!(
+        plan.contains("ws/clock           not reproducible: /srv/c/built (1 of 1 runs differed)\n"),
+        "{plan}"
+    );
+    let explained = lab.run(&["explain", "ws/clock"]).succeeds();
+    assert!(explained.contains("  not reproducible: /srv/c/built (1 of 1 runs differed)\n"), "{explained}");
+    let graph = lab.run(&["graph", "--format", "json"]).json();
+    let differed = |stage: &str| {
+        let stages = graph["stages"].as_array().unwrap();
+        stages.iter().find(|it| it["stage"] == stage).unwrap()["differed"].clone()
+    };
+    assert_eq!((differed("ws/clock"), differed("ws/same")), (["/srv/c/built"].into(), Value::Null));
+    assert!(lab.run(&["graph", "--format", "mermaid"]).succeeds().contains("≠ ws/clock"));
+    let ls = lab.run(&["cache", "ls", "--json"]).json();
+    let listed = ls["stages"].as_array().unwrap().iter().find(|it| it["stage"] == "ws/clock").unwrap();
+    assert_eq!((&listed["compared"], &listed["differed"]), (&1.into(), &1.into()));
+    lab.edit("ibuild.toml", "name = \"clock\", run", "name = \"clock\", reproducible = false, run");
+    let accepted = lab.run(&["verify", "ws/clock", "ws/same"]);
+    assert_eq!(accepted.status, 0, "{accepted:?}");
+    assert!(accepted.stderr.contains("waived  ws/clock"), "{accepted:?}");
+    let sum = "1 of 2 stages are reproducible; 1 difference that `reproducible = false` accepts\n";
+    assert!(accepted.stdout.ends_with(sum), "{accepted:?}");
+    let built = lab.run(&["build", "ws.rootfs.tar.zst"]);
+    let note = "note    ws.rootfs.tar.zst  not reproducible: `ws/clock` says `reproducible = false`\n";
+    assert!(built.stderr.contains(note), "{built:?}");
+    assert!(built.stdout.contains("0 run"), "it is in no key: {built:?}");
+}

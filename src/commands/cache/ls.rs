@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ibuild::Result;
 use ibuild::cache::Store;
-use ibuild::graph::{Pin, RememberedStage};
+use ibuild::graph::{Comparisons, Pin, RememberedStage, StageName};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::{Contents, Weight};
 use serde_json::{Value, json};
@@ -19,10 +19,15 @@ pub fn run(store: &Store, args: &JsonArgs) -> Result<ExitCode> {
     let contents = Contents::of(store)?;
     let pins = Pin::all(store)?;
     let mut listed = Vec::new();
+    let compared = Comparisons::all(store)?;
     for stage in RememberedStage::all(store)? {
         let weight = contents.weight(&stage)?;
         let pin = pins.iter().find(|pin| pin.project == stage.project && pin.stage == stage.stage).cloned();
-        listed.push((stage, weight, pin));
+        let is_of = |(project, name, known): &&(String, StageName, Comparisons)| {
+            (project, name, known.key) == (&stage.project, &stage.stage, stage.last.key)
+        };
+        let compared = compared.iter().find(is_of).map(|(_, _, known)| known.clone());
+        listed.push(Listed { stage, weight, pin, compared });
     }
     if args.json {
         print_json(json!({ "stages": listed.iter().map(as_json).collect::<Vec<_>>() }))?;
@@ -34,13 +39,31 @@ pub fn run(store: &Store, args: &JsonArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-type Listed = (RememberedStage, Option<Weight>, Option<Pin>);
+/// A stage, and what is known of what it made.
+struct Listed {
+    stage: RememberedStage,
+    weight: Option<Weight>,
+    pin: Option<Pin>,
+    compared: Option<Comparisons>,
+}
+
+impl Listed {
+    /// Whether it made the same each time that its runs were compared.
+    fn reproducible(&self) -> &'static str {
+        match &self.compared {
+            None => "",
+            Some(known) if known.are_equal() => "yes",
+            Some(_) => "no",
+        }
+    }
+}
 
 fn as_table(listed: &[Listed]) -> String {
     use Align::{Left, Right};
-    let head =
-        ["PROJECT", "STAGE", "ACTION", "SIZE", "CHANGES", "LAST RUN", "TOOK", "PINNED"].map(str::to_owned);
-    let rows = listed.iter().map(|(stage, weight, pin)| {
+    let head = ["PROJECT", "STAGE", "ACTION", "SIZE", "CHANGES", "LAST RUN", "TOOK", "SAME", "PINNED"]
+        .map(str::to_owned);
+    let rows = listed.iter().map(|listed| {
+        let Listed { stage, weight, pin, .. } = listed;
         let (size, changes) = match weight {
             Some(weight) => (bytes(weight.bytes), weight.changes.to_string()),
             None => ("gone".to_owned(), String::new()),
@@ -53,14 +76,16 @@ fn as_table(listed: &[Listed]) -> String {
             changes,
             Timestamp(stage.last.time).to_string(),
             seconds(Duration::from_millis(stage.last.millis)),
+            listed.reproducible().to_owned(),
             pin.as_ref().map_or_else(String::new, |pin| pin.key.short()),
         ]
     });
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-    table([Left, Left, Left, Right, Right, Left, Right, Left], &rows)
+    table([Left, Left, Left, Right, Right, Left, Right, Left, Left], &rows)
 }
 
-fn as_json((stage, weight, pin): &Listed) -> Value {
+fn as_json(listed: &Listed) -> Value {
+    let Listed { stage, weight, pin, compared } = listed;
     json!({
         "project": stage.project,
         "stage": stage.stage.as_str(),
@@ -69,6 +94,8 @@ fn as_json((stage, weight, pin): &Listed) -> Value {
         "changes": weight.map(|weight| weight.changes),
         "time": Timestamp(stage.last.time).to_string(),
         "seconds": stage.last.millis as f64 / 1000.0,
+        "compared": compared.as_ref().map(|known| known.runs),
+        "differed": compared.as_ref().map(|known| known.differed),
         "pinned": pin.as_ref().map(|pin| pin.key.hex()),
     })
 }

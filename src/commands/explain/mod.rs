@@ -5,7 +5,7 @@ mod past;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ibuild::graph::{DirtyReason, LastRun, StageId, Verdict};
+use ibuild::graph::{DirtyReason, LastRun, PlannedStage, StageId, Verdict};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::{FailedState, PastBuild, Project};
 use ibuild::{Explanation, Result, StageHistory, UsageError};
@@ -95,9 +95,13 @@ impl Explained<'_> {
         self.project.graph.name(stage).as_str()
     }
 
-    fn verdict(&self, stage: StageId) -> &Verdict {
+    fn planned(&self, stage: StageId) -> &PlannedStage {
         let planned = self.explanation.plan.stages.iter().find(|planned| planned.stage == stage);
-        &planned.expect("the plan has every stage that was asked about").verdict
+        planned.expect("the plan has every stage that was asked about")
+    }
+
+    fn verdict(&self, stage: StageId) -> &Verdict {
+        &self.planned(stage).verdict
     }
 
     /// The stages that run whatever happens, with the reason.
@@ -155,6 +159,7 @@ impl Explained<'_> {
         let mut lines = vec![format!("{} {said}", self.name(stage))];
         lines.extend(last.as_ref().map(|last| format!("  {}", last_run_line(last))));
         lines.extend(failed.as_ref().map(|failed| format!("  {}", failure_line(self.name(stage), failed))));
+        lines.extend(self.planned(stage).noise().map(|noise| format!("  {noise}")));
         // What would run is the news; else it is what the last build did.
         if let (Verdict::Fresh, Some(build)) = (self.verdict(stage), build) {
             lines.extend(past::lines(self.name(stage), build));
@@ -196,6 +201,7 @@ impl Explained<'_> {
             "last_run": past,
             "failed": failed.as_ref().map(|failed| Timestamp(failed.time()).to_string()),
             "failed_because": failed.as_ref().and_then(FailedState::why),
+            "differed": self.planned(*stage).differed(),
             "last_build": build.as_ref().map(past::as_json),
         })
     }

@@ -11,6 +11,7 @@ pub fn draw(drawing: &Drawing) -> Value {
             "stage": shape.name,
             "kind": shape.kind,
             "verdict": shape.state.word(),
+            "differed": shape.differed,
             "depth": shape.depth,
             "inputs": shape.inputs.iter().map(|input| name(*input)).collect::<Vec<_>>(),
         })

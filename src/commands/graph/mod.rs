@@ -98,12 +98,23 @@ impl State {
     }
 }
 
+/// What differed when a stage ran several times.
+fn differed(plan: Option<&Plan>, stage: StageId) -> Option<Vec<String>> {
+    let planned = plan?.stages.iter().find(|planned| planned.stage == stage)?;
+    planned.differed().map(<[String]>::to_vec)
+}
+
+/// The mark of a stage that made something else when it ran once more.
+const DIFFERS: &str = "≠";
+
 /// A stage in a drawing.
 struct Shape {
     name: String,
     /// The kind of its step, or `image`.
     kind: &'static str,
     state: State,
+    /// What differed when it ran several times; nothing, if it never did.
+    differed: Option<Vec<String>>,
     /// The shapes it uses, by their places in the drawing.
     inputs: Vec<usize>,
     /// How many stages come before it on the longest way.
@@ -111,12 +122,10 @@ struct Shape {
 }
 
 impl Shape {
-    /// Its name, with the mark of its state if that is known.
+    /// Its name, with the mark of its state if that is known, and with another one if it is not reproducible.
     fn label(&self) -> String {
-        match self.state.mark() {
-            "" => self.name.clone(),
-            mark => format!("{mark} {}", self.name),
-        }
+        let marks = [self.state.mark(), if self.differed.is_some() { DIFFERS } else { "" }, &self.name];
+        marks.into_iter().filter(|mark| !mark.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -140,6 +149,7 @@ impl Drawing {
                     Job::Image { .. } => "image",
                 },
                 state: State::of(plan, *stage),
+                differed: differed(plan, *stage),
                 depth: inputs.iter().map(|input| shapes[*input].depth + 1).max().unwrap_or(0),
                 inputs,
             });

@@ -15,7 +15,7 @@ body { font: 15px/1.45 system-ui, sans-serif; max-width: 70em; margin: 2em auto;
 h1 { font-size: 1.4em; } table { border-collapse: collapse; width: 100%; }\n\
 td, th { text-align: left; padding: .3em .8em .3em 0; border-bottom: 1px solid var(--line); vertical-align: top; }\n\
 td.time { text-align: right; font-variant-numeric: tabular-nums; }\n\
-.differs, .failed { color: var(--bad); font-weight: 600; } .equal { color: var(--good); }\n\
+.differs, .failed, .waived { color: var(--bad); font-weight: 600; } .equal { color: var(--good); }\n\
 code, pre { font-family: ui-monospace, monospace; font-size: .9em; }\n\
 pre { overflow-x: auto; padding: .6em; border: 1px solid var(--line); border-radius: .3em; }\n\
 details { margin: .6em 0; } summary { cursor: pointer; } .quiet { color: var(--quiet); }\n";
@@ -50,7 +50,7 @@ fn sum(report: &VerifyReport) -> String {
 }
 
 fn row(project: &Project<'_>, stage: &VerifiedStage) -> String {
-    let (name, word) = (escape(project.graph.name(stage.stage).as_str()), word(&stage.verified.verdict));
+    let (name, word) = (escape(project.graph.name(stage.stage).as_str()), word(stage));
     let link = match stage.is_equal() {
         true => format!("<code>{name}</code>"),
         false => format!("<a href=\"#{name}\"><code>{name}</code></a>"),

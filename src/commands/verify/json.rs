@@ -12,7 +12,7 @@ pub fn stage(project: &Project<'_>, stage: &VerifiedStage) -> Value {
     let mut verified = json!({
         "event": "verified",
         "stage": project.graph.name(stage.stage).as_str(),
-        "outcome": word(&stage.verified.verdict),
+        "outcome": word(stage),
         "seconds": stage.verified.elapsed.as_secs_f64(),
         "files": [],
     });
@@ -46,7 +46,7 @@ fn file(file: &DifferentFile) -> Value {
 
 /// What came of all of them.
 pub fn summary(project: &Project<'_>, report: &VerifyReport) {
-    let first = report.first_difference();
+    let first = report.failures().next();
     emit(json!({
         "event": "end",
         "stages": report.stages.len(),

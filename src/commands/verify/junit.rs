@@ -9,7 +9,7 @@ use crate::markup::escape;
 
 /// The document: a test suite with one test case for each stage.
 pub fn document(project: &Project<'_>, report: &VerifyReport) -> String {
-    let failures = report.stages.iter().filter(|stage| !stage.is_equal()).count();
+    let failures = report.stages.iter().filter(|stage| !stage.is_accepted()).count();
     let seconds: f64 = report.stages.iter().map(|stage| stage.verified.elapsed.as_secs_f64()).sum();
     let cases: String = report.stages.iter().map(|stage| case(project, stage)).collect();
     format!(
@@ -27,8 +27,11 @@ fn case(project: &Project<'_>, stage: &VerifiedStage) -> String {
     let seconds = stage.verified.elapsed.as_secs_f64();
     let open =
         format!("<testcase classname=\"{}\" name=\"{}\" time=\"{seconds:.3}\"", escape(class), escape(short));
+    if stage.is_accepted() {
+        return format!("{open}/>\n");
+    }
     let message = match &stage.verified.verdict {
-        StageVerdict::Equal => return format!("{open}/>\n"),
+        StageVerdict::Equal => String::new(),
         StageVerdict::Failed { error, .. } => error.in_a_line(),
         StageVerdict::ImageDiffers { .. } => "other bytes from the same root file system".to_owned(),
         StageVerdict::Differs(files) => {

@@ -19,7 +19,7 @@ pub fn line(project: &Project<'_>, stage: &VerifiedStage) -> String {
         StageVerdict::Differs(files) => format!("  {}", counted(files.len(), "file", "files")),
         _ => String::new(),
     };
-    format!("{:<7} {name}  {}{files}", word(verdict), seconds(stage.verified.elapsed))
+    format!("{:<7} {name}  {}{files}", word(stage), seconds(stage.verified.elapsed))
 }
 
 /// The differences in build order, and a sum.
@@ -30,16 +30,23 @@ pub fn report(project: &Project<'_>, report: &VerifyReport) -> String {
         text.push('\n');
     }
     let (all, equal) = (report.stages.len(), report.stages.iter().filter(|stage| stage.is_equal()).count());
-    let left_out = match report.left_out {
-        0 => String::new(),
-        count => format!("; {count} left out"),
-    };
+    let waived = report.stages.iter().filter(|stage| stage.is_accepted() && !stage.is_equal()).count();
+    let mut besides = String::new();
+    if waived > 0 {
+        besides += &format!(
+            "; {} that `reproducible = false` accepts",
+            counted(waived, "difference", "differences")
+        );
+    }
+    if report.left_out > 0 {
+        besides += &format!("; {} left out", report.left_out);
+    }
     let _ = match all {
-        0 => writeln!(text, "nothing to verify{left_out}"),
+        0 => writeln!(text, "nothing to verify{besides}"),
         all if equal == all => {
-            writeln!(text, "{} reproducible{left_out}", counted(all, "stage is", "stages are"))
+            writeln!(text, "{} reproducible{besides}", counted(all, "stage is", "stages are"))
         }
-        all => writeln!(text, "{equal} of {} are reproducible{left_out}", counted(all, "stage", "stages")),
+        all => writeln!(text, "{equal} of {} are reproducible{besides}", counted(all, "stage", "stages")),
     };
     text
 }

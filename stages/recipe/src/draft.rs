@@ -14,7 +14,7 @@ use super::machine_test::MachineTest;
 use super::model::{Archive, Notice, Project};
 use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestName, VarName};
 use super::source::{At, Span};
-use super::step::{Network, StepKind};
+use super::step::{Network, Reproducible, StepKind};
 use super::step_machine::StepMachine;
 
 #[derive(Debug, Default)]
@@ -72,6 +72,7 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) inputs: Vec<At<PathBuf>>,
     pub(super) volatile: Vec<String>,
+    pub(super) reproducible: Reproducible,
 }
 
 #[derive(Clone, Debug)]

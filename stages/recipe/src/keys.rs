@@ -45,7 +45,8 @@ tables! {
     ROOTFS = "rootfs" ["from", "env", "limits", "steps"];
     STEP = "step" [
         "name", "bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check", "env",
-        "network", "machine", "timeout", "limits", "inputs", "volatile", "recommends", "skip"
+        "network", "machine", "timeout", "limits", "inputs", "volatile", "recommends", "skip",
+        "reproducible"
     ] to come ["fetch", "secrets"];
     LIMITS = "limits" ["memory", "processes", "disk"];
     MACHINE = "machine" ["cpus", "memory", "readdir"];

@@ -107,6 +107,7 @@ impl Resolver<'_> {
             limits: if runs(kind) { settings.limits.or(limits) } else { Limits::default() },
             inputs: settings.inputs.into_iter().map(|input| input.value).collect(),
             volatile: settings.volatile,
+            reproducible: settings.reproducible,
             position: self.sources.position(&draft.at),
         }
     }

@@ -153,6 +153,9 @@ fn step(step: &Step) -> Vec<Pair> {
         pair_if("timeout", step.timeout.as_ref(), |time| text(format!("{} s", time.as_secs()))),
         pair_if("limits", said(&step.limits), limits),
         pair_if("inputs", Some(&inputs).filter(|inputs| !inputs.is_empty()), texts),
+        pair_if("reproducible", Some(&step.reproducible).filter(|it| !it.is_expected()), |_| {
+            "false".to_owned()
+        }),
         pair_if("volatile", Some(&step.volatile).filter(|paths| !paths.is_empty()), texts),
     ]);
     pairs

@@ -42,8 +42,29 @@ pub struct Step {
     pub inputs: Vec<PathBuf>,
     /// Absolute paths in the machine that are scrubbed after it.
     pub volatile: Vec<String>,
+    /// Whether it is expected to make the same each time.
+    #[serde(skip_serializing_if = "Reproducible::is_expected")]
+    pub reproducible: Reproducible,
     /// Where it stands in the recipe; all scripts of one `scripts` share a place.
     pub position: Position,
+}
+
+/// Whether a step is expected to make the same each time. It changes nothing of what the step makes, so it is in no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reproducible {
+    /// A difference is a failure of a verification.
+    #[default]
+    Expected,
+    /// The recipe accepts differences: `reproducible = false`.
+    Waived,
+}
+
+impl Reproducible {
+    /// Whether a difference is a failure.
+    pub fn is_expected(&self) -> bool {
+        *self == Self::Expected
+    }
 }
 
 /// What a step does. Exactly one of these stands in its table.

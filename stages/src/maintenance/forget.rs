@@ -105,7 +105,15 @@ pub fn forget_everything(store: &Store) -> Result<Forgotten, StageError> {
     let artifacts = outputs.filter(|output| output.artifact().is_some()).count();
     let layers = LayerStore::new(store).all()?;
     let mut batch = Batch::default();
-    for table in [Table::Stages, Table::Runs, Table::Actions, Table::Layers, Table::Trees, Table::Grains] {
+    for table in [
+        Table::Stages,
+        Table::Runs,
+        Table::Comparisons,
+        Table::Actions,
+        Table::Layers,
+        Table::Trees,
+        Table::Grains,
+    ] {
         for (key, _) in store.index().scan(table, &[])? {
             batch.delete(table, &key);
         }

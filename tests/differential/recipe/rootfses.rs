@@ -153,6 +153,7 @@ fn common(table: &mut Table<'_>, does: &Does) {
         table.table("limits", "limits", limits);
     }
     if !does.is_check {
+        table.any("reproducible", &["", "true", "false"]);
         table.any("volatile", &["", r#"["/var/cache/x"]"#, r#"["/srv/volatile*", "/var/cache/x"]"#]);
     }
 }

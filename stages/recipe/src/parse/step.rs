@@ -14,7 +14,7 @@ use crate::names::{ArchiveName, ArchiveNames, NameError, PackageName, RootfsName
 use crate::network::default_network;
 use crate::report::Problem;
 use crate::source::At;
-use crate::step::{Account, CopyRule, Network, Recommends, StepKind, Variant};
+use crate::step::{Account, CopyRule, Network, Recommends, Reproducible, StepKind, Variant};
 use crate::suggest;
 use crate::values::{Node, Table};
 
@@ -22,7 +22,7 @@ use crate::values::{Node, Table};
 const KINDS: [&str; 8] = ["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check"];
 
 /// The other keys, and the kinds of steps that they mean something to.
-const SETTINGS: [(&str, &[&str]); 9] = [
+const SETTINGS: [(&str, &[&str]); 10] = [
     ("env", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
     ("network", &["script", "scripts", "run", "check"]),
     ("machine", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
@@ -30,6 +30,7 @@ const SETTINGS: [(&str, &[&str]); 9] = [
     ("limits", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
     ("inputs", &["script", "scripts", "run", "check"]),
     ("volatile", &["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from"]),
+    ("reproducible", &["bootstrap", "packages", "script", "scripts", "run"]),
     ("recommends", &["packages"]),
     ("skip", &["scripts"]),
 ];
@@ -130,6 +131,10 @@ fn settings(table: &Table<'_>) -> Settings {
         limits: table.get("limits").map(limits).unwrap_or_default(),
         inputs: inputs.into_iter().filter_map(Node::inner_path).collect(),
         volatile: volatile.into_iter().filter_map(Node::machine_path).collect(),
+        reproducible: match table.get("reproducible").and_then(Node::boolean) {
+            Some(false) => Reproducible::Waived,
+            Some(true) | None => Reproducible::Expected,
+        },
     }
 }
 
