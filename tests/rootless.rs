@@ -54,11 +54,12 @@ steps = [
   { name = "hide", network = "none", run = '''
       rm -r /odd/old /etc/other; mkdir /odd/old; echo new > /odd/old/new; rm /odd/gone; rm -r /odd/whole
   ''' },
-  { name = "again", network = "none", run = '''
+  { name = "again", network = "none", machine = { cpus = 3, memory = "6 GiB", readdir = "sorted", clock = "epoch" }, run = '''
       ls /odd/old > /odd/old/list; ls /odd > /odd/names; echo more >> /etc/suid; chmod 6755 /etc/suid; ln /srv/moved /srv/link
       stat -c '%n %u %g %a' /etc/* /odd/* > /seen; id -u > /id; id -g >> /id; id -G >> /id
       uname -a > /machine; cat /proc/version /proc/sys/kernel/osrelease /proc/sys/kernel/random/boot_id >> /machine
-      cut -c 1-2 /proc/uptime >> /machine
+      mkdir /listed; touch /listed/b /listed/a /listed/c
+      { cut -c 1-2 /proc/uptime; nproc; free; date +%Y-%m; find /listed; cat /proc/cpuinfo /proc/meminfo; } >> /machine
   ''' },
 ]
 [rootfs.copy]

@@ -5,11 +5,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
+#include <sys/timex.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -137,6 +141,83 @@ static void again(const char *directory)
 	printf("%ld %d\n", length, errno);
 }
 
+/* The seconds of each way to ask, and the difference of a fraction to the one before. */
+static void clock_of_the_day(void)
+{
+	struct timespec now, coarse, raw;
+	struct timeval micro;
+	long seconds, of_call;
+	clock_gettime(CLOCK_REALTIME, &now);
+	clock_gettime(CLOCK_REALTIME_COARSE, &coarse);
+	gettimeofday(&micro, NULL);
+	seconds = time(NULL);
+	syscall(SYS_clock_gettime, CLOCK_REALTIME, &raw);
+	syscall(SYS_time, &of_call);
+	printf("%ld %ld %ld %ld %ld %ld\n", now.tv_sec, coarse.tv_sec, micro.tv_sec, seconds, raw.tv_sec, of_call);
+	struct timex timex = { 0 };
+	printf("%s\n", adjtimex(&timex) < 0 ? "refused" : "told");
+}
+
+static void i386_clock_of_the_day(void)
+{
+	int first, second, third;
+	long result = i386(265, 0, (long)memory, 0);
+	first = word(0);
+	i386(403, 0, (long)memory, 0);
+	second = word(0);
+	i386(78, (long)memory, 0, 0);
+	third = word(0);
+	printf("%ld %d %d %d %ld\n", result, first, second, third, i386(13, 0, 0, 0));
+}
+
+static long elapsed(struct timespec since)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (now.tv_sec - since.tv_sec) * 1000 + (now.tv_nsec - since.tv_nsec) / 1000000;
+}
+
+/* Waits for a second from now in all ways that take a time of the day: milliseconds that each took. */
+static void deadlines(void)
+{
+	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+	sem_t semaphore;
+	uint64_t expirations;
+	sem_init(&semaphore, 0, 0);
+	pthread_mutex_lock(&mutex);
+	for (int way = 0; way < 4; way++) {
+		struct timespec start, end;
+		clock_gettime(CLOCK_MONOTONIC, &start);
+		clock_gettime(CLOCK_REALTIME, &end);
+		end.tv_sec++;
+		struct itimerspec timer = { .it_value = end };
+		int fd = timerfd_create(CLOCK_REALTIME, 0);
+		if (way == 0)
+			pthread_cond_timedwait(&condition, &mutex, &end);
+		else if (way == 1)
+			sem_timedwait(&semaphore, &end);
+		else if (way == 2)
+			clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &end, NULL);
+		else {
+			timerfd_settime(fd, TFD_TIMER_ABSTIME, &timer, NULL);
+			read(fd, &expirations, sizeof expirations);
+		}
+		printf("%ld ", elapsed(start));
+	}
+	printf("\n");
+}
+
+/* Microseconds for each time that the clock is read. */
+static void clock_costs(void)
+{
+	struct timespec start, now;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (int i = 0; i < 100000; i++)
+		clock_gettime(CLOCK_REALTIME, &now);
+	printf("%ld us for 100 clocks\n", elapsed(start));
+}
+
 int main(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -169,6 +250,14 @@ int main(int argc, char **argv)
 			list_in_thread(argv[++i], 220);
 		else if (!strcmp(subject, "again"))
 			again(argv[++i]);
+		else if (!strcmp(subject, "clock"))
+			clock_of_the_day();
+		else if (!strcmp(subject, "i386-clock"))
+			i386_clock_of_the_day();
+		else if (!strcmp(subject, "deadlines"))
+			deadlines();
+		else if (!strcmp(subject, "clock-costs"))
+			clock_costs();
 		else
 			return 2;
 	}

@@ -253,6 +253,7 @@ fn the_machine_that_a_step_sees() {
     see("cpus = 2");
     see("memory = \"1 GiB\"");
     see("readdir = \"sorted\"");
+    see("clock = \"epoch\"");
     let with =
         |lab: &Lab, machine: &str| lab.edit("ibuild.toml", "timeout =", &format!("{machine}, timeout ="));
     check(|lab| with(lab, "machine = { readdir = \"stored\" }"), &[]);

@@ -1,11 +1,12 @@
 //! The machine that a stage sees: real sandboxes, and programs that ask for it in all ways that there are.
 
 use std::num::NonZeroU32;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ibuild::stages::sandbox::{HOST_NAME, Machine, MemorySize, ReaddirOrder, SandboxError};
+use ibuild::stages::sandbox::{Clock, HOST_NAME, Machine, MemorySize, ReaddirOrder, SandboxError};
 
 use crate::lab::Lab;
 
@@ -204,6 +205,123 @@ fn a_seed_is_an_order() {
         names
     };
     assert_eq!(names(&one), names(&two));
+}
+
+/// 400 days and some hours.
+const SHIFT: i64 = 400 * 86400 + 6 * 3600 + 780;
+
+#[track_caller]
+fn assert_near(text: &str, expected: i64) {
+    let found: i64 = text.trim().parse().unwrap_or_else(|_| panic!("`{text}` is no time"));
+    assert!((expected - 30..=expected + 1).contains(&found), "{found} is not {expected}");
+}
+
+#[test]
+fn every_clock_of_the_day_is_shifted() {
+    for shift in [SHIFT, -SHIFT] {
+        let mut lab = with_program();
+        lab.view.machine.clock = Clock::Shifted(shift);
+        lab.script(
+            "date +%s; machine clock; awk '$1 == \"btime\" { print $2 }' /proc/stat; touch /file; stat -c %Y /file; \
+             unshare -U date +%s; machine clocks; cut -d . -f 1 /proc/uptime",
+        );
+        let said = lab.output();
+        let (lines, shown) = (said.lines().collect::<Vec<_>>(), now() as i64 + shift);
+        assert_near(lines[0], shown);
+        assert_eq!(lines[1].split(' ').count(), 6);
+        lines[1].split(' ').for_each(|time| assert_near(time, shown));
+        assert_eq!(lines[2], "refused");
+        assert_near(lines[3], shown - 3600);
+        assert_near(lines[4], now() as i64);
+        assert_near(lines[5], shown);
+        lines[6].split(' ').for_each(|time| assert_near(time, 3600 + 29));
+        assert_near(lines[7], 3600 + 29);
+    }
+}
+
+#[test]
+fn what_waits_for_a_time_of_the_day_waits_as_long() {
+    for shift in [SHIFT, -SHIFT] {
+        let mut lab = with_program();
+        lab.view.machine.clock = Clock::Shifted(shift);
+        lab.script("machine deadlines");
+        let said = lab.output();
+        let times: Vec<u64> = said.split_whitespace().map(|time| time.parse().unwrap()).collect();
+        assert_eq!(times.len(), 4);
+        assert!(times.iter().all(|time| (990..5000).contains(time)), "{said}");
+    }
+}
+
+#[test]
+fn a_clock_can_start_at_a_time() {
+    const TIME: i64 = 1_767_225_600;
+    let mut lab = with_program();
+    lab.view.machine.clock = Clock::StartsAt(TIME);
+    lab.view.machine.cpus = NonZeroU32::new(2);
+    lab.script("awk '$1 == \"btime\" { print $2 }' /proc/stat; date +%s");
+    let said = lab.output();
+    let (boot, time) = said.trim().split_once('\n').unwrap();
+    assert_eq!(boot, (TIME - 3600).to_string());
+    assert_near(time, TIME + 29);
+}
+
+#[test]
+fn real_programs_of_32_bits_have_the_same_clock() {
+    let mut lab = with_program();
+    lab.view.machine.clock = Clock::Shifted(-SHIFT);
+    lab.script("machine i386-uname i386-clock");
+    let said = lab.output();
+    if said.starts_with("uname ") {
+        println!("SKIPPED: this kernel runs no programs of i386");
+        return;
+    }
+    let times: Vec<_> = said.lines().nth(1).unwrap().split(' ').collect();
+    assert_eq!((times.len(), times[0]), (5, "0"), "{said}");
+    times[1..].iter().for_each(|time| assert_near(time, now() as i64 - SHIFT));
+}
+
+/// Programs of this system, over its `/usr` as a root file system.
+#[test]
+fn real_languages_see_the_same_machine() {
+    const PROGRAMS: [(&str, &str); 4] = [
+        ("bash", "-c 'printf \"%(%s)T %s\\n\" -1 x'"),
+        ("date", "'+%s x'"),
+        ("perl", "-e 'print time, \" x\\n\"'"),
+        ("python3", "-c 'import os, time; print(int(time.time()), os.uname().release, os.cpu_count())'"),
+    ];
+    let mut lab = Lab::new();
+    symlink("/usr", lab.root.path().join("layers/host")).unwrap();
+    lab.place.lowers = vec!["host".to_owned()];
+    lab.view.machine.clock = Clock::Shifted(SHIFT);
+    lab.view.machine.cpus = NonZeroU32::new(3);
+    let is_there = |(name, _): &(&str, &str)| Path::new("/usr/bin").join(name).exists();
+    let commands = PROGRAMS.iter().filter(|program| is_there(program));
+    let commands: Vec<_> = commands.map(|(name, arguments)| format!("{name} {arguments}")).collect();
+    if commands.len() < PROGRAMS.len() {
+        println!("SKIPPED: of {PROGRAMS:?}, some are not here");
+    }
+    lab.script(&format!("ln -s / /usr; {}", commands.join("; ")));
+    let said = lab.output();
+    assert_eq!(said.lines().count(), commands.len(), "{said}");
+    said.lines().for_each(|line| assert_near(line.split(' ').next().unwrap(), now() as i64 + SHIFT));
+    let release = Machine::canonical().kernel.release;
+    if commands.len() == PROGRAMS.len() {
+        assert!(said.ends_with(&format!(" {release} 3\n")), "{said}");
+    }
+}
+
+#[test]
+fn a_step_sees_the_machine_of_the_recipe() {
+    let sandbox = crate::harness::Sandbox::empty();
+    let run = "mkdir /srv/d; touch /srv/d/b /srv/d/a /srv/d/c; { nproc; free -m | awk 'NR == 2 { print $2 }'; date +%F; \
+        find /srv/d; } > /srv/seen";
+    let machine = "machine = { cpus = 3, memory = \"6 GiB\", readdir = \"sorted\", clock = \"epoch\" }";
+    let steps = format!("{{ name = \"seen\", run = \"{run}\", {machine} }},\n");
+    crate::seeded::project(&sandbox.path(""), &sandbox.path("../cache"), &steps);
+    sandbox.run(&["build", "--until", "ws/seen"]).succeeds();
+    let said = sandbox.run(&["cat", "ws/seen", "/srv/seen"]).succeeds();
+    let expected = ["3", "6144", "2026-01-01", "/srv/d", "/srv/d/a", "/srv/d/b", "/srv/d/c"];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -49,7 +49,7 @@ tables! {
         "reproducible"
     ] to come ["fetch", "secrets"];
     LIMITS = "limits" ["memory", "processes", "disk"];
-    MACHINE = "machine" ["cpus", "memory", "readdir"];
+    MACHINE = "machine" ["cpus", "memory", "readdir", "clock"];
     BOOTSTRAP = "bootstrap" ["archive", "variant", "include"];
     COPY = "copy" ["from", "to", "owner", "group", "mode", "dirs"];
     COPY_FROM = "copy-from" ["rootfs", "paths"];

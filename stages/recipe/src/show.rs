@@ -137,6 +137,7 @@ fn machine(machine: &StepMachine) -> String {
         pair_if("cpus", machine.cpus, |count| count.to_string()),
         pair_if("memory", machine.memory, text),
         pair("readdir", text(machine.readdir.word())),
+        pair("clock", text(machine.clock.word())),
     ])
 }
 

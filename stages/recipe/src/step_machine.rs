@@ -18,6 +18,8 @@ pub struct StepMachine {
     pub memory: Option<ByteSize>,
     /// The order in which directories are listed.
     pub readdir: Readdir,
+    /// The time of the day.
+    pub clock: StepClock,
 }
 
 impl StepMachine {
@@ -47,6 +49,30 @@ impl Readdir {
         match self {
             Self::Stored => "stored",
             Self::Sorted => "sorted",
+        }
+    }
+}
+
+/// The time of the day that programs read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepClock {
+    /// That of the host.
+    #[default]
+    Host,
+    /// The step begins at the project's epoch.
+    Epoch,
+}
+
+impl StepClock {
+    /// The words for them in a recipe.
+    pub(super) const WORDS: &[(&str, Self)] = &[("host", Self::Host), ("epoch", Self::Epoch)];
+
+    /// The word for it in a recipe.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Epoch => "epoch",
         }
     }
 }

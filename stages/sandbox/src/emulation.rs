@@ -5,7 +5,11 @@
 //! thread of init that listens. What cannot be answered ends the stage: see `listener.rs`.
 
 pub(super) mod caller;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod clock;
 pub(super) mod cpus;
+#[cfg(target_arch = "x86_64")]
+mod deadlines;
 pub(super) mod device_nodes;
 mod entries;
 pub(super) mod filter;
@@ -13,6 +17,10 @@ pub(super) mod kernel_name;
 pub(super) mod listener;
 pub(super) mod memory_size;
 pub(super) mod readdir;
+#[cfg(target_arch = "x86_64")]
+mod vdso;
+#[cfg(target_arch = "x86_64")]
+mod vdso_patch;
 
 use std::io;
 
@@ -28,12 +36,15 @@ pub(super) trait Emulation: Send {
 }
 
 /// What is to come of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     /// It succeeds and gives this number.
     Value(i64),
     /// The kernel does it, or refuses it.
     LeaveToKernel,
+    /// The machine cannot be shown to this program, for this reason. The stage ends here.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only clocks can fail"))]
+    Impossible(String),
 }
 
 /// The kind of a program, which decides what its calls' numbers mean.
@@ -62,6 +73,12 @@ pub(super) struct Stop {
 pub(super) enum When {
     /// Anything.
     Always,
+    /// This one is one of these numbers.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only clocks need it"))]
+    OneOf(u32, &'static [u32]),
+    /// This one has one of these bits.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only clocks need it"))]
+    HasBit(u32, u32),
     /// This one is the mode of a character or block device.
     MakesDevice(u32),
 }

@@ -44,7 +44,7 @@ pub use ibuild_cache::Cancel;
 pub use init::init_main;
 pub use inject::MACHINE_ID_WRITER;
 pub use limits::{Exceeded, Limits};
-pub use machine::{Kernel, Machine, MemorySize, ReaddirOrder};
+pub use machine::{Clock, Kernel, Machine, MemorySize, ReaddirOrder};
 pub use mounts::lower_name;
 pub use spec::{OUTPUT_DIR, Place, RunPolicy, SHOWN_DIR, SourcePlace, Spec, Stdio};
 pub use starter::InitProgram;

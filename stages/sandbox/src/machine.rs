@@ -26,6 +26,8 @@ pub struct Machine {
     pub memory: Option<MemorySize>,
     /// The order in which directories are listed.
     pub readdir: ReaddirOrder,
+    /// The clock of the day.
+    pub clock: Clock,
     /// The host name, at most 64 bytes.
     pub host_name: String,
     /// The permission bits that new files of the payload do not get: umask(2).
@@ -80,6 +82,37 @@ impl ReaddirOrder {
     }
 }
 
+/// The clock of the day that programs read. Times of files are the host's, whatever it shows. Only on amd64 it can be another
+/// than the host's, and not for programs that begin without a C library or a runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Clock {
+    /// That of the host.
+    Host,
+    /// So many seconds ahead of that.
+    Shifted(i64),
+    /// When the sandbox is made it is this time, in seconds since 1970.
+    StartsAt(i64),
+}
+
+impl Clock {
+    /// What it shows when the sandbox is made, if the clock of the host shows `now`; both in seconds since 1970.
+    pub(super) fn start(self, now: i64) -> i64 {
+        match self {
+            Self::Host => now,
+            Self::Shifted(seconds) => now.saturating_add(seconds),
+            Self::StartsAt(time) => time,
+        }
+    }
+
+    fn value(self) -> Value {
+        match self {
+            Self::Host => "host".into(),
+            Self::Shifted(seconds) => Value::map([("shifted", seconds.into())]),
+            Self::StartsAt(time) => Value::map([("starts at", time.into())]),
+        }
+    }
+}
+
 /// As long as that of a kernel of Debian 13, with that system's kind of suffix, and with a part that no package of a kernel
 /// has: scripts that look for files of the running kernel find none, as on any machine whose kernel is not that of the image.
 const RELEASE: &str =
@@ -97,6 +130,7 @@ impl Machine {
             cpus: None,
             memory: None,
             readdir: ReaddirOrder::AsStored,
+            clock: Clock::Host,
             host_name: super::HOST_NAME.to_owned(),
             umask: 0o022,
         }
@@ -104,7 +138,7 @@ impl Machine {
 
     /// The whole of it, for a key.
     pub(super) fn value(&self) -> Value {
-        let Self { kernel, uptime, cpus, memory, readdir, host_name, umask } = self;
+        let Self { kernel, uptime, cpus, memory, readdir, clock, host_name, umask } = self;
         let Kernel { release, version } = kernel;
         Value::map([
             ("kernel release", release.as_str().into()),
@@ -113,6 +147,7 @@ impl Machine {
             ("cpus", Value::option(cpus.map(|cpus| i64::from(cpus.get()).into()))),
             ("memory", Value::option(memory.map(MemorySize::value))),
             ("readdir", readdir.value()),
+            ("clock", clock.value()),
             ("host name", host_name.as_str().into()),
             ("umask", i64::from(*umask).into()),
         ])

@@ -20,7 +20,7 @@ use super::emulation::memory_size::Memory;
 use super::emulation::readdir::Readdir;
 use super::end::End;
 use super::front::Front;
-use super::machine::{Machine, ReaddirOrder};
+use super::machine::{Clock, Machine, ReaddirOrder};
 use super::mounts::{SetupResult, failed};
 use super::seccomp::filter_calls;
 use super::spec::{Spec, Stdio};
@@ -75,10 +75,26 @@ fn emulations(machine: &Machine) -> SetupResult<Vec<Box<dyn Emulation>>> {
     if machine.readdir != ReaddirOrder::AsStored {
         emulations.push(Box::new(Readdir::new(machine.readdir)));
     }
+    if machine.clock != Clock::Host {
+        emulations.push(clock(machine.clock)?);
+    }
     if !userns::is_initial() {
         emulations.push(Box::new(DeviceNodes::new()?));
     }
     Ok(emulations)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn clock(clock: Clock) -> SetupResult<Box<dyn Emulation>> {
+    use super::emulation::clock::ShiftedClock;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_err(failed("read the clock"))?.as_secs().cast_signed();
+    Ok(Box::new(ShiftedClock::new(clock.start(now).saturating_sub(now))?))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn clock(_: Clock) -> SetupResult<Box<dyn Emulation>> {
+    Err("only on amd64 a stage can be shown another time".to_owned())
 }
 
 /// Lets a program start in a session of its own, without rights and with the calls that a stage may make.

@@ -1,14 +1,18 @@
 //! The machine that a step sees.
 
-use crate::recipe::{Readdir, Step, StepMachine};
-use crate::sandbox::{Machine, MemorySize, ReaddirOrder};
+use crate::recipe::{Readdir, Step, StepClock, StepMachine};
+use crate::sandbox::{Clock, Machine, MemorySize, ReaddirOrder};
 
-/// The canonical one, with what the recipe says of the step's.
-pub(crate) fn machine_of(step: &Step) -> Machine {
-    let StepMachine { cpus, memory, readdir } = step.machine;
+/// The canonical one, with what the recipe says of the step's. `epoch` is the project's, in seconds since 1970.
+pub(crate) fn machine_of(step: &Step, epoch: i64) -> Machine {
+    let StepMachine { cpus, memory, readdir, clock } = step.machine;
     let readdir = match readdir {
         Readdir::Stored => ReaddirOrder::AsStored,
         Readdir::Sorted => ReaddirOrder::Sorted,
     };
-    Machine { cpus, memory: memory.map(|size| MemorySize(size.0)), readdir, ..Machine::canonical() }
+    let clock = match clock {
+        StepClock::Host => Clock::Host,
+        StepClock::Epoch => Clock::StartsAt(epoch),
+    };
+    Machine { cpus, memory: memory.map(|size| MemorySize(size.0)), readdir, clock, ..Machine::canonical() }
 }

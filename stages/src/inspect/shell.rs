@@ -104,7 +104,7 @@ impl StageContext<'_> {
         let mut env = environment(self.epoch(), &step.map(|step| step.env.clone()).unwrap_or_default());
         env.extend(terminal.map(|terminal| ("TERM".to_owned(), terminal)));
         let view = SandboxView {
-            machine: step.map_or_else(Machine::canonical, machine_of),
+            machine: step.map_or_else(Machine::canonical, |step| machine_of(step, self.epoch())),
             shown: Vec::new(),
             inject: Vec::new(),
             network: NetworkSpec::Isolated,

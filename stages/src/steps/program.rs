@@ -65,7 +65,7 @@ pub(super) fn view(
 ) -> SandboxView {
     let network = if archives.is_some() { NetworkSpec::Proxy } else { NetworkSpec::Isolated };
     SandboxView {
-        machine: machine_of(request.step),
+        machine: machine_of(request.step, request.context.epoch()),
         shown,
         inject: injected(network),
         network,

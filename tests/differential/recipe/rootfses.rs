@@ -148,17 +148,25 @@ fn add_stages(rootfs: &mut Rootfs, step: &WrittenStep) {
 fn common(table: &mut Table<'_>, does: &Does) {
     if does.environment {
         table.any("env", &["", r#"{ STEP = "1" }"#, r#"{ STEP = "2", WORD = "c" }"#]);
-        table.table("machine", "machine", machine);
+        table.table("machine", "machine", |machine| {
+            hardware(machine);
+            // To apt, archives of today are signed in the future of another clock.
+            if !does.archives {
+                machine.text("clock", &["", "epoch"]);
+            }
+        });
         table.text("timeout", &["", "60 s", "5 min"]);
         table.table("limits", "limits", limits);
     }
-    if !does.is_check {
+    if does.environment && !does.is_check {
         table.any("reproducible", &["", "true", "false"]);
+    }
+    if !does.is_check {
         table.any("volatile", &["", r#"["/var/cache/x"]"#, r#"["/srv/volatile*", "/var/cache/x"]"#]);
     }
 }
 
-fn machine(table: &mut Table<'_>) {
+fn hardware(table: &mut Table<'_>) {
     table.any("cpus", &["", "1", "3"]);
     table.text("memory", &["", "512 MiB", "1 GiB"]);
     table.text("readdir", &["", "sorted"]);

@@ -1,4 +1,4 @@
-//! `machine = { cpus = 2, memory = "4 GiB", readdir = "sorted" }`.
+//! `machine = { cpus = 2, memory = "4 GiB", readdir = "sorted", clock = "epoch" }`.
 
 use std::num::NonZeroU32;
 
@@ -7,7 +7,7 @@ use ibuild_spec::bounds;
 
 use super::optional;
 use crate::keys;
-use crate::step_machine::{Readdir, StepMachine};
+use crate::step_machine::{Readdir, StepClock, StepMachine};
 use crate::values::Node;
 
 /// What is right of it; what is wrong is reported.
@@ -16,10 +16,12 @@ pub(super) fn step_machine(node: Node<'_>) -> StepMachine {
         return StepMachine::default();
     };
     let readdir = |node: Node<'_>| node.word("way to list directories", Readdir::WORDS);
+    let clock = |node: Node<'_>| node.word("clock", StepClock::WORDS);
     StepMachine {
         cpus: optional(&table, "cpus", cpus).flatten(),
         memory: optional(&table, "memory", memory).flatten(),
         readdir: optional(&table, "readdir", readdir).flatten().unwrap_or_default(),
+        clock: optional(&table, "clock", clock).flatten().unwrap_or_default(),
     }
 }
 

@@ -78,6 +78,12 @@ impl Caller {
         self.file("mem", OFlags::WRONLY)?.write_all_at(bytes, address).map_err(|_| Errno::EFAULT.into())
     }
 
+    /// Reads from its memory.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn read(&self, address: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file("mem", OFlags::RDONLY)?.read_exact_at(bytes, address).map_err(|_| Errno::EFAULT.into())
+    }
+
     /// The bytes at an address, up to a zero.
     pub(super) fn c_string(&self, mut address: u64) -> io::Result<Vec<u8>> {
         let memory = self.file("mem", OFlags::RDONLY)?;

@@ -64,6 +64,17 @@ fn steps(when: When) -> Vec<libc::sock_filter> {
     let stop = statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_USER_NOTIF);
     match when {
         When::Always => vec![stop],
+        When::OneOf(place, numbers) => {
+            let mut steps = vec![load(argument(place))];
+            for number in numbers {
+                steps.extend([jump(libc::BPF_JEQ, *number, 0, 1), stop]);
+            }
+            steps.push(allow());
+            steps
+        }
+        When::HasBit(place, bit) => {
+            vec![load(argument(place)), jump(libc::BPF_JSET, bit, 0, 1), stop, allow()]
+        }
         When::MakesDevice(mode) => vec![
             load(argument(mode)),
             statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, libc::S_IFMT),
@@ -96,8 +107,11 @@ mod tests {
                 code if code & 7 == libc::BPF_ALU => accumulator &= instruction.k,
                 code if code == libc::BPF_JMP | libc::BPF_JA => at += instruction.k as usize,
                 code if code & 7 == libc::BPF_JMP => {
-                    let is_equal = accumulator == instruction.k;
-                    at += usize::from(if is_equal { instruction.jt } else { instruction.jf });
+                    let holds = match code & 0xf0 {
+                        libc::BPF_JSET => accumulator & instruction.k != 0,
+                        _ => accumulator == instruction.k,
+                    };
+                    at += usize::from(if holds { instruction.jt } else { instruction.jf });
                 }
                 _ => return instruction.k,
             }
@@ -109,8 +123,13 @@ mod tests {
         let (allow, stop) = (libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_USER_NOTIF);
         for programs in Programs::ALL {
             let of = |call, when| Stop { programs: *programs, call, when };
-            let filter =
-                filter(&[of(7, When::Always), of(9, When::MakesDevice(2)), of(11, When::MakesDevice(1))]);
+            let filter = filter(&[
+                of(7, When::Always),
+                of(9, When::MakesDevice(2)),
+                of(11, When::MakesDevice(1)),
+                of(12, When::OneOf(1, &[5, 8])),
+                of(13, When::HasBit(2, 4)),
+            ]);
             let check = |call, mode, expected| {
                 let verdict = |audit| verdict(&filter, audit, call, [0, mode, mode, 0, 0, 0]);
                 assert_eq!(verdict(programs.audit()), expected, "call {call} of {programs:?}");
@@ -121,6 +140,12 @@ mod tests {
             };
             check(7, 0, stop);
             check(8, 0, allow);
+            for (argument, one_of, has_bit) in
+                [(0, allow, allow), (5, stop, stop), (8, stop, allow), (4, allow, stop)]
+            {
+                check(12, argument, one_of);
+                check(13, argument, has_bit);
+            }
             for (kind, expected) in
                 [(libc::S_IFCHR, stop), (libc::S_IFBLK, stop), (libc::S_IFIFO, allow), (libc::S_IFREG, allow)]
             {

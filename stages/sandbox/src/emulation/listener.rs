@@ -4,6 +4,7 @@
 //! thread make their calls without a filter. When the thread cannot go on, everything that the payload started is killed and
 //! the stage fails: calls that nobody answers would fail one by one, and a stage could take that for an answer.
 
+use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -102,7 +103,7 @@ impl Awaited {
         unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS, SYNC_WAKE_UP) };
         let failure = Arc::new(OnceLock::new());
         let alarm = Alarm { failure: Arc::clone(&failure) };
-        let server = Server { listener, proc, emulations: self.emulations };
+        let server = Server::new(listener, proc, self.emulations);
         let thread = std::thread::Builder::new().name("emulation".to_owned());
         thread.spawn(move || alarm.unless_done(server)).map_err(failed("start a thread"))?;
         Ok(Some(Listening { failure }))
@@ -160,16 +161,31 @@ struct Server {
     listener: OwnedFd,
     proc: OwnedFd,
     emulations: Vec<Box<dyn Emulation>>,
+    /// The place of the emulation of each call.
+    answered_by: HashMap<(Programs, u32), usize>,
 }
 
 impl Server {
+    fn new(listener: OwnedFd, proc: OwnedFd, emulations: Vec<Box<dyn Emulation>>) -> Self {
+        let calls = emulations.iter().enumerate().flat_map(|(place, emulation)| {
+            emulation.stops().into_iter().map(move |stop| ((stop.programs, stop.call), place))
+        });
+        let answered_by = calls.collect();
+        Self { listener, proc, emulations, answered_by }
+    }
+
     /// Answers until nobody is left who could call.
     fn serve(mut self) -> io::Result<()> {
         // Root, directory and umask are this thread's own from here on: emulations do things in a caller's place.
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?;
         while let Some(request) = self.next()? {
-            let answer = self.answer(&request);
-            self.send(&request, answer)?;
+            match self.answer(&request) {
+                // One that ends just now is no reason.
+                Ok(Answer::Impossible(reason)) if self.still_waits(&request).is_ok() => {
+                    return Err(io::Error::other(reason));
+                }
+                answer => self.send(&request, answer)?,
+            }
         }
         Ok(())
     }
@@ -198,8 +214,7 @@ impl Server {
     fn answer(&mut self, request: &libc::seccomp_notif) -> io::Result<Answer> {
         let caller = Caller::look(&self.proc, request.pid)?;
         // The process might have ended, and another one have its number.
-        // SAFETY: the number lives through the call.
-        unsafe { is_waiting(self.listener.as_raw_fd(), &raw const request.id) }?;
+        self.still_waits(request)?;
         let is_of = |programs: &&Programs| programs.audit() == request.data.arch;
         let Some(programs) = Programs::ALL.iter().find(is_of) else { return Ok(Answer::LeaveToKernel) };
         let call = Call {
@@ -208,17 +223,23 @@ impl Server {
             arguments: programs.arguments(&request.data.args),
             caller: &caller,
         };
-        let answers = |stops: Vec<super::Stop>| {
-            stops.iter().any(|stop| stop.programs == call.programs && stop.call == call.number)
-        };
-        let emulation = self.emulations.iter_mut().find(|emulation| answers(emulation.stops()));
-        emulation.map_or(Ok(Answer::LeaveToKernel), |emulation| emulation.answer(&call))
+        match self.answered_by.get(&(call.programs, call.number)) {
+            Some(place) => self.emulations[*place].answer(&call),
+            None => Ok(Answer::LeaveToKernel),
+        }
+    }
+
+    fn still_waits(&self, request: &libc::seccomp_notif) -> io::Result<()> {
+        // SAFETY: the number lives through the call.
+        unsafe { is_waiting(self.listener.as_raw_fd(), &raw const request.id) }?;
+        Ok(())
     }
 
     fn send(&self, request: &libc::seccomp_notif, answer: io::Result<Answer>) -> io::Result<()> {
         let (val, error, flags) = match answer {
             Ok(Answer::Value(value)) => (value, 0, 0),
             Ok(Answer::LeaveToKernel) => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+            Ok(Answer::Impossible(_)) => (0, -libc::EPERM, 0),
             Err(error) => (0, -error.raw_os_error().unwrap_or(libc::EPERM), 0),
         };
         let mut answer = libc::seccomp_notif_resp { id: request.id, val, error, flags };

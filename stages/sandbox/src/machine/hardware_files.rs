@@ -22,7 +22,7 @@ pub(super) fn cpuinfo(cpus: NonZeroU32) -> String {
 }
 
 /// `/proc/stat`: processors that have done nothing since the machine was started. `boot_time` is in seconds since 1970.
-pub(super) fn stat(cpus: NonZeroU32, uptime: Duration, boot_time: u64) -> String {
+pub(super) fn stat(cpus: NonZeroU32, uptime: Duration, boot_time: i64) -> String {
     const TICKS: u64 = 100;
     let idle = uptime.as_secs().saturating_mul(TICKS);
     let all = idle.saturating_mul(cpus.get().into());
@@ -31,6 +31,15 @@ pub(super) fn stat(cpus: NonZeroU32, uptime: Duration, boot_time: u64) -> String
         "cpu  0 0 0 {all} 0 0 0 0 0 0\n{each}intr 0\nctxt 0\nbtime {boot_time}\nprocesses 1\nprocs_running 1\n\
          procs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n"
     )
+}
+
+/// `/proc/stat` of this machine, as if it had been started at another time.
+pub(super) fn with_boot_time(stat: &str, boot_time: i64) -> String {
+    let line = |line: &str| match line.starts_with("btime ") {
+        true => format!("btime {boot_time}\n"),
+        false => format!("{line}\n"),
+    };
+    stat.lines().map(line).collect()
 }
 
 /// `/proc/meminfo`.
@@ -82,6 +91,11 @@ mod tests {
         let stat = stat(cpus, Duration::from_secs(10), 1234);
         assert!(stat.starts_with("cpu  0 0 0 3000 0"), "{stat}");
         assert!(stat.contains("\ncpu2 0 0 0 1000 ") && stat.contains("\nbtime 1234\n"), "{stat}");
+    }
+
+    #[test]
+    fn only_the_boot_time_is_another() {
+        assert_eq!(with_boot_time("cpu 1\nbtime 5\nctxt 3\n", 7), "cpu 1\nbtime 7\nctxt 3\n");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::hardware_files::{cpuinfo, meminfo, stat};
-use super::{Kernel, Machine};
+use super::hardware_files::{cpuinfo, meminfo, stat, with_boot_time};
+use super::{Clock, Kernel, Machine};
 
 /// A UUID of version 4, as the kernel draws one at each boot; the first bytes are the word `ibuild`.
 const BOOT_ID: &str = "69627569-6c64-4000-8000-000000000000";
@@ -12,8 +12,9 @@ const BOOT_ID: &str = "69627569-6c64-4000-8000-000000000000";
 const COMPILED: &str =
     "(ibuild@localhost) (gcc (Debian 14.2.0-19) 14.2.0, GNU ld (GNU Binutils for Debian) 2.44)";
 
-/// Paths below `/proc` and what is read there, on a machine that was started its `uptime` before now.
-pub(crate) fn proc_files(machine: &Machine) -> Vec<(&'static str, String)> {
+/// Paths below `/proc` and what is read there, on a machine that was started its `uptime` before now. `own_stat` is what
+/// `/proc/stat` says of this machine.
+pub(crate) fn proc_files(machine: &Machine, own_stat: Option<&str>) -> Vec<(&'static str, String)> {
     let Kernel { release, version } = &machine.kernel;
     let mut files = vec![
         ("version", format!("Linux version {release} {COMPILED} {version}\n")),
@@ -21,11 +22,13 @@ pub(crate) fn proc_files(machine: &Machine) -> Vec<(&'static str, String)> {
         ("sys/kernel/version", format!("{version}\n")),
         ("sys/kernel/random/boot_id", format!("{BOOT_ID}\n")),
     ];
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed();
+    let boot_time = machine.clock.start(now).saturating_sub_unsigned(machine.uptime.as_secs());
     if let Some(cpus) = machine.cpus {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let boot_time = now.saturating_sub(machine.uptime).as_secs();
         files.push(("cpuinfo", cpuinfo(cpus)));
         files.push(("stat", stat(cpus, machine.uptime, boot_time)));
+    } else if machine.clock != Clock::Host {
+        files.extend(own_stat.map(|own| ("stat", with_boot_time(own, boot_time))));
     }
     files.extend(machine.memory.map(|memory| ("meminfo", meminfo(memory))));
     files

@@ -99,7 +99,8 @@ fn show_machine(machine: &Machine, proc: &Path, place: &Path) -> SetupResult {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=0755"))
         .map_err(failed("make room for files of `/proc`"))?;
-    for (path, text) in proc_files(machine) {
+    let own_stat = fs::read_to_string(proc.join("stat")).ok();
+    for (path, text) in proc_files(machine, own_stat.as_deref()) {
         let target = proc.join(path);
         if target.exists() {
             let source = place.join(path.replace('/', "."));
