@@ -25,7 +25,7 @@ pub struct VerifyArgs {
     /// Run each stage N times; a stage that differs is not run again
     #[arg(long, value_name = "N", default_value = "1")]
     pub times: NonZeroUsize,
-    /// Vary the machine, too: a list of `readdir`, `cpus`, `memory` (or `all` for these), `kernel`, `uptime`, `host-name`, `umask`
+    /// Vary the machine, too: a list of `clock`, `readdir`, `cpus`, `memory` (or `all` for these), `kernel`, `uptime`, `host-name`, `umask`
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = variations)]
     pub vary: Vec<Variations>,
     /// Verify a random part of the stages, as `10%` or `0.1`
@@ -37,6 +37,9 @@ pub struct VerifyArgs {
     /// Verify only stages that are new since a build (`12`, or `@1` for the one before the last) or a revision of git
     #[arg(long, value_name = "BUILD|REV", value_parser = since)]
     pub since: Option<Since>,
+    /// Run nothing; compare digests with another store, with a directory of images, or with the manifest of one
+    #[arg(long, value_name = "OTHER", conflicts_with_all = ["times", "sample", "since", "vary", "junit", "report", "keep"])]
+    pub against: Option<PathBuf>,
     /// Number of stages that run in parallel [default: the number of cores]
     #[arg(long, short, value_name = "N", env = "IBUILD_JOBS")]
     pub jobs: Option<NonZeroUsize>,

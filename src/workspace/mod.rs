@@ -1,5 +1,6 @@
 //! A project, its recipe and settings, and the store that its stages go to.
 
+mod against;
 mod climb;
 mod explanation;
 mod goal;
@@ -28,6 +29,7 @@ use ibuild_stages::{
     Access, ArchiveOptions, ExecutorOptions, Job, Project, StageExecutor, StageObserver, Tracing, Unlocked,
 };
 
+pub use against::{Action, Compared};
 pub use climb::find_project;
 pub use explanation::{Explanation, StageHistory};
 pub use goal::BuildRequest;

@@ -17,7 +17,7 @@ use ibuild_stages::{
 use super::names::listed_stages;
 use super::since::{Since, keys_since};
 use super::{ExecutionOptions, NullObserver, Workspace};
-use crate::error::{Result, UsageError};
+use crate::error::Result;
 
 /// What is to be verified, and how.
 #[derive(Debug, Clone)]
@@ -145,12 +145,7 @@ impl Workspace {
         let nobody = std::sync::Arc::new(NullObserver);
         let executor = self.executor(&project, &request.execution, nobody.clone(), nobody)?;
         let wanted = self.wanted(&project, &request.names)?;
-        let Recorded { stages, missing } = self.recorded(&executor, &wanted)?;
-        if let Some(stage) = missing.iter().find(|stage| wanted.contains(stage)) {
-            let error = UsageError::new(format!("`{}` is not built", project.graph.name(*stage)));
-            return Err(error.hint("`ibuild build` makes what is missing").into());
-        }
-        let all: Vec<_> = stages.into_iter().filter(|stage| wanted.contains(&stage.stage)).collect();
+        let all = self.built(&project, &executor, &wanted)?;
         let count = all.len();
         let chosen = self.chosen(request, all)?;
         observer.begin(chosen.len());
@@ -192,7 +187,7 @@ impl Workspace {
     }
 
     /// The stages that names mean.
-    fn wanted(&self, project: &Project<'_>, names: &[String]) -> Result<BTreeSet<StageId>> {
+    pub(super) fn wanted(&self, project: &Project<'_>, names: &[String]) -> Result<BTreeSet<StageId>> {
         if names.is_empty() {
             return Ok(listed_stages(project).into_iter().collect());
         }

@@ -200,6 +200,7 @@ const MACHINE: &str = r#"
   { name = "order", run = "find /srv/d > /srv/order; find /srv/d | sort > /srv/sorted" },
   { name = "cpus", run = "nproc > /srv/cpus; echo fixed > /srv/other" },
   { name = "memory", run = "awk '/MemTotal/ { print int($2 / 1048576) }' /proc/meminfo > /srv/memory" },
+  { name = "month", run = "date +%Y%m > /srv/month" },
   { name = "kernel", run = "uname -r > /srv/kernel; hostname > /srv/host; umask > /srv/umask" },
   { name = "picky", run = "test $(nproc) -ne 13" },
   { name = "fixed", run = "nproc > /srv/fixed", machine = { cpus = 2 } },
@@ -208,8 +209,8 @@ const MACHINE: &str = r#"
 #[test]
 fn what_depends_on_the_machine_is_found_and_named() {
     let lab = lab(MACHINE);
-    let stages =
-        ["many", "order", "cpus", "memory", "kernel", "picky", "fixed"].map(|name| format!("ws/{name}"));
+    let stages = ["many", "order", "cpus", "memory", "month", "kernel", "picky", "fixed"]
+        .map(|name| format!("ws/{name}"));
     let stages: Vec<_> = stages.iter().map(String::as_str).collect();
     lab.run(&["build", "--until", "ws/fixed"]).succeeds();
     let (status, events) = verified(&lab, &stages);
@@ -220,6 +221,7 @@ fn what_depends_on_the_machine_is_found_and_named() {
         ("order", "/srv/order", "readdir", "directory-order"),
         ("cpus", "/srv/cpus", "cpus", "cpus"),
         ("memory", "/srv/memory", "memory", "memory"),
+        ("month", "/srv/month", "clock", "clock"),
     ] {
         let event = of(&events, &format!("ws/{name}"));
         assert_eq!(event["files"].as_array().unwrap().len(), 1, "{event:#}");
@@ -245,7 +247,7 @@ fn what_depends_on_the_machine_is_found_and_named() {
     assert_eq!(paths, ["/srv/host", "/srv/kernel"]);
     assert_eq!(of(&events, "ws/cpus")["outcome"], "equal");
     let wrong = lab.run(&["verify", "--vary", "colour"]);
-    assert!(wrong.status == 2 && wrong.stderr.contains("`all`, `readdir`"), "{wrong:?}");
+    assert!(wrong.status == 2 && wrong.stderr.contains("`all`, `clock`"), "{wrong:?}");
 }
 
 /// A difference that a recipe accepts is shown everywhere, and is no failure.
@@ -280,4 +282,37 @@ fn differences_are_remembered_and_can_be_accepted() {
     let note = "note    ws.rootfs.tar.zst  not reproducible: `ws/clock` says `reproducible = false`\n";
     assert!(built.stderr.contains(note), "{built:?}");
     assert!(built.stdout.contains("0 run"), "it is in no key: {built:?}");
+}
+
+/// The results of somebody else are compared by their digests: another store, or what lies beside an image.
+#[test]
+fn somebody_elses_results_are_compared_without_their_bytes() {
+    let lab = built();
+    let against = |other: &str| lab.run(&["verify", "ws.rootfs.tar.zst", "--against", other]);
+    let same = against("out").succeeds();
+    assert!(same.ends_with("7 stages: 7 same\n"), "{same}");
+    std::fs::create_dir(lab.path("theirs")).unwrap();
+    let copy = |from: &str, to: &str| std::fs::copy(lab.path(from), lab.path(to)).unwrap();
+    copy("out/ws.rootfs.tar.zst.manifest.json", "theirs/ws.rootfs.tar.zst.manifest.json");
+    assert_eq!(against("theirs/ws.rootfs.tar.zst.manifest.json").status, 0);
+    // What lies beside the manifest counts, whatever that says.
+    lab.write("theirs/ws.rootfs.tar.zst", "something else");
+    let other = against("theirs");
+    assert_eq!(other.status, 1, "{other:?}");
+    assert!(other.stderr.ends_with("error: the first stage that differs is `ws.rootfs.tar.zst`\n"), "{other:?}");
+    std::fs::remove_file(lab.path("theirs/ws.rootfs.tar.zst")).unwrap();
+    let manifest = std::fs::read_to_string(lab.path("theirs/ws.rootfs.tar.zst.manifest.json")).unwrap();
+    let (at, _) = manifest.match_indices("\"b3:").nth(2).unwrap();
+    let edited = format!("{}{}{}", &manifest[..at + 4], "0123456789ab", &manifest[at + 16..]);
+    lab.write("theirs/ws.rootfs.tar.zst.manifest.json", &edited);
+    let other = against("theirs");
+    assert!(other.stdout.contains("differs ws/clock  b3:"), "{other:?}");
+    assert!(other.stderr.ends_with("error: the first stage that differs is `ws/clock`\n"), "{other:?}");
+    let store = lab.path("../cache").to_str().unwrap().to_owned();
+    assert!(against(&store).succeeds().ends_with("7 stages: 7 same\n"));
+    lab.write("empty/x", "");
+    assert_eq!(against("empty").status, 2);
+    assert_eq!(against("nowhere").status, 2);
+    lab.write("theirs/ws.rootfs.tar.zst.manifest.json", "{}");
+    assert_eq!(against("theirs").status, 2);
 }

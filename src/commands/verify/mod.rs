@@ -1,5 +1,6 @@
 //! `ibuild verify`: runs stages once more and tells which are not reproducible, in which files, and why.
 
+mod against;
 mod html;
 mod json;
 mod junit;
@@ -26,6 +27,9 @@ use crate::{interrupt, invocation};
 pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
     let (names, workspace) = (args.all(), invocation::open(global, &args.vars)?);
     build_what_is_missing(global, args, &workspace, &names)?;
+    if let Some(other) = &args.against {
+        return against::run(&workspace, args, other);
+    }
     let request = VerifyRequest {
         names,
         times: args.times,

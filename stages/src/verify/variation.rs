@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use ibuild_compare::Cause;
 
-use crate::sandbox::{Machine, MemorySize, ReaddirOrder};
+use crate::sandbox::{Clock, Machine, MemorySize, ReaddirOrder};
 
 /// Something that is another one in the second run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Variation {
+    /// The time of the day.
+    Clock,
     /// The order in which directories are listed.
     Readdir,
     /// The number of processors.
@@ -35,12 +37,17 @@ const CPUS: NonZeroU32 = NonZeroU32::new(13).expect("13 is not 0");
 /// Nor with so much, in bytes.
 const MEMORY: MemorySize = MemorySize(11 << 30);
 
+/// Far enough that day, month, year and the digits of the seconds are others, and not so far that signatures and
+/// certificates of archives end: 400 days, 6 hours and 13 minutes. In seconds.
+const AHEAD: i64 = 400 * 86_400 + 6 * 3600 + 13 * 60;
+
 /// Any order that no file system has by chance.
 const SEED: u64 = 0x1b87_3593_cc9e_2d51;
 
 impl Variation {
     /// All of them, with their words.
     pub const WORDS: &'static [(&'static str, Self)] = &[
+        ("clock", Self::Clock),
         ("readdir", Self::Readdir),
         ("cpus", Self::Cpus),
         ("memory", Self::Memory),
@@ -51,7 +58,7 @@ impl Variation {
     ];
 
     /// What two machines that build the same recipe can differ in.
-    pub const MACHINES: &'static [Self] = &[Self::Readdir, Self::Cpus, Self::Memory];
+    pub const MACHINES: &'static [Self] = &[Self::Clock, Self::Readdir, Self::Cpus, Self::Memory];
 
     /// Its word.
     pub fn word(self) -> &'static str {
@@ -62,6 +69,7 @@ impl Variation {
     /// What a difference comes from that it brings about.
     pub(super) fn cause(self) -> Option<Cause> {
         match self {
+            Self::Clock => Some(Cause::Clock),
             Self::Readdir => Some(Cause::DirectoryOrder),
             Self::Cpus => Some(Cause::Cpus),
             Self::Memory => Some(Cause::Memory),
@@ -80,7 +88,8 @@ impl Variation {
             }
             Self::Cpus if machine.cpus.is_none() => machine.cpus = Some(CPUS),
             Self::Memory if machine.memory.is_none() => machine.memory = Some(MEMORY),
-            Self::Readdir | Self::Cpus | Self::Memory => {}
+            Self::Clock if machine.clock == Clock::Host => machine.clock = Clock::Shifted(AHEAD),
+            Self::Clock | Self::Readdir | Self::Cpus | Self::Memory => {}
             Self::Kernel => {
                 "6.99.0-varied".clone_into(&mut machine.kernel.release);
                 "#99 SMP varied (2031-02-03)".clone_into(&mut machine.kernel.version);
