@@ -105,7 +105,7 @@ impl Awaited {
         let alarm = Alarm { failure: Arc::clone(&failure) };
         let server = Server::new(listener, proc, self.emulations);
         let thread = std::thread::Builder::new().name("emulation".to_owned());
-        thread.spawn(move || alarm.unless_done(server)).map_err(failed("start a thread"))?;
+        thread.spawn(move || answer_all(server, alarm)).map_err(failed("start a thread"))?;
         Ok(Some(Listening { failure }))
     }
 }
@@ -130,18 +130,20 @@ impl Listening {
     }
 }
 
+/// Answers to the end. If that comes too early, the payload ends first and then the listener: calls that nobody answers fail, and
+/// a program could go on as if nothing had happened. What comes last among the arguments goes first.
+fn answer_all(mut server: Server, alarm: Alarm) {
+    if let Err(error) = server.serve() {
+        alarm.raise(format!("cannot answer the payload's calls: {error}"));
+    }
+}
+
 /// Ends the payload if the thread that answers its calls ends before it.
 struct Alarm {
     failure: Arc<OnceLock<String>>,
 }
 
 impl Alarm {
-    fn unless_done(self, server: Server) {
-        if let Err(error) = server.serve() {
-            self.raise(format!("cannot answer the payload's calls: {error}"));
-        }
-    }
-
     fn raise(&self, reason: String) {
         let _ = self.failure.set(reason);
         // Everything that this process may signal: all of the PID namespace but itself.
@@ -175,7 +177,7 @@ impl Server {
     }
 
     /// Answers until nobody is left who could call.
-    fn serve(mut self) -> io::Result<()> {
+    fn serve(&mut self) -> io::Result<()> {
         // Root, directory and umask are this thread's own from here on: emulations do things in a caller's place.
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?;
         while let Some(request) = self.next()? {
