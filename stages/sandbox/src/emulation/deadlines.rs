@@ -3,6 +3,8 @@
 //!
 //! A call that was interrupted is made again, with a time that was written already; so a time is changed only if it is nearer
 //! to the clock that the program sees than to the kernel's.
+//!
+//! Not among them is `FUTEX_LOCK_PI`, for locks that lend priority.
 
 use std::io;
 
