@@ -152,6 +152,7 @@ impl Host {
     fn checks(&self) -> Vec<Check> {
         let mut checks = vec![
             self.overlayfs(),
+            time_namespaces(),
             self.gpgv(),
             self.keyring(),
             self.mirror(),
@@ -264,6 +265,15 @@ impl Host {
             Ok(ovmf) => check(ovmf.code.display().to_string()),
             Err(error) => check(error.to_string()).bad(State::Missing, install("ovmf")),
         }
+    }
+}
+
+/// Every stage has one, for the time since boot.
+fn time_namespaces() -> Check {
+    let check = |found: &str| Check::ok("time namespaces", "stages", Need::Build, found);
+    match Path::new("/proc/self/ns/time").exists() {
+        true => check("in the kernel"),
+        false => check("unknown to the kernel").bad(State::Missing, "a kernel with `CONFIG_TIME_NS`"),
     }
 }
 
