@@ -1,7 +1,9 @@
 //! The recipe: one that has every key, each with all the values that are tried.
 
+mod does;
 mod images;
 mod rootfses;
+mod scripts;
 mod steps;
 
 use crate::archive::{Archives, SUITES};
@@ -172,6 +174,11 @@ impl<'c> Writer<'c> {
         }
         let stages = self.rootfses.into_iter().flat_map(|rootfs| rootfs.stages).collect();
         Written { files: self.desk.files, arguments: self.arguments, stages, targets }
+    }
+
+    /// What is in a file.
+    fn text_of(&self, path: &str) -> String {
+        format!("{:?}", self.desk.files.get(path).expect("it was written before").kind)
     }
 
     /// A list of strings, in TOML.

@@ -4,11 +4,13 @@ use crate::choices::{Choices, Slots};
 
 /// Keys that never change what is built: what they are called, how long and how much of the machine they may take, from where
 /// a mirror is asked, and all of machine tests.
-const WITHOUT_EFFECT: [(&str, &str); 10] = [
+const WITHOUT_EFFECT: [(&str, &str); 12] = [
     ("project", "name"),
     ("step", "name"),
     ("step", "timeout"),
     ("step", "reproducible"),
+    ("settings", "timeout"),
+    ("settings", "reproducible"),
     ("limits", "memory"),
     ("limits", "processes"),
     ("limits", "disk"),

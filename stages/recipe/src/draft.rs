@@ -67,20 +67,60 @@ pub(super) struct Settings {
     pub(super) env: BTreeMap<EnvName, String>,
     /// Filled in by whoever sees the text that is run, if the recipe does not say.
     pub(super) network: Option<Network>,
-    pub(super) machine: StepMachine,
+    pub(super) machine: Option<StepMachine>,
     pub(super) timeout: Option<Duration>,
     pub(super) limits: Limits,
     pub(super) inputs: Vec<At<PathBuf>>,
     pub(super) volatile: Vec<String>,
-    pub(super) reproducible: Reproducible,
+    pub(super) reproducible: Option<Reproducible>,
+}
+
+impl Settings {
+    /// These on top of others: lists and variables are added, all else takes precedence.
+    pub(super) fn over(self, mut below: Self) -> Self {
+        below.env.extend(self.env);
+        for input in self.inputs {
+            if !below.inputs.iter().any(|known| known.value == input.value) {
+                below.inputs.push(input);
+            }
+        }
+        below.volatile.extend(self.volatile);
+        Self {
+            network: self.network.or(below.network),
+            machine: self.machine.or(below.machine),
+            reproducible: self.reproducible.or(below.reproducible),
+            timeout: self.timeout.or(below.timeout),
+            limits: self.limits.or(below.limits),
+            ..below
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum DraftKind {
     /// A step as it will be.
     Step { kind: StepKind, links: Links },
-    /// A directory that becomes a step per script.
-    Scripts { dir: At<PathBuf>, skip: Vec<At<String>> },
+    /// Directories that become a step per script.
+    Scripts(DraftScripts),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct DraftScripts {
+    /// At least one. Of two scripts of one name the one of the later directory counts.
+    pub(super) dirs: Vec<At<PathBuf>>,
+    pub(super) rules: ScriptRules,
+    pub(super) skip: Vec<At<String>>,
+    /// What is said of single scripts, by their names.
+    pub(super) settings: BTreeMap<String, At<Settings>>,
+}
+
+/// Which files of a directory are scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ScriptRules {
+    /// All but those that nobody means: what a directory that is named alone has always meant.
+    EveryFile,
+    /// Those that run-parts would run: with a name of letters, digits, `_` and `-`, and executable.
+    RunParts,
 }
 
 /// The places of names within a step that others have to answer for.

@@ -45,9 +45,12 @@ tables! {
     ROOTFS = "rootfs" ["from", "env", "limits", "steps"];
     STEP = "step" [
         "name", "bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check", "env",
-        "network", "machine", "timeout", "limits", "inputs", "volatile", "recommends", "skip",
+        "network", "machine", "timeout", "limits", "inputs", "volatile", "recommends", "skip", "settings",
         "reproducible"
     ] to come ["fetch", "secrets"];
+    SETTINGS = "settings" [
+        "env", "network", "machine", "timeout", "limits", "inputs", "volatile", "reproducible"
+    ];
     LIMITS = "limits" ["memory", "processes", "disk"];
     MACHINE = "machine" ["cpus", "memory", "readdir", "clock"];
     BOOTSTRAP = "bootstrap" ["archive", "variant", "include"];

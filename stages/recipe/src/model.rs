@@ -123,31 +123,49 @@ pub struct Rootfs {
     pub steps: Vec<Step>,
 }
 
-/// A file in a directory of scripts that was not made a step.
+/// A file in a directory of scripts that was not made a step, or that one may not have expected to be one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notice {
     /// The file, relative to the recipe's directory.
     pub path: PathBuf,
-    /// Why not.
+    /// What is strange about it.
     pub reason: NoticeReason,
 }
 
-/// Why a file is not a script.
+/// What is strange about a file among scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoticeReason {
-    /// Its name starts with a dot.
+    /// No step: its name starts with a dot.
     Hidden,
-    /// Its name is one that editors give to copies.
+    /// No step: its name is one that editors give to copies.
     EditorBackup,
+    /// No step: run-parts takes no such name.
+    Name,
+    /// No step: it is not executable.
+    NotExecutable,
+    /// No step: it is a directory.
+    Directory,
+    /// A step, although it is not executable: its directory is named alone.
+    RunsAllTheSame,
 }
 
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = match self.reason {
-            NoticeReason::Hidden => "a hidden file",
-            NoticeReason::EditorBackup => "an editor's backup",
+        let path = self.path.display();
+        let no_step = |reason: &str| format!("`{path}` is not a step: {reason}");
+        let text = match self.reason {
+            NoticeReason::Hidden => no_step("it is a hidden file"),
+            NoticeReason::EditorBackup => no_step("it is an editor's backup"),
+            NoticeReason::Name => no_step("its name has other characters than letters, digits, `_` and `-`"),
+            NoticeReason::NotExecutable => no_step("it is not executable"),
+            NoticeReason::Directory => no_step("it is a directory"),
+            NoticeReason::RunsAllTheSame => {
+                format!(
+                    "`{path}` is not executable, and runs all the same: `scripts = [\"DIR\"]` would leave it out"
+                )
+            }
         };
-        write!(f, "`{}` is not a step: it is {reason}", self.path.display())
+        f.write_str(&text)
     }
 }

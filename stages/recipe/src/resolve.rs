@@ -102,12 +102,12 @@ impl Resolver<'_> {
             kind: kind.clone(),
             env,
             network: settings.network.unwrap_or(network_of(kind)),
-            machine: settings.machine,
+            machine: settings.machine.unwrap_or_default(),
             timeout: settings.timeout,
             limits: if runs(kind) { settings.limits.or(limits) } else { Limits::default() },
             inputs: settings.inputs.into_iter().map(|input| input.value).collect(),
             volatile: settings.volatile,
-            reproducible: settings.reproducible,
+            reproducible: settings.reproducible.unwrap_or_default(),
             position: self.sources.position(&draft.at),
         }
     }

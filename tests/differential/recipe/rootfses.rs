@@ -1,6 +1,7 @@
 //! The root file systems: what they start from, and which steps they have.
 
-use super::steps::{self, Does, PlannedStep, Presence, Step};
+use super::does::{Does, Step};
+use super::steps::{self, PlannedStep, Presence};
 use super::{Rootfs, Writer};
 use crate::project::Stage;
 use crate::tables::{Table, quoted};
@@ -166,13 +167,13 @@ fn common(table: &mut Table<'_>, does: &Does) {
     }
 }
 
-fn hardware(table: &mut Table<'_>) {
+pub fn hardware(table: &mut Table<'_>) {
     table.any("cpus", &["", "1", "3"]);
     table.text("memory", &["", "512 MiB", "1 GiB"]);
     table.text("readdir", &["", "sorted"]);
 }
 
-fn limits(table: &mut Table<'_>) {
+pub fn limits(table: &mut Table<'_>) {
     table.text("memory", &["", "512 MiB", "1 GiB"]);
     table.any("processes", &["", "2000", "4096"]);
     table.text("disk", &["", "512 MiB", "1 GiB"]);

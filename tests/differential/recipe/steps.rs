@@ -1,31 +1,9 @@
 //! The steps, and the files that they read.
 
 use super::Writer;
+use super::does::{Does, Step};
+use super::scripts::scripts;
 use crate::tables::{Table, quoted};
-
-/// How a step is written.
-pub type Step = for<'w, 'c> fn(&'w mut Writer<'c>, &'w mut Table<'c>) -> Does;
-
-/// What a step does, as far as others need to know.
-#[derive(Default)]
-pub struct Does {
-    /// It runs something, with an environment.
-    pub environment: bool,
-    /// It may use the archives.
-    pub archives: bool,
-    /// Nothing of what it does is kept.
-    pub is_check: bool,
-    /// The root file system that it copies from.
-    pub from: Option<String>,
-    /// If it is several: what each is called, and what counts of each alone.
-    pub stages: Vec<(String, String)>,
-}
-
-impl Does {
-    fn run() -> Self {
-        Self { environment: true, ..Self::default() }
-    }
-}
 
 /// Whether a root file system always has a step.
 pub enum Presence {
@@ -151,13 +129,9 @@ fn slow(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
     writer.desk.file("slow/f", "slow input", &["a\n", "b\n", "c\n", "d\n", "e\n", "f\n"]);
     table.is("script", "\"scripts/slow\"");
     table.is("inputs", "[\"slow\"]");
-    table.count("script", &text_of(writer, "scripts/slow"));
+    table.count("script", &writer.text_of("scripts/slow"));
     table.count("inputs", &writer.desk.files.meaning("slow"));
     Does::run()
-}
-
-fn text_of(writer: &Writer<'_>, path: &str) -> String {
-    format!("{:?}", writer.desk.files.get(path).expect("it was written before").kind)
 }
 
 const ACCOUNTS: [&str; 4] = ["", "\"bob\"", "1234", "33"];
@@ -236,41 +210,8 @@ fn script(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
     );
     table.is("script", &quoted(&path));
     table.count("name of the script", path.rsplit('/').next().unwrap());
-    table.count("script", &text_of(writer, &path));
+    table.count("script", &writer.text_of(&path));
     Does::run()
-}
-
-fn scripts(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
-    let dir = writer.name("directory of scripts", &["scripts/all", "scripts/every"]).to_owned();
-    let scripts = [
-        ("first", &["10-first", "25-first", "40-first"][..], "echo first >> /srv/order\n"),
-        ("second", &["20-second", "35-second"][..], "echo second >> /srv/order; echo $0 >> /srv/order\n"),
-        ("third", &["30-third", "05-third"][..], "cat /srv/order > /srv/third || :\n"),
-    ];
-    let mut named = Vec::new();
-    for (id, names, text) in scripts {
-        let name = writer.name(id, names).to_owned();
-        let texts =
-            ["", "# a remark\n", "touch /srv/touched\n"].map(|more| format!("#!/bin/sh\n{text}{more}"));
-        writer.desk.file(&format!("{dir}/{name}"), id, &texts.iter().map(String::as_str).collect::<Vec<_>>());
-        named.push((id, name));
-    }
-    writer.desk.sometimes(&format!("{dir}/20-second~"), "backup of a script", "#!/bin/false\n");
-    writer.desk.sometimes(&format!("{dir}/.hidden"), "hidden script", "#!/bin/false\n");
-    table.is("scripts", &quoted(&dir));
-    let skipped =
-        writer.slots.pick(writer.chosen, "step", "step main scripts", "skip", &["", "third", "first"]);
-    if let Some((_, name)) = named.iter().find(|(id, _)| *id == skipped) {
-        table.entry("skip", &Writer::list(&[name]));
-    }
-    table.any("network", &["", "\"none\""]);
-    named.retain(|(id, _)| *id != skipped);
-    named.sort_by(|a, b| a.1.cmp(&b.1));
-    let stage = |(_, name): (&str, String)| {
-        let own = format!("script {name} {}", text_of(writer, &format!("{dir}/{name}")));
-        (name, own)
-    };
-    Does { stages: named.into_iter().map(stage).collect(), ..Does::run() }
 }
 
 fn inputs(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {

@@ -2,19 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use ibuild_spec::parse_duration;
-
-use super::environment::environment;
-use super::limits::limits;
-use super::step_machine::step_machine;
+use super::scripts::scripts;
+use super::settings::settings;
 use super::{all, optional};
-use crate::draft::{DraftKind, DraftStep, Links, Settings};
+use crate::draft::{DraftKind, DraftStep, Links};
 use crate::keys;
 use crate::names::{ArchiveName, ArchiveNames, NameError, PackageName, RootfsName, StepName};
 use crate::network::default_network;
 use crate::report::Problem;
 use crate::source::At;
-use crate::step::{Account, CopyRule, Network, Recommends, Reproducible, StepKind, Variant};
+use crate::step::{Account, CopyRule, Recommends, StepKind, Variant};
 use crate::suggest;
 use crate::values::{Node, Table};
 
@@ -22,7 +19,7 @@ use crate::values::{Node, Table};
 const KINDS: [&str; 8] = ["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check"];
 
 /// The other keys, and the kinds of steps that they mean something to.
-const SETTINGS: [(&str, &[&str]); 10] = [
+const SETTINGS: [(&str, &[&str]); 11] = [
     ("env", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
     ("network", &["script", "scripts", "run", "check"]),
     ("machine", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
@@ -33,6 +30,7 @@ const SETTINGS: [(&str, &[&str]); 10] = [
     ("reproducible", &["bootstrap", "packages", "script", "scripts", "run"]),
     ("recommends", &["packages"]),
     ("skip", &["scripts"]),
+    ("settings", &["scripts"]),
 ];
 
 /// Reads a step; `None` if it is not even a table.
@@ -42,7 +40,7 @@ pub(super) fn step(node: Node<'_>) -> Option<DraftStep> {
     if let Some(kind_key) = kind_key {
         refuse_misplaced(&table, kind_key);
     }
-    let mut settings = self::settings(&table);
+    let mut settings = settings(&table);
     let kind = kind_key.and_then(|key| kind(&table, key));
     if let Some(DraftKind::Step { kind: StepKind::Run { command } | StepKind::Check { command }, .. }) = &kind
     {
@@ -119,25 +117,6 @@ pub fn step_name_of(path: &Path) -> Result<StepName, NameError> {
     path.file_name().unwrap_or_default().to_string_lossy().parse()
 }
 
-fn settings(table: &Table<'_>) -> Settings {
-    const NETWORKS: [(&str, Network); 2] = [("packages", Network::Packages), ("none", Network::None)];
-    let inputs = table.get("inputs").and_then(Node::array).unwrap_or_default();
-    let volatile = table.get("volatile").and_then(Node::array).unwrap_or_default();
-    Settings {
-        env: table.get("env").map(environment).unwrap_or_default(),
-        network: table.get("network").and_then(|node| node.word("network", &NETWORKS)),
-        machine: table.get("machine").map(step_machine).unwrap_or_default(),
-        timeout: table.get("timeout").and_then(|node| node.parsed_by(parse_duration)).map(|time| time.value),
-        limits: table.get("limits").map(limits).unwrap_or_default(),
-        inputs: inputs.into_iter().filter_map(Node::inner_path).collect(),
-        volatile: volatile.into_iter().filter_map(Node::machine_path).collect(),
-        reproducible: match table.get("reproducible").and_then(Node::boolean) {
-            Some(false) => Reproducible::Waived,
-            Some(true) | None => Reproducible::Expected,
-        },
-    }
-}
-
 fn kind(table: &Table<'_>, key: &str) -> Option<DraftKind> {
     let node = table.get(key)?;
     let plain = |kind| DraftKind::Step { kind, links: Links::default() };
@@ -146,7 +125,7 @@ fn kind(table: &Table<'_>, key: &str) -> Option<DraftKind> {
         "packages" => packages(table, node).map(plain),
         "copy" => copy(node),
         "script" => script(node),
-        "scripts" => scripts(table, node),
+        "scripts" => scripts(table, node).map(DraftKind::Scripts),
         "copy-from" => copy_from(node),
         "run" => command(node).map(|command| plain(StepKind::Run { command })),
         _ => command(node).map(|command| plain(StepKind::Check { command })),
@@ -271,11 +250,6 @@ fn script(node: Node<'_>) -> Option<DraftKind> {
     let path = node.inner_path()?;
     let kind = StepKind::Script { path: path.value.clone() };
     Some(DraftKind::Step { kind, links: Links { script: Some(path), ..Links::default() } })
-}
-
-fn scripts(table: &Table<'_>, node: Node<'_>) -> Option<DraftKind> {
-    let skip = table.get("skip").map(Node::texts).unwrap_or_default();
-    Some(DraftKind::Scripts { dir: node.inner_path()?, skip })
 }
 
 fn command(node: Node<'_>) -> Option<String> {

@@ -89,7 +89,7 @@ fn unknown_keys() {
     );
     check_step(
         "name = \"a\", run = \"true\", zzzzzzzzzz = 1",
-        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `copy`, `script`, `scripts`, `run`, `copy-from`, `check`, `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `volatile`, `recommends`, `skip`, `fetch` and `secrets`",
+        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `copy`, `script`, `scripts`, `run`, `copy-from`, `check`, `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `volatile`, `recommends`, `skip`, `settings`, `reproducible`, `fetch` and `secrets`",
     );
     check_image(&format!("{DISK}vm = {{ cpu = 1 }}"), "unknown key `cpu` in `vm` | did you mean `cpus`?");
 }

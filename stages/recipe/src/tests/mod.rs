@@ -7,9 +7,11 @@ mod model;
 mod reference;
 mod rendering;
 mod robustness;
+mod scripts;
 mod words;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -54,11 +56,14 @@ impl Project {
         Self::with(&format!("[rootfs.ws]\nfrom = \"base\"\nsteps = [{{ {step} }}]\n"))
     }
 
+    /// Writes a file, executable if it is a script.
     fn file(&self, path: &str, text: &str) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().expect("files are in the project"))
             .expect("directories can be made");
-        fs::write(path, text).expect("files can be written");
+        fs::write(&path, text).expect("files can be written");
+        let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("modes can be set");
     }
 
     fn path(&self) -> &Path {

@@ -40,6 +40,7 @@ fn its_examples_are_recipes() {
     Project::new(whole).recipe();
     for fragment in fragments {
         let project = Project::with(fragment);
+        project.file("scripts/shared/20-locale", "#!/bin/sh\n");
         project.file("keys/tool.asc", include_str!("../../../../docs/recipe.md"));
         let errors = project.load().err().map(|errors| errors.to_string());
         // A key of nobody cannot be in a document.
@@ -107,12 +108,16 @@ fn place_of(table: &str, key: &str) -> (&'static str, Vec<(&'static str, &'stati
             let mut needs = vec![("name", "\"a\"")];
             match key {
                 "recommends" => needs.push(("packages", "[\"sudo\"]")),
-                "skip" => needs.push(("scripts", "\"scripts/ws\"")),
+                "skip" | "settings" => needs.push(("scripts", "\"scripts/ws\"")),
                 _ if kinds.contains(&key) => {}
                 _ => needs.push(("run", "\"true\"")),
             }
             ("[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ [KEYS] }]\n", needs)
         }
+        "settings" => (
+            "[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ scripts = \"scripts/ws\", settings.30-user = { [KEYS] } }]\n",
+            vec![],
+        ),
         "bootstrap" => (
             "[BASE][rootfs.ws]\nsteps = [{ name = \"a\", bootstrap = { [KEYS] } }]\n",
             vec![("archive", "\"debian\"")],

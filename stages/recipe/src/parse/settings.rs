@@ -1,0 +1,30 @@
+//! The keys that steps of several kinds share.
+
+use ibuild_spec::parse_duration;
+
+use super::environment::environment;
+use super::limits::limits;
+use super::step_machine::step_machine;
+use crate::draft::Settings;
+use crate::step::{Network, Reproducible};
+use crate::values::{Node, Table};
+
+/// What a table says of them.
+pub(super) fn settings(table: &Table<'_>) -> Settings {
+    const NETWORKS: [(&str, Network); 2] = [("packages", Network::Packages), ("none", Network::None)];
+    let inputs = table.get("inputs").and_then(Node::array).unwrap_or_default();
+    let volatile = table.get("volatile").and_then(Node::array).unwrap_or_default();
+    Settings {
+        env: table.get("env").map(environment).unwrap_or_default(),
+        network: table.get("network").and_then(|node| node.word("network", &NETWORKS)),
+        machine: table.get("machine").map(step_machine),
+        timeout: table.get("timeout").and_then(|node| node.parsed_by(parse_duration)).map(|time| time.value),
+        limits: table.get("limits").map(limits).unwrap_or_default(),
+        inputs: inputs.into_iter().filter_map(Node::inner_path).collect(),
+        volatile: volatile.into_iter().filter_map(Node::machine_path).collect(),
+        reproducible: table.get("reproducible").and_then(Node::boolean).map(|is_expected| match is_expected {
+            true => Reproducible::Expected,
+            false => Reproducible::Waived,
+        }),
+    }
+}
