@@ -61,10 +61,16 @@ impl Files {
     /// What counts of all that is in a directory, or of one file: not times, owners and what editors leave behind, and of
     /// permissions whether a file can be executed.
     pub fn meaning(&self, path: &str) -> String {
+        self.meaning_without(path, &[])
+    }
+
+    /// The same without files of these names and what is in them.
+    pub fn meaning_without(&self, path: &str, names: &[&str]) -> String {
         let ignores_logs = self.get(".ibuildignore").is_some();
         let counts = |file: &str| {
             let is_left_behind = |name: &str| {
-                name.ends_with('~')
+                names.contains(&name)
+                    || name.ends_with('~')
                     || name == ".git"
                     || name == "4913"
                     || (ignores_logs && name.ends_with(".log"))

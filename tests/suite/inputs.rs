@@ -130,3 +130,23 @@ fn a_script_that_an_editor_left_is_no_stage() {
     }
     assert_ends(built, "2 run, 1 cached");
 }
+
+/// The files are not in the image, not among the inputs, and not in the keys.
+#[test]
+fn what_the_recipe_excludes_is_nowhere() {
+    const STEPS: &str = r#"
+      { name = "files", copy = [{ from = "files", to = "/srv", exclude = ["*.md", "/drafts/"] }] },
+      { name = "there", check = "test -e /srv/a -a ! -e /srv/README.md -a ! -e /srv/drafts" },
+      { name = "reads", run = "cd /run/ibuild/in/files; test -e a -a -e drafts/b -a ! -e README.md", inputs = [{ path = "files", exclude = ["*.md"] }] },
+    "#;
+    let lab = Sandbox::empty();
+    for name in ["files/a", "files/README.md", "files/drafts/b"] {
+        lab.write(name, "text\n");
+    }
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), STEPS);
+    assert_ends(build(&lab), "4 run, 1 cached");
+    lab.write("files/README.md", "other text\n");
+    assert_ends(build(&lab), "0 run, 5 cached");
+    lab.write("files/drafts/b", "other text\n");
+    assert_ends(build(&lab), "1 run, 4 cached");
+}

@@ -14,7 +14,7 @@ use super::machine_test::MachineTest;
 use super::model::{Archive, Notice, Project};
 use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestName, VarName};
 use super::source::{At, Span};
-use super::step::{Network, Reproducible, StepKind};
+use super::step::{Input, Network, Reproducible, StepKind};
 use super::step_machine::StepMachine;
 
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub(super) struct Settings {
     pub(super) machine: Option<StepMachine>,
     pub(super) timeout: Option<Duration>,
     pub(super) limits: Limits,
-    pub(super) inputs: Vec<At<PathBuf>>,
+    pub(super) inputs: Vec<At<Input>>,
     pub(super) volatile: Vec<String>,
     pub(super) reproducible: Option<Reproducible>,
 }
@@ -79,11 +79,10 @@ impl Settings {
     /// These on top of others: lists and variables are added, all else takes precedence.
     pub(super) fn over(self, mut below: Self) -> Self {
         below.env.extend(self.env);
-        for input in self.inputs {
-            if !below.inputs.iter().any(|known| known.value == input.value) {
-                below.inputs.push(input);
-            }
-        }
+        let is_told_again =
+            |input: &At<Input>| self.inputs.iter().any(|own| own.value.path == input.value.path);
+        below.inputs.retain(|input| !is_told_again(input));
+        below.inputs.extend(self.inputs);
         below.volatile.extend(self.volatile);
         Self {
             network: self.network.or(below.network),
@@ -128,7 +127,7 @@ pub(super) enum ScriptRules {
 pub(super) struct Links {
     pub(super) archives: Vec<At<ArchiveName>>,
     pub(super) rootfs: Option<At<RootfsName>>,
-    /// What `copy` reads.
+    /// What `copy` reads, rule by rule.
     pub(super) copied: Vec<At<PathBuf>>,
     /// What `script` runs.
     pub(super) script: Option<At<PathBuf>>,

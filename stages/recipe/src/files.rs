@@ -11,6 +11,7 @@ use super::project_dir::{Found, ProjectDir};
 use super::report::{Problem, Report};
 use super::scripts::{Scripts, read_script};
 use super::source::At;
+use super::step::StepKind;
 
 /// The keys of all who ever signed an archive are a tenth of it.
 const LARGEST_KEYRING: u64 = 16 << 20;
@@ -40,16 +41,15 @@ struct Files<'a> {
 
 impl Files<'_> {
     fn expand(&mut self, mut step: DraftStep) -> Vec<DraftStep> {
-        for input in &step.settings.inputs {
-            self.project.find(input);
-        }
+        step.settings.inputs.iter().for_each(|input| self.project.find_input(input));
         match step.kind.take() {
             Some(DraftKind::Scripts(scripts)) => {
                 Scripts { project: &self.project, notices: &mut self.notices }.expand(&step, &scripts)
             }
             Some(DraftKind::Step { kind, links }) => {
-                for copied in &links.copied {
-                    self.project.find(copied);
+                if let StepKind::Copy(rules) = &kind {
+                    let copied = links.copied.iter().zip(rules);
+                    copied.for_each(|(path, rule)| self.project.find_but(path, &rule.exclude));
                 }
                 if let Some(script) = &links.script {
                     self.check_script(&mut step, script);

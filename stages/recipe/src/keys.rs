@@ -53,8 +53,9 @@ tables! {
     ];
     LIMITS = "limits" ["memory", "processes", "disk"];
     MACHINE = "machine" ["cpus", "memory", "readdir", "clock"];
+    INPUT = "input" ["path", "exclude"];
     BOOTSTRAP = "bootstrap" ["archive", "variant", "include"];
-    COPY = "copy" ["from", "to", "owner", "group", "mode", "dirs"];
+    COPY = "copy" ["from", "to", "owner", "group", "mode", "dirs", "exclude"];
     COPY_FROM = "copy-from" ["rootfs", "paths"];
     IMAGE = "image" ["rootfs", "formats", "disk", "vm", "machines"];
     DISK = "disk" ["size", "firmware", "fs-uuid", "cmdline"];

@@ -60,7 +60,7 @@ pub use show::Shown;
 pub use source::Position;
 pub use special::special_files;
 pub use step::INPUTS;
-pub use step::{Account, CopyRule, Network, Recommends, Reproducible, Step, StepKind, Variant};
+pub use step::{Account, CopyRule, Input, Network, Recommends, Reproducible, Step, StepKind, Variant};
 pub use step_machine::{Readdir, StepClock, StepMachine};
 pub use vars::Overrides;
 pub use vm::{Nic, Vm};

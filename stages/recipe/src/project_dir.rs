@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::report::{Problem, Report};
 use super::source::At;
+use super::step::Input;
 use super::suggest;
 
 /// What a path in the recipe's directory leads to.
@@ -34,6 +35,21 @@ impl ProjectDir<'_> {
             Err(problem) => self.report.push(problem.into_problem(self, path)),
         }
         None
+    }
+
+    /// Looks for what a step may read.
+    pub(super) fn find_input(&self, input: &At<Input>) {
+        let Input { path, exclude } = &input.value;
+        self.find_but(&At { value: path.clone(), at: input.at.clone() }, exclude);
+    }
+
+    /// Looks for something of which a part is left out. A file has no parts.
+    pub(super) fn find_but(&self, path: &At<PathBuf>, exclude: &[String]) {
+        if let (Some(Found::File(_)), [_, ..]) = (self.find(path), exclude) {
+            let message = format!("`exclude` means nothing to `{}`, which is a file", path.value.display());
+            self.report
+                .push(Problem::at(path.at.clone(), message).hint("it leaves files of a directory out"));
+        }
     }
 
     fn resolve(&self, path: &Path) -> Result<Metadata, Unreachable> {

@@ -47,9 +47,7 @@ impl Scripts<'_, '_> {
                 let at = At { value: name.clone(), at: own.at.clone() };
                 self.unknown(&at, &format!("there is no script `{name}` to set anything for"), &names);
             }
-            for input in &own.value.inputs {
-                self.project.find(input);
-            }
+            own.value.inputs.iter().for_each(|input| self.project.find_input(input));
         }
         let is_skipped = |name: &OsStr| scripts.skip.iter().any(|skip| name == OsStr::new(&skip.value));
         let kept: Vec<_> = merged.iter().filter(|(name, _)| !is_skipped(name)).collect();

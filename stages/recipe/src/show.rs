@@ -13,7 +13,7 @@ use super::limits::Limits;
 use super::machine_test::{Login, MachineTest, TestStep};
 use super::model::{Archive, Recipe, Rootfs};
 use super::names::EnvName;
-use super::step::{Account, CopyRule, Recommends, Step, StepKind};
+use super::step::{Account, CopyRule, Input, Recommends, Step, StepKind};
 use super::step_machine::StepMachine;
 use super::vm::Vm;
 
@@ -146,20 +146,27 @@ fn step(step: &Step) -> Vec<Pair> {
     pairs.extend(kind(&step.kind));
     let chooses =
         matches!(step.kind, StepKind::Script { .. } | StepKind::Run { .. } | StepKind::Check { .. });
-    let inputs: Vec<_> = step.inputs.iter().map(|path| path.display()).collect();
     pairs.extend([
         pair_if("env", Some(&step.env).filter(|env| !env.is_empty()), environment),
         pair("network", text(step.network.word())).filter(|_| chooses),
         pair_if("machine", Some(&step.machine).filter(|machine| !machine.is_default()), machine),
         pair_if("timeout", step.timeout.as_ref(), |time| text(format!("{} s", time.as_secs()))),
         pair_if("limits", said(&step.limits), limits),
-        pair_if("inputs", Some(&inputs).filter(|inputs| !inputs.is_empty()), texts),
+        pair_if("inputs", filled(&step.inputs), |inputs| array(inputs.iter().map(input))),
         pair_if("reproducible", Some(&step.reproducible).filter(|it| !it.is_expected()), |_| {
             "false".to_owned()
         }),
         pair_if("volatile", Some(&step.volatile).filter(|paths| !paths.is_empty()), texts),
     ]);
     pairs
+}
+
+fn input(Input { path, exclude }: &Input) -> String {
+    let path = text(path.display());
+    match exclude.as_slice() {
+        [] => path,
+        exclude => inline([pair("path", path), pair("exclude", texts(exclude))]),
+    }
 }
 
 fn kind(kind: &StepKind) -> Vec<Pair> {
@@ -202,6 +209,7 @@ fn copy_rule(rule: &CopyRule) -> String {
         pair_if("group", rule.group.as_ref(), account),
         pair_if("mode", rule.mode.as_ref(), mode),
         pair_if("dirs", rule.dirs.as_ref(), mode),
+        pair_if("exclude", filled(&rule.exclude), texts),
     ])
 }
 

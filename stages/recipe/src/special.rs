@@ -12,22 +12,23 @@ use super::step::StepKind;
 /// The sockets, pipes and devices among what the steps of a recipe in `dir` copy or read, relative to it.
 pub fn special_files(recipe: &Recipe, dir: &Path) -> Result<Vec<PathBuf>, IgnoreError> {
     let steps = recipe.rootfses.values().flat_map(|rootfs| &rootfs.steps);
-    let mut trees: Vec<&Path> = Vec::new();
+    let mut trees: Vec<(&Path, &[String])> = Vec::new();
     for step in steps {
-        trees.extend(step.inputs.iter().map(PathBuf::as_path));
+        trees.extend(step.inputs.iter().map(|input| (input.path.as_path(), input.exclude.as_slice())));
         if let StepKind::Copy(rules) = &step.kind {
-            trees.extend(rules.iter().map(|rule| rule.from.as_path()));
+            trees.extend(rules.iter().map(|rule| (rule.from.as_path(), rule.exclude.as_slice())));
         }
     }
     trees.sort_unstable();
     trees.dedup();
     let mut found = Vec::new();
-    for tree in trees.into_iter().filter(|tree| dir.join(tree).is_dir()) {
-        let ignore = Ignore::for_tree(dir, &dir.join(tree))?;
+    for (tree, exclude) in trees.into_iter().filter(|(tree, _)| dir.join(tree).is_dir()) {
+        let ignore = Ignore::for_tree(dir, &dir.join(tree))?.excluding(exclude)?;
         let mut below = special_below(&ignore, &dir.join(tree))?;
         below.sort();
         found.extend(below.into_iter().map(|path| tree.join(path)));
     }
+    found.dedup();
     Ok(found)
 }
 

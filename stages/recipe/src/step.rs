@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::limits::Limits;
@@ -38,8 +39,8 @@ pub struct Step {
     /// How much of the machine it may take: its own limits, then those of its rootfs and of the ones below.
     #[serde(skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
-    /// Files and directories it may read, relative to the recipe's directory.
-    pub inputs: Vec<PathBuf>,
+    /// Files and directories it may read.
+    pub inputs: Vec<Input>,
     /// Absolute paths in the machine that are scrubbed after it.
     pub volatile: Vec<String>,
     /// Whether it is expected to make the same each time.
@@ -64,6 +65,28 @@ impl Reproducible {
     /// Whether a difference is a failure.
     pub fn is_expected(&self) -> bool {
         *self == Self::Expected
+    }
+}
+
+/// A file or directory of the project that a step may read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Where it is, relative to the recipe's directory.
+    pub path: PathBuf,
+    /// Patterns of files of the directory that are left out.
+    pub exclude: Vec<String>,
+}
+
+/// As recipes have it: the path alone, if nothing else is said.
+impl Serialize for Input {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.exclude.is_empty() {
+            return self.path.serialize(serializer);
+        }
+        let mut table = serializer.serialize_struct("Input", 2)?;
+        table.serialize_field("path", &self.path)?;
+        table.serialize_field("exclude", &self.exclude)?;
+        table.end()
     }
 }
 
@@ -192,6 +215,9 @@ pub struct CopyRule {
     /// Permissions of directories; 0755 otherwise.
     #[serde(serialize_with = "octal")]
     pub dirs: Option<u32>,
+    /// Patterns of files of the directory that are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
 }
 
 /// A user or a group.

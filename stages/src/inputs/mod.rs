@@ -66,22 +66,22 @@ impl<'s> Inputs<'s> {
         }
     }
 
-    /// A file or a whole tree, by its path in the project.
-    pub(super) fn resolve(&self, path: &Path) -> Result<ResolvedInput, StageError> {
+    /// A file or a whole tree, by its path in the project, without what the patterns of the recipe leave out of it.
+    pub(super) fn resolve(&self, path: &Path, exclude: &[String]) -> Result<ResolvedInput, StageError> {
         let path = self.project.join(path);
-        let resolved = self.look(&path)?;
+        let resolved = self.look(&path, exclude)?;
         // The recipe may name a link: what it points to is meant.
         let source = fs::canonicalize(&path).map_err(StageError::io("read", &path))?;
         self.sources.lock().expect("no panic while held").insert(content_digest(&resolved.content), source);
         Ok(resolved)
     }
 
-    fn look(&self, path: &Path) -> Result<ResolvedInput, StageError> {
+    fn look(&self, path: &Path, exclude: &[String]) -> Result<ResolvedInput, StageError> {
         let meta = fs::metadata(path).map_err(StageError::io("read", path))?;
         if !meta.is_dir() {
             return Ok(ResolvedInput { content: self.file(path, &meta)?, ignored: Vec::new() });
         }
-        let Tree { scanned, left_out } = self.tree(path)?;
+        let Tree { scanned, left_out } = self.tree(path, exclude)?;
         let id = scanned.root().tree_id();
         if self.store.index().get(Table::Trees, id.as_bytes())?.is_none() {
             scanned.remember(&self.trees);
@@ -92,9 +92,9 @@ impl<'s> Inputs<'s> {
     }
 
     /// Walks a directory.
-    fn tree(&self, dir: &Path) -> Result<Tree, StageError> {
+    fn tree(&self, dir: &Path, exclude: &[String]) -> Result<Tree, StageError> {
         let meta = fs::metadata(dir).map_err(StageError::io("read", dir))?;
-        let ignore = Ignore::for_tree(&self.project, dir)?;
+        let ignore = Ignore::for_tree(&self.project, dir)?.excluding(exclude)?;
         let scan =
             Scan { store: self.store, ignore, ignored: Mutex::default(), learnt: &self.learnt_directories };
         let scanned = scan.tree(dir, FileStamp::of(&meta))?;

@@ -57,6 +57,15 @@ struct Child {
     place: DirEntry,
 }
 
+/// What is in a directory.
+#[derive(Default)]
+struct Children {
+    dirs: Vec<Child>,
+    files: Vec<Child>,
+    /// The names of what is left out and no directory.
+    left_out: Vec<Vec<u8>>,
+}
+
 /// A directory to be read.
 struct Directory {
     /// Where it is.
@@ -128,19 +137,21 @@ impl Scan<'_> {
         let Directory { path, below, name, stamp, parent } = directory;
         let known: Option<DirectoryMemo> = self.store.index().record(Table::Memo, &stamp.key())?;
         let known = known.unwrap_or_default();
-        let (dirs, files) = self.children(&path, &below)?;
+        let Children { dirs, files, left_out } = self.children(&path, &below)?;
         let files = files.into_par_iter().with_min_len(FEW).map(|child| self.file(child, &known));
         let found = files.collect::<Result<Vec<_>, _>>()?;
-        self.learn(&stamp, &known, &found);
+        self.learn(&stamp, &known, &found, &left_out);
         let next = dirs.into_iter().map(|child| next(child, &below)).collect::<Result<_, _>>()?;
         Ok((Read { name, parent, found }, next))
     }
 
     /// Takes down what is to be remembered of a directory, unless it is what was remembered before.
-    fn learn(&self, stamp: &FileStamp, known: &DirectoryMemo, found: &[Found]) {
+    /// What is left out here may be in another copy of the directory, so what is known of it stays known.
+    fn learn(&self, stamp: &FileStamp, known: &DirectoryMemo, found: &[Found], left_out: &[Vec<u8>]) {
         let is_new = found.iter().any(|found| matches!(found.memo, Memo::Learnt(_)));
         let believed = found.iter().filter(|found| matches!(found.memo, Memo::Known)).count();
-        if !is_new && believed == known.len() {
+        let unseen = left_out.iter().filter(|name| known.entry(name).is_some()).count();
+        if !is_new && believed + unseen == known.len() {
             return;
         }
         let memo = |found: &Found| match &found.memo {
@@ -148,13 +159,20 @@ impl Scan<'_> {
             Memo::Known => Some((found.name.clone(), known.entry(&found.name)?.clone())),
             Memo::Learnt(entry) => Some((found.name.clone(), (**entry).clone())),
         };
-        let learnt = DirectoryMemo::new(found.iter().filter_map(memo));
-        self.learnt.lock().expect("no panic while held").insert(stamp.key(), learnt);
+        let mut learnt = self.learnt.lock().expect("no panic while held");
+        let meanwhile = learnt.get(&stamp.key());
+        let of_another = |name: &Vec<u8>| {
+            let entry = meanwhile.and_then(|memo| memo.entry(name)).or_else(|| known.entry(name))?;
+            Some((name.clone(), entry.clone()))
+        };
+        let all = found.iter().filter_map(memo).chain(left_out.iter().filter_map(of_another));
+        let memo = DirectoryMemo::new(all);
+        learnt.insert(stamp.key(), memo);
     }
 
-    /// What is in a directory and not left out: directories, and the rest.
-    fn children(&self, dir: &Path, below: &[u8]) -> Result<(Vec<Child>, Vec<Child>), StageError> {
-        let (mut dirs, mut files) = (Vec::new(), Vec::new());
+    /// What is in a directory.
+    fn children(&self, dir: &Path, below: &[u8]) -> Result<Children, StageError> {
+        let mut found = Children::default();
         let mut path = below.to_vec();
         for child in fs::read_dir(dir).map_err(StageError::io("read", dir))? {
             let place = child.map_err(StageError::io("read", dir))?;
@@ -163,13 +181,17 @@ impl Scan<'_> {
             path.truncate(below.len());
             path.extend_from_slice(&name);
             if self.ignore.ignores(&path, is_dir) {
-                path.extend(is_dir.then_some(b'/'));
+                if is_dir {
+                    path.push(b'/')
+                } else {
+                    found.left_out.push(name)
+                }
                 self.ignored.lock().expect("no panic while held").push(path.clone());
                 continue;
             }
-            if is_dir { &mut dirs } else { &mut files }.push(Child { name, place });
+            if is_dir { &mut found.dirs } else { &mut found.files }.push(Child { name, place });
         }
-        Ok((dirs, files))
+        Ok(found)
     }
 
     fn file(&self, child: Child, known: &DirectoryMemo) -> Result<Found, StageError> {

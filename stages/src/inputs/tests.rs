@@ -29,7 +29,7 @@ impl Lab {
     }
 
     fn describe(&self) -> Value {
-        self.inputs().resolve(Path::new("tree")).unwrap().content.value()
+        self.inputs().resolve(Path::new("tree"), &[]).unwrap().content.value()
     }
 
     fn inputs(&self) -> Inputs<'_> {
@@ -119,7 +119,7 @@ fn remembered_digests_of_a_directory_are_used_only_for_the_same_files() {
 fn a_file_that_was_just_written_is_not_remembered() {
     let lab = Lab::new();
     let inputs = lab.inputs();
-    inputs.resolve(Path::new("tree")).unwrap();
+    inputs.resolve(Path::new("tree"), &[]).unwrap();
     inputs.flush().unwrap();
     let rows = lab.store.index().scan(Table::Memo, &[]).unwrap();
     assert_eq!(rows, [], "a stamp that may be racy was kept");
@@ -134,20 +134,66 @@ fn what_is_ignored_is_told_and_does_not_count() {
     for name in ["etc/a~", "etc/x.log", "out/deep/f"] {
         fs::write(lab.path(name), "").unwrap();
     }
-    let ResolvedInput { content, ignored } = lab.inputs().resolve(Path::new("tree")).unwrap();
+    let ResolvedInput { content, ignored } = lab.inputs().resolve(Path::new("tree"), &[]).unwrap();
     assert_eq!(content.value(), before);
     assert_eq!(ignored, ["etc/a~", "etc/x.log", "out/"]);
     let inputs = lab.inputs();
-    let list = inputs.list(&inputs.resolve(Path::new("tree")).unwrap().content).unwrap();
+    let list = inputs.list(&inputs.resolve(Path::new("tree"), &[]).unwrap().content).unwrap();
     let paths = list.files.iter().map(|file| file.path.as_slice());
     assert!(paths.eq([&b"etc"[..], b"etc/a", b"etc/link"]));
+}
+
+fn patterns(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_the_recipe_excludes_does_not_count() {
+    let lab = Lab::new();
+    let of = |exclude: &[&str]| {
+        let content = lab.inputs().resolve(Path::new("tree"), &patterns(exclude)).unwrap().content;
+        content.value()
+    };
+    let before = of(&[]);
+    fs::create_dir(lab.path("docs")).unwrap();
+    fs::write(lab.path("docs/a.md"), "").unwrap();
+    assert_ne!(of(&[]), before);
+    assert_eq!(of(&["/docs/"]), before);
+    assert_ne!(of(&["*.md"]), before, "the directory is there");
+    assert_ne!(of(&["a"]), of(&[]));
+    fs::write(lab.path(".ibuildignore"), "docs\n").unwrap();
+    assert_eq!(of(&[]), before);
+    assert_ne!(of(&["!docs"]), before, "the recipe wins");
+}
+
+/// One copy of a directory without a file, and one with it: what is known of the file is not forgotten and learnt in turns.
+#[test]
+fn a_file_that_one_copy_leaves_out_stays_known() {
+    let lab = Lab::new();
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    for name in ["etc/a", "etc/b"] {
+        fs::write(lab.path(name), "").unwrap();
+        fs::File::options().write(true).open(lab.path(name)).unwrap().set_modified(long_ago).unwrap();
+    }
+    let dir = FileStamp::of(&fs::metadata(lab.path("etc")).unwrap()).key();
+    let stamp = |name: &str| FileStamp::of(&fs::metadata(lab.path(name)).unwrap());
+    let memo = |name: &str| MemoEntry { stamp: stamp(name), digest: BlobId::from_bytes([7; 32]) };
+    let known = DirectoryMemo::new(["a", "b"].map(|name| (name.into(), memo(&format!("etc/{name}")))));
+    remember(&lab, &dir, &known);
+    let inputs = lab.inputs();
+    for exclude in [&["a"][..], &["b"], &[]] {
+        inputs.resolve(Path::new("tree"), &patterns(exclude)).unwrap();
+    }
+    inputs.flush().unwrap();
+    let kept: Option<DirectoryMemo> = lab.store.index().record(Table::Memo, &dir).unwrap();
+    assert_eq!(kept, Some(known));
 }
 
 #[test]
 fn a_pipe_is_refused_instead_of_waited_for() {
     let lab = Lab::new();
     nix::unistd::mkfifo(&lab.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let error = lab.inputs().resolve(Path::new("tree")).err().unwrap();
+    let error = lab.inputs().resolve(Path::new("tree"), &[]).err().unwrap();
     assert!(matches!(&error, StageError::Special(path) if path.ends_with("tree/pipe")), "{error}");
     assert!(!error.is_environment(), "it is the project's fault");
 }
@@ -159,7 +205,7 @@ fn changes_name_files() {
     let inputs = lab.inputs();
     let described = || {
         let mut description = Description::new("copy", 1);
-        description.set("files", inputs.resolve(Path::new("tree")).unwrap().content.value());
+        description.set("files", inputs.resolve(Path::new("tree"), &[]).unwrap().content.value());
         description
     };
     let before = described();
@@ -198,7 +244,7 @@ fn a_private_copy_has_the_look_of_its_digest() {
     std::os::unix::fs::chown(lab.path("etc/a"), Some(1234), Some(77)).unwrap();
     fs::set_permissions(lab.path("etc"), fs::Permissions::from_mode(0o700)).unwrap();
     let (inputs, to) = (lab.inputs(), lab.root.path().join("copy"));
-    let content = inputs.resolve(Path::new("tree")).unwrap().content;
+    let content = inputs.resolve(Path::new("tree"), &[]).unwrap().content;
     inputs.lay_out(&content, &to, 1_700_000_000).unwrap();
     let look = |name: &str| {
         let meta = fs::symlink_metadata(to.join(name)).unwrap();
@@ -216,7 +262,7 @@ fn a_private_copy_has_the_look_of_its_digest() {
 fn a_private_copy_is_of_what_was_hashed_or_not_made() {
     let lab = Lab::new();
     let inputs = lab.inputs();
-    let content = inputs.resolve(Path::new("tree")).unwrap().content;
+    let content = inputs.resolve(Path::new("tree"), &[]).unwrap().content;
     fs::write(lab.path("etc/a"), "b").unwrap();
     let error = inputs.lay_out(&content, &lab.root.path().join("copy"), 0).unwrap_err();
     assert!(matches!(&error, StageError::InputsChanged(path) if path.ends_with("tree/etc/a")), "{error}");
@@ -232,7 +278,7 @@ fn a_tree_may_be_as_deep_as_a_path_can_be_long() {
     }
     fs::write(&deep, "deep").unwrap();
     let inputs = lab.inputs();
-    let content = inputs.resolve(Path::new("tree")).unwrap().content;
+    let content = inputs.resolve(Path::new("tree"), &[]).unwrap().content;
     let list = inputs.list(&content).unwrap();
     assert!(list.files.len() > 1_900, "{}", list.files.len());
     inputs.lay_out(&content, &lab.root.path().join("c"), 0).unwrap();

@@ -20,7 +20,7 @@ const IMPLEMENTATION: i64 = 2;
 pub(super) fn resolve(request: &StepRequest<'_, '_>, rules: &[CopyRule]) -> Result<ResolvedStep, StageError> {
     let (mut described, mut items, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
     for (number, rule) in rules.iter().enumerate() {
-        let resolved = request.context.inputs().resolve(&rule.from)?;
+        let resolved = request.context.inputs().resolve(&rule.from, &rule.exclude)?;
         let ResolvedInput { content, ignored: left_out } = resolved;
         ignored.extend(left_out.iter().map(|file| rule.from.join(file).display().to_string()));
         let to = target(rule, &content);

@@ -10,7 +10,7 @@ use crate::executor::machine::machine_of;
 use crate::executor::resolved::{ArchiveAccess, Changes, ResolvedStep};
 use crate::inputs::ResolvedInput;
 use crate::packages::{APT_CONF_PATH, CA_PATH, apt_conf};
-use crate::recipe::INPUTS;
+use crate::recipe::{INPUTS, Input};
 use crate::sandbox::{
     Inject, InjectedContent, NetworkSpec, PROXY_PORT, Payload, SandboxView, Shown, ShownContent,
 };
@@ -93,8 +93,8 @@ fn injected(network: NetworkSpec) -> Vec<Inject> {
 /// The files of the project that the step may read.
 fn inputs(request: &StepRequest<'_, '_>) -> Result<Vec<Shown>, StageError> {
     let (mut shown, mut left_out) = (Vec::new(), Vec::new());
-    for path in &request.step.inputs {
-        let ResolvedInput { content, ignored } = request.context.inputs().resolve(path)?;
+    for Input { path, exclude } in &request.step.inputs {
+        let ResolvedInput { content, ignored } = request.context.inputs().resolve(path, exclude)?;
         left_out.extend(ignored.iter().map(|file| path.join(file).display().to_string()));
         // Without what a path may have besides names: `./data`, `data//x`.
         let path = Path::new(INPUTS).join(path).components().collect();

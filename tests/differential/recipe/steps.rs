@@ -134,6 +134,13 @@ fn slow(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
     Does::run()
 }
 
+const EXCLUDED: [&str; 3] = ["", r#"["more", "link"]"#, r#"["run"]"#];
+
+/// The names in a list of patterns that are names.
+fn names_in(patterns: &str) -> Vec<&str> {
+    patterns.split('"').skip(1).step_by(2).collect()
+}
+
 const ACCOUNTS: [&str; 4] = ["", "\"bob\"", "1234", "33"];
 
 #[allow(clippy::too_many_lines, reason = "a story in its order")]
@@ -161,8 +168,8 @@ fn files(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
     desk.directory("files/later/srv/empty", "empty");
     // What is ignored is not known before all is there.
     let files = &writer.desk.files;
-    let (of_single, of_tree, of_later) =
-        (files.meaning(&single), files.meaning(&tree), files.meaning("files/later"));
+    let (of_single, of_later) = (files.meaning(&single), files.meaning("files/later"));
+    let of_tree = |exclude: &str| files.meaning_without(&tree, &names_in(exclude));
     table.tables(
         "copy",
         "copy",
@@ -184,7 +191,8 @@ fn files(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
                 copy.any("group", &ACCOUNTS);
                 copy.any("mode", &["", "\"0640\"", "0o750"]);
                 copy.any("dirs", &["", "\"0700\"", "0o2775"]);
-                copy.count("files", &of_tree);
+                let exclude = copy.any("exclude", &EXCLUDED);
+                copy.count("files", &of_tree(exclude));
             },
             &|copy| {
                 copy.is("from", "\"files/later\"");
@@ -224,15 +232,21 @@ fn inputs(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
     desk.sometimes(&format!("{data}/d~"), "backup of data", "a backup\n");
     desk.sometimes(&format!("{data}/x.log"), "log in data", "a log\n");
     desk.file("single", "single", &["single\n", "double\n"]);
-    let lists =
-        [vec![data.as_str()], vec![data.as_str(), "single"], vec!["single", data.as_str()], vec!["single"]];
+    let mut of_data = writer.table("input", "step main inputs input");
+    writer.slots.compose("input", "step main inputs input", "path");
+    of_data.entry("path", &quoted(&data));
+    let exclude = of_data.any("exclude", &["", r#"["l"]"#, r#"["x.log"]"#]);
+    let of_data = if exclude.is_empty() { quoted(&data) } else { of_data.inline() };
     let names = ["data", "data single", "single data", "single"];
     let chosen = writer.slots.pick(writer.chosen, "step", "step main inputs", "inputs", &names);
-    let list = &lists[names.iter().position(|name| *name == chosen).unwrap()];
-    table.entry("inputs", &Writer::list(list));
-    let meaning: Vec<_> =
-        list.iter().map(|path| format!("{path}: {}", writer.desk.files.meaning(path))).collect();
-    table.count("inputs", &meaning.concat());
+    let list: Vec<_> = chosen.split(' ').collect();
+    let text = |name: &&str| if *name == "data" { of_data.clone() } else { quoted(name) };
+    table.entry("inputs", &format!("[{}]", list.iter().map(text).collect::<Vec<_>>().join(", ")));
+    let meaning = |name: &&str| match *name {
+        "data" => format!("{data}: {}", writer.desk.files.meaning_without(&data, &names_in(exclude))),
+        name => format!("{name}: {}", writer.desk.files.meaning(name)),
+    };
+    table.count("inputs", &list.iter().map(meaning).collect::<String>());
     table.text(
         "run",
         &[

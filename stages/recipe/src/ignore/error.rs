@@ -66,14 +66,23 @@ pub enum PatternError {
     /// `a\/`, which matches nothing to git.
     #[error("there is a backslash before a slash")]
     EscapedSlash,
+    /// A pattern of `exclude` that is empty, or what a file of rules takes for a comment.
+    #[error("it matches nothing")]
+    Nothing,
+    /// A pattern of `exclude` with the end of a line.
+    #[error("it has several lines")]
+    SeveralLines,
     /// What else the matcher has to say.
     #[error("{0}")]
     Malformed(String),
 }
 
 impl PatternError {
-    fn remedy(&self) -> String {
+    /// What the user can do about it.
+    pub(crate) fn remedy(&self) -> String {
         match self {
+            Self::Nothing => "write a name or a pattern; `\\#` is a `#` at the beginning".to_owned(),
+            Self::SeveralLines => "write each pattern as a text of its own".to_owned(),
             Self::NotText => "save the file as UTF-8; `?` stands for any byte".to_owned(),
             Self::EmptyName => "write one `/`, or `/**/` for any directories between".to_owned(),
             Self::UnclosedClass => "close it, or write `\\[` for the character itself".to_owned(),

@@ -14,6 +14,8 @@ use ibuild_host::bounded;
 
 pub use error::{IgnoreError, PatternError};
 
+use super::read::RECIPE_FILE;
+
 /// The file of rules, in a copied directory or beside the recipe. It is never copied itself.
 const RULES_FILE: &str = ".ibuildignore";
 
@@ -31,6 +33,21 @@ static EDITOR_FILES: LazyLock<Ignore> = LazyLock::new(|| Ignore::built_in(EDITOR
 
 /// What is left out of every directory.
 static ALWAYS: LazyLock<Ignore> = LazyLock::new(|| Ignore::built_in(&[EDITORS, CHECKOUT].concat()));
+
+/// Whether a text can be a pattern of `exclude`, one of a list.
+pub(super) fn check_pattern(pattern: &str) -> Result<(), PatternError> {
+    if pattern.contains('\n') {
+        return Err(PatternError::SeveralLines);
+    }
+    if pattern.trim().is_empty() || pattern.starts_with('#') {
+        return Err(PatternError::Nothing);
+    }
+    match rules::parse(pattern.as_bytes(), Path::new(RECIPE_FILE)) {
+        Ok(_) => Ok(()),
+        Err(IgnoreError::Pattern { source, .. }) => Err(source),
+        Err(other) => Err(PatternError::Malformed(other.to_string())),
+    }
+}
 
 /// Decides about the files of one directory.
 #[derive(Debug, Clone)]
@@ -59,6 +76,15 @@ impl Ignore {
         }
         ignore.add(tree, Vec::new())?;
         Ok(ignore)
+    }
+
+    /// The same with patterns that win over all others, as the recipe's `exclude` has them.
+    pub fn excluding(mut self, patterns: &[String]) -> Result<Self, IgnoreError> {
+        if !patterns.is_empty() {
+            let rules = rules::parse(patterns.join("\n").as_bytes(), Path::new(RECIPE_FILE))?;
+            self.sets.push((Vec::new(), rules));
+        }
+        Ok(self)
     }
 
     fn built_in(rules: &str) -> Self {

@@ -5,6 +5,7 @@ mod environment;
 mod image;
 mod limits;
 mod machine_test;
+mod patterns;
 mod rootfs;
 mod scripts;
 mod sections;

@@ -4,9 +4,13 @@ use ibuild_spec::parse_duration;
 
 use super::environment::environment;
 use super::limits::limits;
+use super::optional;
+use super::patterns::patterns;
 use super::step_machine::step_machine;
 use crate::draft::Settings;
-use crate::step::{Network, Reproducible};
+use crate::keys;
+use crate::source::At;
+use crate::step::{Input, Network, Reproducible};
 use crate::values::{Node, Table};
 
 /// What a table says of them.
@@ -20,11 +24,27 @@ pub(super) fn settings(table: &Table<'_>) -> Settings {
         machine: table.get("machine").map(step_machine),
         timeout: table.get("timeout").and_then(|node| node.parsed_by(parse_duration)).map(|time| time.value),
         limits: table.get("limits").map(limits).unwrap_or_default(),
-        inputs: inputs.into_iter().filter_map(Node::inner_path).collect(),
+        inputs: inputs.into_iter().filter_map(input).collect(),
         volatile: volatile.into_iter().filter_map(Node::machine_path).collect(),
-        reproducible: table.get("reproducible").and_then(Node::boolean).map(|is_expected| match is_expected {
-            true => Reproducible::Expected,
-            false => Reproducible::Waived,
-        }),
+        reproducible: table.get("reproducible").and_then(Node::boolean).map(
+            |is_expected| match is_expected {
+                true => Reproducible::Expected,
+                false => Reproducible::Waived,
+            },
+        ),
     }
+}
+
+/// A path, or a table with one.
+fn input(node: Node<'_>) -> Option<At<Input>> {
+    if !node.raw().is_table() {
+        let At { value: path, at } = node.inner_path()?;
+        return Some(At { value: Input { path, exclude: Vec::new() }, at });
+    }
+    const EXAMPLE: &str = "write `{ path = \"files\", exclude = [\"*.md\"] }`";
+    let table = node.table("an input", &keys::INPUT)?;
+    let path = table.require("an input", "path", EXAMPLE).and_then(Node::inner_path);
+    let exclude = optional(&table, "exclude", patterns);
+    let At { value: path, at } = path?;
+    Some(At { value: Input { path, exclude: exclude?.unwrap_or_default() }, at })
 }

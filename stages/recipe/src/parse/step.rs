@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::patterns::patterns;
 use super::scripts::scripts;
 use super::settings::settings;
 use super::{all, optional};
@@ -192,6 +193,7 @@ fn copy_rule(node: Node<'_>) -> Option<(CopyRule, At<PathBuf>)> {
     let group = optional(&table, "group", account);
     let file_mode = optional(&table, "mode", mode);
     let dirs = optional(&table, "dirs", mode);
+    let exclude = optional(&table, "exclude", patterns);
     let from = from?;
     let rule = CopyRule {
         from: from.value.clone(),
@@ -200,6 +202,7 @@ fn copy_rule(node: Node<'_>) -> Option<(CopyRule, At<PathBuf>)> {
         group: group?,
         mode: file_mode?,
         dirs: dirs?,
+        exclude: exclude?.unwrap_or_default(),
     };
     Some((rule, from))
 }

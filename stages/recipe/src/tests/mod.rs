@@ -1,6 +1,7 @@
 //! Recipes in temporary directories, right and wrong ones.
 
 mod errors;
+mod exclude;
 mod files;
 mod forms;
 mod model;

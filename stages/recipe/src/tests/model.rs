@@ -148,6 +148,7 @@ fn the_example_has_the_values_it_says() {
         group: Some(Account::Id(33)),
         mode: Some(0o640),
         dirs: Some(0o750),
+        exclude: Vec::new(),
     };
     assert_eq!(rules[1], expected);
     assert_eq!(recipe.tests["boots"].timeout.map(|time| time.as_secs()), Some(240));

@@ -118,6 +118,10 @@ fn place_of(table: &str, key: &str) -> (&'static str, Vec<(&'static str, &'stati
             "[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ scripts = \"scripts/ws\", settings.30-user = { [KEYS] } }]\n",
             vec![],
         ),
+        "input" => (
+            "[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ name = \"a\", run = \"true\", inputs = [{ [KEYS] }] }]\n",
+            vec![("path", "\"files\"")],
+        ),
         "bootstrap" => (
             "[BASE][rootfs.ws]\nsteps = [{ name = \"a\", bootstrap = { [KEYS] } }]\n",
             vec![("archive", "\"debian\"")],
