@@ -14,7 +14,7 @@ use super::machine_test::MachineTest;
 use super::model::{Archive, Notice, Project};
 use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestName, VarName};
 use super::source::{At, Span};
-use super::step::{Input, Network, Reproducible, StepKind};
+use super::step::{Input, Network, Recommends, Reproducible, StepKind};
 use super::step_machine::StepMachine;
 
 #[derive(Debug, Default)]
@@ -99,6 +99,8 @@ impl Settings {
 pub(super) enum DraftKind {
     /// A step as it will be.
     Step { kind: StepKind, links: Links },
+    /// Packages whose names are in a file.
+    PackagesFrom { list: At<PathBuf>, recommends: Recommends },
     /// Directories that become a step per script.
     Scripts(DraftScripts),
 }

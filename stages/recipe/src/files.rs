@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use ibuild_debian::{Keyring, KeyringError};
 use ibuild_host::bounded;
 
-use super::draft::{Draft, DraftKind, DraftStep};
+use super::draft::{Draft, DraftKind, DraftStep, Links};
 use super::model::Notice;
+use super::package_list::package_list;
 use super::project_dir::{Found, ProjectDir};
 use super::report::{Problem, Report};
 use super::scripts::{Scripts, read_script};
@@ -45,6 +46,12 @@ impl Files<'_> {
         match step.kind.take() {
             Some(DraftKind::Scripts(scripts)) => {
                 Scripts { project: &self.project, notices: &mut self.notices }.expand(&step, &scripts)
+            }
+            Some(DraftKind::PackagesFrom { list, recommends }) => {
+                let names = package_list(&self.project, &list);
+                let kind = names.map(|names| StepKind::Packages { names, recommends });
+                step.kind = kind.map(|kind| DraftKind::Step { kind, links: Links::default() });
+                vec![step]
             }
             Some(DraftKind::Step { kind, links }) => {
                 if let StepKind::Copy(rules) = &kind {

@@ -44,7 +44,7 @@ tables! {
     ];
     ROOTFS = "rootfs" ["from", "env", "limits", "steps"];
     STEP = "step" [
-        "name", "bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check", "env",
+        "name", "bootstrap", "packages", "packages-from", "copy", "script", "scripts", "run", "copy-from", "check", "env",
         "network", "machine", "timeout", "limits", "inputs", "volatile", "recommends", "skip", "settings",
         "reproducible"
     ] to come ["fetch", "secrets"];

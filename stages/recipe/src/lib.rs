@@ -22,6 +22,7 @@ mod machine_test;
 mod model;
 mod names;
 mod network;
+mod package_list;
 mod parse;
 mod paths;
 mod project_dir;

@@ -298,16 +298,20 @@ fn marks(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
     Does { from: Some(id), ..Does::default() }
 }
 
-fn packages(_: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
-    table.any(
-        "packages",
-        &[
-            r#"["extra-one"]"#,
-            r#"["extra-two"]"#,
-            r#"["extra-two", "extra-one"]"#,
-            r#"["extra-one", "extra-two"]"#,
-        ],
-    );
+fn packages(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
+    const AT: &str = "step main packages";
+    let lists = ["extra-one", "extra-two", "extra-two extra-one", "extra-one extra-two"];
+    let names = writer.slots.pick(writer.chosen, "step", AT, "packages", &lists);
+    let names: Vec<_> = names.split(' ').collect();
+    // What is said about them does not count.
+    let remarks = ["", "# A remark.\n", "\n  # One more.\n\n"];
+    let remark = writer.slots.pick(writer.chosen, "file", "file list of packages", "content", &remarks);
+    writer.desk.files.plain("lists/packages", format!("{remark}{}\n", names.join(" # remark\n")));
+    match writer.slots.pick(writer.chosen, "step", AT, "packages-from", &["in the recipe", "in a file"]) {
+        "in a file" => table.entry("packages-from", &quoted("lists/packages")),
+        _ => table.entry("packages", &Writer::list(&names)),
+    }
+    table.count("packages", &names.join(" "));
     table.any("recommends", &["", "true", "false"]);
     Does { archives: true, ..Does::run() }
 }

@@ -17,19 +17,23 @@ use crate::suggest;
 use crate::values::{Node, Table};
 
 /// The keys that say what a step does. A step has exactly one of them.
-const KINDS: [&str; 8] = ["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check"];
+const KINDS: [&str; 9] =
+    ["bootstrap", "packages", "packages-from", "copy", "script", "scripts", "run", "copy-from", "check"];
 
 /// The other keys, and the kinds of steps that they mean something to.
 const SETTINGS: [(&str, &[&str]); 11] = [
-    ("env", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
+    ("env", &["bootstrap", "packages", "packages-from", "script", "scripts", "run", "check"]),
     ("network", &["script", "scripts", "run", "check"]),
-    ("machine", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
-    ("timeout", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
-    ("limits", &["bootstrap", "packages", "script", "scripts", "run", "check"]),
+    ("machine", &["bootstrap", "packages", "packages-from", "script", "scripts", "run", "check"]),
+    ("timeout", &["bootstrap", "packages", "packages-from", "script", "scripts", "run", "check"]),
+    ("limits", &["bootstrap", "packages", "packages-from", "script", "scripts", "run", "check"]),
     ("inputs", &["script", "scripts", "run", "check"]),
-    ("volatile", &["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from"]),
-    ("reproducible", &["bootstrap", "packages", "script", "scripts", "run"]),
-    ("recommends", &["packages"]),
+    (
+        "volatile",
+        &["bootstrap", "packages", "packages-from", "copy", "script", "scripts", "run", "copy-from"],
+    ),
+    ("reproducible", &["bootstrap", "packages", "packages-from", "script", "scripts", "run"]),
+    ("recommends", &["packages", "packages-from"]),
     ("skip", &["scripts"]),
     ("settings", &["scripts"]),
 ];
@@ -124,6 +128,7 @@ fn kind(table: &Table<'_>, key: &str) -> Option<DraftKind> {
     match key {
         "bootstrap" => bootstrap(node),
         "packages" => packages(table, node).map(plain),
+        "packages-from" => packages_from(table, node),
         "copy" => copy(node),
         "script" => script(node),
         "scripts" => scripts(table, node).map(DraftKind::Scripts),
@@ -167,11 +172,22 @@ fn archive_names(node: Node<'_>) -> Option<Vec<At<ArchiveName>>> {
 fn packages(table: &Table<'_>, node: Node<'_>) -> Option<StepKind> {
     let names = node.filled_array("packages", "write `packages = [\"sudo\"]`");
     let names = names.and_then(|nodes| all(nodes, package));
-    let recommends = match optional(table, "recommends", Node::boolean)? {
+    let recommends = recommends(table)?;
+    Some(StepKind::Packages { names: names?, recommends })
+}
+
+/// The names are read with all other files.
+fn packages_from(table: &Table<'_>, node: Node<'_>) -> Option<DraftKind> {
+    let list = node.inner_path();
+    let recommends = recommends(table)?;
+    Some(DraftKind::PackagesFrom { list: list?, recommends })
+}
+
+fn recommends(table: &Table<'_>) -> Option<Recommends> {
+    Some(match optional(table, "recommends", Node::boolean)? {
         Some(false) => Recommends::Skip,
         Some(true) | None => Recommends::Install,
-    };
-    Some(StepKind::Packages { names: names?, recommends })
+    })
 }
 
 fn package(node: Node<'_>) -> Option<PackageName> {

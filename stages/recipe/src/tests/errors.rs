@@ -89,7 +89,7 @@ fn unknown_keys() {
     );
     check_step(
         "name = \"a\", run = \"true\", zzzzzzzzzz = 1",
-        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `copy`, `script`, `scripts`, `run`, `copy-from`, `check`, `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `volatile`, `recommends`, `skip`, `settings`, `reproducible`, `fetch` and `secrets`",
+        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `packages-from`, `copy`, `script`, `scripts`, `run`, `copy-from`, `check`, `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `volatile`, `recommends`, `skip`, `settings`, `reproducible`, `fetch` and `secrets`",
     );
     check_image(&format!("{DISK}vm = {{ cpu = 1 }}"), "unknown key `cpu` in `vm` | did you mean `cpus`?");
 }
@@ -291,7 +291,7 @@ fn stage_names() {
 fn kinds() {
     check_step(
         "name = \"a\"",
-        "the step does nothing | a step has one of `bootstrap`, `packages`, `copy`, `script`, `scripts`, `run`, `copy-from` and `check`",
+        "the step does nothing | a step has one of `bootstrap`, `packages`, `packages-from`, `copy`, `script`, `scripts`, `run`, `copy-from` and `check`",
     );
     check_step(
         "name = \"a\", run = \"true\", check = \"true\"",
@@ -307,7 +307,7 @@ fn kinds() {
     );
     check_step(
         "name = \"a\", run = \"true\", recommends = false",
-        "`recommends` means nothing to a `run` step | it belongs to `packages`",
+        "`recommends` means nothing to a `run` step | it belongs to `packages` and `packages-from`",
     );
     check_step(
         "name = \"a\", run = \"true\", network = \"package\"",
@@ -351,11 +351,11 @@ fn kinds() {
     );
     check_step(
         "name = \"a\", copy = [{ from = \"files\", to = \"/\" }], machine = { cpus = 1 }",
-        "`machine` means nothing to a `copy` step | it belongs to `bootstrap`, `packages`, `script`, `scripts`, `run` and `check`",
+        "`machine` means nothing to a `copy` step | it belongs to `bootstrap`, `packages`, `packages-from`, `script`, `scripts`, `run` and `check`",
     );
     check_step(
         "name = \"a\", copy = [{ from = \"files\", to = \"/\" }], limits = { disk = \"1 GiB\" }",
-        "`limits` means nothing to a `copy` step | it belongs to `bootstrap`, `packages`, `script`, `scripts`, `run` and `check`",
+        "`limits` means nothing to a `copy` step | it belongs to `bootstrap`, `packages`, `packages-from`, `script`, `scripts`, `run` and `check`",
     );
     check_step(
         "name = \"a\", run = \"true\", env = { \"A B\" = \"c\" }",

@@ -5,6 +5,7 @@ mod exclude;
 mod files;
 mod forms;
 mod model;
+mod packages;
 mod reference;
 mod rendering;
 mod robustness;

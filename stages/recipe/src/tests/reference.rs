@@ -104,7 +104,17 @@ fn place_of(table: &str, key: &str) -> (&'static str, Vec<(&'static str, &'stati
             ("[BASE][rootfs.ws]\n[KEYS]\n", vec![base, ("steps", "[{ name = \"a\", run = \"true\" }]")])
         }
         "step" => {
-            let kinds = ["bootstrap", "packages", "copy", "script", "scripts", "run", "copy-from", "check"];
+            let kinds = [
+                "bootstrap",
+                "packages",
+                "packages-from",
+                "copy",
+                "script",
+                "scripts",
+                "run",
+                "copy-from",
+                "check",
+            ];
             let mut needs = vec![("name", "\"a\"")];
             match key {
                 "recommends" => needs.push(("packages", "[\"sudo\"]")),
