@@ -208,10 +208,17 @@ fn made_of(lab: &Lab, project: &Project) -> BTreeMap<String, String> {
     }
     // Some stages are of no image.
     let tree = |stage: &Option<String>| trees.get(stage.as_ref()?).cloned();
+    let parents: BTreeMap<_, _> = project.stages.iter().map(|stage| (&stage.name, &stage.parent)).collect();
+    // All trees below, not only the next one: steps that are swapped, or one less whose files another writes, too, make the
+    // same tree of other layers, and a program can tell these by the order of the names in a directory.
+    let below = |stage: &Option<String>| {
+        let chain = std::iter::successors(stage.as_ref(), |stage| parents.get(stage)?.as_ref());
+        chain.map(|stage| trees.get(stage)).collect::<Vec<_>>()
+    };
     let stages = project.stages.iter().map(|stage| {
         (
             stage.name.clone(),
-            format!("{}\non {:?}\nfrom {:?}", stage.own, tree(&stage.parent), tree(&stage.from)),
+            format!("{}\non {:?}\nfrom {:?}", stage.own, below(&stage.parent), tree(&stage.from)),
         )
     });
     let images = project.targets.iter().map(|target| {
