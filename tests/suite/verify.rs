@@ -299,7 +299,10 @@ fn somebody_elses_results_are_compared_without_their_bytes() {
     lab.write("theirs/ws.rootfs.tar.zst", "something else");
     let other = against("theirs");
     assert_eq!(other.status, 1, "{other:?}");
-    assert!(other.stderr.ends_with("error: the first stage that differs is `ws.rootfs.tar.zst`\n"), "{other:?}");
+    assert!(
+        other.stderr.ends_with("error: the first stage that differs is `ws.rootfs.tar.zst`\n"),
+        "{other:?}"
+    );
     std::fs::remove_file(lab.path("theirs/ws.rootfs.tar.zst")).unwrap();
     let manifest = std::fs::read_to_string(lab.path("theirs/ws.rootfs.tar.zst.manifest.json")).unwrap();
     let (at, _) = manifest.match_indices("\"b3:").nth(2).unwrap();
