@@ -164,6 +164,10 @@ fn real_apt_in_a_stage_by_https_leaves_no_trace() {
         assert!(!kept.iter().any(|blob| contains(blob, trace)), "`{trace}` is in a layer");
     }
 
+    // The certificates are valid by the clock that the stage sees.
+    let later = ibuild(dir.path(), &["verify", "--vary", "clock", "--stage", "secure/tools"]);
+    assert_eq!(later.status, 0, "{}", later.all);
+
     let other = ibuild(dir.path(), &["build", "--target", "other.rootfs.tar.zst"]);
     assert_ne!(other.status, 0, "{}", other.all);
     assert!(other.all.contains("https to example.org:443 is not served"), "{}", other.all);

@@ -8,7 +8,7 @@ pub(super) mod proc_files;
 pub(super) mod time_namespace;
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ibuild_graph::Value;
 use serde::{Deserialize, Serialize};
@@ -95,6 +95,12 @@ pub enum Clock {
 }
 
 impl Clock {
+    /// What it shows when the sandbox is made, if the clock of the host shows `now`.
+    pub fn shown(self, now: SystemTime) -> SystemTime {
+        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64);
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.start(seconds).max(0) as u64)
+    }
+
     /// What it shows when the sandbox is made, if the clock of the host shows `now`; both in seconds since 1970.
     pub(super) fn start(self, now: i64) -> i64 {
         match self {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ibuild_cache::{Batch, RunDir};
 use ibuild_graph::{Made, MadeResult};
@@ -117,9 +117,10 @@ impl StageRun {
         log: Option<&File>,
     ) -> Result<Outcome, StageError> {
         let lifetime = command.policy.timeout.unwrap_or(LONGEST);
+        let begin = command.view.machine.clock.shown(SystemTime::now());
         let seen = Some(command.archives).filter(|archives| !archives.is_empty());
         let view = seen.map(|archives| context.archives().view(archives)).transpose()?;
-        let tls = view.as_ref().map(|view| StageTls::new(view, lifetime)).transpose()?;
+        let tls = view.as_ref().map(|view| StageTls::new(view, begin, lifetime)).transpose()?;
         let spec = self.spec(context, command, tls.as_ref())?;
         let proxy = view.is_some().then(|| context.archives().proxy()).transpose()?;
         let asked = OnceLock::<Arc<StageFetches>>::new();

@@ -47,9 +47,10 @@ pub(crate) struct Tunnel {
 }
 
 impl StageTls {
-    /// For a stage that sees `view` and ends within `lifetime`.
-    pub fn new(view: &ArchiveView, lifetime: Duration) -> Result<Self, PackageError> {
-        Self::for_servers(Addresses::of(view).secure(), lifetime).map_err(PackageError::StageTls)
+    /// For a stage that sees `view`, begins at `begin` by its own clock, and ends within `lifetime`.
+    pub fn new(view: &ArchiveView, begin: SystemTime, lifetime: Duration) -> Result<Self, PackageError> {
+        let validity = Validity::of(begin, lifetime);
+        Self::for_servers(Addresses::of(view).secure(), validity).map_err(PackageError::StageTls)
     }
 
     /// The certificate of the authority, for the stage's apt.
@@ -57,13 +58,13 @@ impl StageTls {
         &self.authority
     }
 
-    fn for_servers(servers: BTreeSet<(String, u16)>, lifetime: Duration) -> Result<Self, rcgen::Error> {
+    fn for_servers(servers: BTreeSet<(String, u16)>, validity: Validity) -> Result<Self, rcgen::Error> {
         let hosts = servers.iter().map(|(host, _)| host.clone()).collect();
-        let (parameters, key) = (authority(&hosts, lifetime), KeyPair::generate()?);
+        let (parameters, key) = (authority(&hosts, validity), KeyPair::generate()?);
         let authority = parameters.self_signed(&key)?.pem();
         let issuer = Issuer::new(parameters, key);
         let acceptor = |server: (String, u16)| {
-            let acceptor = acceptor(&server.0, &issuer, lifetime)?;
+            let acceptor = acceptor(&server.0, &issuer, validity)?;
             Ok((server, acceptor))
         };
         let acceptors = servers.into_iter().map(acceptor).collect::<Result<_, rcgen::Error>>()?;
@@ -82,8 +83,8 @@ impl StageTls {
 }
 
 /// What an authority may vouch for: these hosts, and no other authority.
-fn authority(hosts: &BTreeSet<String>, lifetime: Duration) -> CertificateParams {
-    let mut parameters = valid_for(lifetime);
+fn authority(hosts: &BTreeSet<String>, validity: Validity) -> CertificateParams {
+    let mut parameters = validity.parameters();
     parameters.distinguished_name.push(DnType::CommonName, "ibuild, for one stage");
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -102,22 +103,35 @@ fn ip(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-fn valid_for(lifetime: Duration) -> CertificateParams {
-    let epoch = date_time_ymd(1970, 1, 1);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let mut parameters = CertificateParams::default();
-    parameters.not_before = epoch + now.saturating_sub(LEEWAY);
-    parameters.not_after = epoch + now + lifetime + LEEWAY;
-    parameters.distinguished_name = rcgen::DistinguishedName::new();
-    parameters
+/// From when to when a certificate is valid. Times since 1970.
+#[derive(Clone, Copy)]
+struct Validity {
+    begin: Duration,
+    end: Duration,
+}
+
+impl Validity {
+    fn of(begin: SystemTime, lifetime: Duration) -> Self {
+        let begin = begin.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { begin: begin.saturating_sub(LEEWAY), end: begin + lifetime + LEEWAY }
+    }
+
+    fn parameters(self) -> CertificateParams {
+        let epoch = date_time_ymd(1970, 1, 1);
+        let mut parameters = CertificateParams::default();
+        parameters.not_before = epoch + self.begin;
+        parameters.not_after = epoch + self.end;
+        parameters.distinguished_name = rcgen::DistinguishedName::new();
+        parameters
+    }
 }
 
 fn acceptor(
     host: &str,
     issuer: &Issuer<'_, KeyPair>,
-    lifetime: Duration,
+    validity: Validity,
 ) -> Result<TlsAcceptor, rcgen::Error> {
-    let mut parameters = valid_for(lifetime);
+    let mut parameters = validity.parameters();
     parameters.subject_alt_names = vec![match ip(host) {
         Some(address) => SanType::IpAddress(address),
         None => SanType::DnsName(host.try_into()?),
@@ -155,10 +169,12 @@ mod tests {
     /// Whether a client that believes the authority of two hosts believes a certificate that it gives to `host`.
     fn is_believed(host: &'static str) -> bool {
         let hosts = ["a.example", "b.example", "192.0.2.1", "[2001:db8::1]"].map(str::to_owned).into();
-        let (parameters, key) = (authority(&hosts, LEEWAY), KeyPair::generate().unwrap());
+        let (parameters, key) =
+            (authority(&hosts, Validity::of(SystemTime::now(), LEEWAY)), KeyPair::generate().unwrap());
         let mut roots = RootCertStore::empty();
         roots.add(parameters.self_signed(&key).unwrap().der().clone()).unwrap();
-        let acceptor = acceptor(host, &Issuer::new(parameters, key), LEEWAY).unwrap();
+        let acceptor =
+            acceptor(host, &Issuer::new(parameters, key), Validity::of(SystemTime::now(), LEEWAY)).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.unwrap().with_root_certificates(roots).with_no_client_auth();

@@ -84,7 +84,7 @@ impl Setup {
             std::fs::create_dir_all(root.join(dir)).unwrap();
         }
         std::fs::write(root.join("status"), "").unwrap();
-        let tls = StageTls::new(&view, Duration::from_secs(600)).unwrap();
+        let tls = StageTls::new(&view, std::time::SystemTime::now(), Duration::from_secs(600)).unwrap();
         let ca = root.join("ca.pem");
         std::fs::write(&ca, tls.authority()).unwrap();
         std::fs::write(root.join("debian.sources"), trixie().sources(&[])).unwrap();

@@ -18,7 +18,7 @@ fn serve(setup: &Setup) -> (SocketAddr, ServeGuard) {
     let view = setup.view(&setup.record().unwrap()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let tls = StageTls::new(&view, Duration::from_secs(60)).unwrap();
+    let tls = StageTls::new(&view, std::time::SystemTime::now(), Duration::from_secs(60)).unwrap();
     (address, Proxy::new(&setup.fetcher).serve(listener, "hello/tools", view, tls).unwrap())
 }
 

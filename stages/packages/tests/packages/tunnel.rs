@@ -27,7 +27,7 @@ impl Stage {
         let view = setup.view(&setup.record().unwrap()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = listener.local_addr().unwrap();
-        let tls = StageTls::new(&view, Duration::from_secs(60)).unwrap();
+        let tls = StageTls::new(&view, std::time::SystemTime::now(), Duration::from_secs(60)).unwrap();
         let authority = tls.authority().to_owned();
         let guard = Proxy::new(&setup.fetcher).serve(listener, "hello/tools", view, tls).unwrap();
         Self { proxy, guard, authority }
