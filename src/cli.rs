@@ -137,7 +137,7 @@ pub struct ManArgs {
 
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// Template; a name that is none of them is the directory [default: `hello`]
+    /// Template: `hello`, `server`, `pair` or `from-shell`; another name is the directory [default: `hello`]
     pub template: Option<String>,
     /// Directory of the project; created if missing [default: this one]
     pub dir: Option<PathBuf>,

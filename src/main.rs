@@ -15,6 +15,7 @@ mod invocation;
 mod markup;
 mod status;
 mod table;
+mod templates;
 mod terminal;
 mod ui;
 

@@ -11,54 +11,11 @@ use ibuild::{Context, Result, UsageError};
 
 use crate::cli::InitArgs;
 use crate::invocation::{shell_word, working_dir};
+use crate::templates::{File, TEMPLATES, Template};
 use crate::terminal::tell;
 
 /// What the copies are not under version control for. The lock is: it says what the project is built from.
 const GITIGNORE: &str = "/out/\n/ibuild.local.toml\n";
-
-/// A file of a template.
-struct File {
-    path: &'static str,
-    mode: u32,
-    bytes: &'static [u8],
-}
-
-/// A project to start from.
-struct Template {
-    name: &'static str,
-    /// The UUID of its file system, wherever that stands in its files.
-    uuid: &'static str,
-    /// What one does next, and what for.
-    next: &'static [(&'static str, &'static str)],
-    files: &'static [File],
-}
-
-macro_rules! file {
-    ($mode:literal, $template:literal, $path:literal) => {
-        File {
-            path: $path,
-            mode: $mode,
-            bytes: include_bytes!(concat!("../../examples/", $template, "/", $path)),
-        }
-    };
-}
-
-static TEMPLATES: [Template; 1] = [Template {
-    name: "hello",
-    uuid: "5f2b8f4e-3c57-4d0e-9a53-7c1f0a6f1d21",
-    next: &[("ibuild build", "the image, in out/; its user is `user`, the password `changeme`")],
-    files: &[
-        file!(0o644, "hello", "ibuild.toml"),
-        file!(0o644, "hello", "files/etc/fstab"),
-        file!(0o644, "hello", "files/etc/systemd/network/80-dhcp.network"),
-        file!(0o644, "hello", "files/etc/systemd/system.conf.d/50-slow.conf"),
-        file!(0o755, "hello", "files/usr/local/bin/greet"),
-        file!(0o755, "hello", "scripts/10-hostname"),
-        file!(0o755, "hello", "scripts/20-locale"),
-        file!(0o755, "hello", "scripts/30-user"),
-        file!(0o755, "hello", "scripts/40-services"),
-    ],
-}];
 
 pub fn run(args: &InitArgs) -> Result<ExitCode> {
     let Wanted { template, dir: given } = wanted(args)?;
@@ -76,8 +33,10 @@ pub fn run(args: &InitArgs) -> Result<ExitCode> {
     if given != Path::new(".") {
         tell!("  cd {}", shell_word(&given.to_string_lossy()));
     }
-    for (command, what) in NEXT.iter().chain(template.next) {
-        tell!("  {command:<14} # {what}");
+    let next = || NEXT.iter().chain(template.next);
+    let width = next().map(|(command, _)| command.len()).max().unwrap_or_default();
+    for (command, what) in next() {
+        tell!("  {command:<width$}  # {what}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -194,23 +153,6 @@ fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_template_has_every_file_of_the_example() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-        for template in &TEMPLATES {
-            let dir = root.join(template.name);
-            let mut open = vec![dir.join("files"), dir.join("scripts")];
-            while let Some(next) = open.pop() {
-                if next.is_dir() {
-                    open.extend(fs::read_dir(&next).unwrap().map(|entry| entry.unwrap().path()));
-                    continue;
-                }
-                let path = next.strip_prefix(&dir).unwrap().to_str().unwrap();
-                assert!(template.files.iter().any(|file| file.path == path), "{path} is not in the template");
-            }
-        }
-    }
 
     #[test]
     fn a_uuid_is_random_and_says_so() {

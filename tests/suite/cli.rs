@@ -65,6 +65,30 @@ fn a_new_project_is_right_and_is_not_overwritten() {
     );
 }
 
+/// Recipes of all templates are right as they are, and the larger one is small.
+#[test]
+fn every_template_is_a_project() {
+    let sandbox = Sandbox::empty();
+    let stages = [
+        ("hello", "1 rootfs, 10 stages"),
+        ("server", "1 rootfs, 12 stages"),
+        ("pair", "3 rootfses, 16 stages"),
+        ("from-shell", "1 rootfs, 8 stages"),
+    ];
+    for (template, expected) in stages {
+        let dir = format!("my-{template}");
+        let made = sandbox.run(&["init", template, &dir]);
+        assert!(made.stderr.contains(&format!("from the template `{template}`")), "{}", made.stderr);
+        let check = sandbox.run(&["-C", &dir, "recipe", "check"]);
+        assert_eq!(check.stderr, "", "{template}");
+        assert!(check.succeeds().starts_with(&format!("ok: {expected}, ")), "{template}");
+        sandbox.run(&["-C", &dir, "plan"]).succeeds();
+    }
+    let recipe = fs::read_to_string(sandbox.path("my-pair/ibuild.toml")).unwrap();
+    assert!(recipe.lines().count() <= 60);
+    assert!(recipe.contains("[project]\nname = \"my-pair\"\n"), "{recipe}");
+}
+
 #[test]
 fn two_projects_have_two_file_systems() {
     let sandbox = Sandbox::empty();
