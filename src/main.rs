@@ -28,10 +28,16 @@ use invocation::Invocation;
 /// What makes this program the keeper of a mount. Not for people either.
 const MOUNT_KEEPER: &str = "__mount-keeper";
 
+/// What makes this program list the names that a word may become. For the completions of shells.
+const COMPLETER: &str = "__complete";
+
 fn main() -> ExitCode {
     ibuild::begin();
-    if std::env::args_os().nth(1).is_some_and(|word| word == MOUNT_KEEPER) {
-        return commands::keep_mount(&std::env::args().nth(2).unwrap_or_default());
+    let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    match words.next().as_deref() {
+        Some(MOUNT_KEEPER) => return commands::keep_mount(&words.next().unwrap_or_default()),
+        Some(COMPLETER) => return commands::complete(&words.collect::<Vec<_>>()),
+        _ => {}
     }
     let cli = cli::Cli::parse();
     let style = terminal::style(cli.global.color);

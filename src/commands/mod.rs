@@ -4,6 +4,7 @@ mod boot;
 mod build;
 mod cache;
 mod clean;
+mod complete;
 mod completions;
 mod doctor;
 mod explain;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 
 use ibuild::{Context, Result, UsageError, become_root};
 
+pub use complete::run as complete;
 pub use inside::keep as keep_mount;
 
 use crate::cli::{CacheCommand, Cli, Command, PackagesCommand};

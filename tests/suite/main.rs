@@ -16,6 +16,7 @@ mod seeded;
 
 mod cli;
 mod clients;
+mod completion;
 mod deep_chains;
 mod explain;
 mod https;
