@@ -20,6 +20,7 @@ mod completion;
 mod deep_chains;
 mod explain;
 mod https;
+mod init;
 mod inputs;
 mod inside;
 mod interrupted;
