@@ -43,6 +43,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("ibuild test --json", "the same"),
     ("ibuild test [NAME...]", "the same"),
     ("ibuild umount /mnt", "see `mount`"),
+    ("ibuild verify --against out", "another command has cleaned the directory: tests/suite/verify.rs"),
     ("ibuild verify --against /mnt/ci/store", "needs another store: tests/suite/verify.rs"),
     ("ibuild verify --since main", "needs a repository: tests/suite/verify.rs"),
 ];
