@@ -76,6 +76,8 @@ pub enum Command {
     Mount(MountArgs),
     /// Unmount what `ibuild mount` mounted
     Umount(UmountArgs),
+    /// Compare the output of two stages, or of two builds of one: files and packages
+    Diff(DiffArgs),
     /// Print the log of the last run of a stage
     Log(LogArgs),
     /// Run stages once more, and compare what they make with what is in the store
@@ -266,6 +268,23 @@ pub struct LsArgs {
 pub struct SourcesArgs {
     /// Stage (`rootfs/step`, or `rootfs` for its last step), or a target that was built
     pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Stage, or a target that was built; `@N` appended: as it was N builds before the last one
+    pub old: String,
+    /// The same for the other side
+    pub new: String,
+    /// List the files only, without their lines
+    #[arg(long)]
+    pub stat: bool,
+    /// Value of a variable of the recipe
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub vars: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

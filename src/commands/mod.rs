@@ -6,6 +6,7 @@ mod cache;
 mod clean;
 mod complete;
 mod completions;
+mod diff;
 mod doctor;
 mod explain;
 mod graph;
@@ -38,9 +39,12 @@ use crate::cli::{CacheCommand, Cli, Command, PackagesCommand};
 fn handles_root_file_systems(command: &Command) -> bool {
     use CacheCommand::{Fsck, Gc, Ls, Pin, Rm, Show, Stats, Unpin, Verify};
     match command {
-        Command::Build(_) | Command::Shell(_) | Command::Cat(_) | Command::Verify(_) | Command::Test(_) => {
-            true
-        }
+        Command::Build(_)
+        | Command::Shell(_)
+        | Command::Cat(_)
+        | Command::Diff(_)
+        | Command::Verify(_)
+        | Command::Test(_) => true,
         Command::Packages { command } => matches!(command, PackagesCommand::Sources(_)),
         Command::Cache { command } => match command {
             Show(_) | Stats(_) | Fsck(_) | Gc(_) | Rm { .. } => true,
@@ -82,6 +86,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Explain(args) => explain::run(global, args),
         Command::Graph(args) => graph::run(global, args),
         Command::Shell(args) => shell::run(global, args),
+        Command::Diff(args) => diff::run(global, args),
         Command::Log(args) => log::run(global, args),
         Command::Ls(args) => inside::ls(global, args),
         Command::Cat(args) => inside::cat(global, args),

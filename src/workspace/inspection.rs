@@ -7,6 +7,7 @@ use ibuild_stages::snapshot::Snapshot;
 use ibuild_stages::{FailedState, Job, Project, ShellError, StageOutput, packed_snapshots};
 
 use super::Workspace;
+use super::past::builds_back;
 use crate::error::{Result, UsageError};
 
 /// A program on the terminal of this process, in a throw-away copy of a root file system.
@@ -29,7 +30,8 @@ impl ShellCommand {
 }
 
 impl Workspace {
-    /// The root file system that a name means: what a stage made the last time, or what the last file of a target was made of.
+    /// The root file system that a name means: what a stage made the last time, or what the last file of a target was made of; with
+    /// `@N` appended what it was N builds before the last one.
     /// Its files are read with [`Inside`](ibuild_stages::Inside).
     ///
     /// # Errors
@@ -37,6 +39,9 @@ impl Workspace {
     /// Of kind [`Usage`](crate::ErrorKind::Usage) if there is no such stage, if it was never built, or for a target with several
     /// machines.
     pub fn inspect(&self, name: &str) -> Result<Snapshot> {
+        if let (name, Some(back)) = builds_back(name) {
+            return self.inspect_back(name, back);
+        }
         let project = self.project();
         match project.job(self.find_stage(name)?) {
             Job::Step { name, .. } => self.snapshot_of_step(name),

@@ -2,12 +2,14 @@
 
 mod against;
 mod climb;
+mod comparison;
 mod explanation;
 mod goal;
 mod inspection;
 mod lock;
 mod names;
 mod observer;
+mod past;
 mod place;
 mod publication;
 mod since;
@@ -31,12 +33,14 @@ use ibuild_stages::{
 
 pub use against::{Action, Compared};
 pub use climb::find_project;
+pub use comparison::{Comparison, PackageDifference};
 pub use explanation::{Explanation, StageHistory};
 pub use goal::BuildRequest;
 pub use inspection::{FailedStage, ShellCommand};
 pub use lock::note_clocks;
 pub use names::{SHORTEST_PREFIX, digits_of_digest, listed_stages};
 pub use observer::{BuildObserver, BuiltTarget, NullObserver};
+pub use past::builds_back;
 pub use place::{open_store, store_dir};
 pub use since::Since;
 pub use transaction::BuildSummary;

@@ -18,6 +18,7 @@ mod cli;
 mod clients;
 mod completion;
 mod deep_chains;
+mod diff;
 mod explain;
 mod https;
 mod init;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ibuild::graph::{DirtyReason, LastRun, PlannedStage, StageId, Verdict};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::{FailedState, PastBuild, Project};
-use ibuild::{Explanation, Result, StageHistory, UsageError};
+use ibuild::{Explanation, Result, StageHistory, UsageError, builds_back};
 use serde_json::{Value, json};
 
 use super::plan;
@@ -33,12 +33,6 @@ pub fn run(global: &Global, args: &ExplainArgs) -> Result<ExitCode> {
         print(&explained.as_text())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Takes `@N` off the end of a name.
-fn builds_back(name: &str) -> (&str, Option<usize>) {
-    let back = name.rsplit_once('@').and_then(|(name, back)| Some((name, back.parse().ok()?)));
-    back.map_or((name, None), |(name, back)| (name, Some(back)))
 }
 
 /// Says what happened in one build.

@@ -15,6 +15,7 @@ mod words;
 
 pub use calls::Call;
 pub use cause::Cause;
+pub use text::unified;
 
 /// Which program wrote a file, as far as it is a script.
 #[derive(Debug, Clone, Copy)]

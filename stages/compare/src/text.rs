@@ -19,7 +19,7 @@ pub(crate) fn find(old: &[u8], new: &[u8], now: i64) -> Option<Finding> {
         return None;
     }
     let (old, new) = (as_text(old)?, as_text(new)?);
-    let lines = unified(old, new);
+    let lines = first_hunks(old, new);
     if words::is_key(old) && words::is_key(new) {
         return Some(Finding::new("text", lines, Some(Cause::Key)));
     }
@@ -45,7 +45,18 @@ fn is_permuted(old: &str, new: &str) -> bool {
     old.lines().nth(1).is_some() && sorted(old) == sorted(new)
 }
 
-fn unified(old: &str, new: &str) -> Vec<String> {
+/// All differing lines of two texts in the form of `diff -u`, without the names of the files; `None` if one of them is no text,
+/// or too long to be aligned.
+pub fn unified(old: &[u8], new: &[u8]) -> Option<String> {
+    if old.len().max(new.len()) > MOST_BYTES {
+        return None;
+    }
+    let (old, new) = (as_text(old)?, as_text(new)?);
+    let diff = TextDiff::configure().algorithm(Algorithm::Myers).diff_lines(old, new);
+    Some(diff.unified_diff().context_radius(3).to_string())
+}
+
+fn first_hunks(old: &str, new: &str) -> Vec<String> {
     let diff = TextDiff::configure().algorithm(Algorithm::Myers).diff_lines(old, new);
     let mut lines = Vec::new();
     for hunk in diff.unified_diff().context_radius(1).iter_hunks() {
