@@ -82,6 +82,10 @@ pub enum Command {
     Log(LogArgs),
     /// Run stages once more, and compare what they make with what is in the store
     Verify(VerifyArgs),
+    /// List the builds that the store remembers
+    Builds(BuildsArgs),
+    /// Show how much came out of the store, and which stages are slow or large
+    Stats(JsonArgs),
     /// Run the recipe's machine tests
     Test(TestArgs),
     /// Boot a target as a virtual machine
@@ -285,6 +289,16 @@ pub struct DiffArgs {
     /// Value of a variable of the recipe
     #[arg(long = "var", value_name = "NAME=VALUE")]
     pub vars: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildsArgs {
+    /// Only the last N builds
+    #[arg(long, value_name = "N")]
+    pub last: Option<std::num::NonZeroUsize>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod builds;
 mod cache;
 mod clean;
 mod complete;
@@ -20,6 +21,7 @@ mod plan;
 mod proxy;
 mod recipe;
 mod shell;
+mod stats;
 mod test;
 mod update;
 mod verify;
@@ -55,6 +57,8 @@ fn handles_root_file_systems(command: &Command) -> bool {
         | Command::Explain(_)
         | Command::Graph(_)
         | Command::Log(_)
+        | Command::Builds(_)
+        | Command::Stats(_)
         | Command::Boot(_)
         | Command::Lock(_)
         | Command::Ls(_)
@@ -87,6 +91,8 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Graph(args) => graph::run(global, args),
         Command::Shell(args) => shell::run(global, args),
         Command::Diff(args) => diff::run(global, args),
+        Command::Builds(args) => builds::run(global, args),
+        Command::Stats(args) => stats::run(global, args),
         Command::Log(args) => log::run(global, args),
         Command::Ls(args) => inside::ls(global, args),
         Command::Cat(args) => inside::cat(global, args),

@@ -67,6 +67,26 @@ fn packages_and_images_are_compared() {
 }
 
 #[test]
+fn builds_are_listed_and_summed_up() {
+    let lab = lab();
+    let builds = lab.run(&["builds", "--json"]).json();
+    let builds = builds["builds"].as_array().unwrap();
+    assert_eq!(builds.len(), 2);
+    assert_eq!(
+        (&builds[0]["build"], &builds[0]["run"], &builds[0]["cached"]),
+        (&2.into(), &3.into(), &1.into())
+    );
+    let manifest = std::fs::read_to_string(lab.path("out/ws.rootfs.tar.zst.manifest.json")).unwrap();
+    assert!(manifest.contains(builds[0]["blake3"][0].as_str().unwrap()), "{builds:#?}");
+    assert_eq!(lab.run(&["builds", "--last", "1"]).succeeds().lines().count(), 2);
+    let stats = lab.run(&["stats", "--json"]).json();
+    assert_eq!((&stats["builds"], &stats["run"], &stats["cached"]), (&2.into(), &6.into(), &2.into()));
+    let said = lab.run(&["stats"]).succeeds();
+    assert!(said.starts_with("2 builds: 6 stages ran, 2 came out of the store (25 %)\n"), "{said}");
+    assert!(said.contains("ws/words"), "{said}");
+}
+
+#[test]
 fn what_is_not_there_is_told() {
     let lab = lab();
     lab.run(&["diff", "ws/words@9", "ws/words"]).fails(
