@@ -44,6 +44,10 @@ pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
             ..ExecutionOptions::default()
         },
     };
+    if !request.vary.is_empty() {
+        let words: Vec<_> = request.vary.iter().map(|variation| variation.word()).collect();
+        note(global, &format!("verify  varies {}; {FIXED}", words.join(", ")));
+    }
     let project = workspace.project();
     let progress = Progress { project: &project, global, args, state: Mutex::default() };
     let report = workspace.verify(&request, &progress)?;
@@ -54,6 +58,9 @@ pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
     }
     conclude(&project, &report)
 }
+
+/// What is not worth a run of its own.
+const FIXED: &str = "users, time zone, locale, environment, network and paths are the same for every stage on each machine";
 
 /// Exit status 0 if all stages made the same, 1 if not.
 fn conclude(project: &Project<'_>, report: &VerifyReport) -> Result<ExitCode> {
