@@ -313,6 +313,7 @@ fn spec(lab: &Lab, run_dir: &Path, lowers: Vec<String>) -> Spec {
         machine: Machine::canonical(),
         shown: Vec::new(),
         inject: Vec::new(),
+        epoch: 0,
         network: NetworkSpec::Isolated,
         env: BTreeMap::new(),
         payload: Payload::Exec { argv: vec!["/bin/true".to_owned()] },

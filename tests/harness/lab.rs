@@ -36,6 +36,7 @@ impl Lab {
             machine: Machine::canonical(),
             shown: Vec::new(),
             inject: Vec::new(),
+            epoch: 1_000_000,
             network: NetworkSpec::Isolated,
             env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
             payload: Payload::Exec { argv: Vec::new() },

@@ -62,6 +62,7 @@ impl Lab {
             machine: Machine::canonical(),
             shown: Vec::new(),
             inject: Vec::new(),
+            epoch: 0,
             network: NetworkSpec::Isolated,
             env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
             payload: Payload::Exec { argv: ["/bin/sh", "-ec", script].map(str::to_owned).to_vec() },

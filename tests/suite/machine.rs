@@ -355,3 +355,15 @@ fn many_processes_are_answered_at_once() {
     );
     assert_eq!(lab.output(), format!("{release}\n").repeat(80));
 }
+
+/// A regression: the process that the clock is tried with took a number.
+#[test]
+fn processes_have_the_same_numbers_on_each_machine() {
+    let numbers = |clock| {
+        let mut lab = with_program();
+        lab.view.machine.clock = clock;
+        lab.script("sh -c 'echo $$'; sh -c 'echo $$'");
+        lab.output()
+    };
+    assert_eq!(numbers(Clock::Host), numbers(Clock::Shifted(1_000_000)));
+}

@@ -317,6 +317,44 @@ fn what_is_injected_is_gone_unless_it_was_changed() {
     assert_eq!(fs::read_link(lab.upper("var/lib/dbus/machine-id")).unwrap(), Path::new("/etc/machine-id"));
 }
 
+/// Nothing shows when the sandbox was made.
+#[test]
+fn what_is_injected_has_the_epochs_time() {
+    let mut lab = Lab::new();
+    let content = InjectedContent::Text("ours".to_owned());
+    lab.view.inject = vec![Inject { path: "/usr/sbin/policy-rc.d".into(), content, mode: 0o755 }];
+    lab.script("stat -c %Y /usr/sbin/policy-rc.d /etc/machine-id; touch -r /usr/sbin /tmp/x; test /tmp/x -ot /proc/1");
+    let epoch = lab.view.epoch.to_string();
+    assert_eq!(lab.output().lines().collect::<Vec<_>>(), [epoch.as_str(), epoch.as_str()]);
+}
+
+/// A regression: init followed such links with its own rights.
+#[test]
+fn links_of_processes_lead_to_nothing_that_is_injected() {
+    let mut lab = Lab::new();
+    let base = lab.root.path().join("layers/base");
+    fs::remove_dir(base.join("usr/sbin")).unwrap();
+    symlink("/proc/self/cwd", base.join("usr/sbin")).unwrap();
+    let content = InjectedContent::Text("ours".to_owned());
+    lab.view.inject = vec![Inject { path: "/usr/sbin/policy-rc.d".into(), content, mode: 0o755 }];
+    lab.script("ls /policy-rc.d /usr/sbin/policy-rc.d 2>/dev/null; true");
+    assert_eq!(lab.output(), "");
+}
+
+/// A regression: init read names of processes from whatever the payload had put there, a pipe for example.
+#[test]
+fn a_payload_that_hides_proc_is_ended_as_any_other() {
+    let mut lab = Lab::new();
+    lab.script(
+        "mount -t proc p /mnt 2>/dev/null || { mkdir -p /mnt; mount -t proc p /mnt; }; mount -t tmpfs t /proc; \
+         mkdir /proc/5 /proc/6; mkfifo /proc/5/comm; echo '5 (x) S 1' > /proc/5/stat; \
+         echo invented > /proc/6/comm; echo '6 (x) S 1' > /proc/6/stat; sleep 1000 & echo done",
+    );
+    let (ended, said) = lab.run();
+    let ended = ended.unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!((ended.end, ended.survivors), (End::SUCCESS, vec!["sleep".to_owned()]), "{said}");
+}
+
 #[test]
 fn a_machine_id_that_a_script_sets_stays() {
     let mut lab = Lab::new();

@@ -16,6 +16,7 @@ use super::copy::{Copied, Sources};
 use super::end::End;
 use super::machine::time_namespace;
 use super::mounts::{SetupResult, failed};
+use super::own_proc::OwnProc;
 use super::process::Ran;
 use super::protocol::{Given, Order, Report, receive, send, send_with_fds};
 use super::spec::Stdio;
@@ -81,6 +82,8 @@ fn outer(control: &mut UnixStream) -> SetupResult<i32> {
     match unsafe { fork_into(group.as_ref()) }.map_err(failed("fork"))? {
         ForkResult::Parent { child } => watch(control, child),
         ForkResult::Child => {
+            // It leads to the host's files.
+            drop(group);
             end(told(control, |control| inner(control, &order).map(|()| 0)).unwrap_or(1));
         }
     }
@@ -176,9 +179,11 @@ fn inner(control: &mut UnixStream, Order { spec, devices, front, .. }: &Order) -
     if spec.network == NetworkSpec::Proxy {
         hand_out_listener(control).map_err(failed("hand the proxy's listener out"))?;
     }
-    let injected = inject::inject(&spec.inject)?;
+    // Before anything of the stage can put something else there.
+    let proc = OwnProc::take()?;
+    let injected = inject::inject(&spec.inject, spec.epoch)?;
     let end = match &spec.payload {
-        Payload::Exec { argv } => match process::run(argv, spec, *front)? {
+        Payload::Exec { argv } => match process::run(argv, spec, *front, &proc)? {
             Ran::Ended(end) => end,
             Ran::NotStarted(reason) => {
                 return send(control, &Report::NotStarted(reason)).map_err(failed("report"));
@@ -194,7 +199,7 @@ fn inner(control: &mut UnixStream, Order { spec, devices, front, .. }: &Order) -
             }
         },
     };
-    let survivors = process::kill_survivors();
+    let survivors = process::kill_survivors(&proc);
     injected.withdraw()?;
     send(control, &Report::Ended { end, survivors }).map_err(failed("report"))
 }

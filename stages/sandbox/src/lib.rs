@@ -28,6 +28,7 @@ mod machine;
 )]
 mod mounts;
 mod network;
+mod own_proc;
 mod process;
 mod process_setup;
 mod protocol;

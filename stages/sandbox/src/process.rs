@@ -22,6 +22,7 @@ use super::end::End;
 use super::front::Front;
 use super::machine::{Clock, Machine, ReaddirOrder};
 use super::mounts::{SetupResult, failed};
+use super::own_proc::OwnProc;
 use super::seccomp::filter_calls;
 use super::spec::{Spec, Stdio};
 use super::{front, process_setup};
@@ -37,14 +38,14 @@ pub(super) enum Ran {
 
 /// Starts the program, waits for it, and reaps whatever else ends in the meantime, as the first process of a PID
 /// namespace has to.
-pub(super) fn run(argv: &[String], spec: &Spec, front: Front) -> SetupResult<Ran> {
+pub(super) fn run(argv: &[String], spec: &Spec, front: Front, proc: &OwnProc) -> SetupResult<Ran> {
     let [program, arguments @ ..] = argv else { return Err("there is no program to run".to_owned()) };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(&spec.env);
     if front == Front::Payload {
         front::prepare().map_err(failed("use the terminal"))?;
     }
-    let (entrance, awaited) = listener::prepare(emulations(&spec.machine)?)?;
+    let (entrance, awaited) = listener::prepare(emulations(&spec.machine)?, proc)?;
     confine(&mut command, spec, front, entrance);
     let spawned = command.spawn();
     // With its side of the socket.
@@ -154,20 +155,17 @@ fn what_is_missing(program: &str, error: &io::Error) -> Option<String> {
 }
 
 /// Kills what the program left behind, and tells its names.
-pub(super) fn kill_survivors() -> Vec<String> {
-    let names = survivors();
+pub(super) fn kill_survivors(proc: &OwnProc) -> Vec<String> {
+    let names = survivors(proc);
     // Everything that this process may signal: all of the PID namespace but itself.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     while wait_for_any().is_ok() {}
     names
 }
 
-fn survivors() -> Vec<String> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let names = processes.flatten().filter_map(|process| {
-        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
-        let command = fs::read_to_string(process.path().join("comm")).ok()?;
-        let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+fn survivors(proc: &OwnProc) -> Vec<String> {
+    let names = proc.processes().unwrap_or_default().into_iter().filter_map(|pid| {
+        let (command, stat) = (proc.text(pid, "comm").ok()?, proc.text(pid, "stat").ok()?);
         let is_zombie = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'));
         (pid != 1 && !is_zombie).then(|| command.trim().to_owned())
     });

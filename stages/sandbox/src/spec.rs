@@ -15,6 +15,7 @@ use super::view::{Inject, InjectedContent, NetworkSpec, Payload, SandboxView};
 pub struct Spec {
     pub(super) machine: Machine,
     pub(super) inject: Vec<Inject>,
+    pub(super) epoch: i64,
     pub(super) network: NetworkSpec,
     pub(super) env: BTreeMap<String, String>,
     pub(super) payload: Payload,
@@ -81,9 +82,9 @@ impl Spec {
     /// A sandbox that shows `view`, with its contents laid out at `place`.
     pub fn new(view: &SandboxView, place: Place, policy: RunPolicy) -> Self {
         // What is shown has been laid out by whoever has its contents.
-        let SandboxView { machine, shown: _, inject, network, env, payload } = view.clone();
+        let SandboxView { machine, shown: _, inject, epoch, network, env, payload } = view.clone();
         let inject = inject.into_iter().filter_map(|file| known(file, place.authority.as_deref())).collect();
-        Self { machine, inject, network, env, payload, place, policy }
+        Self { machine, inject, epoch, network, env, payload, place, policy }
     }
 }
 

@@ -23,6 +23,8 @@ pub struct SandboxView {
     pub shown: Vec<Shown>,
     /// Files in the root file system that exist only while the payload runs.
     pub inject: Vec<Inject>,
+    /// The time of what is injected, seconds since 1970.
+    pub epoch: i64,
     /// What the payload can reach.
     pub network: NetworkSpec,
     /// The whole environment of the payload.
@@ -183,7 +185,7 @@ pub struct Look {
 impl SandboxView {
     /// The whole of it, for a key.
     pub fn value(&self) -> Value {
-        let Self { machine, shown, inject, network, env, payload } = self;
+        let Self { machine, shown, inject, epoch, network, env, payload } = self;
         let shown = shown.iter().map(|shown| {
             let Shown { path, content } = shown;
             Value::List(vec![path_value(path), content.value()])
@@ -196,6 +198,7 @@ impl SandboxView {
             ("machine", machine.value()),
             ("shown", Value::List(shown.collect())),
             ("injected", Value::List(inject.iter().map(Inject::value).collect())),
+            ("epoch", (*epoch).into()),
             ("network", network.into()),
             (
                 "environment",

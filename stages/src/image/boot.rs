@@ -48,7 +48,7 @@ impl Packing<'_, '_> {
     ) -> Result<BootFiles, StageError> {
         let plan = GrubPlan::new(disk);
         let root = grub_root(machine.snapshot, layers);
-        let view = view(&plan);
+        let view = view(&plan, self.context.epoch());
         let made_by = describe(&view, &root.layers, self.context.epoch()).key();
         let image = machine.image.name.as_str();
         // Held while one is made: another packing that needs the same waits for it.
@@ -104,7 +104,7 @@ impl Packing<'_, '_> {
 }
 
 /// What the sandbox holds and does in which GRUB's images are made.
-fn view(plan: &GrubPlan) -> SandboxView {
+fn view(plan: &GrubPlan, epoch: i64) -> SandboxView {
     let shown = |path: &str, content| Shown { path: path.into(), content };
     let script = plan.script("/run/ibuild/memdisk", "/run/ibuild/out").into_bytes();
     SandboxView {
@@ -115,6 +115,7 @@ fn view(plan: &GrubPlan) -> SandboxView {
             shown(OUT, ShownContent::Output),
         ],
         inject: Vec::new(),
+        epoch,
         network: NetworkSpec::Isolated,
         env: BTreeMap::from([("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())]),
         payload: Payload::Exec { argv: ["/bin/sh", "/run/ibuild/grub"].map(str::to_owned).to_vec() },
@@ -192,7 +193,7 @@ mod tests {
         let disk = DiskSpec::new("veil", 1 << 30, 0);
         let key = |disk: &DiskSpec, layers: &[u8]| {
             let layers: Vec<LayerId> = layers.iter().map(|n| LayerId::from_bytes([*n; 32])).collect();
-            describe(&view(&GrubPlan::new(disk)), &layers, disk.epoch as i64).key()
+            describe(&view(&GrubPlan::new(disk), disk.epoch as i64), &layers, disk.epoch as i64).key()
         };
         let mut other = disk.clone();
         other.cmdline = "quiet".into();

@@ -107,6 +107,7 @@ impl StageContext<'_> {
             machine: step.map_or_else(Machine::canonical, |step| machine_of(step, self.epoch())),
             shown: Vec::new(),
             inject: Vec::new(),
+            epoch: self.epoch(),
             network: NetworkSpec::Isolated,
             env,
             payload: Payload::Exec { argv },

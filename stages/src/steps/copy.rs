@@ -44,6 +44,7 @@ pub(super) fn copy_step(
         machine: Machine::canonical(),
         shown: Vec::new(),
         inject: Vec::new(),
+        epoch: request.context.epoch(),
         network: NetworkSpec::Isolated,
         env: BTreeMap::new(),
         payload: Payload::Copy(items),

@@ -68,6 +68,7 @@ pub(super) fn view(
         machine: machine_of(request.step, request.context.epoch()),
         shown,
         inject: injected(network),
+        epoch: request.context.epoch(),
         network,
         env: environment_of(request.context, request.name, request.step),
         payload: Payload::Exec { argv },

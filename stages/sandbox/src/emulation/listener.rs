@@ -15,12 +15,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use nix::unistd::Pid;
-use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::caller::Caller;
 use super::filter::filter;
 use super::{Answer, Call, Emulation, Programs};
 use crate::mounts::{SetupResult, failed};
+use crate::own_proc::OwnProc;
 
 nix::ioctl_readwrite!(receive_request, b'!', 0, libc::seccomp_notif);
 nix::ioctl_readwrite!(send_answer, b'!', 1, libc::seccomp_notif_resp);
@@ -40,6 +40,7 @@ pub(crate) struct Entrance {
 /// Init's side, until the payload has started.
 pub(crate) struct Awaited {
     socket: UnixStream,
+    proc: OwnedFd,
     emulations: Vec<Box<dyn Emulation>>,
 }
 
@@ -49,10 +50,14 @@ pub(crate) struct Listening {
 }
 
 /// Both sides of these emulations.
-pub(crate) fn prepare(emulations: Vec<Box<dyn Emulation>>) -> SetupResult<(Entrance, Awaited)> {
+pub(crate) fn prepare(
+    emulations: Vec<Box<dyn Emulation>>,
+    proc: &OwnProc,
+) -> SetupResult<(Entrance, Awaited)> {
     let stops: Vec<_> = emulations.iter().flat_map(|emulation| emulation.stops()).collect();
     let (theirs, ours) = UnixStream::pair().map_err(failed("make a pair of sockets"))?;
-    Ok((Entrance { filter: filter(&stops), socket: theirs }, Awaited { socket: ours, emulations }))
+    let proc = proc.try_clone().map_err(failed("keep `/proc`"))?;
+    Ok((Entrance { filter: filter(&stops), socket: theirs }, Awaited { socket: ours, proc, emulations }))
 }
 
 impl Entrance {
@@ -96,14 +101,11 @@ impl Awaited {
     pub(crate) fn listen(self) -> SetupResult<Option<Listening>> {
         let received = receive_listener(&self.socket).map_err(failed("hear from the payload"))?;
         let Some(listener) = received else { return Ok(None) };
-        // A copy of the mount, so that the payload can do with its `/proc` what it likes.
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let proc = open_tree(rustix::fs::CWD, "/proc", flags).map_err(failed("open `/proc`"))?;
         // SAFETY: the request takes a number. A kernel before 6.6 does not know it, and is slower.
         unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS, SYNC_WAKE_UP) };
         let failure = Arc::new(OnceLock::new());
         let alarm = Alarm { failure: Arc::clone(&failure) };
-        let server = Server::new(listener, proc, self.emulations);
+        let server = Server::new(listener, self.proc, self.emulations);
         let thread = std::thread::Builder::new().name("emulation".to_owned());
         thread.spawn(move || answer_all(server, alarm)).map_err(failed("start a thread"))?;
         Ok(Some(Listening { failure }))

@@ -9,8 +9,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 
+use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Pid, fork};
 use rustix::fs::OFlags;
 
 use super::Programs;
@@ -127,7 +128,7 @@ impl VdsoPatch {
         let mut patch = Self::default();
         let (mut ours, theirs) = UnixStream::pair().map_err(|e| e.to_string())?;
         // SAFETY: this process has one thread.
-        match unsafe { fork() }.map_err(|e| e.to_string())? {
+        match unsafe { fork_aside() }.map_err(|e| e.to_string())? {
             ForkResult::Child => read_clock_and_end(theirs),
             ForkResult::Parent { child } => {
                 drop(theirs);
@@ -164,6 +165,34 @@ impl VdsoPatch {
             }
         }
         Ok(())
+    }
+}
+
+/// The number of the process that it is tried with. The kernel gives the next one to the payload's processes as if there had
+/// not been this one: a payload can read its number.
+const ASIDE: libc::pid_t = 30_000;
+
+/// Forks a process with a number of its own.
+///
+/// # Safety
+///
+/// As that of `fork`.
+unsafe fn fork_aside() -> nix::Result<ForkResult> {
+    // SAFETY: zero is what the kernel takes for "nothing" in each of the fields.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    let number = [ASIDE];
+    arguments.set_tid = number.as_ptr() as u64;
+    arguments.set_tid_size = 1;
+    // SAFETY: without a stack or shared memory this is a fork.
+    let child =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
+    match Errno::result(child) {
+        Ok(0) => Ok(ForkResult::Child),
+        Ok(child) => Ok(ForkResult::Parent { child: Pid::from_raw(child as i32) }),
+        // Kernels before 5.5 cannot, and outside of a sandbox nobody may.
+        // SAFETY: the caller's.
+        Err(_) => unsafe { fork() },
     }
 }
 
