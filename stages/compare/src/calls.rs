@@ -40,8 +40,8 @@ const CALLS: &[(&str, Cause)] = &[
     (r"\bhostname\b|gethostname", Cause::HostName),
     (r"\bdf\b|statvfs|stat +-f", Cause::DiskSpace),
     (r"\bls +-\w*[Uf]|\bfind\b|listdir|scandir|glob|readdir|opendir", Cause::DirectoryOrder),
-    (r"\bset\(|frozenset|\bhash\(|keys +%|each +%|%\w+\)", Cause::HashOrder),
-    (r"xargs .*-P|\bparallel\b|make .*-j|&\s*$|Thread|fork", Cause::ParallelOrder),
+    (r"\bset\(|frozenset|\bhash\(|keys +[%$]|each +[%$]", Cause::HashOrder),
+    (r"xargs .*-P|\bparallel\b|make .*-j|[^&]&\s*($|done|;)|Thread|fork", Cause::ParallelOrder),
     (r"\bid\(|%p\b|object at", Cause::Address),
     (
         r"\bdate\b|time\(|localtime|gmtime|strftime|\.now\(|utcnow|today\(|__DATE__|__TIME__|printf.*%\(",
@@ -56,8 +56,8 @@ static COMPILED: LazyLock<Vec<(Regex, Cause)>> = LazyLock::new(|| {
     CALLS.iter().map(compiled).collect()
 });
 
-/// The first line of a program that asks for one of these.
-pub(crate) fn find(program: &Program<'_>, wanted: &[Cause]) -> Option<Call> {
+/// A line of a program that asks for one of these: the first one that names the file at `path`, or else the first one.
+pub(crate) fn find(program: &Program<'_>, wanted: &[Cause], path: &str) -> Option<Call> {
     let lines = program.text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     let code = lines.filter(|(_, line)| !line.starts_with('#') && !line.contains("SOURCE_DATE_EPOCH"));
     let call = |(line, text): (usize, &str)| {
@@ -65,5 +65,8 @@ pub(crate) fn find(program: &Program<'_>, wanted: &[Cause]) -> Option<Call> {
         let cause = found.map(|(_, cause)| *cause).find(|cause| wanted.contains(cause))?;
         Some(Call { program: program.name.to_owned(), line, text: text.to_owned(), cause })
     };
-    code.into_iter().find_map(call)
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let found: Vec<_> = code.into_iter().filter_map(call).collect();
+    let writes = |part: &str| found.iter().find(|call| call.text.contains(part));
+    writes(path).or_else(|| writes(name)).or_else(|| found.first()).cloned()
 }

@@ -191,7 +191,7 @@ impl Cause {
             Self::Salt => (
                 "salt",
                 "the salt of a password's hash",
-                "set the hash itself: `usermod -p HASH USER`, or `mkpasswd --salt=SALT`",
+                "set the hash itself, made once: `usermod -p 'HASH' USER`",
             ),
             Self::MachineId => (
                 "machine-id",

@@ -68,19 +68,20 @@ impl Finding {
 /// Compares two versions of the file at `path`, an absolute path in the image. `now` is when the later one was made, in
 /// seconds since 1970.
 pub fn compare(path: &str, old: &[u8], new: &[u8], program: Option<Program<'_>>, now: i64) -> Comparison {
-    let Finding { format, arrangement, lines, cause } = find(old, new, now);
-    let (cause, call) = settle(known::cause(path), cause, program);
+    let Finding { format, arrangement, mut lines, cause } = find(old, new, Depth::default(), now);
+    if lines.len() > MOST_LINES {
+        lines.truncate(MOST_LINES);
+        lines.push("...".to_owned());
+    }
+    let (cause, call) = settle(path, cause, program);
     Comparison { format, arrangement, lines, cause, call }
 }
 
 /// What is known of the path counts most, then what the bytes look like. Bytes that look like several things are what the
 /// program asks for, if it asks for one of them.
-fn settle(
-    known: Option<Cause>,
-    seen: Option<Cause>,
-    program: Option<Program<'_>>,
-) -> (Option<Cause>, Option<Call>) {
-    let call = |wanted: &[Cause]| program.and_then(|program| calls::find(&program, wanted));
+fn settle(path: &str, seen: Option<Cause>, program: Option<Program<'_>>) -> (Option<Cause>, Option<Call>) {
+    let known = known::cause(path);
+    let call = |wanted: &[Cause]| program.and_then(|program| calls::find(&program, wanted, path));
     let found = match known.or(seen) {
         Some(cause) => call(&[cause]).or_else(|| call(cause.lookalikes())),
         None => call(&Cause::ALL),
@@ -94,12 +95,31 @@ fn settle(
 
 /// The cause of a difference that is not one of content: an owner, a mode, a missing file.
 pub fn compare_names(path: &str, program: Option<Program<'_>>) -> (Option<Cause>, Option<Call>) {
-    settle(known::cause(path), words::cause_of_name(path), program)
+    settle(path, words::cause_of_name(path), program)
+}
+
+/// Lines of an account.
+const MOST_LINES: usize = 32;
+
+/// How many formats are around what is compared. Files are made by anybody: an archive in an archive, and so on, is compared as
+/// bytes at last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Depth(u8);
+
+impl Depth {
+    const MOST: u8 = 4;
+
+    /// One more; `None` if that is too many.
+    fn deeper(self) -> Option<Self> {
+        (self.0 < Self::MOST).then_some(Self(self.0 + 1))
+    }
 }
 
 /// By format, or else byte by byte.
-fn find(old: &[u8], new: &[u8], now: i64) -> Finding {
-    formats::find(old, new, now)
+fn find(old: &[u8], new: &[u8], depth: Depth, now: i64) -> Finding {
+    depth
+        .deeper()
+        .and_then(|depth| formats::find(old, new, depth, now))
         .or_else(|| text::find(old, new, now))
         .unwrap_or_else(|| binary::find(old, new, now))
 }

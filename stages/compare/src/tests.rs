@@ -25,6 +25,8 @@ fn words_have_causes() {
     check("a\nb\nc\n", "b\na\nc\n", Cause::DirectoryOrder);
     check("-----BEGIN KEY-----\nabc\n", "-----BEGIN KEY-----\nabd\n", Cause::Key);
     check("17283\n", "30122\n", Cause::RandomNumber);
+    check("took 123456 ns\n", "took 323456 ns\n", Cause::Elapsed);
+    check("u:$6$abc$def:1:", "u:$6$abc$dxf:1:", Cause::RandomBytes);
     check("8123456\n", "8123460\n", Cause::Inode);
 }
 
@@ -43,6 +45,29 @@ fn a_program_names_what_the_words_do_not() {
     let found = compare("/srv/x", b"1796000000\n", b"1796000009\n", Some(program), NOW);
     let call = found.call.unwrap();
     assert_eq!((call.line, call.text.as_str()), (2, "date +%s > /srv/x"));
+}
+
+#[test]
+fn the_line_that_names_the_file_is_the_one() {
+    let text = "date > /srv/a\n(sleep 1; echo x) & done\ndate > /srv/b\n";
+    let line = |path: &str, old: &[u8], new: &[u8]| {
+        let program = Some(Program { name: "x", text });
+        compare(path, old, new, program, NOW).call.map(|call| call.line)
+    };
+    assert_eq!(line("/srv/b", b"10:11:12", b"10:11:13"), Some(3));
+    assert_eq!(line("/srv/c", b"10:11:12", b"10:11:13"), Some(1));
+    assert_eq!(line("/srv/d", b"a\nb\n", b"b\na\n"), Some(2));
+}
+
+/// What a report shows is read by many.
+#[test]
+fn secrets_are_not_shown() {
+    let lines =
+        |old: &str, new: &str| compare("/srv/x", old.as_bytes(), new.as_bytes(), None, NOW).lines.join("\n");
+    let key = "-----BEGIN PRIVATE KEY-----\nSECRET";
+    assert!(!lines(&format!("{key}1\n"), &format!("{key}2\n")).contains("SECRET"));
+    let shown = lines("u:$6$salt$SECRET1:1\n", "u:$6$salt$SECRET2:1\n");
+    assert!(shown.contains("-u:$6$...:1") && !shown.contains("SECRET"), "{shown}");
 }
 
 #[test]
@@ -96,6 +121,42 @@ fn headers_of_formats_have_causes() {
         bytes
     };
     check(&sqlite(1), &sqlite(2), "SQLite", Cause::DatabaseHeader);
+}
+
+/// Small files that unpack to much, or look like much, cost no more than they are.
+#[test]
+fn hostile_files_are_compared_at_the_cost_of_their_bytes() {
+    let check = |old: Vec<u8>, new: Vec<u8>| compare("/srv/x", &old, &new, None, NOW);
+    let nested = |inmost: &[u8]| {
+        (0..20_000).fold(inmost.to_vec(), |inner, _| {
+            let head = format!("!<arch>\n{:<16}{:<12}0     0     644     {:<10}`\n", "a/", 0, inner.len());
+            if inner.len() > 1 << 20 { inner } else { [head.as_bytes(), &inner].concat() }
+        })
+    };
+    check(nested(b"a"), nested(b"b"));
+    let sparse = |name: u8| {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(format!("file{name}")).unwrap();
+        header.set_entry_type(tar::EntryType::GNUSparse);
+        header.set_size(0);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.realsize = *b"777777777777";
+        header.set_cksum();
+        [header.as_bytes().as_slice(), &[0; 1024]].concat()
+    };
+    check(sparse(1), sparse(2));
+    let elf = |fill: u8| {
+        let mut bytes = vec![fill; 20_000];
+        bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        bytes[40..48].copy_from_slice(&64_u64.to_le_bytes());
+        bytes[58..64].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0]);
+        bytes
+    };
+    check(elf(7), elf(8));
+    let words =
+        |word: &str| (0..200_000).map(|n| format!("{word}{}\n", n % 7)).collect::<String>().into_bytes();
+    let found = check(words("a"), words("b"));
+    assert!(found.lines.len() <= MOST_LINES + 1);
 }
 
 /// Hostile or broken files are compared as bytes.

@@ -28,6 +28,7 @@ pattern!(
 );
 pattern!(ADDRESS, r"\b0x[0-9a-f]{6,16}\b");
 pattern!(SALT, r"\$(y|1|5|6|2[aby]|apr1|gy)\$");
+pattern!(HASH, r"\$(y|1|5|6|2[aby]|apr1|gy)\$[^:\s]+");
 pattern!(KEY, r"(?m)^-----BEGIN|^ssh-(rsa|ed25519) |^ecdsa-sha2-");
 pattern!(HEX, r"^[0-9a-fA-F:]{8,}$");
 pattern!(BASE64, r"^[A-Za-z0-9+/_-]{16,}={0,2}$");
@@ -38,6 +39,11 @@ pattern!(DURATION, r"(?i)elapsed|took|duration|seconds|real\b|user\b|sys\b|\d m?
 /// The cause of lines that stand in each other's place.
 pub(crate) fn cause(pairs: &[(String, String)], now: i64) -> Option<Cause> {
     pairs.iter().find_map(|(old, new)| of_lines(old, new, now))
+}
+
+/// A line without the secrets that may be in it: the hashes of passwords.
+pub(crate) fn without_secrets(line: &str) -> String {
+    HASH.replace_all(line, "$$${1}$$...").into_owned()
 }
 
 /// Whether a text is a key or a certificate (RFC 7468), or a public key of OpenSSH.
@@ -64,7 +70,9 @@ fn of_lines(old: &str, new: &str, now: i64) -> Option<Cause> {
     }
     let differing: Vec<_> = a.iter().zip(&b).filter(|(a, b)| a != b).map(|(a, b)| (*a, *b)).collect();
     let of_word = |(a, b): &(&str, &str)| of_words(a, b, old, now);
-    differing.iter().find_map(of_word).or_else(|| differing.iter().find_map(number))
+    let number = || differing.iter().find_map(number);
+    let elapsed = || (number().is_some() && DURATION.is_match(old)).then_some(Cause::Elapsed);
+    differing.iter().find_map(of_word).or_else(elapsed).or_else(number)
 }
 
 fn split(line: &str) -> Vec<&str> {
@@ -95,6 +103,10 @@ fn of_words(old: &str, new: &str, line: &str, now: i64) -> Option<Cause> {
         (&*ADDRESS, Cause::Address),
         (&*TEMPORARY, Cause::TemporaryName),
     ];
+    if both(&SALT, old, new) && salt(old) == salt(new) {
+        // The password itself is another one.
+        return Some(Cause::RandomBytes);
+    }
     if let Some((_, cause)) = shapes.iter().find(|(pattern, _)| both(pattern, old, new)) {
         return Some(*cause);
     }
@@ -108,6 +120,11 @@ fn of_words(old: &str, new: &str, line: &str, now: i64) -> Option<Cause> {
     }
     let is_random = old.len() == new.len() && (both(&HEX, old, new) || both(&BASE64, old, new));
     is_random.then_some(Cause::RandomBytes)
+}
+
+/// What stands before the hash in a password's field (crypt(5)).
+fn salt(word: &str) -> Option<&str> {
+    word.rsplit_once('$').map(|(salt, _)| salt)
 }
 
 /// Whether a word has a number in it that is about now, in seconds, or in thousandths, millionths or milliardths of them.

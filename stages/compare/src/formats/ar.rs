@@ -1,16 +1,16 @@
 //! `ar`, the format of static libraries and of Debian packages: a header of 60 bytes with a time before each member.
 
 use super::{Entry, Members, both_begin};
-use crate::Finding;
+use crate::{Depth, Finding};
 
 const MAGIC: &[u8] = b"!<arch>\n";
 const HEADER: usize = 60;
 
-pub(super) fn find(old: &[u8], new: &[u8], now: i64) -> Option<Finding> {
+pub(super) fn find(old: &[u8], new: &[u8], depth: Depth, now: i64) -> Option<Finding> {
     if !both_begin(old, new, MAGIC) {
         return None;
     }
-    Members { old: entries(old)?, new: entries(new)? }.compare("ar", now)
+    Members { old: entries(old)?, new: entries(new)? }.compare("ar", depth, now)
 }
 
 fn entries(bytes: &[u8]) -> Option<Vec<Entry<'_>>> {

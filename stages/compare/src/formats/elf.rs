@@ -1,15 +1,22 @@
 //! ELF (System V ABI): the sections that differ, by name, and the build id, which is a digest of all others.
 
 use super::both_begin;
-use crate::{Cause, Finding, binary};
+use crate::{Cause, Depth, Finding, binary};
 
 /// The mark, 64 bits, lowest byte first: what Debian's amd64 has.
 const MAGIC: &[u8] = b"\x7fELF\x02\x01";
 
+/// The size of a section's header of 64 bits.
+const SECTION_HEADER: usize = 64;
+
+/// More than any program has, and bounds for what a file that only looks like one can cost.
+const MOST_SECTIONS: usize = 4096;
+const LONGEST_NAME: usize = 256;
+
 /// Sections that are named.
 const SHOWN: usize = 8;
 
-pub(super) fn find(old: &[u8], new: &[u8], now: i64) -> Option<Finding> {
+pub(super) fn find(old: &[u8], new: &[u8], _depth: Depth, now: i64) -> Option<Finding> {
     if !both_begin(old, new, MAGIC) {
         return None;
     }
@@ -39,6 +46,9 @@ pub(super) fn find(old: &[u8], new: &[u8], now: i64) -> Option<Finding> {
 fn sections(bytes: &[u8]) -> Option<Vec<(String, &[u8])>> {
     let (table, entry, count, names) =
         (number(bytes, 40, 8)?, number(bytes, 58, 2)?, number(bytes, 60, 2)?, number(bytes, 62, 2)?);
+    if entry < SECTION_HEADER || count > MOST_SECTIONS {
+        return None;
+    }
     let header = |at: usize| bytes.get(table.checked_add(at.checked_mul(entry)?)?..);
     let content = |header: &[u8]| {
         const NO_BITS: usize = 8;
@@ -54,7 +64,7 @@ fn sections(bytes: &[u8]) -> Option<Vec<(String, &[u8])>> {
     for at in 1..count {
         let header = header(at)?;
         let name = texts.get(number(header, 0, 4)?..)?;
-        let end = name.iter().position(|byte| *byte == 0)?;
+        let end = name.iter().take(LONGEST_NAME).position(|byte| *byte == 0)?;
         found.push((String::from_utf8_lossy(&name[..end]).into_owned(), content(header)?));
     }
     Some(found)

@@ -3,19 +3,19 @@
 use libdeflater::Decompressor;
 
 use super::{both_begin, u32_le};
-use crate::{Cause, Finding};
+use crate::{Cause, Depth, Finding};
 
 const MAGIC: &[u8] = &[0x1f, 0x8b, 8];
 
 /// More is not unpacked.
 const MOST_INSIDE: usize = 64 << 20;
 
-pub(super) fn find(old: &[u8], new: &[u8], now: i64) -> Option<Finding> {
+pub(super) fn find(old: &[u8], new: &[u8], depth: Depth, now: i64) -> Option<Finding> {
     if !both_begin(old, new, MAGIC) {
         return None;
     }
     if let Some((old, new)) = inside(old).zip(inside(new)).filter(|(old, new)| old != new) {
-        let inner = crate::find(&old, &new, now);
+        let inner = crate::find(&old, &new, depth, now);
         let lines = std::iter::once("inside:".to_owned()).chain(inner.lines).collect();
         return Some(Finding { format: "gzip", lines, ..inner });
     }

@@ -10,17 +10,17 @@ mod sqlite;
 mod tarball;
 mod zip;
 
-use crate::Finding;
+use crate::{Depth, Finding};
 
 /// What a format compares: two versions of which at least the first is of it. `None` if it is not.
-type Format = fn(&[u8], &[u8], i64) -> Option<Finding>;
+type Format = fn(&[u8], &[u8], Depth, i64) -> Option<Finding>;
 
 const FORMATS: &[Format] =
     &[gzip::find, ar::find, elf::find, sqlite::find, png::find, pyc::find, tarball::find, zip::find];
 
 /// What the format of two versions says of their difference.
-pub(crate) fn find(old: &[u8], new: &[u8], now: i64) -> Option<Finding> {
-    FORMATS.iter().find_map(|format| format(old, new, now))
+pub(crate) fn find(old: &[u8], new: &[u8], depth: Depth, now: i64) -> Option<Finding> {
+    FORMATS.iter().find_map(|format| format(old, new, depth, now))
 }
 
 /// Whether both versions begin like this.
@@ -54,7 +54,8 @@ struct Entry<'a> {
 }
 
 impl Members<'_> {
-    fn compare(&self, format: &'static str, now: i64) -> Option<Finding> {
+    /// What the first difference is: names, their order, a content, or a time.
+    fn compare(&self, format: &'static str, depth: Depth, now: i64) -> Option<Finding> {
         use crate::{Arrangement, Cause};
         let names = |entries: &[Entry<'_>]| entries.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
         let (old_names, new_names) = (names(&self.old), names(&self.new));
@@ -74,13 +75,14 @@ impl Members<'_> {
                     cause,
                 });
             }
-            let gone = only(&old_names, &new_names).map(|name| format!("-{name}"));
-            let come = only(&new_names, &old_names).map(|name| format!("+{name}"));
+            let shown = |name: String| crate::text::shown(&name);
+            let gone = only(&old_names, &new_names).map(|name| format!("-{}", shown(name)));
+            let come = only(&new_names, &old_names).map(|name| format!("+{}", shown(name)));
             return Some(Finding::new(format, gone.into_iter().chain(come).collect(), None));
         }
         let (old, new) = self.old.iter().zip(&self.new).find(|(old, new)| old != new)?;
         if old.content != new.content {
-            let inner = crate::find(old.content, new.content, now);
+            let inner = crate::find(old.content, new.content, depth, now);
             let mut lines = vec![format!("in `{}`:", old.name)];
             lines.extend(inner.lines);
             return Some(Finding { format, lines, ..inner });

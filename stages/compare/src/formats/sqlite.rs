@@ -1,7 +1,7 @@
 //! SQLite's header (<https://www.sqlite.org/fileformat.html>): counters that say how often a file was written.
 
 use super::{both_begin, u32_be};
-use crate::{Cause, Finding, binary};
+use crate::{Cause, Depth, Finding, binary};
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
@@ -11,7 +11,7 @@ const COUNTERS: [(usize, &str); 4] =
 
 const HEADER: usize = 100;
 
-pub(super) fn find(old: &[u8], new: &[u8], now: i64) -> Option<Finding> {
+pub(super) fn find(old: &[u8], new: &[u8], _depth: Depth, now: i64) -> Option<Finding> {
     if !both_begin(old, new, MAGIC) {
         return None;
     }

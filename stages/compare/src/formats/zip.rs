@@ -1,7 +1,7 @@
 //! zip (PKWARE's APPNOTE 6.3): the central directory, which has a name, a time and a checksum for each member.
 
 use super::{Entry, Members, both_begin, u32_le};
-use crate::Finding;
+use crate::{Depth, Finding};
 
 const MAGIC: &[u8] = b"PK\x03\x04";
 const END: &[u8] = b"PK\x05\x06";
@@ -10,11 +10,11 @@ const MEMBER: &[u8] = b"PK\x01\x02";
 /// A comment behind the end is at most so long.
 const LONGEST_TAIL: usize = (64 << 10) + 22;
 
-pub(super) fn find(old: &[u8], new: &[u8], now: i64) -> Option<Finding> {
+pub(super) fn find(old: &[u8], new: &[u8], depth: Depth, now: i64) -> Option<Finding> {
     if !both_begin(old, new, MAGIC) {
         return None;
     }
-    Members { old: entries(old)?, new: entries(new)? }.compare("zip", now)
+    Members { old: entries(old)?, new: entries(new)? }.compare("zip", depth, now)
 }
 
 /// The members; the content of each is its checksum.
