@@ -48,9 +48,14 @@ pub fn paint(style: Style, code: &str, text: &str) -> String {
     }
 }
 
-/// Text that may have names in it which somebody else chose, without what would make a terminal do things.
+/// Characters that turn the direction of writing (Unicode's UAX 9).
+const TURNING: std::ops::RangeInclusive<char> = '\u{202a}'..='\u{202e}';
+
+/// Text that may have names in it which somebody else chose, without what would make a terminal do things, or turn the order
+/// of what it shows.
 pub fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    let is_harmful = |c: char| c.is_control() && !matches!(c, '\n' | '\t') || TURNING.contains(&c);
+    text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// The same for a name in a list, where a line is a thing.
@@ -168,7 +173,7 @@ mod tests {
     fn a_terminal_is_not_told_what_to_do() {
         assert_eq!(
             harmless("a\x1b]0;title\x07\r\nb\tc\u{9b}1m"),
-            "a\u{fffd}]0;title\u{fffd}\u{fffd}\nb\u{fffd}c\u{fffd}1m"
+            "a\u{fffd}]0;title\u{fffd}\u{fffd}\nb\tc\u{fffd}1m"
         );
     }
 }

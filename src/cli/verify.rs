@@ -67,6 +67,11 @@ impl VerifyArgs {
         all.into_iter().collect()
     }
 
+    /// The files that reports are written to.
+    pub fn reports(&self) -> impl Iterator<Item = &PathBuf> {
+        self.junit.iter().chain(&self.report)
+    }
+
     /// All that were named, wherever they stood.
     pub fn all(&self) -> Vec<String> {
         [self.named.as_slice(), &self.targets, &self.stages].concat()

@@ -173,15 +173,31 @@ fn read_manifest(path: &Path, digests: &mut BTreeMap<String, String>) -> Result<
         |error| UsageError::new(format!("`{}` is not a manifest of ibuild: {error}", path.display()));
     let manifest: Manifest = serde_json::from_slice(&bytes).map_err(malformed)?;
     let hex = |digest: &str| digest.trim_start_matches("b3:").to_owned();
+    let mut claim = |name: String, digest: String| {
+        if digest.len() != 64 || !digest.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(UsageError::new(format!("`{}` has something else than digests", path.display())));
+        }
+        match digests.insert(name.clone(), digest.clone()) {
+            Some(other) if other != digest => {
+                let message = format!("the manifests there do not agree about `{}`", name.escape_debug());
+                Err(UsageError::new(message).hint("name one of them: `--against IMAGE.manifest.json`"))
+            }
+            _ => Ok(()),
+        }
+    };
     for ManifestStage { stage, tree } in manifest.stages {
-        digests.insert(stage, hex(&tree));
+        claim(stage, hex(&tree))?;
     }
     let image = path.to_string_lossy();
     let image = Path::new(image.strip_suffix(MANIFEST).unwrap_or_default());
-    let digest = match File::open(image) {
-        Ok(file) => hash_bytes(&file).with_context(|| format!("cannot read `{}`", image.display()))?.hex(),
-        Err(_) => hex(&manifest.blake3),
+    let unreadable = || format!("cannot read `{}`", image.display());
+    let digest = match fs::metadata(image) {
+        Ok(meta) if meta.is_file() => {
+            hash_bytes(&File::open(image).with_context(unreadable)?).with_context(unreadable)?.hex()
+        }
+        Ok(_) => return Err(UsageError::new(format!("`{}` is not a file", image.display())).into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => hex(&manifest.blake3),
+        Err(error) => return Err(error).with_context(unreadable),
     };
-    digests.insert(manifest.target, digest);
-    Ok(())
+    Ok(claim(manifest.target, digest)?)
 }

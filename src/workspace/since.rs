@@ -101,7 +101,9 @@ fn check_out(project: &Path, revision: &str, scratch: &Path) -> Result<PathBuf> 
     let commit = format!("{revision}^{{commit}}");
     if git(project, scratch, &["rev-parse", "--verify", "--quiet", &commit]).is_err() {
         let error = UsageError::new(format!("`{revision}` is neither a build nor a revision of git here"));
-        return Err(error.hint("a number or `@N` names a build, `HEAD~1` or `main` a revision").into());
+        let hint =
+            "a number or `@N` names a build, `HEAD~1` or `main` a revision; a shallow clone has few of them";
+        return Err(error.hint(hint).into());
     }
     let (top, prefix) = (text(&["rev-parse", "--show-toplevel"])?, text(&["rev-parse", "--show-prefix"])?);
     let files = scratch.join("files");
@@ -114,7 +116,10 @@ fn check_out(project: &Path, revision: &str, scratch: &Path) -> Result<PathBuf> 
 /// What git says, with an index of its own.
 fn git(dir: &Path, scratch: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new("git");
-    command.arg("-C").arg(dir).args(arguments).env("GIT_INDEX_FILE", scratch.join("index"));
+    // Nothing that the repository wants to have run is run, and it is the one that the project is in.
+    command.args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]);
+    command.arg("-C").arg(dir).args(arguments);
+    command.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").env("GIT_INDEX_FILE", scratch.join("index"));
     let output = command.output().context("cannot start `git`")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ibuild_cache::ActionKey;
 use ibuild_graph::{Recorded, RecordedStage, RunMemory, StageId, recorded};
@@ -19,6 +20,10 @@ use super::since::{Since, keys_since};
 use super::{ExecutionOptions, NullObserver, Workspace};
 use crate::error::Result;
 
+/// The time between the end of a run and the one that it is compared with, at least.
+const APART: Duration = Duration::from_secs(2);
+const GLANCE: Duration = Duration::from_millis(50);
+
 /// What is to be verified, and how.
 #[derive(Debug, Clone)]
 pub struct VerifyRequest {
@@ -30,8 +35,8 @@ pub struct VerifyRequest {
     pub sample: Option<Sample>,
     /// What of the machine is varied after the plain second run.
     pub vary: Vec<Variation>,
-    /// Only stages that were not the same then.
-    pub since: Option<Since>,
+    /// Only stages whose actions are none of these: see [`Workspace::actions_since`].
+    pub since: Option<BTreeSet<ActionKey>>,
     /// How many stages run at a time; the default is the setting `jobs`, else the number of cores.
     pub jobs: Option<NonZeroUsize>,
     /// Where both versions of each file that differs are written: `DIR/STAGE/1` and `DIR/STAGE/2`.
@@ -170,18 +175,31 @@ impl Workspace {
         Ok(recorded(&executor.context().project().graph, &memory, executor, &stages)?)
     }
 
+    /// The actions that the project had at an earlier time, as far as they are known. One that is not known counts as new.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Usage`](crate::ErrorKind::Usage) if there is no such build or revision, or if the revision has no lock.
+    pub fn actions_since(&self, since: &Since) -> Result<BTreeSet<ActionKey>> {
+        keys_since(self, since)
+    }
+
     /// The stages of a request that are in the sample and new.
     fn chosen(
         &self,
         request: &VerifyRequest,
         mut stages: Vec<RecordedStage<StageOutput>>,
     ) -> Result<Vec<RecordedStage<StageOutput>>> {
-        if let Some(since) = &request.since {
-            let known = keys_since(self, since)?;
+        if let Some(known) = &request.since {
             stages.retain(|stage| !known.contains(&stage.description.key()));
         }
         if let Some(sample) = request.sample {
+            // At least one: a sample of nothing would be green for nothing.
+            let first = stages.first().cloned();
             stages.retain(|stage| sample.has(&stage.description.key()));
+            if stages.is_empty() {
+                stages.extend(first);
+            }
         }
         Ok(stages)
     }
@@ -252,6 +270,20 @@ impl Verification<'_> {
         Ok(done.into_iter().map(|(_, verified)| verified).collect())
     }
 
+    /// A program that writes the time of the day writes the same twice within a second.
+    fn let_clock_go_on(&self, recorded: &RecordedStage<StageOutput>) -> Result<(), StageError> {
+        let name = self.executor.context().project().graph.name(recorded.stage);
+        let made = self.memory.last_run(name)?.map_or(0, |last| last.time);
+        let until = UNIX_EPOCH + Duration::from_secs(made) + APART;
+        while SystemTime::now() < until && until < SystemTime::now() + APART {
+            if self.request.execution.cancel.is_cancelled() {
+                return Err(StageError::Interrupted);
+            }
+            std::thread::sleep(GLANCE);
+        }
+        Ok(())
+    }
+
     /// Notes what differs by itself. What differs on another machine says nothing about the runs on this one.
     fn remember(
         &self,
@@ -271,10 +303,11 @@ impl Verification<'_> {
 
     /// Runs a stage as often as it is asked for, and no more once it has differed.
     fn stage(&self, recorded: &RecordedStage<StageOutput>) -> Result<VerifiedStage, StageError> {
+        self.let_clock_go_on(recorded)?;
         self.observer.started(recorded.stage);
         let mut stage = VerifiedStage {
             stage: recorded.stage,
-            verified: Verified { verdict: StageVerdict::Equal, elapsed: std::time::Duration::ZERO },
+            verified: Verified { verdict: StageVerdict::Equal, elapsed: Duration::ZERO },
             expected: match self.executor.context().project().is_reproducible(recorded.stage) {
                 true => Reproducible::Expected,
                 false => Reproducible::Waived,

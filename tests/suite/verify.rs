@@ -154,7 +154,7 @@ fn only_what_is_new_since_a_build_or_a_revision_is_verified() {
     lab.run(&["verify", "--since", "nowhere"]).fails(
         2,
         "error: `nowhere` is neither a build nor a revision of git here\n\
-         hint: a number or `@N` names a build, `HEAD~1` or `main` a revision\n",
+         hint: a number or `@N` names a build, `HEAD~1` or `main` a revision; a shallow clone has few of them\n",
     );
     lab.run(&["verify", "--since", "99"])
         .fails(2, "error: there is no build `99` of this project\nhint: the last one is 2, or `@0`\n");

@@ -48,7 +48,7 @@ fn text(project: &Project<'_>, stages: &[(StageId, Compared)]) -> String {
                     Action::Other => "; there it was made of something else",
                     Action::Unknown => "",
                 };
-                format!("  b3:{} here, b3:{} there{why}", &here[..SHORT], &there[..SHORT.min(there.len())])
+                format!("  b3:{:.SHORT$} here, b3:{:.SHORT$} there{why}", here, there)
             }
             _ => String::new(),
         };

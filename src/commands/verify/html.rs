@@ -1,5 +1,6 @@
 //! A verification as one page, with nothing to be fetched. It follows the reader's wish for light or dark.
 
+use ibuild::stages::debian::Timestamp;
 use ibuild::stages::{DifferentFile, Project, StageVerdict};
 use ibuild::{VerifiedStage, VerifyReport};
 
@@ -15,7 +16,7 @@ body { font: 15px/1.45 system-ui, sans-serif; max-width: 70em; margin: 2em auto;
 h1 { font-size: 1.4em; } table { border-collapse: collapse; width: 100%; }\n\
 td, th { text-align: left; padding: .3em .8em .3em 0; border-bottom: 1px solid var(--line); vertical-align: top; }\n\
 td.time { text-align: right; font-variant-numeric: tabular-nums; }\n\
-.differs, .failed, .waived { color: var(--bad); font-weight: 600; } .equal { color: var(--good); }\n\
+.waived { color: var(--quiet); font-weight: 600; } .differs, .failed { color: var(--bad); font-weight: 600; } .equal { color: var(--good); }\n\
 code, pre { font-family: ui-monospace, monospace; font-size: .9em; }\n\
 pre { overflow-x: auto; padding: .6em; border: 1px solid var(--line); border-radius: .3em; }\n\
 details { margin: .6em 0; } summary { cursor: pointer; } .quiet { color: var(--quiet); }\n";
@@ -37,16 +38,22 @@ pub fn page(project: &Project<'_>, report: &VerifyReport) -> String {
     )
 }
 
+/// How many made the same, how many differ as the recipe accepts, and when that was.
 fn sum(report: &VerifyReport) -> String {
     let equal = report.stages.iter().filter(|stage| stage.is_equal()).count();
-    let left_out = match report.left_out {
-        0 => String::new(),
-        count => format!("; {count} left out"),
-    };
-    format!(
-        "{equal} of {} made the same when they ran once more{left_out}.",
+    let waived = report.stages.iter().filter(|stage| stage.is_accepted()).count() - equal;
+    let mut text = format!(
+        "{equal} of {} made the same when they ran once more",
         counted(report.stages.len(), "stage", "stages")
-    )
+    );
+    if waived > 0 {
+        text += &format!("; {waived} differ as <code>reproducible = false</code> accepts");
+    }
+    if report.left_out > 0 {
+        text += &format!("; {} left out", report.left_out);
+    }
+    let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs());
+    format!("{text}. {}.", Timestamp(now))
 }
 
 fn row(project: &Project<'_>, stage: &VerifiedStage) -> String {

@@ -1,6 +1,8 @@
 //! A verification as JUnit XML, in the form that GitHub, GitLab and Jenkins read
 //! (<https://github.com/testmoapp/junitxml>).
 
+use std::time::Duration;
+
 use ibuild::stages::{Project, StageVerdict};
 use ibuild::{VerifiedStage, VerifyReport};
 
@@ -10,7 +12,8 @@ use crate::markup::escape;
 /// The document: a test suite with one test case for each stage.
 pub fn document(project: &Project<'_>, report: &VerifyReport) -> String {
     let failures = report.stages.iter().filter(|stage| !stage.is_accepted()).count();
-    let seconds: f64 = report.stages.iter().map(|stage| stage.verified.elapsed.as_secs_f64()).sum();
+    let elapsed: Duration = report.stages.iter().map(|stage| stage.verified.elapsed).sum();
+    let seconds = elapsed.as_secs_f64();
     let cases: String = report.stages.iter().map(|stage| case(project, stage)).collect();
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n\

@@ -7,7 +7,7 @@ mod junit;
 mod text;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
@@ -26,16 +26,19 @@ use crate::{interrupt, invocation};
 
 pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
     let (names, workspace) = (args.all(), invocation::open(global, &args.vars)?);
-    build_what_is_missing(global, args, &workspace, &names)?;
     if let Some(other) = &args.against {
         return against::run(&workspace, args, other);
     }
+    // What cannot be done is told before hours of work, not after.
+    args.reports().try_for_each(writable)?;
+    let since = args.since.as_ref().map(|since| workspace.actions_since(since)).transpose()?;
+    build_what_is_missing(global, args, &workspace, &names)?;
     let request = VerifyRequest {
         names,
         times: args.times,
         sample: args.sample.map(|share| Sample { share, seed: seed(global, args) }),
         vary: args.varied(),
-        since: args.since.clone(),
+        since,
         jobs: args.jobs,
         keep: args.keep.clone(),
         execution: ExecutionOptions {
@@ -56,11 +59,18 @@ pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
         true => json::summary(&project, &report),
         false => print(&text::report(&project, &report))?,
     }
+    if request.vary.is_empty() && report.is_reproducible() && !report.stages.is_empty() {
+        note(
+            global,
+            "verify  on this machine and day; `--vary all` varies clock, order of directories, processors and memory",
+        );
+    }
     conclude(&project, &report)
 }
 
 /// What is not worth a run of its own.
-const FIXED: &str = "users, time zone, locale, environment, network and paths are the same for every stage on each machine";
+const FIXED: &str =
+    "users, time zone, locale, environment, network and paths are the same for every stage on each machine";
 
 /// Exit status 0 if all stages made the same, 1 if not.
 fn conclude(project: &Project<'_>, report: &VerifyReport) -> Result<ExitCode> {
@@ -143,6 +153,12 @@ fn write_reports(project: &Project<'_>, args: &VerifyArgs, report: &VerifyReport
     Ok(())
 }
 
+/// Makes sure that a report can be written.
+fn writable(file: &PathBuf) -> Result<()> {
+    let opened = fs::File::options().create(true).append(true).open(file);
+    opened.map(drop).with_context(|| format!("cannot write `{}`", file.display()))
+}
+
 fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
 }
@@ -167,6 +183,12 @@ impl VerifyObserver for Progress<'_> {
         self.state.lock().expect("no panic while held").total = total;
         if self.args.json {
             emit(serde_json::json!({ "event": "begin", "stages": total }));
+        }
+    }
+
+    fn started(&self, stage: StageId) {
+        if !self.args.json && !self.global.quiet {
+            tell!("run     {}", self.project.graph.name(stage));
         }
     }
 

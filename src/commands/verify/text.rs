@@ -9,6 +9,9 @@ use super::word;
 use crate::terminal::{harmless, harmless_line};
 use crate::ui::{counted, seconds};
 
+/// Lines of the log of a stage that failed.
+const LAST_LINES: usize = 10;
+
 /// Files of a stage that are described.
 const MOST_FILES: usize = 20;
 
@@ -46,7 +49,8 @@ pub fn report(project: &Project<'_>, report: &VerifyReport) -> String {
         all if equal == all => {
             writeln!(text, "{} reproducible{besides}", counted(all, "stage is", "stages are"))
         }
-        all => writeln!(text, "{equal} of {} are reproducible{besides}", counted(all, "stage", "stages")),
+        1 => writeln!(text, "the stage is not reproducible{besides}"),
+        all => writeln!(text, "{equal} of {all} stages are reproducible{besides}"),
     };
     text
 }
@@ -58,9 +62,17 @@ pub fn difference(project: &Project<'_>, stage: &VerifiedStage) -> String {
         StageVerdict::Equal => String::new(),
         StageVerdict::Failed { error, varied } => {
             let machine = on_machine(varied);
-            format!("{name} failed when it ran once more{machine}: {}\n", harmless(&error.in_a_line()))
+            let mut text =
+                format!("{name} failed when it ran once more{machine}: {}\n", harmless(&error.in_a_line()));
+            if let Some((tail, log)) = error.transcript() {
+                let last = tail.iter().skip(tail.len().saturating_sub(LAST_LINES));
+                last.for_each(|line| text += &format!("  | {}\n", harmless_line(line)));
+                text += &format!("  the full log is at {}\n", log.display());
+            }
+            text
         }
         StageVerdict::ImageDiffers { account } => {
+            let account = harmless_line(account);
             format!("{name} has other bytes when it is packed from the same root file system: {account}\n")
         }
         StageVerdict::Differs(files) => {
@@ -77,7 +89,7 @@ pub fn difference(project: &Project<'_>, stage: &VerifiedStage) -> String {
 /// What of the machine was another one: ` with another readdir, cpus`.
 pub fn on_machine(varied: &[Variation]) -> String {
     let words: Vec<_> = varied.iter().map(|variation| variation.word()).collect();
-    if words.is_empty() { String::new() } else { format!(" with another {}", words.join(", ")) }
+    if words.is_empty() { String::new() } else { format!(" with other {}", words.join(", ")) }
 }
 
 fn file(file: &DifferentFile) -> String {

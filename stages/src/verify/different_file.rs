@@ -68,7 +68,7 @@ impl Aspect {
 /// A file in which two runs differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DifferentFile {
-    /// Its path in the image, absolute. Bytes that are no UTF-8 are replaced.
+    /// Its path in the image, absolute. Bytes that are no UTF-8 are written as `\\xff`.
     pub path: String,
     /// In which respects.
     pub aspects: Vec<Aspect>,
@@ -101,7 +101,7 @@ impl Runs<'_> {
     }
 
     fn file(&self, number: usize, path: &[u8], difference: Difference) -> Result<DifferentFile, StageError> {
-        let shown = format!("/{}", String::from_utf8_lossy(path));
+        let shown = shown_path(path);
         let (old, new) = match difference {
             Difference::Changed(old, new) => (old, new),
             Difference::Removed(_) => return Ok(self.only_one(shown, Aspect::Missing)),
@@ -165,8 +165,17 @@ impl Runs<'_> {
         Ok((first.bytes, second.bytes))
     }
 
-    /// Writes both versions of each regular file that differs below `dir`: the first run's in `1`, the second's in `2`.
+    /// Writes both versions of each regular file that differs below `dir`: the first run's in `1`, the second's in `2`. What is
+    /// there of an earlier verification goes.
     pub(super) fn keep(&self, dir: &Path) -> Result<(), StageError> {
+        for side in ["1", "2"].map(|side| dir.join(side)) {
+            match fs::symlink_metadata(&side) {
+                Ok(meta) if meta.is_dir() => fs::remove_dir_all(&side),
+                Ok(_) => fs::remove_file(&side),
+                Err(_) => Ok(()),
+            }
+            .map_err(StageError::io("remove", &side))?;
+        }
         for (path, difference) in diff(&self.second.trees, self.first.tree, self.second.tree)? {
             let (old, new) = match &difference {
                 Difference::Changed(old, new) => (Some(old), Some(new)),
@@ -205,6 +214,16 @@ fn written(result: Result<(), InsideError>, dir: &Path) -> Result<(), StageError
         // It is damaged in the store: the difference itself says so.
         _ => Ok(()),
     }
+}
+
+/// A path that no other path is shown as: bytes that are no UTF-8 are written in hexadecimal.
+fn shown_path(path: &[u8]) -> String {
+    let mut shown = "/".to_owned();
+    for chunk in path.utf8_chunks() {
+        shown.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("\\x{byte:02x}")));
+    }
+    shown
 }
 
 /// In which respects two entries differ, beside their contents.

@@ -68,6 +68,9 @@ pub fn verify_stage(
     Ok(Verified { verdict, elapsed: start.elapsed() })
 }
 
+/// How often a stage runs once more before a difference is said to come from the machine.
+const CONFIRMATIONS: usize = 2;
+
 /// A stage under verification.
 struct Verification<'a> {
     executor: &'a StageExecutor<'a>,
@@ -77,7 +80,7 @@ struct Verification<'a> {
 
 impl Verification<'_> {
     fn verdict(&self) -> Result<StageVerdict, StageError> {
-        let noise = match self.compare(&[])? {
+        let noise = match self.compare(&[], self.options.keep)? {
             StageVerdict::Equal => Vec::new(),
             StageVerdict::Differs(files) => files,
             failed => return Ok(failed),
@@ -97,14 +100,19 @@ impl Verification<'_> {
     fn varied(&self, mut files: Vec<DifferentFile>) -> Result<StageVerdict, StageError> {
         let by_themselves: BTreeSet<_> = files.iter().map(|file| file.path.clone()).collect();
         let is_new = |file: &DifferentFile| !by_themselves.contains(&file.path);
-        match self.compare(self.options.vary)? {
+        let keep = self.options.keep.filter(|_| files.is_empty());
+        match self.compare(self.options.vary, keep)? {
             StageVerdict::Equal => return Ok(StageVerdict::Differs(files)),
             StageVerdict::Differs(found) => files.extend(found.into_iter().filter(is_new)),
+            // What differs by itself is told first: it may be why the stage fails.
+            _ if !files.is_empty() => return Ok(StageVerdict::Differs(files)),
             failed => return self.which_fails(failed),
         }
+        let by_themselves = self.confirmed(by_themselves, files.len())?;
+        let is_new = |file: &DifferentFile| !by_themselves.contains(&file.path);
         if files.len() > by_themselves.len() {
             for variation in self.options.vary {
-                let StageVerdict::Differs(found) = self.compare(&[*variation])? else { continue };
+                let StageVerdict::Differs(found) = self.compare(&[*variation], None)? else { continue };
                 let with_it: BTreeSet<_> = found.into_iter().map(|file| file.path).collect();
                 let differs = |file: &&mut DifferentFile| is_new(file) && with_it.contains(&file.path);
                 files.iter_mut().filter(differs).for_each(|file| file.varied.push(*variation));
@@ -113,6 +121,20 @@ impl Verification<'_> {
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(StageVerdict::Differs(files))
+    }
+
+    /// The files that differ by themselves, after another look if more of them seem to depend on the machine: what is drawn by
+    /// lot may have been equal by chance.
+    fn confirmed(&self, mut known: BTreeSet<String>, found: usize) -> Result<BTreeSet<String>, StageError> {
+        for _ in 0..CONFIRMATIONS {
+            if found == known.len() {
+                break;
+            }
+            if let StageVerdict::Differs(files) = self.compare(&[], None)? {
+                known.extend(files.into_iter().map(|file| file.path));
+            }
+        }
+        Ok(known)
     }
 
     /// Names the cause of a file that differs only when the machine is varied.
@@ -132,7 +154,7 @@ impl Verification<'_> {
     /// The first variation with which a stage fails that fails with all of them.
     fn which_fails(&self, with_all: StageVerdict) -> Result<StageVerdict, StageError> {
         for variation in self.options.vary {
-            if let failed @ StageVerdict::Failed { .. } = self.compare(&[*variation])? {
+            if let failed @ StageVerdict::Failed { .. } = self.compare(&[*variation], None)? {
                 return Ok(failed);
             }
         }
@@ -140,7 +162,7 @@ impl Verification<'_> {
     }
 
     /// Runs the stage once more on such a machine.
-    fn compare(&self, varied: &[Variation]) -> Result<StageVerdict, StageError> {
+    fn compare(&self, varied: &[Variation], keep: Option<&Path>) -> Result<StageVerdict, StageError> {
         let again = match self.executor.run_again(self.recorded, varied) {
             Err(error) if error.is_interrupt() || error.is_environment() => return Err(error),
             Err(error) => return Ok(StageVerdict::Failed { error, varied: varied.to_vec() }),
@@ -155,23 +177,23 @@ impl Verification<'_> {
                     program: program.as_ref().map(|(name, text)| Program { name, text }),
                     now: now(),
                 };
-                self.different_files(&runs)
+                different_files(&runs, keep)
             }
             (Again::Image(None), _) => Ok(StageVerdict::Equal),
             (Again::Image(Some(account)), _) => Ok(StageVerdict::ImageDiffers { account }),
             (Again::Step { .. }, _) => unreachable!("a step makes a snapshot"),
         }
     }
+}
 
-    fn different_files(&self, runs: &Runs<'_>) -> Result<StageVerdict, StageError> {
-        if runs.first.tree == runs.second.tree {
-            return Ok(StageVerdict::Equal);
-        }
-        if let Some(dir) = self.options.keep {
-            runs.keep(dir)?;
-        }
-        Ok(StageVerdict::Differs(runs.different_files()?))
+fn different_files(runs: &Runs<'_>, keep: Option<&Path>) -> Result<StageVerdict, StageError> {
+    if runs.first.tree == runs.second.tree {
+        return Ok(StageVerdict::Equal);
     }
+    if let Some(dir) = keep {
+        runs.keep(dir)?;
+    }
+    Ok(StageVerdict::Differs(runs.different_files()?))
 }
 
 fn now() -> i64 {
