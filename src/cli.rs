@@ -2,6 +2,7 @@
 
 mod archive;
 mod cache;
+mod history;
 mod verify;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use ibuild::stages::spec::hardware::{DiskBus, Firmware};
 use archive::PROXY_HELP;
 pub use archive::{LockArgs, PackagesCommand, ProxyArgs, UpdateArgs};
 pub use cache::{CacheCommand, GcArgs, PinArgs, ShowArgs};
+pub use history::{BuildsArgs, DiffArgs, WatchArgs};
 pub use verify::VerifyArgs;
 
 /// Builds images of Debian-derived virtual machines incrementally.
@@ -82,6 +84,8 @@ pub enum Command {
     Log(LogArgs),
     /// Run stages once more, and compare what they make with what is in the store
     Verify(VerifyArgs),
+    /// Build again whenever a file of the project is saved
+    Watch(WatchArgs),
     /// List the builds that the store remembers
     Builds(BuildsArgs),
     /// Show how much came out of the store, and which stages are slow or large
@@ -272,33 +276,6 @@ pub struct LsArgs {
 pub struct SourcesArgs {
     /// Stage (`rootfs/step`, or `rootfs` for its last step), or a target that was built
     pub name: String,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct DiffArgs {
-    /// Stage, or a target that was built; `@N` appended: as it was N builds before the last one
-    pub old: String,
-    /// The same for the other side
-    pub new: String,
-    /// List the files only, without their lines
-    #[arg(long)]
-    pub stat: bool,
-    /// Value of a variable of the recipe
-    #[arg(long = "var", value_name = "NAME=VALUE")]
-    pub vars: Vec<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct BuildsArgs {
-    /// Only the last N builds
-    #[arg(long, value_name = "N")]
-    pub last: Option<std::num::NonZeroUsize>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

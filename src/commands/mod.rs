@@ -25,6 +25,7 @@ mod stats;
 mod test;
 mod update;
 mod verify;
+mod watch;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ fn handles_root_file_systems(command: &Command) -> bool {
         | Command::Log(_)
         | Command::Builds(_)
         | Command::Stats(_)
+        | Command::Watch(_)
         | Command::Boot(_)
         | Command::Lock(_)
         | Command::Ls(_)
@@ -92,6 +94,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Shell(args) => shell::run(global, args),
         Command::Diff(args) => diff::run(global, args),
         Command::Builds(args) => builds::run(global, args),
+        Command::Watch(args) => watch::run(global, args),
         Command::Stats(args) => stats::run(global, args),
         Command::Log(args) => log::run(global, args),
         Command::Ls(args) => inside::ls(global, args),

@@ -43,6 +43,8 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("ibuild test --json", "the same"),
     ("ibuild test [NAME...]", "the same"),
     ("ibuild umount /mnt", "see `mount`"),
+    ("ibuild watch", "builds until it is stopped: tests/suite/watch.rs"),
+    ("ibuild watch hello.ova", "builds until it is stopped: tests/suite/watch.rs"),
     ("ibuild verify --against out", "another command has cleaned the directory: tests/suite/verify.rs"),
     ("ibuild verify --against /mnt/ci/store", "needs another store: tests/suite/verify.rs"),
     ("ibuild verify --since main", "needs a repository: tests/suite/verify.rs"),

@@ -36,3 +36,4 @@ mod sandbox;
 mod terminal;
 mod typing;
 mod verify;
+mod watch;
