@@ -35,7 +35,6 @@ pub static TEMPLATES: [Template; 4] = [
         next: &[("ibuild build", "the image, in out/; its user is `user`, the password `changeme`")],
         files: &[
             file!(0o644, "hello", "ibuild.toml"),
-            file!(0o644, "hello", ".gitignore"),
             file!(0o644, "hello", "files/etc/fstab"),
             file!(0o644, "hello", "files/etc/systemd/network/80-dhcp.network"),
             file!(0o644, "hello", "files/etc/systemd/system.conf.d/50-slow.conf"),
@@ -123,7 +122,7 @@ mod tests {
     use super::*;
 
     /// What an example has besides: what a build of it leaves there.
-    const NOT_OF_IT: [&str; 2] = ["ibuild.lock", "out"];
+    const NOT_OF_IT: [&str; 3] = ["ibuild.lock", "out", ".gitignore"];
 
     #[test]
     fn a_template_is_its_example() {

@@ -145,9 +145,10 @@ enum Kind {
 impl Kind {
     fn of(command: &Command, arg: &Arg) -> Option<Self> {
         Some(match (command.get_name(), arg.get_id().as_str()) {
-            ("build" | "plan", "named" | "targets") | ("boot" | "clean", "target") => Self::Target,
-            ("build", "until" | "from") | ("shell", "stage") => Self::Stage,
-            ("log" | "rm", "stage") => Self::StageOrTarget,
+            ("build" | "plan" | "watch", "named" | "targets") | ("boot" | "clean", "target") => Self::Target,
+            ("verify", "targets") => Self::Target,
+            ("build", "until" | "from") | ("shell", "stage") | ("verify", "stages") => Self::Stage,
+            ("log" | "rm", "stage") | ("verify", "named") | ("diff", "old" | "new") => Self::StageOrTarget,
             ("explain" | "ls" | "cat" | "mount" | "sources" | "show" | "pin" | "unpin", "name") => {
                 Self::StageOrTarget
             }
@@ -228,7 +229,7 @@ mod tests {
         command.build();
         let mut found = Vec::new();
         all_of(&command, &mut found);
-        assert_eq!(found.len(), 21, "{found:?}");
+        assert_eq!(found.len(), 28, "{found:?}");
     }
 
     #[test]

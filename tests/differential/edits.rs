@@ -137,6 +137,8 @@ pub fn play(rng: &mut Rng, card: &Card, archives: &Archives, begun: &Choices, be
         (choices.get(address) + rng.usize(1..count)) % count
     };
     match card {
+        // Another choice has taken away the place of this one: a step that came to use archives has no clock.
+        Card::Choose(address) if !project.slots.contains_key(address) => touch(rng, &project),
         Card::Choose(address) => Edit::Set { address: address.clone(), choice: other(rng, address) },
         Card::Undo => undo(begun, before).unwrap_or_else(|| touch(rng, &project)),
         Card::Touch => touch(rng, &project),

@@ -56,7 +56,11 @@ impl Scripts<'_, '_> {
         let judged: Vec<_> =
             kept.into_iter().map(|(_, script)| (script, self.judge(script, scripts.rules))).collect();
         if judged.iter().all(|(_, verdict)| *verdict == Verdict::NoStep) {
-            self.project.report.push(nothing_left(scripts, counts));
+            let is_here = |notice: &&Notice| {
+                scripts.dirs.iter().any(|dir| notice.path.parent() == Some(dir.value.as_path()))
+            };
+            let left_out = self.notices.iter().find(is_here);
+            self.project.report.push(nothing_left(scripts, counts, left_out));
         }
         let steps = judged.into_iter().filter(|(_, verdict)| *verdict == Verdict::Step);
         steps.map(|(script, _)| self.script_step(step, script, scripts)).collect()
@@ -161,12 +165,13 @@ fn is_executable(file: &Metadata) -> bool {
 }
 
 /// There would be no step: so many files have names of scripts, and so many of them are not skipped.
-fn nothing_left(scripts: &DraftScripts, (found, kept): (usize, usize)) -> Problem {
+fn nothing_left(scripts: &DraftScripts, (found, kept): (usize, usize), left_out: Option<&Notice>) -> Problem {
     let names: Vec<_> = scripts.dirs.iter().map(|dir| dir.value.display().to_string()).collect();
     let dirs = suggest::list(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let problem = |message: String| Problem::at(scripts.dirs[0].at.clone(), message);
     match (found, kept) {
-        (0, _) => problem(format!("there are no scripts in {dirs}")),
+        (0, _) => problem(format!("there are no scripts in {dirs}"))
+            .hint_if(left_out.map(|notice| format!("{notice}"))),
         (count, 0) => problem(format!("`skip` leaves no script of {dirs}"))
             .hint(format!("it names all {count} of them")),
         _ => problem(format!("no script of {dirs} is executable"))
