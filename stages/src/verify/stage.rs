@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ibuild_compare::Program;
 use ibuild_graph::RecordedStage;
 
-use super::different_file::{DifferentFile, Runs};
+use super::different_file::{Aspect, DifferentFile, Runs};
 use super::variation::Variation;
 use crate::StageError;
 use crate::executor::stage_executor::{Again, StageExecutor};
@@ -98,43 +98,41 @@ impl Verification<'_> {
 
     /// What differs by itself, and what differs besides when the machine is another one.
     fn varied(&self, mut files: Vec<DifferentFile>) -> Result<StageVerdict, StageError> {
-        let by_themselves: BTreeSet<_> = files.iter().map(|file| file.path.clone()).collect();
-        let is_new = |file: &DifferentFile| !by_themselves.contains(&file.path);
+        let mut noise = Noise::of(&files);
         let keep = self.options.keep.filter(|_| files.is_empty());
         match self.compare(self.options.vary, keep)? {
             StageVerdict::Equal => return Ok(StageVerdict::Differs(files)),
-            StageVerdict::Differs(found) => files.extend(found.into_iter().filter(is_new)),
+            StageVerdict::Differs(found) => files.extend(found.into_iter().filter(|file| !noise.has(file))),
             // What differs by itself is told first: it may be why the stage fails.
             _ if !files.is_empty() => return Ok(StageVerdict::Differs(files)),
             failed => return self.which_fails(failed),
         }
-        let by_themselves = self.confirmed(by_themselves, files.len())?;
-        let is_new = |file: &DifferentFile| !by_themselves.contains(&file.path);
-        if files.len() > by_themselves.len() {
+        self.confirm(&mut noise, &files)?;
+        if files.iter().any(|file| !noise.has(file)) {
             for variation in self.options.vary {
                 let StageVerdict::Differs(found) = self.compare(&[*variation], None)? else { continue };
                 let with_it: BTreeSet<_> = found.into_iter().map(|file| file.path).collect();
-                let differs = |file: &&mut DifferentFile| is_new(file) && with_it.contains(&file.path);
+                let differs = |file: &&mut DifferentFile| !noise.has(file) && with_it.contains(&file.path);
                 files.iter_mut().filter(differs).for_each(|file| file.varied.push(*variation));
             }
-            files.iter_mut().filter(|file| is_new(file)).for_each(|file| self.blame(file));
+            files.iter_mut().filter(|file| !noise.has(file)).for_each(|file| self.blame(file));
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(StageVerdict::Differs(files))
     }
 
-    /// The files that differ by themselves, after another look if more of them seem to depend on the machine: what is drawn by
-    /// lot may have been equal by chance.
-    fn confirmed(&self, mut known: BTreeSet<String>, found: usize) -> Result<BTreeSet<String>, StageError> {
+    /// Looks again at what differs by itself if more than that seems to depend on the machine: what is drawn by lot may have been
+    /// equal by chance.
+    fn confirm(&self, noise: &mut Noise, files: &[DifferentFile]) -> Result<(), StageError> {
         for _ in 0..CONFIRMATIONS {
-            if found == known.len() {
+            if files.iter().all(|file| noise.has(file)) {
                 break;
             }
-            if let StageVerdict::Differs(files) = self.compare(&[], None)? {
-                known.extend(files.into_iter().map(|file| file.path));
+            if let StageVerdict::Differs(found) = self.compare(&[], None)? {
+                noise.add(&found);
             }
         }
-        Ok(known)
+        Ok(())
     }
 
     /// Names the cause of a file that differs only when the machine is varied.
@@ -184,6 +182,38 @@ impl Verification<'_> {
             (Again::Step { .. }, _) => unreachable!("a step makes a snapshot"),
         }
     }
+}
+
+/// What differs by itself.
+struct Noise {
+    paths: BTreeSet<String>,
+    /// Directories in which files have other names in each run.
+    places: BTreeSet<String>,
+}
+
+impl Noise {
+    fn of(files: &[DifferentFile]) -> Self {
+        let mut noise = Self { paths: BTreeSet::new(), places: BTreeSet::new() };
+        noise.add(files);
+        noise
+    }
+
+    fn add(&mut self, files: &[DifferentFile]) {
+        self.paths.extend(files.iter().map(|file| file.path.clone()));
+        self.places.extend(files.iter().filter(|file| is_extra(file)).map(place));
+    }
+
+    fn has(&self, file: &DifferentFile) -> bool {
+        self.paths.contains(&file.path) || is_extra(file) && self.places.contains(&place(file))
+    }
+}
+
+fn is_extra(file: &DifferentFile) -> bool {
+    file.aspects == [Aspect::Extra]
+}
+
+fn place(file: &DifferentFile) -> String {
+    file.path.rsplit_once('/').map_or_else(String::new, |(dir, _)| dir.to_owned())
 }
 
 fn different_files(runs: &Runs<'_>, keep: Option<&Path>) -> Result<StageVerdict, StageError> {
