@@ -243,27 +243,6 @@ fn what_depends_on_the_machine_is_found_and_named() {
     for name in ["many", "kernel", "fixed"] {
         assert_eq!(of(&events, &format!("ws/{name}"))["outcome"], "equal", "{events:#?}");
     }
-    // What differs by itself is not blamed on the machine, whatever it is called in each run.
-    let noise = built();
-    let (_, events) = verified(&noise, &["--vary", "all", "ws/name", "ws/dice"]);
-    for event in &events {
-        let files = event["files"].as_array().unwrap();
-        assert!(
-            !files.is_empty() && files.iter().all(|file| file["varied"] == serde_json::json!([])),
-            "{event:#}"
-        );
-    }
-    let (_, events) = verified(&lab, &["--vary", "kernel,host-name", "ws/kernel", "ws/cpus"]);
-    let paths = of(&events, "ws/kernel")["files"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|file| file["path"].clone())
-        .collect::<Vec<_>>();
-    assert_eq!(paths, ["/srv/host", "/srv/kernel"]);
-    assert_eq!(of(&events, "ws/cpus")["outcome"], "equal");
-    let wrong = lab.run(&["verify", "--vary", "colour"]);
-    assert!(wrong.status == 2 && wrong.stderr.contains("`all`, `clock`"), "{wrong:?}");
 }
 
 /// A difference that a recipe accepts is shown everywhere, and is no failure.
@@ -334,4 +313,34 @@ fn somebody_elses_results_are_compared_without_their_bytes() {
     assert_eq!(against("nowhere").status, 2);
     lab.write("theirs/ws.rootfs.tar.zst.manifest.json", "{}");
     assert_eq!(against("theirs").status, 2);
+}
+
+#[test]
+fn what_every_stage_sees_alike_is_varied_on_request() {
+    let lab = lab(MACHINE);
+    let (_, events) = verified(&lab, &["--vary", "kernel,host-name", "ws/kernel", "ws/cpus"]);
+    let paths = of(&events, "ws/kernel")["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["path"].clone())
+        .collect::<Vec<_>>();
+    assert_eq!(paths, ["/srv/host", "/srv/kernel"]);
+    assert_eq!(of(&events, "ws/cpus")["outcome"], "equal");
+    let wrong = lab.run(&["verify", "--vary", "colour"]);
+    assert!(wrong.status == 2 && wrong.stderr.contains("`all`, `clock`"), "{wrong:?}");
+}
+
+#[test]
+fn what_differs_by_itself_is_not_blamed_on_the_machine() {
+    // What differs by itself is not blamed on the machine, whatever it is called in each run.
+    let noise = built();
+    let (_, events) = verified(&noise, &["--vary", "all", "ws/name", "ws/dice"]);
+    for event in &events {
+        let files = event["files"].as_array().unwrap();
+        assert!(
+            !files.is_empty() && files.iter().all(|file| file["varied"] == serde_json::json!([])),
+            "{event:#}"
+        );
+    }
 }
