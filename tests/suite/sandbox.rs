@@ -348,7 +348,7 @@ fn a_payload_that_hides_proc_is_ended_as_any_other() {
     lab.script(
         "mount -t proc p /mnt 2>/dev/null || { mkdir -p /mnt; mount -t proc p /mnt; }; mount -t tmpfs t /proc; \
          mkdir /proc/5 /proc/6; mkfifo /proc/5/comm; echo '5 (x) S 1' > /proc/5/stat; \
-         echo invented > /proc/6/comm; echo '6 (x) S 1' > /proc/6/stat; sleep 1000 & echo done",
+         echo invented > /proc/6/comm; echo '6 (x) S 1' > /proc/6/stat; sleep 1000 & until grep -q sleep /mnt/$!/comm; do :; done",
     );
     let (ended, said) = lab.run();
     let ended = ended.unwrap_or_else(|error| panic!("{error}: {said}"));
@@ -455,4 +455,22 @@ fn a_chain_that_is_too_long_is_refused_and_not_cut() {
     lab.script("true");
     let error = lab.run().0.unwrap_err().to_string();
     assert!(error.contains("2000 layers"), "{error}");
+}
+
+/// A regression: init has the project's directory open while it copies, and a link of the tree led through it to the host.
+#[test]
+fn links_of_processes_lead_no_copy_out_of_the_tree() {
+    for number in 3..20 {
+        let mut lab = Lab::new();
+        let (victim, source) = (lab.root.path().join("victim"), lab.root.path().join("source"));
+        fs::create_dir(&victim).unwrap();
+        fs::write(victim.join("kept"), "kept").unwrap();
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("kept"), "lost").unwrap();
+        let link = format!("/proc/self/fd/{number}/../victim");
+        symlink(link, lab.root.path().join("layers/base/srv")).unwrap();
+        lab.copy(&source, "/srv", Look::default());
+        assert!(lab.run().0.is_err(), "the link leads somewhere");
+        assert_eq!(fs::read_to_string(victim.join("kept")).unwrap(), "kept", "descriptor {number}");
+    }
 }

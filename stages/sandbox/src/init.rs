@@ -189,7 +189,7 @@ fn inner(control: &mut UnixStream, Order { spec, devices, front, .. }: &Order) -
                 return send(control, &Report::NotStarted(reason)).map_err(failed("report"));
             }
         },
-        Payload::Copy(_) => match copy::copy(spec, &sources)? {
+        Payload::Copy(_) => match mounts::cover_proc().and_then(|()| copy::copy(spec, &sources))? {
             Copied::All => End::SUCCESS,
             Copied::SourceChanged(path) => {
                 return send(control, &Report::SourceChanged(path)).map_err(failed("report"));

@@ -28,6 +28,8 @@ enum Access {
     ReadWrite,
 }
 
+pub(super) use self::proc::cover_proc;
+
 /// What failed, in words, with the kernel's reason.
 pub(super) type SetupResult<T = ()> = Result<T, String>;
 

@@ -112,3 +112,11 @@ fn show_machine(machine: &Machine, proc: &Path, place: &Path) -> SetupResult {
     }
     umount2(place, MntFlags::MNT_DETACH).map_err(failed("let go of files of `/proc`"))
 }
+
+/// Hides `/proc` from whoever looks paths up from here on. Links of processes lead to what they have open, and init has
+/// directories of the host open while it copies.
+pub(crate) fn cover_proc() -> SetupResult {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+    mount(Some("tmpfs"), "/proc", Some("tmpfs"), flags, Some("mode=0555,size=0"))
+        .map_err(failed("hide `/proc`"))
+}
