@@ -1,6 +1,6 @@
 //! What stages made some builds ago: `NAME@N`.
 
-use ibuild_graph::{Build, StageName};
+use ibuild_graph::Build;
 use ibuild_stages::snapshot::Snapshot;
 use ibuild_stages::{Job, Project, StageOutput};
 
@@ -55,8 +55,7 @@ fn step_of(project: &Project<'_>, job: &Job<'_>) -> String {
         Job::Step { name, .. } => name.to_string(),
         Job::Image { machines, .. } => {
             let last = project.recipe.last_stage(&machines[0].rootfs);
-            StageName::new(last.expect("a checked recipe's rootfs has a last stage").name.to_string())
-                .to_string()
+            last.expect("a checked recipe's rootfs has a last stage").name.to_string()
         }
     }
 }

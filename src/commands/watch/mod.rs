@@ -6,6 +6,7 @@
 mod changes;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -76,11 +77,10 @@ fn round(global: &Global, args: &WatchArgs, changes: &mut Changes, cancel: &Canc
         // What the build itself writes is no edit.
         if !restarted && (changes.wait_besides(GLANCE, SETTLE, LOCK_FILE)? || cancel.is_cancelled()) {
             restarted = true;
-            // It heard of Ctrl-C by itself; a second signal would end it at once.
             if !cancel.is_cancelled() {
                 tell!("watch   changes: begins anew");
-                interrupt_build(&build)?;
             }
+            interrupt_build(&build)?;
         }
         if restarted {
             std::thread::sleep(GLANCE);
@@ -123,7 +123,8 @@ fn start(global: &Global, args: &WatchArgs) -> Result<Child> {
     if let Some(dir) = &args.output {
         command.arg("--output").arg(dir);
     }
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    // In a group of its own, so that a signal comes to it once: from here.
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn();
     child.context("cannot start a build")
 }
 

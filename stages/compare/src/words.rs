@@ -127,7 +127,7 @@ fn salt(word: &str) -> Option<&str> {
     word.rsplit_once('$').map(|(salt, _)| salt)
 }
 
-/// Whether a word has a number in it that is about now, in seconds, or in thousandths, millionths or milliardths of them.
+/// Whether a word has a number in it that is about now, in seconds, or in thousandths, millionths or billionths of them.
 fn has_time(word: &str, now: i64) -> bool {
     let is_time =
         |number: i64| [1, 1_000, 1_000_000, 1_000_000_000].iter().any(|unit| is_about(number / unit, now));

@@ -4,8 +4,8 @@
 //! by side. What a second run makes is looked at and thrown away.
 //!
 //! A plain second run shows what differs by itself: random numbers, the clock, the order in which processes end. Where the
-//! machine is to be varied, a third run has everything varied at once; only if that makes further files differ does one run
-//! for each variation tell which of them does it. So a reproducible stage costs two runs, however much is varied.
+//! machine is to be varied, a third run has everything varied at once. Only if that makes further files differ, two more plain
+//! runs rule out chance, and one run for each variation tells which of them does it. So a reproducible stage costs two runs, however much is varied.
 
 mod different_file;
 mod stage;
