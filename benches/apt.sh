@@ -3,12 +3,15 @@
 # packages and lists there already and only installs; the stage also starts, reads indices and packages through the proxy,
 # and captures what it changed.
 #
-#     bash benches/apt.sh [path/to/ibuild]
+#     bash benches/apt.sh [path/to/ibuild [path/to/another]]
+#
+# Another ibuild, for example of an earlier commit, takes its turn in each round, with a store of its own.
 #
 # Needs root and a mirror. The machine is shared with others, so only ratios mean something.
 set -euo pipefail
 
 ibuild=$(realpath "${1:-${CARGO_TARGET_DIR:-target}/release/ibuild}")
+other=${2:+$(realpath "$2")}
 packages=(python3 git curl tor sudo systemd-sysv rsync)
 work=$(mktemp -d /var/tmp/ibuild-apt-XXXXXX)
 export IBUILD_CACHE_DIR=$work/cache
@@ -36,7 +39,18 @@ TOML
 build() { "$ibuild" -q build --target apt.rootfs.tar.zst "$@" >>log 2>&1 || { tail -n 20 log >&2; exit 1; }; }
 now() { date +%s%N; }
 
+# stage IBUILD STORE: how long the stage takes, in milliseconds.
+stage() {
+    local start
+    IBUILD_CACHE_DIR=$2 "$1" -q cache rm apt/tools >>log
+    start=$(now)
+    IBUILD_CACHE_DIR=$2 "$1" -q build --until apt/tools >>log 2>&1
+    echo $((($(now) - start) / 1000000))
+}
+least() { if (($1 == 0 || $2 < $1)); then echo "$2"; else echo "$1"; fi; }
+
 build --until apt/tools
+if [ -n "$other" ]; then IBUILD_CACHE_DIR=$work/other "$other" -q build --until apt/tools >>log 2>&1; fi
 "$ibuild" -q shell apt/bootstrap -- tar --create --one-file-system --directory / . >base.tar 2>>log
 # The packages themselves, and what apt knew of them, as the stage had them.
 mkdir debs
@@ -64,18 +78,21 @@ inside() {
         exec chroot chroot /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive sh -euc '$1'" >>log 2>&1
 }
 
-best_of_ours=0 best_of_plain=0
-for _ in 1 2 3; do
+best_of_ours=0 best_of_plain=0 best_of_other=0
+for ((round = 0; round < ${ROUNDS:-3}; round++)); do
     prepare
     start=$(now)
     inside 'apt-get -q -y --no-install-recommends --no-download install '"${packages[*]}"
-    took=$((($(now) - start) / 1000000))
-    if ((best_of_plain == 0 || took < best_of_plain)); then best_of_plain=$took; fi
-    "$ibuild" -q cache rm apt/tools >>log
-    start=$(now)
-    build --until apt/tools
-    took=$((($(now) - start) / 1000000))
-    if ((best_of_ours == 0 || took < best_of_ours)); then best_of_ours=$took; fi
+    best_of_plain=$(least "$best_of_plain" $((($(now) - start) / 1000000)))
+    best_of_ours=$(least "$best_of_ours" "$(stage "$ibuild" "$IBUILD_CACHE_DIR")")
+    [ -z "$other" ] || best_of_other=$(least "$best_of_other" "$(stage "$other" "$work/other")")
 done
-printf '%-28s %8d ms\n' 'stage, whole process' "$best_of_ours" 'plain chroot, install only' "$best_of_plain"
-printf '%-28s %8.2f\n' ratio "$(echo "$best_of_ours / $best_of_plain" | bc -l)"
+row() { printf '%-36s %8d ms\n' "$1" "$2"; }
+ratio() { printf '%-36s %8.3f\n' "$1" "$(echo "$2 / $3" | bc -l)"; }
+row 'stage, whole process' "$best_of_ours"
+row 'plain chroot, install only' "$best_of_plain"
+ratio 'stage / plain chroot' "$best_of_ours" "$best_of_plain"
+if [ -n "$other" ]; then
+    row 'stage, with the other ibuild' "$best_of_other"
+    ratio 'stage / with the other ibuild' "$best_of_ours" "$best_of_other"
+fi

@@ -253,3 +253,23 @@ impl Classified for MountError {
         self.hint().into_iter().collect()
     }
 }
+
+impl Classified for crate::release::SignatureError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Key(_) => ErrorKind::Usage,
+            Self::Read(_) | Self::Start(..) => ErrorKind::Environment,
+            _ => ErrorKind::Failed,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Start("gpgv", _) => "apt-get install gpgv",
+            Self::Start(..) => "apt-get install minisign",
+            Self::Key(_) => "take the public key: `gpg --export --armor KEY` writes it",
+            _ => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
+}

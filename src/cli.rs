@@ -3,6 +3,7 @@
 mod archive;
 mod cache;
 mod history;
+mod release;
 mod verify;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use archive::PROXY_HELP;
 pub use archive::{LockArgs, PackagesCommand, ProxyArgs, UpdateArgs};
 pub use cache::{CacheCommand, GcArgs, PinArgs, ShowArgs};
 pub use history::{BuildsArgs, DiffArgs, WatchArgs};
+pub use release::{AttestArgs, CheckAttestationArgs, ReleaseArgs};
 pub use verify::VerifyArgs;
 
 /// Builds images of Debian-derived virtual machines incrementally.
@@ -84,6 +86,12 @@ pub enum Command {
     Log(LogArgs),
     /// Run stages once more, and compare what they make with what is in the store
     Verify(VerifyArgs),
+    /// Put images with checksums, lists, bills of materials, build records and signatures into one folder, or check one
+    Release(ReleaseArgs),
+    /// Print the build record of targets: in-toto statement with SLSA provenance
+    Attest(AttestArgs),
+    /// Compare somebody's build record with what is built here. Exit status: 0 if equal, 1 if not, 3 if that is not known
+    CheckAttestation(CheckAttestationArgs),
     /// Build again whenever a file of the project is saved
     Watch(WatchArgs),
     /// List the builds that the store remembers

@@ -9,6 +9,7 @@
 mod classified;
 mod error;
 mod process;
+pub mod release;
 mod settings;
 mod workspace;
 
@@ -20,9 +21,10 @@ pub use error::{CheckFailed, Classified, Context, EnvironmentError, Error, Error
 pub use process::{STAGE_INIT, become_root, begin};
 pub use settings::{LOCAL_FILE, Settings};
 pub use workspace::{
-    Action, BuildObserver, BuildRequest, BuildSummary, BuiltTarget, Compared, Comparison, ExecutionOptions,
-    Explanation, FailedStage, LOCK_FILE, NullObserver, PackageDifference, SHORTEST_PREFIX, Sample,
-    ShellCommand, Since, StageHistory, VerifiedStage, VerifyObserver, VerifyReport, VerifyRequest, Workspace,
-    WorkspaceOptions, builds_back, digits_of_digest, find_project, listed_stages, load_recipe, note_clocks,
-    open_store, output_dir, refuse_special_files, store_dir,
+    Action, BuildObserver, BuildRequest, BuildSummary, BuiltTarget, Compared, ComparedRecord, Comparison,
+    ExecutionOptions, Explanation, FailedStage, LOCK_FILE, NullObserver, PackageDifference, RecordedVerdict,
+    ReleaseRequest, SHORTEST_PREFIX, SameAction, Sample, ShellCommand, Since, StageHistory, VerifiedStage,
+    VerifyObserver, VerifyReport, VerifyRequest, Workspace, WorkspaceOptions, builds_back, digits_of_digest,
+    find_project, listed_stages, load_recipe, note_clocks, open_store, output_dir, refuse_special_files,
+    store_dir,
 };

@@ -127,6 +127,51 @@ fn both_machines_are_small_told_of_and_free_of_traces() {
         every_package_has_a_source(&appliance, rootfs);
         nothing_of_the_host_is_in(&appliance, rootfs);
     }
+    the_ordinary_tools_accept_a_release(&appliance);
+}
+
+/// R42: checksums and signature by coreutils and gpgv, the bills by a reader that is not ours, the packages by dpkg inside.
+fn the_ordinary_tools_accept_a_release(appliance: &Appliance) {
+    let gpg = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::write(gpg.path().join("gpg.conf"), "batch\npinentry-mode loopback\npassphrase ''\n").unwrap();
+    let with_home = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).env("GNUPGHOME", gpg.path()).output().unwrap();
+        assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+        output.stdout
+    };
+    with_home("gpg", &["--quick-generate-key", "veil", "ed25519", "sign", "never"]);
+    let dir = appliance.out("release");
+    let _ = fs::remove_dir_all(&dir);
+    let arguments =
+        [&["release", "--version", "test", "--sign", "gpg:veil", "--output", "out/release"][..], &TARGETS]
+            .concat();
+    run(appliance.ibuild(&arguments).env("GNUPGHOME", gpg.path()), &arguments);
+    fs::write(gpg.path().join("keys.gpg"), with_home("gpg", &["--export"])).unwrap();
+    let keys = gpg.path().join("keys.gpg");
+    let inside = |program: &str, arguments: &[&str]| {
+        let status = Command::new(program).args(arguments).current_dir(&dir).status().unwrap();
+        assert!(status.success(), "{program} {arguments:?}");
+    };
+    inside("sha256sum", &["--quiet", "--strict", "--check", "SHA256SUMS"]);
+    inside("gpgv", &["--quiet", "--keyring", keys.to_str().unwrap(), "SHA256SUMS.gpg", "SHA256SUMS"]);
+    appliance.run(&["release", "--check", dir.to_str().unwrap(), "--key", keys.to_str().unwrap()]);
+    for target in TARGETS {
+        let reader = std::env::var_os("IBUILD_CI_CACHE")
+            .map(|cache| Path::new(&cache).join("tools/spdx/bin/pyspdxtools"));
+        match reader.filter(|reader| reader.exists()) {
+            Some(reader) => inside(reader.to_str().unwrap(), &["-i", &format!("{target}.spdx.json")]),
+            None => eprintln!("SKIPPED: a reader of bills: tests/setup installs it"),
+        }
+        let format = "${Package}\t${Version}\t${Architecture}\t${source:Package}\t${source:Version}\n";
+        let rootfs = target.strip_suffix(".ova").unwrap();
+        let said = appliance.ask(&["shell", rootfs, "--", "dpkg-query", "--show", "--showformat", format]);
+        let mut expected: Vec<_> = said.lines().map(|line| line.trim_end_matches('\r')).collect();
+        expected.sort_unstable();
+        let listed = fs::read_to_string(dir.join(format!("{target}.packages"))).unwrap();
+        assert_eq!(listed.lines().collect::<Vec<_>>(), expected);
+    }
+    with_home("gpgconf", &["--kill", "all"]);
+    fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]
@@ -269,9 +314,10 @@ fn root_and_an_ordinary_user_make_the_same_files() {
         copy(&appliance.store.join("packages"), &fresh.store.join("packages"));
     }
     user.give(&user.home());
-    let arguments = [&["-C", "veil", "build", "--offline", "--target"][..], &TARGETS].concat();
+    let release = ["release", "--version", "1", "--output", "out", "--offline"];
+    let arguments = [&["-C", "veil"][..], &release, &TARGETS].concat();
     run(user.command(Path::new(IBUILD)).args(&arguments), &arguments);
-    by_root.run(&[&["build", "--offline", "--target"][..], &TARGETS].concat());
+    by_root.run(&[&release[..], &TARGETS].concat());
     for target in TARGETS {
         let digest = |of: &Appliance| {
             let manifest = fs::read(of.out(&format!("{target}.manifest.json"))).unwrap();
@@ -281,4 +327,7 @@ fn root_and_an_ordinary_user_make_the_same_files() {
         eprintln!("{target}: {}", digests[0]);
         assert!(digests.iter().all(|found| *found == digests[0]), "{target}: {digests:?}");
     }
+    // The checksums name every other file.
+    let sums = [&by_root, &by_user].map(|of| fs::read_to_string(of.out("SHA256SUMS")).unwrap());
+    assert_eq!(sums[0], sums[1]);
 }

@@ -284,6 +284,27 @@ fn an_ordinary_user_makes_what_root_makes() {
 }
 
 /// Layers that root packed, unpacked by an ordinary user, and stages run upon them.
+/// The user signs with a key that root of a namespace could not reach by its agent.
+#[test]
+fn an_ordinary_user_releases_what_root_releases_and_signs_it() {
+    let lab = Lab::new();
+    let gpg = |arguments: &[&str]| {
+        let mut gpg = lab.user.command(Path::new("/usr/bin/gpg"));
+        let output =
+            gpg.args(["--batch", "--passphrase", "", "--pinentry-mode", "loopback"]).args(arguments).output();
+        assert!(output.as_ref().unwrap().status.success(), "{output:?}");
+    };
+    gpg(&["--quick-generate-key", "me@example.org", "ed25519", "sign", "never"]);
+    let release = ["release", "--version", "1", "odd.rootfs.tar.zst"];
+    lab.succeed(Who::User, &[&release[..], &["--sign", "gpg:me@example.org"]].concat());
+    lab.succeed(Who::Root, &release);
+    let sums = |who| fs::read_to_string(lab.home(who).join("project/out/odd-1/SHA256SUMS")).unwrap();
+    assert_eq!(sums(Who::User), sums(Who::Root));
+    assert!(lab.home(Who::User).join("project/out/odd-1/SHA256SUMS.gpg").is_file());
+    let mut kill = lab.user.command(Path::new("/usr/bin/gpgconf"));
+    assert!(kill.args(["--kill", "all"]).status().unwrap().success());
+}
+
 #[test]
 fn an_ordinary_user_goes_on_where_root_was() {
     let lab = Lab::new();

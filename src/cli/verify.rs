@@ -37,7 +37,7 @@ pub struct VerifyArgs {
     /// Verify only stages that are new since a build (`12`, or `@1` for the one before the last) or a revision of git
     #[arg(long, value_name = "BUILD|REV", value_parser = since)]
     pub since: Option<Since>,
-    /// Run nothing; compare digests with another store, with a directory of images, or with the manifest of one
+    /// Run nothing; compare digests with another store, a directory of images, the manifest of one, or a build record
     #[arg(long, value_name = "OTHER", conflicts_with_all = ["times", "sample", "since", "vary", "junit", "report", "keep"])]
     pub against: Option<PathBuf>,
     /// Number of stages that run in parallel [default: the number of cores]

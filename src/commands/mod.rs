@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod attest;
 mod boot;
 mod build;
 mod builds;
@@ -20,6 +21,7 @@ mod packages;
 mod plan;
 mod proxy;
 mod recipe;
+mod release;
 mod shell;
 mod stats;
 mod test;
@@ -48,6 +50,10 @@ fn handles_root_file_systems(command: &Command) -> bool {
         | Command::Diff(_)
         | Command::Verify(_)
         | Command::Test(_) => true,
+        // Who signs does so as the user that has the keys, and calls itself for the rest.
+        Command::Release(args) => args.fill.is_some(),
+        Command::Attest(args) => args.sign.is_empty(),
+        Command::CheckAttestation(args) => args.rebuild,
         Command::Packages { command } => matches!(command, PackagesCommand::Sources(_)),
         Command::Cache { command } => match command {
             Show(_) | Stats(_) | Fsck(_) | Gc(_) | Rm { .. } => true,
@@ -95,6 +101,9 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Diff(args) => diff::run(global, args),
         Command::Builds(args) => builds::run(global, args),
         Command::Watch(args) => watch::run(global, args),
+        Command::Release(args) => release::run(global, args),
+        Command::Attest(args) => attest::run(global, args),
+        Command::CheckAttestation(args) => attest::check(global, args),
         Command::Stats(args) => stats::run(global, args),
         Command::Log(args) => log::run(global, args),
         Command::Ls(args) => inside::ls(global, args),

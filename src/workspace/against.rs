@@ -1,5 +1,5 @@
-//! The results of somebody else: a second store, a directory of images with their manifests, or one manifest. Only digests are
-//! compared.
+//! The results of somebody else: a second store, a directory of images with their manifests, one manifest, or a build record. Only
+//! digests are compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -8,12 +8,14 @@ use std::path::Path;
 use ibuild_cache::Store;
 use ibuild_graph::{RecordedStage, RunMemory, StageId};
 use ibuild_stages::host::bounded;
+use ibuild_stages::release::{RecordedStage as RecordedThere, Statement};
 use ibuild_stages::snapshot::hash_bytes;
 use ibuild_stages::{Project, StageOutput};
 use serde::Deserialize;
 
 use super::{Workspace, open_store};
 use crate::error::{Context, EnvironmentError, Result, UsageError};
+use crate::release::read_record;
 
 /// How a stage compares with that of somebody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,7 @@ struct ManifestStage {
 enum Other {
     Store(Store),
     Manifests(BTreeMap<String, String>),
+    Record(Statement),
 }
 
 impl Workspace {
@@ -99,6 +102,9 @@ impl Workspace {
         let missing = |_| UsageError::new(format!("there is no `{}`", path.display()));
         let meta = fs::metadata(path).map_err(missing)?;
         if meta.is_file() {
+            if let Ok(record) = read_record(path, None) {
+                return Ok(Other::Record(record));
+            }
             let mut digests = BTreeMap::new();
             read_manifest(path, &mut digests)?;
             return Ok(Other::Manifests(digests));
@@ -131,6 +137,11 @@ impl Workspace {
         let (name, here) = (project.graph.name(stage.stage), stage.output.digest());
         let there = match other {
             Other::Manifests(digests) => digests.get(name.as_str()).map(|it| (it.clone(), Action::Unknown)),
+            Other::Record(record) => {
+                let there = record.stages.iter().find(|it| it.stage == name.as_str());
+                let is_same = |it: &RecordedThere| it.action == stage.description.key().hex();
+                there.map(|it| (it.output.clone(), if is_same(it) { Action::Same } else { Action::Other }))
+            }
             Other::Store(store) => {
                 let memory = RunMemory::new(store, self.recipe.project.name.as_str());
                 match memory.result(&stage.description.key())?.and_then(|it| it.output::<StageOutput>()) {

@@ -51,6 +51,7 @@ pub use ibuild_host as host;
 pub use ibuild_machine as machine;
 pub use ibuild_packages as packages;
 pub use ibuild_recipe as recipe;
+pub use ibuild_release as release;
 pub use ibuild_sandbox as sandbox;
 pub use ibuild_snapshot as snapshot;
 pub use ibuild_spec as spec;

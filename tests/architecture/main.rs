@@ -28,14 +28,14 @@ impl Crate {
 }
 
 /// From the top down: each uses only what stands below it.
-const CRATES: [Crate; 15] = [
+const CRATES: [Crate; 16] = [
     member("ibuild", ".", &["stages", "graph", "cache"]).with_tests_of(&["packages", "debian"]),
     member(
         "ibuild-stages",
         "stages",
         &[
-            "machine", "sandbox", "disk", "snapshot", "packages", "recipe", "compare", "host", "debian",
-            "spec", "graph", "cache",
+            "machine", "sandbox", "disk", "snapshot", "packages", "recipe", "release", "compare", "host",
+            "debian", "spec", "graph", "cache",
         ],
     ),
     member("ibuild-machine", "stages/machine", &["disk", "recipe", "host", "spec", "cache"]),
@@ -45,6 +45,7 @@ const CRATES: [Crate; 15] = [
     member("ibuild-snapshot", "stages/snapshot", &["host", "cache"]).with_tests_of(&["golden"]),
     member("ibuild-packages", "stages/packages", &["host", "debian", "cache"]).with_tests_of(&["golden"]),
     member("ibuild-recipe", "stages/recipe", &["host", "debian", "spec"]),
+    member("ibuild-release", "stages/release", &["debian"]),
     member("ibuild-compare", "stages/compare", &[]),
     member("ibuild-host", "stages/host", &[]),
     member("ibuild-debian", "stages/debian", &["cache"]),

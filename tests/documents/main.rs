@@ -24,6 +24,7 @@ use documents::{assert_shown, blocks, readme, sessions};
 
 /// Commands that are not run here, and why.
 const NOT_RUN: &[(&str, &str)] = &[
+    ("ibuild release", "needs a version, or a repository that has one: tests/suite/release.rs"),
     ("ibuild boot hello.ova --until 'login:'", "needs a real Debian: the end-to-end test boots it"),
     (
         "ibuild build --target workstation.ova",
@@ -39,6 +40,20 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("ibuild packages why login", "there is no such package in this archive"),
     ("ibuild proxy", "serves until it is stopped: tests/proxy.rs"),
     ("ibuild proxy --listen 127.0.0.1:3142", "serves until it is stopped: tests/proxy.rs"),
+    ("ibuild check-attestation workstation.json --rebuild", "is about examples/veil: tests/suite/release.rs"),
+    (
+        "ibuild attest workstation.ova --output workstation.json",
+        "is about examples/veil: tests/suite/release.rs",
+    ),
+    (
+        "ibuild release --check out/demo-1.2 --key release.asc",
+        "needs a signed release: tests/suite/release.rs",
+    ),
+    (
+        "ibuild release --version 1.2 --previous out/demo-1.1 --sign gpg:release@example.org",
+        "needs a secret key: tests/suite/release.rs",
+    ),
+    ("ibuild verify --against FILE", "needs a record: tests/suite/release.rs"),
     ("ibuild test", "needs QEMU and a real Debian: the end-to-end test"),
     ("ibuild test --json", "the same"),
     ("ibuild test [NAME...]", "the same"),

@@ -32,6 +32,7 @@ mod machine;
 mod manual;
 mod output;
 mod proxy;
+mod release;
 mod sandbox;
 mod terminal;
 mod typing;
