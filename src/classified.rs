@@ -4,6 +4,7 @@ use std::io;
 
 use ibuild_cache::CacheError;
 use ibuild_graph::BuildError;
+use ibuild_stages::exchange::{ExportError, ImportError};
 use ibuild_stages::host::tool::ToolError;
 use ibuild_stages::host::userns::UserNamespaceError;
 use ibuild_stages::machine::MachineError;
@@ -269,6 +270,31 @@ impl Classified for crate::release::SignatureError {
             Self::Start(..) => "apt-get install minisign",
             Self::Key(_) => "take the public key: `gpg --export --armor KEY` writes it",
             _ => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
+}
+
+impl Classified for ImportError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read(_) | Self::NoRoom { .. } | Self::Cache(_) | Self::Snapshot(_) => {
+                ErrorKind::Environment
+            }
+            Self::Manifest(_) => ErrorKind::Usage,
+            _ => ErrorKind::Failed,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Untrusted(_) => {
+                "`ibuild cache export --sign HOW` signs an archive; without `--require-signature` anybody is believed"
+            }
+            Self::NoRoom { .. } => "`ibuild cache gc` makes room",
+            Self::Manifest(ExportError::Format(_)) => "export it with the same version of ibuild",
+            Self::Read(_) | Self::Cache(_) | Self::Snapshot(_) => return Vec::new(),
+            _ => "nothing was imported: export it again, and compare what arrives",
         };
         vec![hint.to_owned()]
     }

@@ -15,7 +15,7 @@ use ibuild::stages::spec::hardware::{DiskBus, Firmware};
 
 use archive::PROXY_HELP;
 pub use archive::{LockArgs, PackagesCommand, ProxyArgs, UpdateArgs};
-pub use cache::{CacheCommand, GcArgs, PinArgs, ShowArgs};
+pub use cache::{CacheCommand, ExportArgs, GcArgs, ImportArgs, PinArgs, ShowArgs};
 pub use history::{BuildsArgs, DiffArgs, WatchArgs};
 pub use release::{AttestArgs, CheckAttestationArgs, ReleaseArgs};
 pub use verify::VerifyArgs;

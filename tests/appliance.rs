@@ -128,6 +128,34 @@ fn both_machines_are_small_told_of_and_free_of_traces() {
         nothing_of_the_host_is_in(&appliance, rootfs);
     }
     the_ordinary_tools_accept_a_release(&appliance);
+    another_store_goes_on_from_an_archive(&appliance);
+}
+
+/// A store that knows nothing but an archive of this one's results runs nothing, and makes the same images.
+fn another_store_goes_on_from_an_archive(appliance: &Appliance) {
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let archive = dir.path().join("archive");
+    appliance.run(&[&["cache", "export", "--to", archive.to_str().unwrap()][..], &TARGETS].concat());
+    let fresh =
+        Appliance { project: appliance.project.clone(), store: dir.path().join("store"), _temporary: None };
+    let started = Instant::now();
+    let said = fresh.ask(&["cache", "import", archive.to_str().unwrap()]);
+    eprintln!(
+        "{said} in {:.1} s of {} MB",
+        started.elapsed().as_secs_f32(),
+        fs::metadata(&archive).unwrap().len() / 1_000_000
+    );
+    fs::remove_file(&archive).unwrap();
+    let plan: Value =
+        serde_json::from_str(&fresh.ask(&[&["plan", "--json"][..], &TARGETS].concat())).unwrap();
+    assert_eq!(plan["run"], 0);
+    let out = dir.path().join("out");
+    fresh.run(
+        &[&["build", "--offline", "--locked", "--output", out.to_str().unwrap()][..], &TARGETS].concat(),
+    );
+    for target in TARGETS {
+        assert!(fs::read(out.join(target)).unwrap() == fs::read(appliance.out(target)).unwrap(), "{target}");
+    }
 }
 
 /// R42: checksums and signature by coreutils and gpgv, the bills by a reader that is not ours, the packages by dpkg inside.

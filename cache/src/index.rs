@@ -89,6 +89,11 @@ impl Batch {
         self.changes.retain(|(table, ..)| is_wanted(*table));
     }
 
+    /// The rows that are changed, by table and key.
+    pub fn rows(&self) -> impl Iterator<Item = (Table, &[u8])> {
+        self.changes.iter().map(|(table, key, _)| (*table, key.as_slice()))
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()

@@ -46,12 +46,9 @@ impl ResultFiles {
         let parent = path.parent().unwrap_or(&self.dir);
         self.remove_stray(&path)?;
         fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
-        let packed = zstd::encode_all(encode(batch).as_slice(), ZSTD_LEVEL);
-        let packed = packed.map_err(CacheError::io("compress", &path))?;
+        let bytes = Self::encode(key, batch).map_err(CacheError::io("compress", &path))?;
         let mut temp = temp::create(&self.tmp)?;
-        let sum = blake3::hash(&packed);
-        let pieces = [MAGIC, key.as_bytes(), sum.as_bytes(), &packed];
-        let written = pieces.iter().try_for_each(|piece| temp.write_all(piece));
+        let written = temp.write_all(&bytes);
         let written = written.and_then(|()| temp.as_file().sync_data());
         written.map_err(CacheError::io("write", temp.path()))?;
         temp.persist(&path).map_err(|e| CacheError::io("create", &path)(e.error))?;
@@ -66,7 +63,23 @@ impl ResultFiles {
             Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => return Err(CacheError::io("read", &path)(e)),
         };
-        Ok(unpack(&bytes, key).and_then(|rows| decode(&rows)))
+        Ok(Self::decode(&bytes, key, u64::MAX))
+    }
+
+    /// The bytes of a file with the facts that `batch` sets.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be compressed.
+    pub fn encode(key: &ActionKey, batch: &Batch) -> io::Result<Vec<u8>> {
+        let packed = zstd::encode_all(encode(batch).as_slice(), ZSTD_LEVEL)?;
+        let sum = blake3::hash(&packed);
+        Ok([MAGIC, key.as_bytes(), sum.as_bytes(), &packed].concat())
+    }
+
+    /// The facts of an action in the bytes of a file; `None` if it is damaged, another action's, or has more than `most` bytes of facts.
+    pub fn decode(bytes: &[u8], key: &ActionKey, most: u64) -> Option<Batch> {
+        unpack(bytes, key, most).and_then(|rows| decode(&rows))
     }
 
     /// The actions that have a file here, in the order of their keys.
@@ -175,15 +188,15 @@ fn listed(dir: &Path) -> Result<Vec<(OsString, fs::FileType)>, CacheError> {
 }
 
 /// The rows of a file, if it is whole and this action's.
-fn unpack(bytes: &[u8], key: &ActionKey) -> Option<Vec<u8>> {
+fn unpack(bytes: &[u8], key: &ActionKey, most: u64) -> Option<Vec<u8>> {
     let rest = bytes.strip_prefix(MAGIC)?.strip_prefix(key.as_bytes())?;
     let (sum, packed) = rest.split_at_checked(32)?;
     if blake3::hash(packed).as_bytes() != sum {
         return None;
     }
     let mut rows = Vec::new();
-    zstd::Decoder::new(packed).ok()?.read_to_end(&mut rows).ok()?;
-    Some(rows)
+    zstd::Decoder::new(packed).ok()?.take(most.saturating_add(1)).read_to_end(&mut rows).ok()?;
+    (rows.len() as u64 <= most).then_some(rows)
 }
 
 /// Whether rows of this table may belong to a result, and go into its file: what it is, what it stands on, and what it was

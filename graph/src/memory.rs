@@ -20,6 +20,11 @@ impl Record for ActionResult {
 }
 
 impl ActionResult {
+    /// What an action made in so many milliseconds.
+    pub fn new(output: &impl Record, millis: u64) -> Self {
+        Self { output: output.to_bytes(), millis }
+    }
+
     /// The executor's own value; `None` if another version wrote it.
     pub fn output<O: Record>(&self) -> Option<O> {
         O::from_bytes(&self.output)
@@ -201,7 +206,7 @@ impl<'s> RunMemory<'s> {
         let FinishedRun { description, facts, reason, millis } = run;
         let key = description.key();
         let mut batch = facts;
-        batch.put_record(Table::Actions, key.as_bytes(), &ActionResult { output: output.to_bytes(), millis });
+        batch.put_record(Table::Actions, key.as_bytes(), &ActionResult::new(output, millis));
         // First the file: if it is never needed, it was no more than a waste; without it an index could not be made again.
         self.store.results().write(&key, &batch)?;
         let description = description.to_bytes();

@@ -1,6 +1,9 @@
 //! Commands about the store.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
+use ibuild::release::Signer;
 
 use super::JsonArgs;
 
@@ -22,6 +25,10 @@ pub enum CacheCommand {
     Pin(PinArgs),
     /// Remove a pin
     Unpin(PinArgs),
+    /// Write the results of stages or targets, and of everything that they need, into an archive
+    Export(ExportArgs),
+    /// Take the results of an archive into the store: all of them, or none
+    Import(ImportArgs),
     /// Remove the result of a stage
     Rm {
         /// Stage (`rootfs/step`, `rootfs`) or target
@@ -51,6 +58,37 @@ pub struct GcArgs {
     /// Wait for running builds
     #[arg(long)]
     pub wait: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Stages, targets, or images in all their formats [default: everything that the recipe lists]
+    #[arg(value_name = "STAGE|TARGET")]
+    pub names: Vec<String>,
+    /// File, or directory if it is one or ends with `/`; `-` is standard output [default: `-`]
+    #[arg(long, value_name = "FILE|DIR")]
+    pub to: Option<PathBuf>,
+    /// Also write the packages that the stages used, and the states of their archives
+    #[arg(long)]
+    pub with_packages: bool,
+    /// Sign with `gpg:KEY`, `minisign:FILE` or `command:COMMAND`
+    #[arg(long, value_name = "HOW")]
+    pub sign: Option<Signer>,
+    /// Value of a variable of the recipe
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub vars: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// File or directory of `ibuild cache export`; `-` is standard input
+    pub from: PathBuf,
+    /// Refuse an archive that this public key has not signed: OpenPGP or minisign
+    #[arg(long, value_name = "KEY")]
+    pub require_signature: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -42,7 +42,7 @@ use crate::cli::{CacheCommand, Cli, Command, PackagesCommand};
 /// Whether a command makes, enters, looks into or removes root file systems, whose files belong to all kinds of users.
 /// The others only read what belongs to whoever owns the store.
 fn handles_root_file_systems(command: &Command) -> bool {
-    use CacheCommand::{Fsck, Gc, Ls, Pin, Rm, Show, Stats, Unpin, Verify};
+    use CacheCommand::{Export, Fsck, Gc, Import, Ls, Pin, Rm, Show, Stats, Unpin, Verify};
     match command {
         Command::Build(_)
         | Command::Shell(_)
@@ -56,8 +56,8 @@ fn handles_root_file_systems(command: &Command) -> bool {
         Command::CheckAttestation(args) => args.rebuild,
         Command::Packages { command } => matches!(command, PackagesCommand::Sources(_)),
         Command::Cache { command } => match command {
-            Show(_) | Stats(_) | Fsck(_) | Gc(_) | Rm { .. } => true,
-            Ls(_) | Verify(_) | Pin(_) | Unpin(_) => false,
+            Show(_) | Stats(_) | Fsck(_) | Gc(_) | Import(_) | Rm { .. } => true,
+            Ls(_) | Verify(_) | Pin(_) | Unpin(_) | Export(_) => false,
         },
         Command::Init(_)
         | Command::Plan(_)

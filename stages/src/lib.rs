@@ -5,6 +5,7 @@
 //! made of and that `stage_run` runs and captures; `image` is for disks.
 
 mod error;
+pub mod exchange;
 mod executor;
 pub mod fields;
 mod image;

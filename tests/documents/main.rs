@@ -24,6 +24,21 @@ use documents::{assert_shown, blocks, readme, sessions};
 
 /// Commands that are not run here, and why.
 const NOT_RUN: &[(&str, &str)] = &[
+    ("ibuild cache export", "writes to standard output: tests/suite/exchange.rs"),
+    (
+        "ibuild cache export --sign gpg:builder@example.org --to veil.ibuild",
+        "needs a secret key: tests/suite/exchange.rs",
+    ),
+    (
+        "ibuild cache export workstation.ova --to veil.ibuild",
+        "is about examples/veil: tests/suite/exchange.rs",
+    ),
+    ("ibuild cache import", "needs an archive: tests/suite/exchange.rs"),
+    ("ibuild cache import veil.ibuild", "needs an archive: tests/suite/exchange.rs"),
+    (
+        "ibuild cache import veil.ibuild --require-signature builder.asc",
+        "needs an archive: tests/suite/exchange.rs",
+    ),
     ("ibuild release", "needs a version, or a repository that has one: tests/suite/release.rs"),
     ("ibuild boot hello.ova --until 'login:'", "needs a real Debian: the end-to-end test boots it"),
     (

@@ -116,6 +116,13 @@ impl Outcome {
         assert_eq!((self.status, self.stderr.as_str(), self.stdout.as_str()), (status, stderr, ""));
     }
 
+    /// It has to have failed with this status, and to say this among other things.
+    #[track_caller]
+    pub fn fails_with(&self, status: i32, text: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.stderr.contains(text) || self.stdout.contains(text), "{text}: {self:?}");
+    }
+
     /// What it printed, as JSON of version 1.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {

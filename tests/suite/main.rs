@@ -3,6 +3,8 @@
 
 #[path = "../harness/apt.rs"]
 mod apt;
+#[path = "../harness/gpg.rs"]
+mod gpg;
 #[path = "../harness/mod.rs"]
 mod harness;
 #[path = "../harness/lab.rs"]
@@ -19,6 +21,7 @@ mod clients;
 mod completion;
 mod deep_chains;
 mod diff;
+mod exchange;
 mod explain;
 mod https;
 mod init;

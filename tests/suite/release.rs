@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::gpg::Gpg;
 use crate::harness::{Outcome, Sandbox};
 
 const STEPS: &str = r#"
@@ -34,13 +35,6 @@ fn lab() -> Sandbox {
 
 fn release(lab: &Sandbox, version: &str, more: &[&str]) -> String {
     lab.run(&[&["release", "--version", version], more].concat()).succeeds()
-}
-
-/// It has to have failed in this way, and to say this among other things.
-#[track_caller]
-fn refused(outcome: &Outcome, status: i32, text: &str) {
-    assert_eq!(outcome.status, status, "{outcome:?}");
-    assert!(outcome.stderr.contains(text) || outcome.stdout.contains(text), "{text}: {outcome:?}");
 }
 
 /// The unsigned files of a release with their bytes.
@@ -119,56 +113,12 @@ fn changes_are_exactly_what_differs() {
     // A file that an upgraded package has now is the package's change.
     assert_eq!(items, expected, "{text}");
     assert!(text.contains("-  { name = \"words\"") || text.contains("two"), "{text}");
-    refused(&lab.run(&["release", "--version", "1.2", "--previous", "out"]), 2, "is not a release folder");
-    refused(&lab.run(&["release", "--version", "1.2", "--previous", "nowhere"]), 2, "there is no `nowhere`");
-    refused(&lab.run(&["release", "--version", "../x"]), 2, "is not a version");
-    refused(&lab.run(&["release"]), 2, "the release has no version");
+    lab.run(&["release", "--version", "1.2", "--previous", "out"]).fails_with(2, "is not a release folder");
+    lab.run(&["release", "--version", "1.2", "--previous", "nowhere"]).fails_with(2, "there is no `nowhere`");
+    lab.run(&["release", "--version", "../x"]).fails_with(2, "is not a version");
+    lab.run(&["release"]).fails_with(2, "the release has no version");
     lab.edit("ibuild.toml", "TWO", "three");
-    refused(&lab.run(&["release", "--version", "1.1"]), 2, "has another release 1.1");
-}
-
-/// A home of gpg with one key.
-struct Gpg {
-    home: tempfile::TempDir,
-}
-
-impl Gpg {
-    fn new() -> Self {
-        Self::with("never", "")
-    }
-
-    /// A key that could be used for a day, years ago, by a gpg that lives then.
-    fn of_2020() -> Self {
-        Self::with("1d", "faked-system-time 20200101T000000!\n")
-    }
-
-    fn with(expires: &str, more: &str) -> Self {
-        let gpg = Self { home: tempfile::tempdir_in("/var/tmp").unwrap() };
-        let options = format!("batch\npinentry-mode loopback\npassphrase ''\n{more}");
-        fs::write(gpg.home.path().join("gpg.conf"), options).unwrap();
-        gpg.run(&["--quick-generate-key", "me@example.org", "ed25519", "sign", expires]);
-        gpg
-    }
-
-    fn run(&self, arguments: &[&str]) -> Vec<u8> {
-        let mut gpg = Command::new("gpg");
-        let output = gpg.args(arguments).env("GNUPGHOME", self.home.path()).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        output.stdout
-    }
-
-    fn sign(&self, lab: &Sandbox, arguments: &[&str]) {
-        let mut command = lab.command(arguments);
-        let output = command.env("GNUPGHOME", self.home.path()).output().unwrap();
-        lab.finish(output).succeeds();
-    }
-}
-
-impl Drop for Gpg {
-    fn drop(&mut self) {
-        let mut kill = Command::new("gpgconf");
-        assert!(kill.args(["--kill", "all"]).env("GNUPGHOME", self.home.path()).status().unwrap().success());
-    }
+    lab.run(&["release", "--version", "1.1"]).fails_with(2, "has another release 1.1");
 }
 
 /// A release that somebody has signed.
@@ -207,7 +157,7 @@ impl Signed {
         let mut bytes = before.clone();
         change(&mut bytes);
         fs::write(&path, bytes).unwrap();
-        refused(&self.check("me.asc"), 1, expected);
+        self.check("me.asc").fails_with(1, expected);
         fs::write(&path, before).unwrap();
     }
 }
@@ -219,11 +169,11 @@ fn a_signature_counts_with_its_key_alone() {
     assert!(signed.gpgv("me.gpg") && !signed.gpgv("other.gpg"));
     let said = signed.check("me.asc").succeeds();
     assert!(said.contains("`SHA256SUMS.gpg` is by") && said.contains(".intoto.jsonl` is by"), "{said}");
-    refused(&signed.check("other.gpg"), 1, "2 things are wrong");
-    refused(&signed.check("other.gpg"), 1, "another key has signed it");
-    refused(&signed.check("ibuild.toml"), 2, "it is no key");
+    signed.check("other.gpg").fails_with(1, "2 things are wrong");
+    signed.check("other.gpg").fails_with(1, "another key has signed it");
+    signed.check("ibuild.toml").fails_with(2, "it is no key");
     fs::remove_file(signed.dir.join("SHA256SUMS.gpg")).unwrap();
-    refused(&signed.check("me.asc"), 1, "it is not signed: there is no `SHA256SUMS.gpg`");
+    signed.check("me.asc").fails_with(1, "it is not signed: there is no `SHA256SUMS.gpg`");
 }
 
 #[test]
@@ -242,10 +192,10 @@ fn whoever_changes_a_signed_release_is_found_out() {
     let record = format!("{IMAGE}.intoto.jsonl");
     signed.refuses(&record, |bytes| *bytes = b"{}\n".to_vec(), "it is no signed build record");
     fs::write(signed.dir.join("extra"), "").unwrap();
-    refused(&signed.check("me.asc"), 1, "`extra` is not in `SHA256SUMS`");
+    signed.check("me.asc").fails_with(1, "`extra` is not in `SHA256SUMS`");
     fs::remove_file(signed.dir.join("extra")).unwrap();
     fs::rename(signed.dir.join("ibuild.lock"), signed.lab.path("aside")).unwrap();
-    refused(&signed.check("me.asc"), 1, "`ibuild.lock` is missing");
+    signed.check("me.asc").fails_with(1, "`ibuild.lock` is missing");
     fs::rename(signed.lab.path("aside"), signed.dir.join("ibuild.lock")).unwrap();
     signed.check("me.asc").succeeds();
 }
@@ -270,9 +220,9 @@ fn an_expired_key_and_a_record_of_another_build_are_told_by_name() {
 fn signing_later_adds_signatures_and_failing_to_sign_leaves_nothing() {
     let lab = lab();
     let outcome = lab.run(&["release", "--version", "1.0", "--sign", "gpg:nobody@example.org"]);
-    refused(&outcome, 3, "`gpg` did not sign");
+    outcome.fails_with(3, "`gpg` did not sign");
     assert!(!lab.exists("out/seeded-1.0"));
-    refused(&lab.run(&["release", "--version", "1.0", "--sign", "pgp:x"]), 2, "is no way to sign");
+    lab.run(&["release", "--version", "1.0", "--sign", "pgp:x"]).fails_with(2, "is no way to sign");
     release(&lab, "1.0", &[]);
     let before = files(&lab.path("out/seeded-1.0"));
     assert_eq!(
@@ -320,11 +270,11 @@ fn a_record_tells_the_first_stage_that_differs() {
     two.run(&["build"]).succeeds();
     let outcome = two.run(&["check-attestation", "record.json"]);
     assert!(outcome.stdout.contains("there it was made of something else"), "{outcome:?}");
-    refused(&outcome, 1, "the first stage that differs is `ws/words`");
+    outcome.fails_with(1, "the first stage that differs is `ws/words`");
     two.write("record.json", &record.replace("\"seeded\"", "\"other\""));
-    refused(&two.run(&["check-attestation", "record.json"]), 2, "is of the project `other`");
+    two.run(&["check-attestation", "record.json"]).fails_with(2, "is of the project `other`");
     two.write("record.json", "{}");
-    refused(&two.run(&["check-attestation", "record.json"]), 2, "it is no build record");
+    two.run(&["check-attestation", "record.json"]).fails_with(2, "it is no build record");
 }
 
 #[test]
@@ -336,14 +286,11 @@ fn a_signed_record_is_believed_only_with_its_key() {
     fs::write(lab.path("other.gpg"), other.run(&["--export"])).unwrap();
     lab.run(&["check-attestation", "record.jsonl"]).succeeds();
     lab.run(&["check-attestation", "record.jsonl", "--key", "me.gpg"]).succeeds();
-    refused(
-        &lab.run(&["check-attestation", "record.jsonl", "--key", "other.gpg"]),
-        2,
-        "another key has signed it",
-    );
+    lab.run(&["check-attestation", "record.jsonl", "--key", "other.gpg"])
+        .fails_with(2, "another key has signed it");
     let plain = lab.run(&["attest"]).succeeds();
     lab.write("plain.json", &plain);
-    refused(&lab.run(&["check-attestation", "plain.json", "--key", "me.gpg"]), 2, "it is not signed");
+    lab.run(&["check-attestation", "plain.json", "--key", "me.gpg"]).fails_with(2, "it is not signed");
     lab.edit("ibuild.toml", "two", "TWO");
-    refused(&lab.run(&["attest"]), 2, "is not built");
+    lab.run(&["attest"]).fails_with(2, "is not built");
 }

@@ -1,5 +1,6 @@
 //! `ibuild cache`: what stages have made and what it weighs. Most of it works without a recipe.
 
+mod exchange;
 mod fsck;
 mod gc;
 mod ls;
@@ -28,6 +29,8 @@ pub fn run(global: &Global, command: &CacheCommand) -> Result<ExitCode> {
         CacheCommand::Gc(args) => gc::run(global, args),
         CacheCommand::Pin(args) => pin::set(global, args),
         CacheCommand::Unpin(args) => pin::remove(global, args),
+        CacheCommand::Export(args) => exchange::export(global, args),
+        CacheCommand::Import(args) => exchange::import(&store(global)?, global, args),
         CacheCommand::Rm { stage: Some(stage), .. } => rm::stage(global, stage),
         CacheCommand::Rm { stage: None, .. } => rm::all_stages(&store(global)?),
     }
