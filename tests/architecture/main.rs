@@ -43,6 +43,7 @@ const CRATES: [Crate; 16] = [
         .with_tests_of(&["golden"]),
     member("ibuild-disk", "stages/disk", &["snapshot", "host", "spec", "cache"]).with_tests_of(&["golden"]),
     member("ibuild-snapshot", "stages/snapshot", &["host", "cache"]).with_tests_of(&["golden"]),
+    member("ibuild-unpack", "stages/unpack", &["host"]),
     member("ibuild-packages", "stages/packages", &["host", "debian", "cache"]).with_tests_of(&["golden"]),
     member("ibuild-recipe", "stages/recipe", &["host", "debian", "spec"]),
     member("ibuild-release", "stages/release", &["debian"]),
