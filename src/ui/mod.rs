@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ibuild::graph::{BuildError, DirtyReason, Event, Observer, Outcome, StageGraph, StageId, StageReport};
-use ibuild::stages::packages::{ArchiveFile, FetchError, FetchObserver};
+use ibuild::stages::packages::{FetchEnd, FetchObserver};
 use ibuild::stages::{BootOutcome, StageError, StageObserver};
 use ibuild::{BuildObserver, BuiltTarget};
 use serde_json::json;
@@ -218,15 +218,15 @@ impl StageObserver for Ui {
 }
 
 impl FetchObserver for Ui {
-    fn started(&self, _: &ArchiveFile) {
+    fn started(&self, _: &str) {
         self.count(1, 0);
     }
 
-    fn received(&self, _: &ArchiveFile, bytes: u64) {
+    fn received(&self, _: &str, bytes: u64) {
         self.count(0, bytes);
     }
 
-    fn finished(&self, _: &ArchiveFile, _: Result<(), &FetchError>) {
+    fn finished(&self, _: &str, _: FetchEnd) {
         self.count(-1, 0);
     }
 }

@@ -3,10 +3,9 @@
 //! The keys are read together with the recipe and are part of it, so no second file can be missing or different when a
 //! stage runs.
 
-use base64::Engine;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ibuild_cache::{Digest, Sha256};
+
+use crate::openpgp::{dearmoured, packet};
 
 /// OpenPGP public keys in their binary form. Equal keys are equal however their file was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +46,9 @@ impl Keyring {
         let text = std::str::from_utf8(file).ok();
         let bytes = match text {
             Some(text) if text.contains(SECRET) => return Err(KeyringError::Secret),
-            Some(text) if text.contains(BEGIN) => dearmoured(text).ok_or(KeyringError::Damaged)?,
+            Some(text) if text.contains(BEGIN) => {
+                dearmoured(text, BEGIN, END).ok_or(KeyringError::Damaged)?
+            }
             _ => file.to_owned(),
         };
         check_packets(&bytes)?;
@@ -64,28 +65,6 @@ impl Keyring {
         &self.0
     }
 }
-
-/// The contents of all armoured blocks. Their checksums are not looked at: they are optional, and signatures say more.
-fn dearmoured(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut lines = text.lines().map(str::trim);
-    while lines.any(|line| line == BEGIN) {
-        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != END).collect();
-        // Headers, if there are any, end with an empty line.
-        let body = block.iter().position(|line| line.is_empty()).map_or(&block[..], |empty| &block[empty..]);
-        let data: String = body.iter().filter(|line| !line.starts_with('=')).copied().collect();
-        bytes.extend(BASE64.decode(data).ok()?);
-    }
-    Some(bytes)
-}
-
-/// As lenient as gpg about the end of a block: its padding may be missing, and the last bits may be any.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
 
 /// Kinds of packets: a signature, keys with their secret, keys, what is said about trust, who they are of, and padding.
 const SECRET_KEYS: [u8; 2] = [5, 7];
@@ -113,36 +92,6 @@ fn check_packets(bytes: &[u8]) -> Result<(), KeyringError> {
 /// Text happens to look like a packet at its beginning, hardly behind one.
 fn broken(is_first: bool) -> KeyringError {
     if is_first { KeyringError::NotKeys } else { KeyringError::Damaged }
-}
-
-/// The kind of the first packet, the length of its body, and that of its header. Keys have no bodies of unknown length.
-fn packet(bytes: &[u8]) -> Option<(u8, usize, usize)> {
-    let number = |range: std::ops::Range<usize>| {
-        let bytes = bytes.get(range)?;
-        Some(bytes.iter().fold(0, |number, byte| (number << 8) | usize::from(*byte)))
-    };
-    let first = *bytes.first()?;
-    match first {
-        0xc0.. => {
-            let kind = first & 0x3f;
-            match number(1..2)? {
-                short @ 0..192 => Some((kind, short, 2)),
-                192..224 => Some((kind, number(1..3)? - (192 << 8) + 192, 3)),
-                255 => Some((kind, number(2..6)?, 6)),
-                _ => None,
-            }
-        }
-        0x80.. => {
-            let size = match first & 3 {
-                0 => 1,
-                1 => 2,
-                2 => 4,
-                _ => return None,
-            };
-            Some(((first >> 2) & 0xf, number(1..1 + size)?, 1 + size))
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ use ibuild_debian::{
 };
 
 use crate::archive::lock_error::LockError;
+use crate::archive::signed_file::SignedFileError;
 use crate::archive::verify::VerifyError;
 use crate::fetch::certificate::AuthorityError;
 use crate::fetch::fallback_sources::FallbackError;
 use crate::fetch::fetch_error::FetchError;
 use crate::fetch::mirror::MirrorError;
+use crate::fetch::pinned_error::PinnedError;
 
 /// A failed operation on an archive.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,18 @@ pub enum PackageError {
     /// A download failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A file that a recipe names could not be fetched.
+    #[error(transparent)]
+    Pinned(Box<PinnedError>),
+    /// A file that a recipe names is not signed as it says.
+    #[error("cannot trust `{url}`")]
+    SignedFile {
+        /// Its address.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<SignedFileError>,
+    },
     /// A suite has no signed root.
     #[error("suite `{suite}` has no InRelease there")]
     NoRoot {
@@ -187,6 +201,12 @@ pub enum PackageError {
     },
 }
 
+impl From<PinnedError> for PackageError {
+    fn from(error: PinnedError) -> Self {
+        Self::Pinned(Box::new(error))
+    }
+}
+
 fn wanted_by(by: &Option<String>) -> String {
     by.as_ref().map(|by| format!(", which `{by}` depends on,")).unwrap_or_default()
 }
@@ -204,6 +224,7 @@ impl PackageError {
     }
 
     /// What to do about it, where there is something to do.
+    #[allow(clippy::too_many_lines, reason = "one arm for each error")]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Mirror(error) => Some(error.hint()),
@@ -211,6 +232,8 @@ impl PackageError {
             Self::Authorities(error) => Some(error.hint().to_owned()),
             Self::Lock { source, .. } => Some(source.hint()),
             Self::Fetch(error) => error.hint(),
+            Self::Pinned(error) => error.hint(),
+            Self::SignedFile { source, .. } => source.hint(),
             Self::Verify { source, .. } => Some(source.hint().to_owned()),
             Self::MovedOn { .. } => Some("run `ibuild update` to lock what the mirror has now".to_owned()),
             Self::NotLocked { .. } => Some("run `ibuild lock`".to_owned()),

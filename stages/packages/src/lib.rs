@@ -25,6 +25,7 @@ pub use archive::import::{Imported, import};
 pub use archive::lock::{Lock, LockChange, LockedDeb, LockedRelease};
 pub use archive::lock_error::LockError;
 pub use archive::pinned::PinnedPocket;
+pub use archive::signed_file::{SignedFile, SignedFileError};
 pub use archive::signed_release::{Acceptance, Staleness, probe, record};
 pub use archive::source::{
     InstalledPackage, SourceName, SourcePackage, installed, licences, source_packages,
@@ -38,8 +39,10 @@ pub use fetch::fallback_sources::{FallbackError, FallbackSources};
 pub use fetch::fetch_error::{FetchError, FetchReason};
 pub use fetch::fetcher::Fetcher;
 pub use fetch::mirror::{MirrorError, MirrorOverride, Mirrors, SourcesFile, read_sources};
-pub use fetch::observer::{FetchObserver, NullFetchObserver};
+pub use fetch::observer::{FetchEnd, FetchObserver, NullFetchObserver};
 pub use fetch::patience::Patience;
+pub use fetch::pinned_error::{PinnedError, PinnedReason};
+pub use fetch::pinned_file::PinnedFile;
 pub use fetch::tls::Authorities;
 pub use fetch::upstream::Upstream;
 pub use proxy::access_record::{

@@ -8,6 +8,7 @@ pub(crate) mod import;
 pub(crate) mod lock;
 pub(crate) mod lock_error;
 pub(crate) mod pinned;
+pub(crate) mod signed_file;
 pub(crate) mod signed_release;
 pub(crate) mod source;
 pub(crate) mod tables;

@@ -1,6 +1,7 @@
 //! Whether a suite's root is signed by someone we trust. `gpgv` decides, because apt itself asks it: an archive
 //! is accepted here exactly if apt would accept it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use ibuild_cache::{Digest, Sha256};
 
 use crate::archive::declared::DEBIAN_KEYRING;
-use ibuild_debian::{ReleaseError, release::check_envelope};
+use ibuild_debian::{DetachedSignature, ReleaseError, release::check_envelope};
 
 /// A signed text that has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +113,19 @@ impl Gpgv {
         Self { keyring: keyring.to_owned(), file: Some(file.to_owned()) }
     }
 
+    /// Verifies a detached signature of a file, whose path is absolute; tells the fingerprints of the keys with a good one.
+    pub fn verify_file(
+        &self,
+        signature: &DetachedSignature,
+        file: &Path,
+    ) -> Result<Vec<String>, VerifyError> {
+        self.trust()?;
+        let output = self.run(&["--".as_ref(), "-".as_ref(), file.as_os_str()], signature.bytes());
+        let output = output.map_err(VerifyError::NoGpgv)?;
+        let signers = judge(&String::from_utf8_lossy(&output.stderr), &self.keyring);
+        signers.map_err(|error| self.in_their_words(error))
+    }
+
     /// What people know the keys by.
     fn in_their_words(&self, error: VerifyError) -> VerifyError {
         match (error, &self.file) {
@@ -123,15 +137,16 @@ impl Gpgv {
     }
 
     /// gpgv takes what stands before a colon for a kind of keyring, so it is shown the file from its directory.
-    fn run(&self, signed: &[u8]) -> io::Result<Output> {
+    fn run(&self, arguments: &[&OsStr], input: &[u8]) -> io::Result<Output> {
         let dir = match self.keyring.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
         let name = Path::new(".").join(self.keyring.file_name().unwrap_or_default());
         let mut child = Command::new("gpgv")
-            .args(["--status-fd", "2", "--output", "-", "--keyring"])
+            .args(["--status-fd", "2", "--keyring"])
             .arg(name)
+            .args(arguments)
             .current_dir(dir)
             .env_clear()
             .stdin(Stdio::piped())
@@ -141,7 +156,7 @@ impl Gpgv {
         let mut stdin = child.stdin.take().expect("stdin is piped");
         std::thread::scope(|scope| {
             // gpgv writes while it reads. It may also stop reading; its verdict then says why.
-            scope.spawn(move || drop(stdin.write_all(signed)));
+            scope.spawn(move || drop(stdin.write_all(input)));
             child.wait_with_output()
         })
     }
@@ -151,7 +166,7 @@ impl Verifier for Gpgv {
     fn verify(&self, signed: &[u8]) -> Result<Verified, VerifyError> {
         self.trust()?;
         check_envelope(signed)?;
-        let output = self.run(signed).map_err(VerifyError::NoGpgv)?;
+        let output = self.run(&["--output".as_ref(), "-".as_ref()], signed).map_err(VerifyError::NoGpgv)?;
         let signers = judge(&String::from_utf8_lossy(&output.stderr), &self.keyring);
         let signers = signers.map_err(|error| self.in_their_words(error))?;
         let text = String::from_utf8(output.stdout).map_err(|_| ReleaseError::Encoding)?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HOST, HeaderMap, HeaderValue, LOCATION, RANGE, USER_AGENT};
+use hyper::header::{HOST, HeaderMap, HeaderValue, IF_RANGE, LOCATION, RANGE, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use ibuild_debian::{Scheme, Url};
@@ -40,9 +40,21 @@ impl Connections {
 
     /// Asks for a file from byte `start` on. The response is the final one, whatever its status.
     pub(crate) async fn get(&self, url: &Url, start: u64) -> Result<Response<Incoming>, ConnectError> {
+        self.get_rest(url, start, None).await
+    }
+
+    /// The same; with a validator only if the file still is the one that it was given for. Otherwise the response is the whole
+    /// file (RFC 9110, section 13.1.5).
+    pub(crate) async fn get_rest(
+        &self,
+        url: &Url,
+        start: u64,
+        validator: Option<&HeaderValue>,
+    ) -> Result<Response<Incoming>, ConnectError> {
         let (mut url, mut headers) = (url.clone(), HeaderMap::new());
         if start > 0 {
             headers.insert(RANGE, HeaderValue::from_str(&format!("bytes={start}-")).expect("it is ASCII"));
+            headers.extend(validator.map(|validator| (IF_RANGE, validator.clone())));
         }
         for _ in 0..REDIRECTS {
             let response = self.ask(&url, &headers).await?;

@@ -23,6 +23,7 @@ use tracing::{debug, info};
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::fallback_sources::open_if_there;
 use crate::fetch::fetch_error::{FetchError, FetchReason};
+use crate::fetch::observer::FetchEnd;
 use crate::fetch::progress::{Download, Progress};
 use crate::fetch::shared::{Shared, refusal};
 use crate::fetch::upstream::Upstream;
@@ -40,14 +41,15 @@ pub(crate) enum Joined {
 fn start(shared: Arc<Shared>, file: ArchiveFile) -> Arc<Download> {
     let (sender, progress) = watch::channel(Progress::default());
     tokio::spawn(async move {
-        shared.observer.started(&file);
+        shared.observer.started(file.path());
         let mut attempt = Attempt { shared: &shared, file: &file, progress: &sender, partial: None };
         let outcome = attempt.run().await;
         if outcome.is_err() {
             // Followers may have been sent bytes that are verified by nobody any more.
             shared.taint(file.known.sha256);
         }
-        shared.observer.finished(&file, outcome.as_ref().copied());
+        let end = if outcome.is_ok() { FetchEnd::Stored } else { FetchEnd::Failed };
+        shared.observer.finished(file.path(), end);
         shared.leave(&file.known.sha256);
         sender.send_modify(|progress| progress.outcome = Some(outcome));
     });
@@ -244,7 +246,7 @@ impl Attempt<'_> {
                 return Err(FetchReason::WrongBytes(format!("more than {size} bytes")));
             }
             writer.write_all(data).map_err(|e| FetchReason::Store(Arc::new(self.full(e))))?;
-            self.shared.observer.received(self.file, data.len() as u64);
+            self.shared.observer.received(self.file.path(), data.len() as u64);
             self.progress.send_modify(|progress| progress.written = writer.size());
         }
         match writer.size() {
@@ -324,7 +326,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Start and total of `bytes 5-9/10`.
-fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
+pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
     let (range, total) =
         headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()?))

@@ -1,21 +1,27 @@
 //! Fetches files of the archive into the store. A file gets its name only by its digest; whoever asks for one
 //! that is on its way joins the download.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ibuild_cache::Store;
-use ibuild_debian::{Base, Timestamp};
+use ibuild_cache::{Cancel, Store};
+use ibuild_debian::{Base, Timestamp, Url};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::PackageError;
 use crate::fetch::archive_file::ArchiveFile;
 use crate::fetch::certificate::AuthorityError;
 use crate::fetch::connection::Connections;
 use crate::fetch::download::find_elsewhere;
-use crate::fetch::fetch_error::FetchError;
+use crate::fetch::fetch_error::{FetchError, FetchReason};
 use crate::fetch::observer::FetchObserver;
 use crate::fetch::patience::Patience;
+use crate::fetch::pinned_download::obtain;
+use crate::fetch::pinned_error::PinnedError;
+use crate::fetch::pinned_file::PinnedFile;
 use crate::fetch::shared::Shared;
 use crate::fetch::tls::{Authorities, Tls};
 use crate::fetch::upstream::Upstream;
@@ -82,6 +88,31 @@ impl Fetcher {
     /// Looks for a file everywhere but with the mirrors, and takes it into the store. Whether it was found.
     pub fn finds_elsewhere(&self, file: &ArchiveFile) -> bool {
         self.runtime.block_on(find_elsewhere(&self.shared, file))
+    }
+
+    /// Waits until a file that a recipe names is in the store: one that is there is read again. Gives up when `cancel` says so.
+    pub fn fetch_pinned(&self, file: &PinnedFile, cancel: &Cancel) -> Result<(), PinnedError> {
+        /// How often to look whether to give up.
+        const LOOK: Duration = Duration::from_millis(100);
+        self.runtime.block_on(async {
+            let mut obtained = pin!(obtain(&self.shared, file));
+            loop {
+                match timeout(LOOK, &mut obtained).await {
+                    Ok(outcome) => return outcome,
+                    Err(_) if cancel.is_cancelled() => return Err(PinnedError::Interrupted),
+                    Err(_) => {}
+                }
+            }
+        })
+    }
+
+    /// The bytes at the first of these addresses that has any, of which nothing is known: 16 MiB at most.
+    pub fn fetch_whole(&self, urls: &[Url]) -> Result<Vec<u8>, FetchError> {
+        let what = || urls.first().map(Url::to_string).unwrap_or_default();
+        match self.shared.upstream {
+            Upstream::Mirrors(_) => Ok(self.runtime.block_on(self.shared.whole_from(urls))?.to_vec()),
+            Upstream::Offline(_) => Err(FetchError { what: what(), reason: FetchReason::Offline }),
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

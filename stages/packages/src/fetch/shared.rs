@@ -21,6 +21,7 @@ use crate::fetch::observer::FetchObserver;
 use crate::fetch::patience::Patience;
 use crate::fetch::progress::Download;
 use crate::fetch::resume_guard::ResumeGuard;
+use crate::fetch::turns::Turns;
 use crate::fetch::upstream::Upstream;
 use crate::fetch::verified_store::VerifiedStore;
 
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) handed_out: Mutex<ResumeGuard>,
     pub(crate) snapshot_dates: SnapshotDates,
     pub(crate) rate_limiter: RateLimiter,
+    /// Whose turn it is with a file that a recipe names.
+    pub(crate) turns: Turns,
 }
 
 impl Shared {
@@ -57,6 +60,7 @@ impl Shared {
             handed_out: Mutex::default(),
             snapshot_dates: SnapshotDates::default(),
             rate_limiter: RateLimiter::new(),
+            turns: Turns::default(),
         }
     }
 
@@ -91,9 +95,14 @@ impl Shared {
             return Err(FetchError { what: path.to_owned(), reason: FetchReason::Offline });
         };
         let urls: Vec<_> = mirrors.urls(base).iter().map(|mirror| mirror.join(path)).collect();
+        self.whole_from(&urls).await
+    }
+
+    /// The same, from one of these addresses. It is asked for until there is no hope left.
+    pub(crate) async fn whole_from(&self, urls: &[Url]) -> Result<Bytes, FetchError> {
         let mut attempt = 1;
         loop {
-            let error = match self.whole_of_any(&urls).await {
+            let error = match self.whole_of_any(urls).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => error,
             };

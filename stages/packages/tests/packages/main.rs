@@ -10,6 +10,7 @@ mod faults;
 mod fetch;
 mod interleavings;
 mod live;
+mod pinned;
 mod proxy;
 mod secure;
 mod signed;

@@ -41,6 +41,9 @@ pub enum Reply {
     Drip(Vec<u8>, Duration),
     /// Sends the head, then resets the connection.
     Reset(usize),
+    /// Sends a version of the file, named by a tag, and breaks off after so many bytes if it is told to. Parts of it are for
+    /// those who ask with its tag.
+    Version(Vec<u8>, &'static str, Option<usize>),
 }
 
 /// One request as it came.
@@ -48,6 +51,7 @@ pub enum Reply {
 pub struct Seen {
     pub path: String,
     pub range: Option<String>,
+    pub if_range: Option<String>,
 }
 
 #[derive(Default)]
@@ -125,7 +129,7 @@ fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
         }
         state.seen.lock().unwrap().push(seen.clone());
         state.most.fetch_max(state.answering.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        let goes_on = answer(&stream, &next_reply(state, &seen.path), seen.range.as_deref());
+        let goes_on = answer(&stream, &next_reply(state, &seen.path), &seen);
         state.answering.fetch_sub(1, Ordering::SeqCst);
         if !goes_on? {
             return Ok(());
@@ -140,14 +144,15 @@ fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<Seen>> {
         return Ok(None);
     }
     let path = line.split(' ').nth(1).unwrap().to_owned();
-    let mut range = None;
+    let (mut range, mut if_range) = (None, None);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header)?;
         match header.trim().split_once(": ") {
             Some((name, value)) if name.eq_ignore_ascii_case("range") => range = Some(value.to_owned()),
+            Some((name, value)) if name.eq_ignore_ascii_case("if-range") => if_range = Some(value.to_owned()),
             Some(_) => {}
-            None => return Ok(Some(Seen { path, range })),
+            None => return Ok(Some(Seen { path, range, if_range })),
         }
     }
 }
@@ -163,11 +168,12 @@ fn next_reply(state: &State, path: &str) -> Reply {
 
 /// Whether the connection may be used again.
 #[allow(clippy::too_many_lines, reason = "a story in its order")]
-fn answer(mut stream: &TcpStream, reply: &Reply, range: Option<&str>) -> std::io::Result<bool> {
+fn answer(mut stream: &TcpStream, reply: &Reply, seen: &Seen) -> std::io::Result<bool> {
     let head = |status: &str, length: usize| format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n");
     match reply {
         Reply::File(bytes) => {
-            let start = range.and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+            let start =
+                seen.range.as_deref().and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
             let (text, start) = match start {
                 None => (head("200 OK", bytes.len()), 0),
                 Some(start) => {
@@ -180,7 +186,9 @@ fn answer(mut stream: &TcpStream, reply: &Reply, range: Option<&str>) -> std::io
             stream.write_all(&bytes[start..])?;
             Ok(true)
         }
-        Reply::WholeFile(bytes) => answer(stream, &Reply::File(bytes.clone()), None),
+        Reply::WholeFile(bytes) => {
+            answer(stream, &Reply::File(bytes.clone()), &Seen { range: None, ..seen.clone() })
+        }
         Reply::Cut(bytes, after) => {
             stream.write_all(format!("{}\r\n", head("200 OK", bytes.len())).as_bytes())?;
             stream.write_all(&bytes[..*after])?;
@@ -243,6 +251,21 @@ fn answer(mut stream: &TcpStream, reply: &Reply, range: Option<&str>) -> std::io
             let linger = libc::linger { l_onoff: 1, l_linger: 0 };
             nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger)?;
             Ok(false)
+        }
+        Reply::Version(bytes, tag, cut) => {
+            let start = seen.range.as_deref().filter(|_| seen.if_range.as_deref() == Some(tag));
+            let start = start.map_or(0, |r| r["bytes=".len()..].trim_end_matches('-').parse().unwrap());
+            let (last, size) = (bytes.len() - 1, bytes.len());
+            let text = match start {
+                0 => head("200 OK", size),
+                start => format!(
+                    "{}Content-Range: bytes {start}-{last}/{size}\r\n",
+                    head("206 Partial Content", size - start)
+                ),
+            };
+            stream.write_all(format!("{text}ETag: {tag}\r\n\r\n").as_bytes())?;
+            stream.write_all(&bytes[start..cut.unwrap_or(size)])?;
+            Ok(cut.is_none())
         }
         Reply::Length(bytes, length) => {
             stream.write_all(format!("{}\r\n", head("200 OK", *length)).as_bytes())?;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::proxy::access_record::{AccessObserver, AccessRecord, CacheStatus, Sent};
-use crate::{ArchiveFile, FetchError, FetchObserver};
+use crate::{FetchEnd, FetchObserver};
 use ibuild_debian::Timestamp;
 
 /// So many problems are remembered.
@@ -124,16 +124,16 @@ impl AccessObserver for Statistics {
 }
 
 impl FetchObserver for Statistics {
-    fn started(&self, _: &ArchiveFile) {
+    fn started(&self, _: &str) {
         add(&self.downloads, 1);
     }
 
-    fn received(&self, _: &ArchiveFile, bytes: u64) {
+    fn received(&self, _: &str, bytes: u64) {
         add(&self.fetched, bytes);
     }
 
-    fn finished(&self, _: &ArchiveFile, result: Result<(), &FetchError>) {
+    fn finished(&self, _: &str, end: FetchEnd) {
         self.downloads.fetch_sub(1, Ordering::Relaxed);
-        add(&self.failed, u64::from(result.is_err()));
+        add(&self.failed, u64::from(end == FetchEnd::Failed));
     }
 }
