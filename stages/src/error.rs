@@ -151,6 +151,7 @@ fn describe_sandbox(program: &str, error: &SandboxError) -> String {
             format!("{program} was stopped")
         }
         SandboxError::InTheWay(_) => format!("{program} cannot be made"),
+        SandboxError::NotUnpacked(_) => format!("{program} cannot be unpacked"),
         SandboxError::NotStarted(_) => format!("the interpreter of {program} cannot be started"),
         _ => format!("cannot run {program}"),
     }
@@ -240,6 +241,10 @@ impl StageError {
                 "a script's first line names its interpreter: name another one, or let an earlier step install it".to_owned(),
             ),
             Self::Sandbox { source: SandboxError::InTheWay(what), .. } => Some(what.hint().to_owned()),
+            Self::Sandbox { source: SandboxError::NotUnpacked(_), .. } => Some(
+                "leave out `unpack` to have the file as it is, and unpack it in a `run` step: there it can do no harm either"
+                    .to_owned(),
+            ),
             Self::Sandbox { source: SandboxError::DiskFull(_), .. } => {
                 Some("make room: `ibuild cache gc` removes what no build needs any more".to_owned())
             }
@@ -294,6 +299,7 @@ impl StageError {
                 | SandboxError::Exceeded(_)
                 | SandboxError::SourceChanged(_)
                 | SandboxError::InTheWay(_)
+                | SandboxError::NotUnpacked(_)
                 | SandboxError::Interrupted => false,
             },
             Self::Interrupted

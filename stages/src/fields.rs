@@ -18,6 +18,12 @@ pub const COPY: &str = "copy";
 /// Within [`COPY`]: the files of one rule.
 pub const COPY_FILES: &str = "files";
 
+/// What a `fetch` step fetches.
+pub const FETCH: &str = "fetch";
+
+/// Within [`FETCH`]: the digest of one file.
+pub const FETCH_CONTENT: &str = "sha256";
+
 /// The files of the project that a step sees.
 pub const INPUTS: &str = "inputs";
 

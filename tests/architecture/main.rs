@@ -39,13 +39,13 @@ const CRATES: [Crate; 16] = [
         ],
     ),
     member("ibuild-machine", "stages/machine", &["disk", "recipe", "host", "spec", "cache"]),
-    member("ibuild-sandbox", "stages/sandbox", &["snapshot", "host", "spec", "graph", "cache"])
+    member("ibuild-sandbox", "stages/sandbox", &["snapshot", "unpack", "host", "spec", "graph", "cache"])
         .with_tests_of(&["golden"]),
     member("ibuild-disk", "stages/disk", &["snapshot", "host", "spec", "cache"]).with_tests_of(&["golden"]),
     member("ibuild-snapshot", "stages/snapshot", &["host", "cache"]).with_tests_of(&["golden"]),
     member("ibuild-unpack", "stages/unpack", &["host"]),
     member("ibuild-packages", "stages/packages", &["host", "debian", "cache"]).with_tests_of(&["golden"]),
-    member("ibuild-recipe", "stages/recipe", &["host", "debian", "spec"]),
+    member("ibuild-recipe", "stages/recipe", &["host", "debian", "spec", "cache"]),
     member("ibuild-release", "stages/release", &["debian"]),
     member("ibuild-compare", "stages/compare", &[]),
     member("ibuild-host", "stages/host", &[]),

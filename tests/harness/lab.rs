@@ -85,7 +85,7 @@ impl Lab {
         }
         let place = self.root.path().join(format!("list-{}", self.place.sources.len()));
         fs::write(&place, list.to_bytes()).unwrap();
-        self.place.sources.push(Some(SourcePlace { path: from.to_owned(), list: place }));
+        self.place.sources.push(Some(SourcePlace::Project { path: from.to_owned(), list: place }));
     }
 
     /// A path among what the payload changed.

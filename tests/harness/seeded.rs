@@ -45,7 +45,7 @@ release debian main trixie sha256:1111111111111111111111111111111111111111111111
 
 /// Makes the bootstraps of the project in `dir` known to the store in `cache`, and writes the lock that they are of.
 #[allow(clippy::too_many_lines, reason = "a story in its order")]
-fn seed(dir: &Path, cache: &Path) {
+pub fn seed(dir: &Path, cache: &Path) {
     assert!(nix::unistd::geteuid().is_root(), "stages need root");
     assert!(Path::new(BUSYBOX).exists(), "install `busybox-static`");
     fs::write(dir.join("ibuild.lock"), LOCK).unwrap();

@@ -3,6 +3,8 @@
 
 #[path = "../harness/apt.rs"]
 mod apt;
+#[path = "../harness/files_server.rs"]
+mod files_server;
 #[path = "../harness/gpg.rs"]
 mod gpg;
 #[path = "../harness/mod.rs"]
@@ -15,6 +17,8 @@ mod png;
 mod running;
 #[path = "../harness/seeded.rs"]
 mod seeded;
+#[path = "../harness/signer.rs"]
+mod signer;
 
 mod cli;
 mod clients;
@@ -23,6 +27,7 @@ mod deep_chains;
 mod diff;
 mod exchange;
 mod explain;
+mod fetch;
 mod https;
 mod init;
 mod inputs;

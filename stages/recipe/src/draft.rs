@@ -133,6 +133,15 @@ pub(super) struct Links {
     pub(super) copied: Vec<At<PathBuf>>,
     /// What `script` runs.
     pub(super) script: Option<At<PathBuf>>,
+    /// The signatures of what `fetch` fetches, rule by rule.
+    pub(super) signatures: Vec<Option<DraftSignature>>,
+}
+
+/// A signature whose key was not read yet.
+#[derive(Clone, Debug)]
+pub(super) struct DraftSignature {
+    pub(super) urls: Vec<Url>,
+    pub(super) key: At<PathBuf>,
 }
 
 #[derive(Debug)]

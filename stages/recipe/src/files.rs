@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use ibuild_debian::{Keyring, KeyringError};
 use ibuild_host::bounded;
 
-use super::draft::{Draft, DraftKind, DraftStep, Links};
+use super::draft::{Draft, DraftKind, DraftSignature, DraftStep, Links};
+use super::fetch::Signature;
 use super::model::Notice;
 use super::package_list::package_list;
 use super::project_dir::{Found, ProjectDir};
@@ -28,7 +29,7 @@ pub(super) fn expand(draft: &mut Draft, dir: &Path, report: &Report) {
         files.project.find(file);
     }
     for vendor in draft.archives.values_mut().flatten().filter_map(|draft| draft.vendor.as_mut()) {
-        vendor.keyring = files.keyring(&vendor.key);
+        vendor.keyring = files.keyring(&vendor.key, "an archive's key");
     }
     draft.notices = files.notices;
     draft.notices.sort_by(|a, b| a.path.cmp(&b.path));
@@ -53,7 +54,12 @@ impl Files<'_> {
                 step.kind = kind.map(|kind| DraftKind::Step { kind, links: Links::default() });
                 vec![step]
             }
-            Some(DraftKind::Step { kind, links }) => {
+            Some(DraftKind::Step { mut kind, links }) => {
+                if let StepKind::Fetch(rules) = &mut kind {
+                    for (rule, signature) in rules.iter_mut().zip(&links.signatures) {
+                        rule.signature = signature.as_ref().and_then(|draft| self.signature(draft));
+                    }
+                }
                 if let StepKind::Copy(rules) = &kind {
                     let copied = links.copied.iter().zip(rules);
                     copied.for_each(|(path, rule)| self.project.find_but(path, &rule.exclude));
@@ -82,13 +88,16 @@ impl Files<'_> {
         }
     }
 
-    /// The keys in a file.
-    fn keyring(&self, key: &At<PathBuf>) -> Option<Keyring> {
+    fn signature(&self, draft: &DraftSignature) -> Option<Signature> {
+        let DraftSignature { urls, key } = draft;
+        let keyring = self.keyring(key, "the key of a signature")?;
+        Some(Signature { urls: urls.clone(), key: key.value.clone(), keyring })
+    }
+
+    /// The keys in a file, which is to be something.
+    fn keyring(&self, key: &At<PathBuf>, what: &str) -> Option<Keyring> {
         let problem = |why: String| {
-            Problem::at(
-                key.at.clone(),
-                format!("`{}` cannot be an archive's key: {why}", key.value.display()),
-            )
+            Problem::at(key.at.clone(), format!("`{}` cannot be {what}: {why}", key.value.display()))
         };
         if let Found::Dir = self.project.find(key)? {
             self.project.report.push(problem("it is a directory".to_owned()).hint(KeyringError::HINT));

@@ -44,10 +44,11 @@ tables! {
     ];
     ROOTFS = "rootfs" ["from", "env", "limits", "steps"];
     STEP = "step" [
-        "name", "bootstrap", "packages", "packages-from", "copy", "script", "scripts", "run", "copy-from", "check", "env",
+        "name", "bootstrap", "packages", "packages-from", "copy", "script", "scripts", "run", "copy-from", "fetch", "check",
+        "env",
         "network", "machine", "timeout", "limits", "inputs", "volatile", "recommends", "skip", "settings",
         "reproducible"
-    ] to come ["fetch", "secrets"];
+    ] to come ["secrets"];
     SETTINGS = "settings" [
         "env", "network", "machine", "timeout", "limits", "inputs", "volatile", "reproducible"
     ];
@@ -56,6 +57,8 @@ tables! {
     INPUT = "input" ["path", "exclude"];
     BOOTSTRAP = "bootstrap" ["archive", "variant", "include"];
     COPY = "copy" ["from", "to", "owner", "group", "mode", "dirs", "exclude"];
+    FETCH = "fetch" ["url", "sha256", "to", "mode", "owner", "group", "unpack", "strip", "signature"];
+    SIGNATURE = "signature" ["url", "key"];
     COPY_FROM = "copy-from" ["rootfs", "paths"];
     IMAGE = "image" ["rootfs", "formats", "disk", "vm", "machines"];
     DISK = "disk" ["size", "firmware", "fs-uuid", "cmdline"];

@@ -12,6 +12,7 @@
 
 mod check;
 mod draft;
+mod fetch;
 mod files;
 mod graph;
 pub mod ignore;
@@ -45,6 +46,7 @@ mod tests;
 
 use std::path::Path;
 
+pub use fetch::{FetchForm, FetchRule, Signature};
 pub use graph::{FindStageError, StageRef};
 pub use image::{Appliance, Disk, Image, ImageFormat};
 pub use keys::keys;

@@ -115,7 +115,7 @@ impl Resolver<'_> {
 
 /// Whether a step runs a program of its own. One that does not must not run again when its environment changes.
 fn runs(kind: &StepKind) -> bool {
-    !matches!(kind, StepKind::Copy(_) | StepKind::CopyFrom { .. })
+    !matches!(kind, StepKind::Copy(_) | StepKind::CopyFrom { .. } | StepKind::Fetch(_))
 }
 
 /// For kinds that have no text to decide by.

@@ -8,6 +8,7 @@ use std::fmt::{self, Display};
 
 use toml::Value;
 
+use super::fetch::{FetchForm, FetchRule, Signature};
 use super::image::{Appliance, Disk, Image};
 use super::limits::Limits;
 use super::machine_test::{Login, MachineTest, TestStep};
@@ -193,14 +194,40 @@ fn kind(kind: &StepKind) -> Vec<Pair> {
         StepKind::CopyFrom { rootfs, paths } => {
             vec![own(inline([pair("rootfs", text(rootfs)), pair("paths", texts(paths))]))]
         }
+        StepKind::Fetch(rules) => vec![own(array(rules.iter().map(fetch_rule)))],
     }
 }
 
-fn copy_rule(rule: &CopyRule) -> String {
-    let account = |account: &Account| match account {
+fn account(account: &Account) -> String {
+    match account {
         Account::Id(id) => id.to_string(),
         Account::Name(name) => text(name),
+    }
+}
+
+fn fetch_rule(rule: &FetchRule) -> String {
+    let FetchRule { urls, sha256, to, form, owner, group, signature } = rule;
+    let (mode, strip) = match form {
+        FetchForm::File { mode } => (Some(mode), None),
+        FetchForm::Archive { strip } => (None, Some(strip)),
     };
+    let signed = |Signature { urls, key, keyring: _ }: &Signature| {
+        inline([pair("url", texts(urls)), pair("key", text(key.display()))])
+    };
+    inline([
+        pair("url", texts(urls)),
+        pair("sha256", text(sha256.hex())),
+        pair("to", text(to)),
+        pair_if("mode", mode, |mode| text(format!("{mode:04o}"))),
+        pair_if("owner", owner.as_ref(), account),
+        pair_if("group", group.as_ref(), account),
+        pair_if("unpack", strip, |_| "true".to_owned()),
+        pair_if("strip", strip, u32::to_string),
+        pair_if("signature", signature.as_ref(), signed),
+    ])
+}
+
+fn copy_rule(rule: &CopyRule) -> String {
     let mode = |mode: &u32| text(format!("{mode:04o}"));
     inline([
         pair("from", text(rule.from.display())),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use super::fetch::FetchRule;
 use super::limits::Limits;
 use super::names::{ArchiveNames, EnvName, PackageName, RootfsName, StepName};
 use super::source::Position;
@@ -129,6 +130,8 @@ pub enum StepKind {
         /// Absolute paths, the same on both sides.
         paths: Vec<String>,
     },
+    /// Fetches files from elsewhere, in order; later ones win.
+    Fetch(Vec<FetchRule>),
     /// Runs a text with `/bin/sh -e` and keeps nothing of what it did; the build fails if it fails.
     Check {
         /// The text.
@@ -146,6 +149,7 @@ impl StepKind {
             StepKind::Script { .. } => "script",
             StepKind::Run { .. } => "run",
             StepKind::CopyFrom { .. } => "copy-from",
+            StepKind::Fetch(_) => "fetch",
             StepKind::Check { .. } => "check",
         }
     }

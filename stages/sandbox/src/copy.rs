@@ -4,8 +4,10 @@
 //! digests of the key while they are copied: what reaches the tree is what was hashed, whatever happens to the project
 //! meanwhile.
 
+mod fetched;
 mod project;
 mod root;
+mod sources;
 
 use std::fs;
 use std::io;
@@ -17,8 +19,9 @@ use super::inject::text;
 use super::mounts::{SetupResult, failed};
 use super::spec::Spec;
 use super::view::{CopySource, Look, Payload};
+use fetched::FetchedCopy;
 use project::ProjectCopy;
-pub(super) use project::Sources;
+pub(super) use sources::Sources;
 
 /// What came of a copy.
 pub(super) enum Copied {
@@ -28,6 +31,8 @@ pub(super) enum Copied {
     SourceChanged(String),
     /// The image has something else where it was to go.
     InTheWay(InTheWay),
+    /// A fetched archive that cannot be unpacked, for this reason.
+    NotUnpacked(String),
 }
 
 /// Does the items of a copy one after the other: later ones win.
@@ -37,9 +42,18 @@ pub(super) fn copy(spec: &Spec, sources: &Sources) -> SetupResult<Copied> {
         match &item.source {
             CopySource::Root { path, .. } => root::copy(path, &item.to)?,
             CopySource::Project { look, .. } => {
-                let source = sources.of(number)?;
+                let source = sources.of_project(number)?;
                 let copied =
                     ProjectCopy { source, to: &item.to, owners: Owners::resolve(look)?, look }.run()?;
+                if !matches!(copied, Copied::All) {
+                    return Ok(copied);
+                }
+            }
+            CopySource::Fetched { content, form, look } => {
+                let owners = Owners::resolve(look)?;
+                let file = sources.fetched(number)?;
+                let epoch = spec.epoch;
+                let copied = FetchedCopy { file, content, to: &item.to, owners, look, epoch }.run(*form)?;
                 if !matches!(copied, Copied::All) {
                     return Ok(copied);
                 }

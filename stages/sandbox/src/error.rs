@@ -46,6 +46,9 @@ pub enum SandboxError {
     /// What is copied cannot be where it is to be.
     #[error("{0}")]
     InTheWay(InTheWay),
+    /// A fetched archive cannot be unpacked.
+    #[error("{0}")]
+    NotUnpacked(String),
     /// The user gave up.
     #[error("interrupted")]
     Interrupted,

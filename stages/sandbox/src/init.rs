@@ -197,6 +197,9 @@ fn inner(control: &mut UnixStream, Order { spec, devices, front, .. }: &Order) -
             Copied::InTheWay(what) => {
                 return send(control, &Report::InTheWay(what)).map_err(failed("report"));
             }
+            Copied::NotUnpacked(reason) => {
+                return send(control, &Report::NotUnpacked(reason)).map_err(failed("report"));
+            }
         },
     };
     let survivors = process::kill_survivors(&proc);

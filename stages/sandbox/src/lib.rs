@@ -51,8 +51,8 @@ pub use spec::{OUTPUT_DIR, Place, RunPolicy, SHOWN_DIR, SourcePlace, Spec, Stdio
 pub use starter::InitProgram;
 pub use supervise::{Ended, Supervisor};
 pub use view::{
-    CopyItem, CopySource, Executable, Inject, InjectedContent, Look, NetworkSpec, Payload, ProjectContent,
-    SandboxView, Shown, ShownContent,
+    CopyItem, CopySource, Executable, FetchedForm, Inject, InjectedContent, Look, NetworkSpec, Payload,
+    ProjectContent, SandboxView, Shown, ShownContent,
 };
 
 /// The machine id that programs see while a stage runs, if the tree has none. The tree keeps an empty file, which makes

@@ -62,6 +62,8 @@ pub(super) enum Report {
     SourceChanged(String),
     /// Something of the image is where a copy is to put something else.
     InTheWay(InTheWay),
+    /// A fetched archive cannot be unpacked.
+    NotUnpacked(String),
     /// The payload could not be started, for a reason that lies in the image.
     NotStarted(String),
     /// The sandbox could not be set up.

@@ -36,7 +36,8 @@ pub struct Place {
     pub run_dir: PathBuf,
     /// Layers of another root file system, topmost first, that a copy takes files from.
     pub from: Vec<String>,
-    /// For each item of a copy from the project, where its bytes are. They are believed only as far as digests match.
+    /// For each item of a copy that is not out of a root file system, where its bytes are. They are believed only as far as
+    /// digests match.
     pub sources: Vec<Option<SourcePlace>>,
     /// The certificate of the authority that the package proxy has for this run.
     pub authority: Option<String>,
@@ -48,13 +49,18 @@ pub const SHOWN_DIR: &str = "shown";
 /// Below the work directory: directories below `/run/ibuild` that the payload may write to.
 pub const OUTPUT_DIR: &str = "output";
 
-/// Where bytes of the project are.
+/// Where bytes are that are copied.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SourcePlace {
-    /// The file or directory.
-    pub path: PathBuf,
-    /// A file with an encoded [`CopyList`](super::CopyList): what is copied of it.
-    pub list: PathBuf,
+pub enum SourcePlace {
+    /// Of the project.
+    Project {
+        /// The file or directory.
+        path: PathBuf,
+        /// A file with an encoded [`CopyList`](super::CopyList): what is copied of it.
+        list: PathBuf,
+    },
+    /// A fetched file.
+    Fetched(PathBuf),
 }
 
 /// How a payload is run on this machine. None of this is in a key, for the reason given with each.

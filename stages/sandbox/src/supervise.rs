@@ -178,6 +178,7 @@ fn converse<Guard>(
             }
             Some((Report::SourceChanged(path), _)) => return Err(SandboxError::SourceChanged(path)),
             Some((Report::InTheWay(what), _)) => return Err(SandboxError::InTheWay(what)),
+            Some((Report::NotUnpacked(reason), _)) => return Err(SandboxError::NotUnpacked(reason)),
             Some((Report::NotStarted(reason), _)) => return Err(SandboxError::NotStarted(reason)),
             Some((Report::Failed(reason), _)) => return Err(SandboxError::Setup(reason)),
             None => return Err(SandboxError::Killed),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use ibuild_cache::{BlobId, TreeId};
+use ibuild_cache::{BlobId, Sha256, TreeId};
 use ibuild_graph::Value;
 use serde::{Deserialize, Serialize};
 
@@ -166,9 +166,30 @@ pub enum CopySource {
         /// What is there.
         entry: TreeId,
     },
+    /// A file of the store that was fetched from elsewhere.
+    Fetched {
+        /// Its bytes: they are checked against this digest while they are copied or unpacked.
+        content: Sha256,
+        /// What becomes of it.
+        form: FetchedForm,
+        /// Whose the copies are and what they may. An archive says itself what its members may.
+        look: Look,
+    },
 }
 
-/// Owner, group and modes of copies from the project. What is not said: root, 0755 for directories, and 0755 or 0644 by the
+/// What becomes of a fetched file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FetchedForm {
+    /// It is copied.
+    File,
+    /// It is an archive whose members go into a directory.
+    Archive {
+        /// How many directories in front of their names are left out.
+        strip: u32,
+    },
+}
+
+/// Owner, group and modes of copies from the project and of fetched files. What is not said: root, 0755 for directories, and 0755 or 0644 by the
 /// executable bit for files.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Look {
@@ -279,8 +300,22 @@ impl CopyItem {
             CopySource::Root { path, entry } => {
                 Value::map([("path", path_value(path)), ("entry", Value::Digest(*entry.as_bytes()))])
             }
+            CopySource::Fetched { content, form, look } => Value::map([
+                ("content", Value::Digest(*content.as_bytes())),
+                ("form", form.value()),
+                ("look", look.value()),
+            ]),
         };
         Value::map([("source", source), ("to", path_value(to))])
+    }
+}
+
+impl FetchedForm {
+    fn value(&self) -> Value {
+        match self {
+            Self::File => "file".into(),
+            Self::Archive { strip } => Value::map([("strip", i64::from(*strip).into())]),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod base;
 pub(crate) mod context;
 pub(crate) mod environment;
 pub(crate) mod failed_state;
+pub(crate) mod fetched;
 pub(crate) mod machine;
 pub(crate) mod observer;
 pub(crate) mod reports;

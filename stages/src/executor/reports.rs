@@ -42,7 +42,7 @@ impl Reports {
             |fetch: &StageFetch| matches!(fetch.verdict, CacheStatus::Refused(status) if status == 403);
         if asked.iter().any(is_foreign) {
             let remedy = "`[archive.NAME]` with `url` and `key` in the recipe declares another archive; other files are \
-                          copied out of the project";
+                          fetched by a `fetch` step, or copied out of the project";
             self.observer.warning(stage, remedy);
         }
     }

@@ -8,6 +8,7 @@
 use ibuild_graph::{Description, Value};
 
 use crate::executor::base::Base;
+use crate::executor::fetched::FetchedFile;
 use crate::fields::{self, ARCHIVE, CONTENTS, PARENT_LAYERS, PARENT_TREE};
 use crate::recipe::{ArchiveName, ArchiveNames, INPUTS};
 use crate::sandbox::{MACHINE_ID_WRITER, Payload, SandboxView, ShownContent};
@@ -37,6 +38,8 @@ pub(crate) struct ResolvedStep {
     pub archives: Option<ArchiveAccess>,
     /// The root file system that it copies from.
     pub from: Option<Snapshot>,
+    /// What it gets from elsewhere.
+    pub fetched: Vec<FetchedFile>,
     /// What becomes of its changes.
     pub output: OutputRules,
 }
@@ -97,8 +100,19 @@ impl ResolvedStep {
     /// and what the recipe says of its kind. Left out on purpose is what [`RunPolicy`](crate::sandbox::RunPolicy) has.
     pub(crate) fn describe(&self) -> Description {
         // Nobody sees how messages call a program. Of another root file system only the entries that are copied count,
-        // and these are in the payload.
-        let Self { kind, implementation, request, program: _, start, view, archives, from: _, output } = self;
+        // and these are in the payload, as the digests of fetched files are: where they come from changes nothing.
+        let Self {
+            kind,
+            implementation,
+            request,
+            program: _,
+            start,
+            view,
+            archives,
+            from: _,
+            fetched: _,
+            output,
+        } = self;
         let OutputRules { epoch, volatile, changes } = output;
         let mut description = Description::new(kind, *implementation);
         for (name, value) in request {

@@ -202,7 +202,7 @@ impl StageRun {
         Ok(Spec::new(view, place, policy.clone()))
     }
 
-    /// Where a copy finds what it copies of the project, and the lists of that.
+    /// Where a copy finds what it copies of the project, the lists of that, and fetched files.
     fn sources(
         &self,
         context: &StageContext<'_>,
@@ -215,7 +215,10 @@ impl StageRun {
                 let list = self.dir.path().join(format!("list-{number}"));
                 let bytes = context.inputs().list(content)?.to_bytes();
                 fs::write(&list, bytes).map_err(StageError::io("write", &list))?;
-                Ok(Some(SourcePlace { path: context.inputs().source(content)?, list }))
+                Ok(Some(SourcePlace::Project { path: context.inputs().source(content)?, list }))
+            }
+            CopySource::Fetched { content, .. } => {
+                Ok(Some(SourcePlace::Fetched(context.store().packages().path(content))))
             }
         };
         items.iter().enumerate().map(place).collect()

@@ -44,6 +44,7 @@ pub(super) fn resolve(
         view: view(request, shown, argv, None),
         archives: request.archives()?,
         from: None,
+        fetched: Vec::new(),
         output: request.output(Changes::Kept),
     })
 }

@@ -58,22 +58,29 @@ pub(super) fn copy_step(
         view,
         archives: None,
         from: None,
+        fetched: Vec::new(),
         output: request.output(Changes::Kept),
     })
 }
 
 /// The target is that of the copy, which may have the file's own name at its end.
 fn describe_rule(rule: &CopyRule, to: &Path, files: Value) -> Value {
-    let account = |account: &Option<Account>| Value::option(account.as_ref().map(|a| a.to_string().into()));
-    let mode = |mode: Option<u32>| Value::option(mode.map(|mode| format!("{mode:04o}").into()));
     Value::map([
         ("to", to.display().to_string().into()),
-        ("owner", account(&rule.owner)),
-        ("group", account(&rule.group)),
-        ("mode", mode(rule.mode)),
-        ("dirs", mode(rule.dirs)),
+        ("owner", account_value(&rule.owner)),
+        ("group", account_value(&rule.group)),
+        ("mode", mode_value(rule.mode)),
+        ("dirs", mode_value(rule.dirs)),
         (COPY_FILES, files),
     ])
+}
+
+pub(super) fn account_value(account: &Option<Account>) -> Value {
+    Value::option(account.as_ref().map(|account| account.to_string().into()))
+}
+
+pub(super) fn mode_value(mode: Option<u32>) -> Value {
+    Value::option(mode.map(|mode| format!("{mode:04o}").into()))
 }
 
 fn look(rule: &CopyRule) -> Look {

@@ -4,6 +4,7 @@ mod bootstrap;
 mod check;
 mod copy;
 mod copy_from;
+mod fetch;
 mod packages;
 mod program;
 mod run;
@@ -69,6 +70,7 @@ pub(super) fn resolve(
         StepKind::Script { path } => script::resolve(&request, path),
         StepKind::Run { command } => run::resolve(&request, command),
         StepKind::CopyFrom { rootfs, paths } => copy_from::resolve(&request, rootfs, paths),
+        StepKind::Fetch(rules) => fetch::resolve(&request, rules),
         StepKind::Check { command } => check::resolve(&request, command),
     }
 }
@@ -120,6 +122,7 @@ fn prepare(
     context: &StageContext<'_>,
     resolved: &ResolvedStep,
 ) -> Result<(StageRun, Vec<DebRef>), StageError> {
+    resolved.fetched.iter().try_for_each(|file| file.obtain(context))?;
     let run = StageRun::over(context, resolved.start.parent())?;
     let mut base_packages = Vec::new();
     if let Start::Bootstrap(base) = &resolved.start {

@@ -51,6 +51,7 @@ impl Program {
             view: view(request, shown, argv, archives.as_ref()),
             archives,
             from: None,
+            fetched: Vec::new(),
             output: request.output(self.changes),
         })
     }

@@ -2,6 +2,7 @@
 
 mod archive;
 mod environment;
+mod fetch;
 mod image;
 mod limits;
 mod machine_test;

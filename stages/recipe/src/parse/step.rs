@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::fetch::fetch;
 use super::patterns::patterns;
 use super::scripts::scripts;
 use super::settings::settings;
@@ -17,8 +18,18 @@ use crate::suggest;
 use crate::values::{Node, Table};
 
 /// The keys that say what a step does. A step has exactly one of them.
-const KINDS: [&str; 9] =
-    ["bootstrap", "packages", "packages-from", "copy", "script", "scripts", "run", "copy-from", "check"];
+const KINDS: [&str; 10] = [
+    "bootstrap",
+    "packages",
+    "packages-from",
+    "copy",
+    "script",
+    "scripts",
+    "run",
+    "copy-from",
+    "fetch",
+    "check",
+];
 
 /// The other keys, and the kinds of steps that they mean something to.
 const SETTINGS: [(&str, &[&str]); 11] = [
@@ -30,7 +41,7 @@ const SETTINGS: [(&str, &[&str]); 11] = [
     ("inputs", &["script", "scripts", "run", "check"]),
     (
         "volatile",
-        &["bootstrap", "packages", "packages-from", "copy", "script", "scripts", "run", "copy-from"],
+        &["bootstrap", "packages", "packages-from", "copy", "script", "scripts", "run", "copy-from", "fetch"],
     ),
     ("reproducible", &["bootstrap", "packages", "packages-from", "script", "scripts", "run"]),
     ("recommends", &["packages", "packages-from"]),
@@ -133,6 +144,7 @@ fn kind(table: &Table<'_>, key: &str) -> Option<DraftKind> {
         "script" => script(node),
         "scripts" => scripts(table, node).map(DraftKind::Scripts),
         "copy-from" => copy_from(node),
+        "fetch" => fetch(node),
         "run" => command(node).map(|command| plain(StepKind::Run { command })),
         _ => command(node).map(|command| plain(StepKind::Check { command })),
     }
@@ -224,7 +236,7 @@ fn copy_rule(node: Node<'_>) -> Option<(CopyRule, At<PathBuf>)> {
 }
 
 /// A number, or a name that could stand in `/etc/passwd`.
-fn account(node: Node<'_>) -> Option<Account> {
+pub(super) fn account(node: Node<'_>) -> Option<Account> {
     if node.raw().is_integer() {
         let id = node.integer()?;
         let fits = u32::try_from(id).ok().filter(|id| *id != u32::MAX).map(Account::Id);
@@ -248,7 +260,7 @@ fn account(node: Node<'_>) -> Option<Account> {
 }
 
 /// Permissions. A decimal 644 is always a mistake, so numbers must be written in octal.
-fn mode(node: Node<'_>) -> Option<u32> {
+pub(super) fn mode(node: Node<'_>) -> Option<u32> {
     let digits = match node.raw().as_integer() {
         Some(number) if number.radix() == 8 => number.as_str().to_owned(),
         Some(number) => return bad_mode(node, &number.to_string()),

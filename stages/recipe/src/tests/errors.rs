@@ -89,14 +89,14 @@ fn unknown_keys() {
     );
     check_step(
         "name = \"a\", run = \"true\", zzzzzzzzzz = 1",
-        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `packages-from`, `copy`, `script`, `scripts`, `run`, `copy-from`, `check`, `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `volatile`, `recommends`, `skip`, `settings`, `reproducible`, `fetch` and `secrets`",
+        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `packages-from`, `copy`, `script`, `scripts`, `run`, `copy-from`, `fetch`, `check`, `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `volatile`, `recommends`, `skip`, `settings`, `reproducible` and `secrets`",
     );
     check_image(&format!("{DISK}vm = {{ cpu = 1 }}"), "unknown key `cpu` in `vm` | did you mean `cpus`?");
 }
 
 #[test]
 fn planned() {
-    check_step("name = \"a\", fetch = { url = \"x\" }", "`fetch` is not supported yet");
+    check_step("name = \"a\", secrets = [\"x\"]", "`secrets` is not supported yet");
     check_step("name = \"a\", run = \"true\", secrets = [\"x\"]", "`secrets` is not supported yet");
 }
 
@@ -291,7 +291,7 @@ fn stage_names() {
 fn kinds() {
     check_step(
         "name = \"a\"",
-        "the step does nothing | a step has one of `bootstrap`, `packages`, `packages-from`, `copy`, `script`, `scripts`, `run`, `copy-from` and `check`",
+        "the step does nothing | a step has one of `bootstrap`, `packages`, `packages-from`, `copy`, `script`, `scripts`, `run`, `copy-from`, `fetch` and `check`",
     );
     check_step(
         "name = \"a\", run = \"true\", check = \"true\"",

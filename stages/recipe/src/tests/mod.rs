@@ -2,6 +2,7 @@
 
 mod errors;
 mod exclude;
+mod fetch;
 mod files;
 mod forms;
 mod model;

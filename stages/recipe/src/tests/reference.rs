@@ -74,6 +74,7 @@ fn rows() -> Vec<Row> {
 /// Where a table stands in a recipe, and what it needs besides a key.
 #[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn place_of(table: &str, key: &str) -> (&'static str, Vec<(&'static str, &'static str)>) {
+    const FETCHED: &str = "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"";
     const DISK: (&str, &str) = ("disk", "{ size = \"8 GiB\" }");
     let base = ("from", "\"base\"");
     match table {
@@ -113,6 +114,7 @@ fn place_of(table: &str, key: &str) -> (&'static str, Vec<(&'static str, &'stati
                 "scripts",
                 "run",
                 "copy-from",
+                "fetch",
                 "check",
             ];
             let mut needs = vec![("name", "\"a\"")];
@@ -143,6 +145,16 @@ fn place_of(table: &str, key: &str) -> (&'static str, Vec<(&'static str, &'stati
         "copy-from" => (
             "[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ name = \"a\", copy-from = { [KEYS] } }]\n",
             vec![("rootfs", "\"base\""), ("paths", "[\"/opt\"]")],
+        ),
+        "fetch" => (
+            "[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ name = \"a\", fetch = { [KEYS] } }]\n",
+            vec![("url", "\"http://example.org/x\""), ("sha256", FETCHED), ("to", "\"/opt/x\"")],
+        ),
+        "signature" => (
+            "[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ name = \"a\", fetch = { url = \"http://example.org/x\", \
+             sha256 = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\", to = \"/opt/x\", \
+             signature = { [KEYS] } } }]\n",
+            vec![("url", "\"http://example.org/x.asc\""), ("key", "\"files/shared/etc/motd\"")],
         ),
         "limits" => (
             "[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ name = \"a\", run = \"true\", limits = { [KEYS] } }]\n",
@@ -299,6 +311,7 @@ fn its_words_are_those_of_the_parser() {
 #[test]
 fn other_documents_have_no_unknown_keys() {
     let documents = [
+        ("fetch.md", include_str!("../../../../docs/fetch.md")),
         ("images.md", include_str!("../../../../docs/images.md")),
         ("isolation.md", include_str!("../../../../docs/isolation.md")),
         ("packages.md", include_str!("../../../../docs/packages.md")),

@@ -8,14 +8,10 @@ use std::path::Path;
 
 use super::super::copy_list::{CopyList, ListedFile, ListedKind};
 use super::super::mounts::{SetupResult, failed};
-use super::super::spec::{SourcePlace, Spec};
 use super::super::view::Look;
 use super::{Copied, Owners, file_on_the_way, full_directory, make_parents, make_room};
 use ibuild_host::userns;
 use ibuild_snapshot::{Copying, SourceRoot, copy_verified};
-
-/// The sources of a copy, opened while the host's file system can still be seen.
-pub struct Sources(Vec<Option<Source>>);
 
 /// What is copied of the project by one item.
 pub(super) struct Source {
@@ -23,20 +19,8 @@ pub(super) struct Source {
     list: CopyList,
 }
 
-impl Sources {
-    /// Opens everything that a copy reads.
-    pub fn open(spec: &Spec) -> SetupResult<Self> {
-        let open = |place: &Option<SourcePlace>| place.as_ref().map(Source::open).transpose();
-        Ok(Self(spec.place.sources.iter().map(open).collect::<SetupResult<_>>()?))
-    }
-
-    pub(super) fn of(&self, item: usize) -> SetupResult<&Source> {
-        self.0.get(item).and_then(Option::as_ref).ok_or_else(|| "a copy has no source".to_owned())
-    }
-}
-
 impl Source {
-    fn open(SourcePlace { path, list }: &SourcePlace) -> SetupResult<Self> {
+    pub(super) fn open(path: &Path, list: &Path) -> SetupResult<Self> {
         let bytes = fs::read(list).map_err(failed("read the list of a copy"))?;
         let list = CopyList::from_bytes(&bytes).map_err(failed("read the list of a copy"))?;
         let root = SourceRoot::open(path).map_err(failed(format!("open `{}`", path.display())))?;
