@@ -7,7 +7,7 @@ use ibuild_debian::{Keyring, Url};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use super::step::Account;
+use super::account::Account;
 
 /// One file to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 //!
 //! Every path in a recipe, `include` too, is relative to the recipe's directory and may not leave it.
 
+mod account;
 mod check;
 mod draft;
 mod fetch;
@@ -46,6 +47,7 @@ mod tests;
 
 use std::path::Path;
 
+pub use account::Account;
 pub use fetch::{FetchForm, FetchRule, Signature};
 pub use graph::{FindStageError, StageRef};
 pub use image::{Appliance, Disk, Image, ImageFormat};
@@ -63,7 +65,7 @@ pub use show::Shown;
 pub use source::Position;
 pub use special::special_files;
 pub use step::INPUTS;
-pub use step::{Account, CopyRule, Input, Network, Recommends, Reproducible, Step, StepKind, Variant};
+pub use step::{CopyRule, Input, Network, Recommends, Reproducible, Step, StepKind, Variant};
 pub use step_machine::{Readdir, StepClock, StepMachine};
 pub use vars::Overrides;
 pub use vm::{Nic, Vm};

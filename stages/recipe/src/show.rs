@@ -8,13 +8,14 @@ use std::fmt::{self, Display};
 
 use toml::Value;
 
+use super::account::Account;
 use super::fetch::{FetchForm, FetchRule, Signature};
 use super::image::{Appliance, Disk, Image};
 use super::limits::Limits;
 use super::machine_test::{Login, MachineTest, TestStep};
 use super::model::{Archive, Recipe, Rootfs};
 use super::names::EnvName;
-use super::step::{Account, CopyRule, Input, Recommends, Step, StepKind};
+use super::step::{CopyRule, Input, Recommends, Step, StepKind};
 use super::step_machine::StepMachine;
 use super::vm::Vm;
 

@@ -1,13 +1,13 @@
 //! Steps: what is done to a root file system, one stage each.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use super::account::Account;
 use super::fetch::FetchRule;
 use super::limits::Limits;
 use super::names::{ArchiveNames, EnvName, PackageName, RootfsName, StepName};
@@ -222,25 +222,6 @@ pub struct CopyRule {
     /// Patterns of files of the directory that are left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-}
-
-/// A user or a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Account {
-    /// By number.
-    Id(u32),
-    /// By name, to be looked up in the machine's own `/etc/passwd` or `/etc/group`.
-    Name(String),
-}
-
-impl fmt::Display for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Account::Id(id) => id.fmt(f),
-            Account::Name(name) => f.write_str(name),
-        }
-    }
 }
 
 /// Permissions as people read them, in JSON too.

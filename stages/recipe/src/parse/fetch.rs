@@ -3,7 +3,7 @@
 use ibuild_cache::{Digest, Sha256};
 use ibuild_debian::Url;
 
-use super::step::{account, mode};
+use super::ownership::{account, mode};
 use super::{all, optional};
 use crate::draft::{DraftKind, DraftSignature, Links};
 use crate::fetch::{FetchForm, FetchRule};
