@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -24,6 +25,9 @@ use crate::fetch::upstream::Upstream;
 
 /// Larger than any file that belongs into an image. A server need not stop by itself.
 const LARGEST: u64 = 16 << 30;
+
+/// Bytes a second; whoever sends less over a while could go on for ever. A modem has three times as much.
+const SLOWEST: u64 = 1 << 10;
 
 /// Sees to it that the store has the file, whole.
 pub(crate) async fn obtain(shared: &Arc<Shared>, file: &PinnedFile) -> Result<(), PinnedError> {
@@ -203,6 +207,7 @@ impl PinnedDownload<'_> {
         length: Option<u64>,
     ) -> Result<(), Failure> {
         let (name, begin) = (url.to_string(), writer.size());
+        let mut pace = Pace::new(self.shared.patience.stall * 4);
         loop {
             let frame = self.shared.connections.within(async { Ok(body.frame().await.transpose()?) }).await;
             let Some(frame) = frame.map_err(FetchReason::from)? else { break };
@@ -216,6 +221,7 @@ impl PinnedDownload<'_> {
                 .write_all(&data)
                 .map_err(|source| Failure::Store(CacheError::Io { act: "write", path, source }))?;
             self.shared.observer.received(&name, data.len() as u64);
+            pace.keeps_up(data.len() as u64)?;
         }
         match length {
             Some(length) if writer.size() - begin != length => {
@@ -237,6 +243,34 @@ impl PinnedDownload<'_> {
             }
             Err(error) => Err(Failure::Store(error)),
         }
+    }
+}
+
+/// How fast bytes come.
+struct Pace {
+    window: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Measured over windows of this length.
+    fn new(window: Duration) -> Self {
+        Self { window, since: Instant::now(), bytes: 0 }
+    }
+
+    /// So many more have come.
+    fn keeps_up(&mut self, bytes: u64) -> Result<(), FetchReason> {
+        self.bytes += bytes;
+        let elapsed = self.since.elapsed();
+        if elapsed < self.window {
+            return Ok(());
+        }
+        if self.bytes < SLOWEST * elapsed.as_secs() {
+            return Err(FetchReason::Unreachable(format!("it sends less than {SLOWEST} bytes a second")));
+        }
+        (self.since, self.bytes) = (Instant::now(), 0);
+        Ok(())
     }
 }
 

@@ -207,6 +207,18 @@ fn who_gives_up_does_not_wait() {
     assert!(setup.store.packages().list().unwrap().is_empty());
 }
 
+/// It is never silent for long, and would go on for minutes.
+#[test]
+fn who_sends_byte_by_byte_is_left() {
+    let bytes = noise(1, 5000);
+    let drip = Reply::Drip(bytes.clone(), Duration::from_millis(50));
+    let (setup, urls) = served(&[&[drip], &[Reply::File(bytes.clone())]]);
+    let begin = Instant::now();
+    fetch(&setup, &bytes, &urls).unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(30));
+    assert_eq!(setup.upstream.seen("/f1").len(), 1);
+}
+
 /// A file of the store that is verified with a key of a file of the project.
 fn verify(setup: &Setup, bytes: &[u8], signature: &[u8], keyring: &Path) -> Result<(), SignedFileError> {
     setup.upstream.reply("/f.asc", [Reply::WholeFile(signature.to_vec())]);
