@@ -13,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ibuild::cache::{Batch, RocksIndex, Store};
+use ibuild::cache::{Batch, Digest, RocksIndex, Sha256, Store};
 use ibuild::graph::{Executor, FinishedRun, RunMemory, StageName};
 use ibuild::stages::packages::NullFetchObserver;
 use ibuild::stages::recipe::{Overrides, Recipe};
@@ -61,6 +61,10 @@ steps = [
       mkdir /listed; touch /listed/b /listed/a /listed/c
       { cut -c 1-2 /proc/uptime; nproc; free; date +%Y-%m; find /listed; cat /proc/cpuinfo /proc/meminfo; } >> /machine
   ''' },
+  { name = "got", fetch = [
+      { url = "http://127.0.0.1:9/f.tar.gz", sha256 = "[SHA256]", to = "/opt/got", unpack = true, owner = 5, group = 6 },
+      { url = "http://127.0.0.1:9/f.tar.gz", sha256 = "[SHA256]", to = "/opt/f", owner = 7, mode = "2750" },
+  ] },
 ]
 [rootfs.copy]
 steps = [
@@ -77,7 +81,7 @@ const LOCK: &str = "format 1
 release debian main trixie sha256:1111111111111111111111111111111111111111111111111111111111111111 10 2026-01-01T00:00:00Z
 ";
 
-const STAGES: [&str; 5] = ["odd/owners", "odd/nodes", "odd/hide", "odd/again", "copy/taken"];
+const STAGES: [&str; 6] = ["odd/owners", "odd/nodes", "odd/hide", "odd/again", "odd/got", "copy/taken"];
 
 /// A project for root and the same for an ordinary user, each with a store of its own.
 struct Lab {
@@ -112,7 +116,7 @@ impl Lab {
         for who in [Who::Root, Who::User] {
             let project = lab.home(who).join("project");
             fs::create_dir_all(&project).unwrap();
-            fs::write(project.join("ibuild.toml"), RECIPE).unwrap();
+            fs::write(project.join("ibuild.toml"), recipe()).unwrap();
             fs::write(project.join("ibuild.lock"), LOCK).unwrap();
         }
         lab.user.give(&lab.user.home());
@@ -179,6 +183,25 @@ impl Lab {
     }
 }
 
+/// With the digest of what it fetches.
+fn recipe() -> String {
+    RECIPE.replace("[SHA256]", &Sha256::of(&elsewhere()).hex())
+}
+
+/// An archive that both stores have already. It has the same bytes each time.
+fn elsewhere() -> Vec<u8> {
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::create_dir(dir.path().join("bin")).unwrap();
+    fs::write(dir.path().join("bin/tool"), "tool").unwrap();
+    fs::set_permissions(dir.path().join("bin/tool"), fs::Permissions::from_mode(0o4711)).unwrap();
+    symlink("bin/tool", dir.path().join("link")).unwrap();
+    fs::hard_link(dir.path().join("bin/tool"), dir.path().join("same")).unwrap();
+    let fixed = ["--sort=name", "--mtime=@1600000000", "--owner=1", "--group=2"];
+    let made = Command::new("tar").args(["-c", "-C"]).arg(dir.path()).args(fixed).arg(".").output().unwrap();
+    assert!(made.status.success());
+    made.stdout
+}
+
 const BUILD: &[&str] = &["build", "--target", "odd.rootfs.tar.zst"];
 const BUILD_COPY: &[&str] = &["build", "--until", "copy/taken"];
 
@@ -231,6 +254,7 @@ fn seed(project_dir: &Path, store_dir: &Path, work: &Path) {
     let recipe = Recipe::load(project_dir, &Overrides::default()).unwrap();
     let project = Project::new(&recipe);
     let store = Store::open(store_dir, RocksIndex::new).unwrap();
+    store.packages().put(&elsewhere()).unwrap();
     let base = work.join("base");
     make_base(&base);
     let trees = TreeStore::new(&store);
@@ -280,7 +304,7 @@ fn an_ordinary_user_makes_what_root_makes() {
     lab.assert_same_stages();
     let out = fs::metadata(lab.user.home().join("project/out/odd.rootfs.tar.zst")).unwrap();
     assert_eq!((out.uid(), out.gid(), out.mode() & 0o777), (ordinary::UID, ordinary::UID, 0o644));
-    assert!(lab.succeed(Who::User, BUILD).contains("0 run, 6 cached"));
+    assert!(lab.succeed(Who::User, BUILD).contains("0 run, 7 cached"));
 }
 
 /// Layers that root packed, unpacked by an ordinary user, and stages run upon them.
@@ -317,7 +341,7 @@ fn an_ordinary_user_goes_on_where_root_was() {
     lab.user.give(&to);
     fs::remove_dir_all(to.join("layers")).unwrap();
     let said = lab.succeed(Who::User, &[BUILD, &["--from", "odd/again"]].concat());
-    assert!(said.contains("2 run, 4 cached"), "{said}");
+    assert!(said.contains("3 run, 4 cached"), "{said}");
     lab.succeed(Who::User, &[BUILD_COPY, &["--from", "copy/taken"]].concat());
     lab.assert_same_stages();
 }
@@ -343,7 +367,7 @@ fn everything_can_be_removed_again() {
     let layers = lab.store_dir(Who::User).join("layers");
     let foreign = Command::new("find").arg(&layers).args(["-uid", "+4711000"]).output().unwrap();
     assert!(!foreign.stdout.is_empty(), "no file belongs to a subordinate id");
-    assert!(lab.succeed(Who::User, &["cache", "stats"]).contains("unpacked layers  5"));
+    assert!(lab.succeed(Who::User, &["cache", "stats"]).contains("unpacked layers  6"));
     lab.succeed(Who::User, &["cache", "fsck"]);
     lab.succeed(Who::User, &["cache", "rm", "--stages"]);
     let left =
@@ -373,7 +397,7 @@ fn the_exit_status_the_directory_and_interrupts_are_those_of_one_process() {
 fn with_sleeper() -> String {
     let sleeper =
         "{ name = \"owners\", network = \"none\", run = '''\n      setsid sleep 47110816 & sleep 47110816\n";
-    let recipe = RECIPE.replacen("{ name = \"owners\", network = \"none\", run = '''\n", sleeper, 1);
+    let recipe = recipe().replacen("{ name = \"owners\", network = \"none\", run = '''\n", sleeper, 1);
     assert_ne!(recipe, RECIPE);
     recipe
 }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use ibuild::cache::{Digest, Sha256};
 
+use crate::elsewhere::Tarballs;
 use crate::vendor::{Package, Vendor};
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -27,13 +28,15 @@ const SECOND_ADDRESS: &str = "again";
 /// Both, with the server that has them.
 pub struct Archives {
     vendor: Vendor,
+    tarballs: Tarballs,
 }
 
 impl Archives {
     pub fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "stages need root");
         assert!(Path::new(BUSYBOX).exists(), "install `busybox-static`");
-        let archives = Self { vendor: Vendor::new() };
+        let vendor = Vendor::new();
+        let archives = Self { tarballs: Tarballs::on(&vendor), vendor };
         archives.publish("a");
         archives.publish("b");
         symlink("a", archives.vendor.file(SECOND_ADDRESS)).unwrap();
@@ -48,6 +51,11 @@ impl Archives {
     /// All addresses that there are, each with the archive's name in recipes.
     pub fn addresses(&self) -> Vec<(&'static str, String)> {
         [("a", "a"), ("a", SECOND_ADDRESS), ("b", "b")].map(|(name, path)| (name, self.url(path))).into()
+    }
+
+    /// What can be fetched besides packages.
+    pub fn tarballs(&self) -> &Tarballs {
+        &self.tarballs
     }
 
     pub fn armoured_key(&self) -> String {

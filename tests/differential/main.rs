@@ -10,6 +10,7 @@ mod chance;
 mod choices;
 mod compare;
 mod edits;
+mod elsewhere;
 mod files;
 mod known;
 mod lab;

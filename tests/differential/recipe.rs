@@ -1,6 +1,7 @@
 //! The recipe: one that has every key, each with all the values that are tried.
 
 mod does;
+mod fetch;
 mod images;
 mod rootfses;
 mod scripts;
@@ -8,6 +9,7 @@ mod steps;
 
 use crate::archive::{Archives, SUITES};
 use crate::choices::{Choices, Slots};
+use crate::elsewhere::Elsewhere;
 use crate::files::{Desk, Files};
 use crate::project::{Stage, Target};
 use crate::tables::{Table, quoted};
@@ -33,6 +35,8 @@ pub struct Writer<'c> {
     /// Whether shells show what they run, which counts for all that runs one.
     tracing: &'static str,
     arguments: Vec<String>,
+    /// What can be fetched.
+    elsewhere: [Elsewhere; 2],
     /// What counts of the archives for stages that may use them.
     archives: String,
     /// The tables of the recipe.
@@ -77,6 +81,7 @@ pub fn write(desk: Desk<'_>, archives: &Archives) -> Written {
         word,
         tracing,
         arguments,
+        elsewhere: archives.tarballs().files.clone(),
         archives: String::new(),
         tables: Vec::new(),
         rootfses: Vec::new(),
@@ -136,6 +141,8 @@ impl<'c> Writer<'c> {
         self.put_archive("debian", &table);
         self.desk.files.plain("keys/vendor.asc", archives.armoured_key());
         self.desk.files.plain("keys/vendor.gpg", archives.binary_key());
+        self.desk.files.plain("keys/maker.asc", archives.tarballs().armoured_key());
+        self.desk.files.plain("keys/maker.gpg", archives.tarballs().binary_key());
         self.desk.files.plain("ibuild.lock", archives.lock());
     }
 

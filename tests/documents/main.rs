@@ -8,6 +8,9 @@ mod archive;
 #[path = "../harness/documents.rs"]
 mod documents;
 #[allow(dead_code, reason = "other tests need the rest")]
+#[path = "../differential/elsewhere.rs"]
+mod elsewhere;
+#[allow(dead_code, reason = "other tests need the rest")]
 #[path = "../harness/signer.rs"]
 mod signer;
 #[allow(dead_code, reason = "other tests need the rest")]

@@ -349,3 +349,56 @@ fn the_projects_place_is_in_no_key() {
     let moved = Lab { dir: elsewhere, ..lab };
     assert_eq!(moved.keys(), before);
 }
+
+/// What is fetched counts by its digest; where it comes from does not.
+#[test]
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
+fn what_a_fetch_makes_and_not_where_it_is() {
+    const STEP: &str = "  { name = \"got\", fetch = [{ url = \"https://example.org/f\", sha256 = \
+        \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\", to = \"/opt/f\", unpack = true, signature = { url = \
+        \"https://example.org/f.asc\", key = \"keys/a.gpg\" } }] },\n";
+    let lab = || {
+        let lab = Lab::new();
+        lab.edit("ibuild.toml", "  { name = \"motd\"", &format!("{STEP}  {{ name = \"motd\""));
+        fs::create_dir(lab.dir.join("keys")).unwrap();
+        fs::write(lab.dir.join("keys/a.gpg"), [0x98, 3, 4, 5, 6]).unwrap();
+        fs::write(lab.dir.join("keys/b.gpg"), [0x98, 3, 4, 5, 7]).unwrap();
+        fs::write(lab.dir.join("keys/c.gpg"), [0x98, 3, 4, 5, 6]).unwrap();
+        lab
+    };
+    let before = lab().keys();
+    let changes = |from: &str, to: &str| {
+        let lab = lab();
+        lab.edit("ibuild.toml", from, to);
+        let after = lab.keys();
+        let changed: Vec<_> = before.keys().filter(|name| before[*name] != after[*name]).cloned().collect();
+        assert!(changed.iter().all(|name| name == "ws/got"), "{changed:?}");
+        !changed.is_empty()
+    };
+    for (from, to) in [
+        ("https://example.org/f\"", "http://elsewhere.example/g?x=1\""),
+        ("url = \"https://example.org/f\"", "url = [\"https://a.example/f\", \"https://b.example/f\"]"),
+        ("https://example.org/f.asc", "https://example.org/g.asc"),
+        // The same keys, in another file.
+        ("keys/a.gpg", "keys/c.gpg"),
+        ("unpack = true", "unpack = true, strip = 0"),
+        ("\"/opt/f\"", "\"/opt/f/\""),
+        ("9f86d0", "9F86D0"),
+        ("fetch = [{", "fetch = [ {"),
+    ] {
+        assert!(!changes(from, to), "{from} -> {to}");
+    }
+    for (from, to) in [
+        ("9f86d0", "9f86d1"),
+        ("/opt/f", "/opt/g"),
+        ("unpack = true", "unpack = false"),
+        ("unpack = true", "unpack = true, strip = 1"),
+        ("unpack = true", "mode = \"0755\""),
+        ("unpack = true", "unpack = true, owner = 7"),
+        ("unpack = true", "unpack = true, group = 7"),
+        ("keys/a.gpg", "keys/b.gpg"),
+        (", signature = { url = \"https://example.org/f.asc\", key = \"keys/a.gpg\" }", ""),
+    ] {
+        assert!(changes(from, to), "{from} -> {to}");
+    }
+}

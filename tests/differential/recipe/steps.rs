@@ -2,6 +2,7 @@
 
 use super::Writer;
 use super::does::{Does, Step};
+use super::fetch::download;
 use super::scripts::scripts;
 use crate::tables::{Table, quoted};
 
@@ -24,7 +25,7 @@ pub const SOURCE: [PlannedStep; 4] = [
     ("look", Sometimes, look),
 ];
 pub const SLOW: [PlannedStep; 2] = [("slow", Sometimes, slow), ("look", Always, look)];
-pub const MAIN: [PlannedStep; 14] = [
+pub const MAIN: [PlannedStep; 15] = [
     ("files", Sometimes, files),
     ("script", Sometimes, script),
     ("scripts", Sometimes, scripts),
@@ -33,6 +34,7 @@ pub const MAIN: [PlannedStep; 14] = [
     ("marks", Sometimes, marks),
     ("packages", Sometimes, packages),
     ("fetch", Sometimes, fetch),
+    ("download", Sometimes, download),
     ("environment", Sometimes, environment),
     ("volatile", Sometimes, volatile),
     ("attributes", Sometimes, attributes),
@@ -141,7 +143,7 @@ fn names_in(patterns: &str) -> Vec<&str> {
     patterns.split('"').skip(1).step_by(2).collect()
 }
 
-const ACCOUNTS: [&str; 4] = ["", "\"bob\"", "1234", "33"];
+pub const ACCOUNTS: [&str; 4] = ["", "\"bob\"", "1234", "33"];
 
 #[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn files(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
