@@ -400,6 +400,7 @@ fn a_killed_download_leaves_nothing_and_is_begun_again() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
 fn who_has_to_have_signed_it() {
     let (maker, mallory) = (Signer::new("Maker"), Signer::new("Mallory"));
     let signed = ", signature = { url = \"[URL]/f.asc\", key = \"keys/maker.asc\" }";
@@ -444,4 +445,56 @@ fn who_has_to_have_signed_it() {
     let outcome = lab.fails(&["--offline"]);
     assert!(outcome.stderr.contains("its signature is needed"), "{}", outcome.stderr);
     assert_eq!(lab.server.asked(), [""; 0]);
+}
+
+/// The steps of examples/veil that are off unless its recipe asks for them, over a busybox in place of its desktop.
+#[test]
+#[allow(clippy::too_many_lines, reason = "a story in its order")]
+fn the_appliance_can_have_a_bundle() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/veil");
+    let recipe = fs::read_to_string(example.join("ibuild.toml")).unwrap();
+    assert!(!recipe.contains("include"), "it is off by default");
+    let bundle = archive(&["--xz"], |dir| {
+        fs::create_dir_all(dir.join("browser/Browser")).unwrap();
+        fs::write(dir.join("browser/Browser/start-tor-browser"), "#!/bin/sh\n").unwrap();
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(dir.join("browser/Browser/start-tor-browser"), mode).unwrap();
+    });
+    let (sandbox, server) = (Sandbox::empty(), FileServer::start());
+    server.file("bundle.tar.xz", &bundle);
+    let optional = fs::read_to_string(example.join("bundle.toml")).unwrap();
+    let optional =
+        optional.replace("bundle-url = \"\"", &format!("bundle-url = \"{}\"", server.url("bundle.tar.xz")));
+    let optional = optional.replace("bundle-sha256 = \"\"", &format!("bundle-sha256 = \"{}\"", hex(&bundle)));
+    // The whole recipe is right with it.
+    let whole = tempfile::tempdir_in("/var/tmp").unwrap();
+    let copied = Command::new("cp").arg("-aT").args([&example, &whole.path().join("veil")]).status();
+    assert!(copied.unwrap().success());
+    let included = recipe.replace("schema = 1\n", "schema = 1\ninclude = [\"bundle.toml\"]\n");
+    fs::write(whole.path().join("veil/ibuild.toml"), included).unwrap();
+    fs::write(whole.path().join("veil/bundle.toml"), &optional).unwrap();
+    let place = whole.path().join("veil").display().to_string();
+    sandbox.run(&["-C", &place, "recipe", "check"]).succeeds();
+    // And its steps do what they should.
+    fs::create_dir(sandbox.path("files")).unwrap();
+    let files = [example.join("files/bundle"), sandbox.path("files/bundle")];
+    assert!(Command::new("cp").arg("-aT").args(files).status().unwrap().success());
+    sandbox.write("bundle.toml", &optional);
+    sandbox.write(
+        "ibuild.toml",
+        "schema = 1\ninclude = [\"bundle.toml\"]\n[project]\nname = \"seeded\"\nepoch = 1767225600\n[vars]\nfs-uuid = \
+         \"26ada0c0-1165-4098-884d-aafd2220c2c6\"\nnetwork = \"Veil\"\n[archive.debian]\nsuites = [\"trixie\"]\ncomponents = \
+         [\"main\"]\n[rootfs.workstation-desktop]\nsteps = [{ name = \"bootstrap\", bootstrap = { archive = \"debian\" } }, { \
+         name = \"user\", run = \"echo user:x:1000:1000::/:/bin/sh > /etc/passwd; echo user:x:1000: > /etc/group\" }]\n[image.ws]\n\
+         rootfs = \"workstation-bundle\"\nformats = [\"rootfs.tar.zst\"]\n",
+    );
+    crate::seeded::seed(&sandbox.path(""), &sandbox.path("../cache"));
+    sandbox.run(&["build", "--target", "ws.rootfs.tar.zst"]).succeeds();
+    let listed = sandbox.run(&["ls", "ws", "/opt/bundle/Browser"]).succeeds();
+    assert!(
+        listed.starts_with("-rwxr-xr-x  1000  1000  10  2026-01-01T00:00:00Z  start-tor-browser"),
+        "{listed}"
+    );
+    let started = sandbox.run(&["cat", "ws", "/usr/local/bin/veil-bundle"]).succeeds();
+    assert!(started.contains("exec /opt/bundle/Browser/start-tor-browser"), "{started}");
 }
