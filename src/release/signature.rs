@@ -5,8 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ibuild_stages::debian::{Keyring, KeyringError};
+use ibuild_stages::debian::{DetachedSignature, Keyring, KeyringError, SignatureFormError};
 use ibuild_stages::host::bounded;
+use ibuild_stages::packages::{Gpgv, VerifyError};
 
 /// Keys are small.
 const LONGEST: u64 = 1 << 20;
@@ -29,6 +30,9 @@ pub enum SignatureError {
     /// It is none.
     #[error("it is no key")]
     Key(#[from] KeyringError),
+    /// It is no signature of another file.
+    #[error(transparent)]
+    Form(#[from] SignatureFormError),
     /// The tool cannot be started.
     #[error("cannot run `{0}`")]
     Start(&'static str, #[source] io::Error),
@@ -83,44 +87,40 @@ impl Key {
         match self {
             Self::OpenPgp(keys) => {
                 place("keys", keys)?;
-                gpgv(dir.path())
+                gpgv(dir.path(), signature)
             }
             Self::Minisign(key) => minisign(dir.path(), key),
         }
     }
 }
 
-/// What `gpgv` says, by its status lines (doc/DETAILS of GnuPG).
-fn gpgv(dir: &Path) -> Result<String, SignatureError> {
-    let mut command = Command::new("gpgv");
-    command.args(["--status-fd", "1", "--keyring", "./keys", "signature", "text"]);
-    command.current_dir(dir).env_clear().stdin(Stdio::null()).stderr(Stdio::null());
-    let output = command.output().map_err(|error| SignatureError::Start("gpgv", error))?;
-    judge(&String::from_utf8_lossy(&output.stdout), output.status.success())
+/// What `gpgv` says of a signature, under the same rules as apt has for archives.
+fn gpgv(dir: &Path, signature: &[u8]) -> Result<String, SignatureError> {
+    let signature = DetachedSignature::parse(signature)?;
+    let gpgv = Gpgv::new(&dir.join("keys"));
+    let signers = gpgv.verify_file(&signature, &dir.join("text")).map_err(SignatureError::of)?;
+    Ok(signers.join(", "))
 }
 
-fn judge(status: &str, succeeded: bool) -> Result<String, SignatureError> {
-    let line = |word: &str| {
-        let mut lines = status
-            .lines()
-            .filter_map(|line| line.strip_prefix("[GNUPG:] ")?.strip_prefix(word)?.strip_prefix(' '));
-        lines.next().map(str::to_owned)
-    };
-    if let Some(who) = line("BADSIG") {
-        return Err(SignatureError::Bad(who));
-    }
-    if let Some(who) = line("EXPKEYSIG").or_else(|| line("EXPSIG")) {
-        return Err(SignatureError::Expired(who));
-    }
-    if let Some(who) = line("REVKEYSIG") {
-        return Err(SignatureError::Revoked(who));
-    }
-    if let Some(key) = line("NO_PUBKEY") {
-        return Err(SignatureError::Foreign(key));
-    }
-    match (line("GOODSIG"), line("VALIDSIG")) {
-        (Some(who), Some(_)) if succeeded => Ok(who),
-        _ => Err(SignatureError::Bad("it is no OpenPGP signature".to_owned())),
+impl SignatureError {
+    /// Of what gpgv says, in its words (doc/DETAILS of GnuPG).
+    fn of(error: VerifyError) -> Self {
+        match error {
+            VerifyError::NoGpgv(source) => Self::Start("gpgv", source),
+            VerifyError::UnknownKey { keys, .. } | VerifyError::OtherKey { keys, .. } => {
+                Self::Foreign(keys.join(", "))
+            }
+            VerifyError::Bad(line) => {
+                let (_, said) = line.split_once("[GNUPG:] ").unwrap_or(("", &line));
+                let (word, who) = said.split_once(' ').unwrap_or((said, ""));
+                match word {
+                    "EXPKEYSIG" | "EXPSIG" => Self::Expired(who.to_owned()),
+                    "REVKEYSIG" => Self::Revoked(who.to_owned()),
+                    _ => Self::Bad(who.to_owned()),
+                }
+            }
+            error => Self::Bad(error.to_string()),
+        }
     }
 }
 
@@ -147,16 +147,12 @@ mod tests {
 
     #[test]
     fn each_verdict_is_its_own() {
-        let check = |lines: &[&str], succeeded| {
-            let text: String = lines.iter().map(|line| format!("[GNUPG:] {line}\n")).collect();
-            judge(&text, succeeded).map_err(|error| error.to_string())
-        };
-        assert_eq!(check(&["NEWSIG", "GOODSIG K me", "VALIDSIG F"], true), Ok("K me".to_owned()));
-        assert!(check(&["NEWSIG", "GOODSIG K me", "VALIDSIG F"], false).is_err());
-        assert!(check(&["NEWSIG", "EXPKEYSIG K me", "VALIDSIG F"], true).unwrap_err().contains("expired"));
-        assert!(check(&["NEWSIG", "REVKEYSIG K me", "VALIDSIG F"], true).unwrap_err().contains("revoked"));
-        assert!(check(&["NEWSIG", "ERRSIG K", "NO_PUBKEY K"], false).unwrap_err().contains("another key"));
-        assert!(check(&["NEWSIG", "BADSIG K me"], false).unwrap_err().contains("another text"));
-        assert!(check(&[], true).is_err());
+        let said = |line: &str| SignatureError::of(VerifyError::Bad(format!("[GNUPG:] {line}"))).to_string();
+        assert!(said("EXPKEYSIG K me").contains("expired: K me"));
+        assert!(said("REVKEYSIG K me").contains("revoked: K me"));
+        assert!(said("BADSIG K me").contains("another text: K me"));
+        let keys = vec!["K".to_owned()];
+        let foreign = SignatureError::of(VerifyError::UnknownKey { keyring: PathBuf::new(), keys });
+        assert!(foreign.to_string().contains("another key has signed it: K"));
     }
 }

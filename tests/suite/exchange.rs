@@ -120,7 +120,9 @@ fn a_store_of_a_newer_state_takes_the_older_results() {
 }
 
 /// An archive in pieces: name and bytes of each entry.
-fn entries(tar: &[u8]) -> Vec<(String, Vec<u8>)> {
+type Entries = Vec<(String, Vec<u8>)>;
+
+fn entries(tar: &[u8]) -> Entries {
     let (mut rest, mut found) = (tar, Vec::new());
     while rest.len() >= 512 && rest[0] != 0 {
         let text = |range: std::ops::Range<usize>| {
@@ -253,7 +255,7 @@ fn other_entries_than_the_manifest_names_change_nothing() {
     let (archive, lab) = (archive(), elsewhere());
     lab.run(&["cache", "ls"]).succeeds();
     let before = content(&lab);
-    let check = |change: &dyn Fn(&mut Vec<(String, Vec<u8>)>), text: &str| {
+    let check = |change: &dyn Fn(&mut Entries), text: &str| {
         let mut all = entries(&archive);
         change(&mut all);
         refused(&lab, &import(&lab, &packed(&all)), text, &before);

@@ -188,7 +188,7 @@ fn whoever_changes_a_signed_release_is_found_out() {
         };
         signed.refuses(&name, |bytes| bytes[20] ^= 1, expected);
     }
-    signed.refuses("SHA256SUMS.gpg", |bytes| bytes.truncate(9), "it is no OpenPGP signature");
+    signed.refuses("SHA256SUMS.gpg", |bytes| bytes.truncate(9), "it is no detached OpenPGP signature");
     let record = format!("{IMAGE}.intoto.jsonl");
     signed.refuses(&record, |bytes| *bytes = b"{}\n".to_vec(), "it is no signed build record");
     fs::write(signed.dir.join("extra"), "").unwrap();
