@@ -312,6 +312,7 @@ fn spec(lab: &Lab, run_dir: &Path, lowers: Vec<String>) -> Spec {
     let view = SandboxView {
         machine: Machine::canonical(),
         shown: Vec::new(),
+        secrets: Vec::new(),
         inject: Vec::new(),
         epoch: 0,
         network: NetworkSpec::Isolated,

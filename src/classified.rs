@@ -91,9 +91,12 @@ impl Classified for StageError {
         match self {
             error if error.is_interrupt() => ErrorKind::Interrupted,
             Self::NotLocked { .. } | Self::LockDrift { .. } | Self::NotObserved { .. } => ErrorKind::Locked,
-            Self::Special(_) => ErrorKind::Usage,
+            Self::Special(_) | Self::MissingSecrets(_) => ErrorKind::Usage,
             Self::Ignore(error) => error.kind(),
-            Self::Failed { .. } | Self::NothingToCopy { .. } | Self::InputsChanged(_) => ErrorKind::Failed,
+            Self::Failed { .. }
+            | Self::NothingToCopy { .. }
+            | Self::Leaked { .. }
+            | Self::InputsChanged(_) => ErrorKind::Failed,
             Self::Sandbox { .. } | Self::Snapshot(_) if !self.is_environment() => ErrorKind::Failed,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Sandbox { .. }

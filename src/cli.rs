@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ibuild::SecretFile;
 use ibuild::stages::spec::hardware::{DiskBus, Firmware};
 
 use archive::PROXY_HELP;
@@ -182,10 +183,20 @@ impl Targets {
     }
 }
 
+/// Values of secrets.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SecretArgs {
+    /// Read a secret that steps ask for by name from FILE
+    #[arg(long = "secret", value_name = "NAME=FILE")]
+    pub secrets: Vec<SecretFile>,
+}
+
 #[derive(Debug, Args)]
 pub struct BuildArgs {
     #[command(flatten)]
     pub targets: Targets,
+    #[command(flatten)]
+    pub secrets: SecretArgs,
     /// Use only files that are in the store; open no connection
     #[arg(long)]
     pub offline: bool,
@@ -225,6 +236,8 @@ pub struct BuildArgs {
 pub struct PlanArgs {
     #[command(flatten)]
     pub targets: Targets,
+    #[command(flatten)]
+    pub secrets: SecretArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -234,6 +247,8 @@ pub struct PlanArgs {
 pub struct ExplainArgs {
     /// Stage (`rootfs/step`, `rootfs`) or target; `@N` appended: why it ran N builds before the last one
     pub name: String,
+    #[command(flatten)]
+    pub secrets: SecretArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -263,6 +278,8 @@ pub struct ShellArgs {
     /// Use the root file system that the stage had when it failed
     #[arg(long)]
     pub failed: bool,
+    #[command(flatten)]
+    pub secrets: SecretArgs,
     /// Command to run instead of a shell
     #[arg(last = true)]
     pub command: Vec<String>,
@@ -327,6 +344,8 @@ pub struct TestArgs {
     /// Also run tests that have passed and have not changed since
     #[arg(long)]
     pub again: bool,
+    #[command(flatten)]
+    pub secrets: SecretArgs,
     /// Print JSON, one object per line
     #[arg(long)]
     pub json: bool,

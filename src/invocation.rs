@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ibuild::stages::recipe::{Overrides, RECIPE_FILE, Recipe};
 use ibuild::{Context, Result, UsageError, Workspace, WorkspaceOptions, find_project};
 
-use crate::cli::Global;
+use crate::cli::{Global, SecretArgs};
 use crate::terminal::note;
 
 /// What stands between `ibuild` and its command.
@@ -41,7 +41,16 @@ impl Invocation {
 
 /// Opens the workspace that a command is about.
 pub fn open(global: &Global, vars: &[String]) -> Result<Workspace> {
-    let options = WorkspaceOptions { vars: overrides(vars)?, cache_dir: global.cache_dir.clone() };
+    open_with(global, vars, &SecretArgs::default())
+}
+
+/// The same for a command that runs stages, or asks whether they would.
+pub fn open_with(global: &Global, vars: &[String], secrets: &SecretArgs) -> Result<Workspace> {
+    let options = WorkspaceOptions {
+        vars: overrides(vars)?,
+        secrets: secrets.secrets.clone(),
+        cache_dir: global.cache_dir.clone(),
+    };
     Workspace::open(&recipe_dir()?, &options)
 }
 

@@ -10,6 +10,7 @@ mod classified;
 mod error;
 mod process;
 pub mod release;
+mod secrets;
 mod settings;
 mod workspace;
 
@@ -19,6 +20,7 @@ pub use ibuild_stages as stages;
 
 pub use error::{CheckFailed, Classified, Context, EnvironmentError, Error, ErrorKind, Result, UsageError};
 pub use process::{STAGE_INIT, become_root, begin};
+pub use secrets::SecretFile;
 pub use settings::{LOCAL_FILE, Settings};
 pub use workspace::{
     Action, BuildObserver, BuildRequest, BuildSummary, BuiltTarget, Compared, ComparedRecord, Comparison,

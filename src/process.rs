@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ibuild_stages::host::userns;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use crate::error::{Classified, Context, ErrorKind, Result};
@@ -50,6 +51,14 @@ fn await_children() {
     let _ = unsafe {
         sigaction(Signal::SIGCHLD, &SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty()))
     };
+}
+
+/// Keeps the memory of this process, in which there are secrets from now on, out of core dumps. With a limit of 0 the kernel would
+/// still hand one to a program that collects them; with 1 it makes none.
+pub(crate) fn forbid_cores() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_CORE).unwrap_or((0, 0));
+    // A hard limit of 0 stays, which leaves no file at least.
+    let _ = setrlimit(Resource::RLIMIT_CORE, hard.min(1), hard);
 }
 
 /// Makes an ordinary user root of a namespace, before there is a second thread; root stays root. From then on a

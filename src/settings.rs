@@ -1,12 +1,13 @@
 //! `ibuild.local.toml`: settings of the machine. None of them is part of a key.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use ibuild_stages::host::bounded;
 use ibuild_stages::packages::MirrorOverride;
-use ibuild_stages::recipe::suggest;
+use ibuild_stages::recipe::{SecretName, suggest};
 use ibuild_stages::spec::{ByteSize, UnitError};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -37,6 +38,9 @@ pub struct Settings {
     /// https. Relative ones are beside the recipe.
     #[serde(deserialize_with = "paths")]
     pub ca: Vec<PathBuf>,
+    /// Files with the values of secrets, by their names. Relative ones are beside the recipe.
+    #[serde(deserialize_with = "secret_files")]
+    pub secrets: BTreeMap<SecretName, PathBuf>,
     /// Stages at a time.
     #[serde(deserialize_with = "jobs")]
     pub jobs: Option<NonZeroUsize>,
@@ -91,6 +95,14 @@ fn paths<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
     Ok(texts(from)?.into_iter().map(PathBuf::from).collect())
 }
 
+fn secret_files<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<SecretName, PathBuf>, D::Error> {
+    let named = |(name, path): (String, PathBuf)| match name.parse::<SecretName>() {
+        Ok(name) => Ok((name, path)),
+        Err(error) => Err(mistake(&error, error.rule())),
+    };
+    BTreeMap::<String, PathBuf>::deserialize(from)?.into_iter().map(named).collect()
+}
+
 impl Settings {
     /// The mirrors that are set.
     pub fn mirrors(&self) -> MirrorOverride {
@@ -116,6 +128,7 @@ impl Settings {
             .map_err(|_| UsageError::new(format!("`{LOCAL_FILE}` is not UTF-8 text")))?;
         let mut settings: Self = toml::from_str(&text).map_err(|error| told(&text, &error))?;
         settings.ca.iter_mut().for_each(|path| *path = dir.join(&*path));
+        settings.secrets.values_mut().for_each(|path| *path = dir.join(&*path));
         settings.cache_dir = settings.cache_dir.map(|path| dir.join(path));
         for store in settings.stores.iter_mut().filter(|store| !store.contains("://")) {
             *store = dir.join(&*store).to_string_lossy().into_owned();
@@ -164,6 +177,7 @@ fn what_and_hint(message: &str) -> (String, Option<String>) {
         Some((found, wanted)) => {
             let wanted = match wanted {
                 "i64" => "a number",
+                "a map" => "a table, as `[secrets]`",
                 "path string" => "a path, in quotes",
                 wanted => wanted,
             };
@@ -203,6 +217,17 @@ mod tests {
         check("jobs = 0", "`ibuild.local.toml:1:8`: `0` is no number of stages at a time", hint);
         check("jobs = -3", "`ibuild.local.toml:1:8`: `-3` is no number of stages at a time", hint);
         check("jobs = \"x\"", "`ibuild.local.toml:1:8`: this is the string \"x\"", "it has to be a number");
+        let rule = "names of secrets consist of letters, digits, `_` and `-`, do not start with `-`, and have at most 64 characters";
+        check(
+            "[secrets]\n\"a/b\" = \"x\"",
+            "`ibuild.local.toml:1:1`: `a/b` is not a valid secret name",
+            rule,
+        );
+        check(
+            "[secrets]\nA = 3",
+            "`ibuild.local.toml:2:5`: this is the integer `3`",
+            "it has to be a path, in quotes",
+        );
         let line = "a setting is a line like `jobs = 2` or `cache-budget = \"20 GiB\"`";
         check("mirror = 3", "`ibuild.local.toml:1:10`: a text, or a list of texts", line);
     }

@@ -16,6 +16,7 @@ use crate::{ActionKey, LayerId};
 /// results/ab/cdef.. the facts of each result once more, by action key
 /// gc.lock           shared by builds, taken alone by what removes things
 /// layers/HERE/NAME/ unpacked layers, a cache over the tarballs; HERE is this start of the machine and the owners' numbers
+/// key               a key that only this store has, readable by its owner
 /// locks/KEY         held by the process that builds that action
 /// logs/             output of stages
 /// failed/           what a failed stage had made, for `ibuild shell --failed`
@@ -58,6 +59,11 @@ impl Layout {
     /// The directory of the index.
     pub fn index(&self) -> PathBuf {
         self.root.join("index")
+    }
+
+    /// The file with the store's own key.
+    pub(crate) fn own_key(&self) -> PathBuf {
+        self.root.join("key")
     }
 
     /// The lock that writers of facts take.

@@ -29,6 +29,7 @@ mod results;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod store;
+mod store_key;
 mod temp;
 mod unwritten;
 mod usage;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Targets;
+use super::{SecretArgs, Targets};
 
 #[derive(Debug, Args)]
 pub struct DiffArgs {
@@ -38,6 +38,8 @@ pub struct BuildsArgs {
 pub struct WatchArgs {
     #[command(flatten)]
     pub targets: Targets,
+    #[command(flatten)]
+    pub secrets: SecretArgs,
     /// Use only files that are in the store; open no connection
     #[arg(long)]
     pub offline: bool,

@@ -8,6 +8,8 @@ use clap::Args;
 use ibuild::Since;
 use ibuild::stages::Variation;
 
+use super::SecretArgs;
+
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// Targets, with all stages that they need, or stages [default: everything that the recipe lists]
@@ -22,6 +24,8 @@ pub struct VerifyArgs {
     /// Value of a variable of the recipe
     #[arg(long = "var", value_name = "NAME=VALUE")]
     pub vars: Vec<String>,
+    #[command(flatten)]
+    pub secrets: SecretArgs,
     /// Run each stage N times; a stage that differs is not run again
     #[arg(long, value_name = "N", default_value = "1")]
     pub times: NonZeroUsize,

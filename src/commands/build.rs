@@ -17,7 +17,7 @@ use crate::terminal::{harmless, tell};
 use crate::ui::{Mode, Ui};
 
 pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
-    let workspace = invocation::open(global, &args.targets.vars)?;
+    let workspace = invocation::open_with(global, &args.targets.vars, &args.secrets)?;
     if args.nice {
         be_nice()?;
     }

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ibuild::Result;
 use ibuild::graph::{DirtyReason, Plan, PlannedStage, StageId, Verdict};
 use ibuild::stages::Project;
+use ibuild::stages::recipe::SecretName;
+use ibuild::{Result, Workspace};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, PlanArgs};
@@ -14,7 +15,7 @@ use crate::terminal::{note, print};
 use crate::ui::{counted, seconds};
 
 pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
-    let workspace = invocation::open(global, &args.targets.vars)?;
+    let workspace = invocation::open_with(global, &args.targets.vars, &args.secrets)?;
     let project = Project::new(&workspace.recipe);
     let plan = workspace.plan(&args.targets.all())?;
     // Of what was never built nothing can be found.
@@ -34,11 +35,46 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
             all if all.is_empty() => project.recipe.products().map(|(name, _)| name.to_string()).collect(),
             named => named,
         };
-        print(&format!("{}\n", as_json(&project, &plan, &targets)))?;
+        let mut json = as_json(&project, &plan, &targets);
+        add_secrets(&mut json, &workspace, &project, &plan);
+        print(&format!("{json}\n"))?;
     } else {
-        print(&as_text(&project, &plan))?;
+        print(&(as_text(&project, &plan) + &secret_lines(&workspace, &project, &plan)))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The secrets that stages of a plan need which may run, and whether they are given.
+fn secrets_needed(
+    workspace: &Workspace,
+    project: &Project<'_>,
+    plan: &Plan,
+) -> Vec<(StageId, Vec<(SecretName, bool)>)> {
+    let may_run = plan.stages.iter().filter(|planned| !planned.is_fresh()).map(|planned| planned.stage);
+    let needed = may_run.map(|stage| (stage, workspace.secrets_needed(project, stage)));
+    needed.filter(|(_, secrets)| !secrets.is_empty()).collect()
+}
+
+/// A line for each stage that may run and needs secrets.
+fn secret_lines(workspace: &Workspace, project: &Project<'_>, plan: &Plan) -> String {
+    let said = |(name, given): &(SecretName, bool)| match given {
+        true => format!("`{name}`"),
+        false => format!("`{name}`, which is not given"),
+    };
+    let line = |(stage, secrets): &(StageId, Vec<(SecretName, bool)>)| {
+        let secrets: Vec<_> = secrets.iter().map(said).collect();
+        format!("secret  {} needs {}\n", project.graph.name(*stage), secrets.join("; "))
+    };
+    secrets_needed(workspace, project, plan).iter().map(line).collect()
+}
+
+fn add_secrets(json: &mut Value, workspace: &Workspace, project: &Project<'_>, plan: &Plan) {
+    let secret = |(name, given): &(SecretName, bool)| json!({ "name": name.as_str(), "given": given });
+    let stages = secrets_needed(workspace, project, plan).into_iter().map(|(stage, secrets)| {
+        let secrets: Vec<_> = secrets.iter().map(secret).collect();
+        json!({ "stage": project.graph.name(stage).as_str(), "secrets": secrets })
+    });
+    json["secrets"] = stages.collect();
 }
 
 /// Whether a stage waits for others, and was never built upon what they made.

@@ -12,7 +12,7 @@ use crate::invocation;
 use crate::terminal::tell;
 
 pub fn run(global: &Global, args: &ShellArgs) -> Result<ExitCode> {
-    let workspace = invocation::open(global, &[])?;
+    let workspace = invocation::open_with(global, &[], &args.secrets)?;
     let _shared = invocation::share_store(global, &workspace)?;
     if args.failed {
         return into_failure(&workspace, &args.stage, &args.command).map(exit_code);

@@ -41,7 +41,7 @@ pub fn run(global: &Global, args: &TestArgs) -> Result<ExitCode> {
     let qemu = Qemu::find().map_err(MachineError::from)?;
     let targets = targets_of(&recipe, &tests)?;
     build::run(global, &build_args(&targets, args))?;
-    let workspace = invocation::open(global, &[])?;
+    let workspace = invocation::open_with(global, &[], &args.secrets)?;
     let bench = Bench { workspace: &workspace, qemu: &qemu, targets: &targets, args };
     let mut failed = Vec::new();
     for test in tests {
@@ -94,6 +94,7 @@ fn build_args(targets: &TargetsOfImages, args: &TestArgs) -> BuildArgs {
     let targets = targets.values().map(ToString::to_string).collect();
     BuildArgs {
         targets: Targets { named: targets, targets: Vec::new(), vars: Vec::new() },
+        secrets: args.secrets.clone(),
         offline: false,
         locked: false,
         jobs: None,

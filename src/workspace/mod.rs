@@ -14,6 +14,7 @@ mod past;
 mod place;
 mod publication;
 mod release;
+mod secrets;
 mod since;
 mod transaction;
 mod verification;
@@ -53,6 +54,7 @@ pub use verification::{Sample, VerifiedStage, VerifyObserver, VerifyReport, Veri
 use self::names::requested_targets;
 use crate::error::{Context, Result, UsageError};
 use crate::process::{STAGE_INIT, check_begun};
+use crate::secrets::{GivenSecrets, SecretFile};
 use crate::settings::Settings;
 
 /// What unpacked layers may take where the settings say nothing.
@@ -66,6 +68,8 @@ pub const LOCK_FILE: &str = "ibuild.lock";
 pub struct WorkspaceOptions {
     /// Values of the recipe's variables, as `--var` gives them.
     pub vars: Overrides,
+    /// Secrets, as `--secret` gives them; they win over those of the settings.
+    pub secrets: Vec<SecretFile>,
     /// Where the store is; if it is not said, where the settings say, or in the user's cache.
     pub cache_dir: Option<PathBuf>,
 }
@@ -92,6 +96,7 @@ pub struct Workspace {
     /// The settings of this machine.
     pub settings: Settings,
     vars: Overrides,
+    secrets: GivenSecrets,
     dir: PathBuf,
 }
 
@@ -100,14 +105,15 @@ impl Workspace {
     ///
     /// # Errors
     ///
-    /// Of kind [`Usage`](crate::ErrorKind::Usage) for a recipe with mistakes, all of which it names, or settings with
-    /// one; of kind [`Environment`](crate::ErrorKind::Environment) for a store that cannot be opened.
+    /// Of kind [`Usage`](crate::ErrorKind::Usage) for a recipe with mistakes, all of which it names, settings with one, or a secret
+    /// that no step asks for or that cannot be read; of kind [`Environment`](crate::ErrorKind::Environment) for a store that cannot be opened.
     pub fn open(dir: &Path, options: &WorkspaceOptions) -> Result<Self> {
         let dir = std::path::absolute(dir).with_context(|| format!("cannot find `{}`", dir.display()))?;
         let recipe = load_recipe(&dir, &options.vars)?;
         let settings = Settings::read(&dir)?;
+        let secrets = GivenSecrets::of(&recipe, &options.secrets, &settings)?;
         let store = open_store(options.cache_dir.as_deref(), &settings)?;
-        Ok(Self { recipe, store, settings, vars: options.vars.clone(), dir })
+        Ok(Self { recipe, store, settings, vars: options.vars.clone(), secrets, dir })
     }
 
     /// The project's stages. Those of one recipe have the same ids each time.
@@ -271,6 +277,7 @@ impl Workspace {
                 unlocked: execution.unlocked,
             },
             tracing: execution.tracing,
+            secrets: self.secrets.values.clone(),
         };
         let supervisor = Supervisor::new(init, execution.cancel.clone());
         Ok(StageExecutor::new(project, &self.store, supervisor, options, observer, fetches))

@@ -79,6 +79,7 @@ fn keys_at(workspace: &Workspace, revision: &str) -> Result<BTreeSet<ActionKey>>
         store: workspace.store.clone(),
         settings: workspace.settings.clone(),
         vars: workspace.vars.clone(),
+        secrets: workspace.secrets.clone(),
         dir,
     };
     if !earlier.lock_path().exists() {

@@ -44,6 +44,7 @@ impl Workspace {
         let shared = self.share_store(|text| observer.note("store", text))?;
         self.clean_up(&*observer)?;
         let executor = self.executor(&project, &request.execution, observer.clone(), observer.clone())?;
+        self.check_secrets(&executor, &goal, &*observer)?;
         self.recipe.notices.iter().for_each(|notice| observer.note("recipe", &notice.to_string()));
         let build = Build { workspace: self, project: &project, executor: &executor, goal, request };
         let made = build.make(&*observer);

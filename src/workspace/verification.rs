@@ -19,6 +19,7 @@ use super::names::listed_stages;
 use super::since::{Since, keys_since};
 use super::{ExecutionOptions, NullObserver, Workspace};
 use crate::error::Result;
+use crate::secrets::Runs;
 
 /// The time between the end of a run and the one that it is compared with, at least.
 const APART: Duration = Duration::from_secs(2);
@@ -153,6 +154,8 @@ impl Workspace {
         let all = self.built(&project, &executor, &wanted)?;
         let count = all.len();
         let chosen = self.chosen(request, all)?;
+        let runs = chosen.iter().map(|recorded| (recorded.stage, Runs::Yes));
+        self.refuse_lacking_secrets(&project, runs)?;
         observer.begin(chosen.len());
         let left_out = count - chosen.len();
         let stages =

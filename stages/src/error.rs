@@ -8,7 +8,7 @@ use ibuild_cache::{BlobId, CacheError, is_stop};
 use crate::disk::DiskError;
 use crate::packages::{FetchError, LockChange, PackageError};
 use crate::recipe::ignore::IgnoreError;
-use crate::sandbox::{End, SandboxError};
+use crate::sandbox::{End, Found, SandboxError};
 use crate::snapshot::SnapshotError;
 
 /// Why a stage could not be made.
@@ -80,6 +80,17 @@ pub enum StageError {
         /// The other root file system.
         rootfs: String,
     },
+    /// A step needs secrets that are not given.
+    #[error("{} not given", names_of_secrets(.0))]
+    MissingSecrets(Vec<String>),
+    /// Something that a stage made, or asked for, has a secret that it was shown. Nothing of it is kept.
+    #[error("{place} has the secret `{}`, {}", found.name, found.form)]
+    Leaked {
+        /// What, without the secret.
+        place: String,
+        /// Which one, and how it is there.
+        found: Found,
+    },
     /// An archive that is not Debian's cannot be used.
     #[error("cannot use the archive `{archive}` of {url}")]
     Archive {
@@ -127,6 +138,22 @@ pub enum StageError {
     /// The disk engine failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+}
+
+/// The secrets, as the beginning of a sentence.
+fn names_of_secrets(names: &[String]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [one] => format!("the secret {one} is"),
+        several => format!("the secrets {} are", several.join(", ")),
+    }
+}
+
+/// How to give a secret.
+pub fn how_to_give(name: &str) -> String {
+    format!(
+        "give it with `--secret {name}=FILE`, or with `{name} = \"FILE\"` under `[secrets]` in `ibuild.local.toml`"
+    )
 }
 
 /// The first few of them.
@@ -213,6 +240,12 @@ impl StageError {
             ),
             Self::Ignore(error) => error.hint(),
             Self::InputsChanged(_) => Some("build again once the file is as it should be".to_owned()),
+            Self::MissingSecrets(names) => names.first().map(|name| how_to_give(name)),
+            Self::Leaked { found, .. } => Some(format!(
+                "what a step makes is kept and published: let it read `/run/ibuild/secrets/{}` where it needs it and remove at \
+                 its end what was made of that",
+                found.name
+            )),
             Self::NotLocked { .. } => {
                 Some("build once without `--locked` to record it, and commit `ibuild.lock`".to_owned())
             }
@@ -272,6 +305,7 @@ impl StageError {
     }
 
     /// Whether something outside the recipe is at fault: mirror, disk, permission, tool.
+    #[allow(clippy::too_many_lines, reason = "one arm for each error")]
     pub fn is_environment(&self) -> bool {
         match self {
             Self::Failed { .. }
@@ -282,6 +316,8 @@ impl StageError {
                 | SnapshotError::TooLong { .. },
             )
             | Self::NothingToCopy { .. }
+            | Self::MissingSecrets(_)
+            | Self::Leaked { .. }
             | Self::Special(_)
             | Self::InputsChanged(_)
             | Self::NotLocked { .. }
@@ -317,69 +353,4 @@ impl StageError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sandbox::Exceeded;
-
-    fn stopped(source: SandboxError) -> StageError {
-        let (program, tail) = ("`scripts/hog`".to_owned(), vec!["its last words".to_owned()]);
-        StageError::Sandbox { program, tail, log: "/the/log".into(), source }
-    }
-
-    #[track_caller]
-    fn check(source: SandboxError, cause: &str, hint: &str) {
-        let error = stopped(source);
-        assert_eq!(error.to_string(), "`scripts/hog` was stopped");
-        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
-        assert_eq!(error.hint().unwrap(), hint);
-        let (tail, log) = error.transcript().unwrap();
-        assert_eq!((tail, log), (&["its last words".to_owned()][..], Path::new("/the/log")));
-    }
-
-    /// A regression: a container without rights was told that its stage had failed.
-    #[test]
-    fn a_sandbox_that_cannot_be_made_is_of_the_machine() {
-        let error = stopped(SandboxError::Setup("cannot make namespaces: EPERM".to_owned()));
-        assert!(error.is_environment() && error.hint().unwrap().contains("ibuild doctor"));
-    }
-
-    #[test]
-    fn a_limit_is_named_with_what_raises_it() {
-        let raise = |key| format!("raise `{key}` in the `limits` of the step or of its rootfs");
-        check(
-            SandboxError::Exceeded(Exceeded::Memory(2 << 30)),
-            "it needs more than 2 GiB of memory",
-            &raise("memory"),
-        );
-        check(
-            SandboxError::Exceeded(Exceeded::Processes(64)),
-            "it starts more than 64 processes and threads",
-            &raise("processes"),
-        );
-        check(SandboxError::Exceeded(Exceeded::Disk(1 << 30)), "it writes more than 1 GiB", &raise("disk"));
-        check(
-            SandboxError::DiskFull(1 << 30),
-            "less than 1 GiB is left on the disk of the store",
-            "make room: `ibuild cache gc` removes what no build needs any more",
-        );
-    }
-
-    #[test]
-    fn an_archive_with_an_address_has_no_mirror() {
-        let said = |hint, expected| assert_eq!(of_an_address(hint), expected);
-        said("try again, or try another `mirror`", "try again, or correct its `url`");
-        said("check `mirror`: this is no Debian archive", "check its `url`: this is no Debian archive");
-        said("build once without `--offline`", "build once without `--offline`");
-    }
-
-    #[test]
-    fn what_never_ran_said_nothing() {
-        assert!(stopped(SandboxError::Setup("no".to_owned())).transcript().is_none());
-    }
-
-    #[test]
-    fn a_full_disk_is_the_machines_fault_and_a_limit_the_stages() {
-        assert!(stopped(SandboxError::DiskFull(1)).is_environment());
-        assert!(!stopped(SandboxError::Exceeded(Exceeded::Disk(1))).is_environment());
-    }
-}
+mod tests;

@@ -39,5 +39,8 @@ pub const PARENT_TREE: &str = "parent tree";
 /// What a `copy-from` step copies, by the content that it has.
 pub const PATHS: &str = "paths";
 
+/// The secrets that a step sees, by name: those that are keyed by their value with a digest.
+pub const SECRETS: &str = "secret";
+
 /// The trees that an image is made of.
 pub const TREE: &str = "tree";

@@ -19,12 +19,13 @@ mod publish;
 mod steps;
 mod verify;
 
-pub use error::StageError;
+pub use error::{StageError, how_to_give};
 pub use executor::archives::{Access, ArchiveOptions, Archives, Unlocked};
 pub use executor::context::{ExecutorOptions, StageContext, Tracing};
 pub use executor::failed_state::FailedState;
 pub use executor::observer::{BootOutcome, NullObserver, StageObserver};
 pub use executor::resolved::SANDBOX;
+pub use executor::secrets::Secrets;
 pub use executor::stage_executor::StageExecutor;
 pub use image::packed_snapshots;
 pub use inspect::build_history::{PastBuild, PastReason, PastRun};

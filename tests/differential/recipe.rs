@@ -176,9 +176,8 @@ impl<'c> Writer<'c> {
         self.desk.files.plain("ibuild.toml", recipe);
         let settings = ["", "unpacked-budget = \"1 kB\"\n", "jobs = 1\n"];
         let settings = self.slots.pick(self.chosen, "", "settings", "settings", &settings);
-        if !settings.is_empty() {
-            self.desk.files.plain("ibuild.local.toml", settings);
-        }
+        let secrets = "[secrets]\nONE = \"given/one\"\nTWO = \"given/two\"\n";
+        self.desk.files.plain("ibuild.local.toml", format!("{settings}{secrets}"));
         let stages = self.rootfses.into_iter().flat_map(|rootfs| rootfs.stages).collect();
         Written { files: self.desk.files, arguments: self.arguments, stages, targets }
     }

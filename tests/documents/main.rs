@@ -48,6 +48,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "ibuild build --target workstation.ova",
         "is about the recipe of examples/veil: the appliance's test builds it",
     ),
+    (
+        "ibuild build --secret TOKEN=../token hello.ova",
+        "no step of README's project asks for a secret: tests/suite/secrets.rs",
+    ),
     ("ibuild init", "makes a project where one is: tests/suite/cli.rs"),
     ("ibuild ls hello.ova /etc/systemd/network", "is about examples/hello: the end-to-end test builds it"),
     (

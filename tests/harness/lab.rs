@@ -35,6 +35,7 @@ impl Lab {
         let view = SandboxView {
             machine: Machine::canonical(),
             shown: Vec::new(),
+            secrets: Vec::new(),
             inject: Vec::new(),
             epoch: 1_000_000,
             network: NetworkSpec::Isolated,

@@ -61,6 +61,7 @@ impl Lab {
         let view = SandboxView {
             machine: Machine::canonical(),
             shown: Vec::new(),
+            secrets: Vec::new(),
             inject: Vec::new(),
             epoch: 0,
             network: NetworkSpec::Isolated,

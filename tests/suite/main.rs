@@ -42,6 +42,7 @@ mod output;
 mod proxy;
 mod release;
 mod sandbox;
+mod secrets;
 mod terminal;
 mod typing;
 mod verify;

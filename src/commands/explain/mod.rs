@@ -19,7 +19,7 @@ use crate::terminal::{harmless_line, print, print_json};
 use crate::ui::{counted, seconds};
 
 pub fn run(global: &Global, args: &ExplainArgs) -> Result<ExitCode> {
-    let workspace = invocation::open(global, &[])?;
+    let workspace = invocation::open_with(global, &[], &args.secrets)?;
     let project = Project::new(&workspace.recipe);
     let (name, back) = builds_back(&args.name);
     let subjects = workspace.find_stages(name)?;

@@ -25,7 +25,7 @@ use crate::ui::{counted, emit};
 use crate::{interrupt, invocation};
 
 pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
-    let (names, workspace) = (args.all(), invocation::open(global, &args.vars)?);
+    let (names, workspace) = (args.all(), invocation::open_with(global, &args.vars, &args.secrets)?);
     if let Some(other) = &args.against {
         return against::run(&workspace, args, other);
     }
@@ -129,6 +129,7 @@ fn build_what_is_missing(
 fn build_args(args: &VerifyArgs, stage: String) -> BuildArgs {
     BuildArgs {
         targets: Targets { named: Vec::new(), targets: Vec::new(), vars: args.vars.clone() },
+        secrets: args.secrets.clone(),
         offline: args.offline,
         locked: false,
         jobs: args.jobs,

@@ -5,6 +5,7 @@
 
 mod changes;
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::sandbox::Cancel;
-use ibuild::{Context, LOCK_FILE, Result};
+use ibuild::{Context, LOCK_FILE, Result, SecretFile};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -34,7 +35,7 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<ExitCode> {
     let cancel = interrupt::cancel_on_signals()?;
     let project = invocation::project_dir()?;
     // A mistake in the recipe is told by the first round, and mended in the next one. Names of targets are not.
-    if let Ok(workspace) = invocation::open(global, &args.targets.vars) {
+    if let Ok(workspace) = invocation::open_with(global, &args.targets.vars, &args.secrets) {
         workspace.plan(&args.targets.all())?;
     }
     let output = ibuild::output_dir(&project, args.output.as_deref());
@@ -116,6 +117,11 @@ fn start(global: &Global, args: &WatchArgs) -> Result<Child> {
     command.args(["build", "--json"]).args(args.targets.all());
     for var in &args.targets.vars {
         command.args(["--var", var]);
+    }
+    for SecretFile { name, path, .. } in &args.secrets.secrets {
+        let mut given = OsString::from(format!("{name}="));
+        given.push(path);
+        command.arg("--secret").arg(given);
     }
     if args.offline {
         command.arg("--offline");

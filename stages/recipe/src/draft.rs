@@ -14,7 +14,7 @@ use super::machine_test::MachineTest;
 use super::model::{Archive, Notice, Project};
 use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestName, VarName};
 use super::source::{At, Span};
-use super::step::{Input, Network, Recommends, Reproducible, StepKind};
+use super::step::{Input, Network, Recommends, Reproducible, StepKind, StepSecret};
 use super::step_machine::StepMachine;
 
 #[derive(Debug, Default)]
@@ -71,6 +71,7 @@ pub(super) struct Settings {
     pub(super) timeout: Option<Duration>,
     pub(super) limits: Limits,
     pub(super) inputs: Vec<At<Input>>,
+    pub(super) secrets: Vec<StepSecret>,
     pub(super) volatile: Vec<String>,
     pub(super) reproducible: Option<Reproducible>,
 }
@@ -83,6 +84,8 @@ impl Settings {
             |input: &At<Input>| self.inputs.iter().any(|own| own.value.path == input.value.path);
         below.inputs.retain(|input| !is_told_again(input));
         below.inputs.extend(self.inputs);
+        below.secrets.retain(|secret| self.secrets.iter().all(|own| own.name != secret.name));
+        below.secrets.extend(self.secrets);
         below.volatile.extend(self.volatile);
         Self {
             network: self.network.or(below.network),

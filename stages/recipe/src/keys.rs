@@ -6,31 +6,24 @@
 pub struct Keys {
     table: &'static str,
     known: &'static [&'static str],
-    planned: &'static [&'static str],
 }
 
 impl Keys {
-    /// Keys that are part of the language to come: reported as that and not as unknown.
-    pub(super) fn planned(&self) -> &'static [&'static str] {
-        self.planned
-    }
-
-    /// Whether it is one of both.
+    /// Whether it is one of them.
     pub fn has(&self, key: &str) -> bool {
-        self.known.contains(&key) || self.planned.contains(&key)
+        self.known.contains(&key)
     }
 
-    /// Both, to guess from what was meant.
+    /// All of them, to guess from what was meant.
     pub fn all(&self) -> impl Iterator<Item = &'static str> {
-        self.known.iter().chain(self.planned).copied()
+        self.known.iter().copied()
     }
 }
 
 /// Every table is a constant and in the list of all.
 macro_rules! tables {
-    ($($name:ident = $table:literal [$($key:literal),+] $(to come [$($planned:literal),+])?;)+) => {
-        $(pub(super) const $name: Keys =
-            Keys { table: $table, known: &[$($key),+], planned: &[$($($planned),+)?] };)+
+    ($($name:ident = $table:literal [$($key:literal),+];)+) => {
+        $(pub(super) const $name: Keys = Keys { table: $table, known: &[$($key),+] };)+
 
         const TABLES: &[Keys] = &[$($name),+];
     };
@@ -45,16 +38,16 @@ tables! {
     ROOTFS = "rootfs" ["from", "env", "limits", "steps"];
     STEP = "step" [
         "name", "bootstrap", "packages", "packages-from", "copy", "script", "scripts", "run", "copy-from", "fetch", "check",
-        "env",
-        "network", "machine", "timeout", "limits", "inputs", "volatile", "recommends", "skip", "settings",
-        "reproducible"
-    ] to come ["secrets"];
+        "env", "network", "machine", "timeout", "limits", "inputs", "secrets", "volatile", "recommends", "skip",
+        "settings", "reproducible"
+    ];
     SETTINGS = "settings" [
-        "env", "network", "machine", "timeout", "limits", "inputs", "volatile", "reproducible"
+        "env", "network", "machine", "timeout", "limits", "inputs", "secrets", "volatile", "reproducible"
     ];
     LIMITS = "limits" ["memory", "processes", "disk"];
     MACHINE = "machine" ["cpus", "memory", "readdir", "clock"];
     INPUT = "input" ["path", "exclude"];
+    SECRET = "secret" ["name", "affects-output"];
     BOOTSTRAP = "bootstrap" ["archive", "variant", "include"];
     COPY = "copy" ["from", "to", "owner", "group", "mode", "dirs", "exclude"];
     FETCH = "fetch" ["url", "sha256", "to", "mode", "owner", "group", "unpack", "strip", "signature"];

@@ -57,15 +57,15 @@ pub use machine_test::{Login, MachineTest, Plug, PlugError, Power, TestAction, T
 pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs, Vendor};
 pub use names::{
     Architecture, ArchiveName, ArchiveNames, EnvName, ImageName, MachineName, NameError, PackageName,
-    ProjectName, RootfsName, StageName, StageNameError, StepName, TestName, VarName,
+    ProjectName, RootfsName, SecretName, StageName, StageNameError, StepName, TestName, VarName,
 };
 pub use read::RECIPE_FILE;
 pub use report::{Diagnostic, RecipeErrors, Style};
 pub use show::Shown;
 pub use source::Position;
 pub use special::special_files;
-pub use step::INPUTS;
 pub use step::{CopyRule, Input, Network, Recommends, Reproducible, Step, StepKind, Variant};
+pub use step::{INPUTS, SECRETS, SecretEffect, StepSecret};
 pub use step_machine::{Readdir, StepClock, StepMachine};
 pub use vars::Overrides;
 pub use vm::{Nic, Vm};

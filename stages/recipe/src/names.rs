@@ -91,6 +91,19 @@ const ENVIRONMENT: Grammar = Grammar {
     rule: "names of environment variables consist of letters, digits and `_`, and start with no digit",
 };
 
+/// The name of a file, and what stands in front of a `=`.
+const SECRET: Grammar = Grammar {
+    accepts: |text| {
+        text.len() <= LONGEST_SECRET_NAME
+            && starts_with(text, |c| c.is_ascii_alphanumeric() || c == b'_')
+            && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-')
+    },
+    rule: "names of secrets consist of letters, digits, `_` and `-`, do not start with `-`, and have at most 64 characters",
+};
+
+/// In characters.
+const LONGEST_SECRET_NAME: usize = 64;
+
 /// A trailing `-` would ask apt to remove, a leading one would be an option.
 const PACKAGE: Grammar = Grammar {
     accepts: |text| {
@@ -128,6 +141,7 @@ name_newtype!(/** Names a machine test: `boots` of `[test.boots]`. */ TestName, 
 name_newtype!(/** Names a machine within a test. */ MachineName, "machine name", SLUG);
 name_newtype!(/** Names an entry of `[vars]`. */ VarName, "variable name", VARIABLE);
 name_newtype!(/** Names a variable of a step's environment. */ EnvName, "environment variable", ENVIRONMENT);
+name_newtype!(/** Names a secret: its file below `/run/ibuild/secrets`, and what `--secret` gives. */ SecretName, "secret name", SECRET);
 name_newtype!(/** A package as given to apt: a name, with an architecture or a version if need be. */ PackageName, "package name", PACKAGE);
 name_newtype!(/** A Debian architecture. */ Architecture, "architecture", ARCHITECTURE);
 

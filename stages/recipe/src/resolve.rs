@@ -106,6 +106,7 @@ impl Resolver<'_> {
             timeout: settings.timeout,
             limits: if runs(kind) { settings.limits.or(limits) } else { Limits::default() },
             inputs: settings.inputs.into_iter().map(|input| input.value).collect(),
+            secrets: settings.secrets,
             volatile: settings.volatile,
             reproducible: settings.reproducible.unwrap_or_default(),
             position: self.sources.position(&draft.at),

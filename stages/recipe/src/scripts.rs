@@ -18,7 +18,7 @@ use super::parse::step_name_of;
 use super::project_dir::{Found, ProjectDir};
 use super::report::Problem;
 use super::source::{At, Span};
-use super::step::{INPUTS, StepKind};
+use super::step::{INPUTS, SECRETS, StepKind};
 use super::suggest;
 use crate::ignore::Ignore;
 
@@ -198,19 +198,23 @@ pub(super) fn read_script(project: &ProjectDir<'_>, step: &mut DraftStep, script
         project.report.push(Problem::at(at.clone(), message).hint(hint));
     }
     step.settings.network.get_or_insert_with(|| default_network(&text));
-    refuse_name_of_inputs(project, &step.settings, path, at);
+    refuse_taken_name(project, &step.settings, path, at);
 }
 
 /// A shell that is given a directory for a script says nothing and succeeds.
-fn refuse_name_of_inputs(project: &ProjectDir<'_>, settings: &Settings, path: &Path, at: &Span) {
-    if settings.inputs.is_empty() || path.file_name() != Some(OsStr::new(INPUTS)) {
-        return;
+fn refuse_taken_name(project: &ProjectDir<'_>, settings: &Settings, path: &Path, at: &Span) {
+    let taken =
+        [("inputs", INPUTS, settings.inputs.is_empty()), ("secrets", SECRETS, settings.secrets.is_empty())];
+    for (key, name, is_free) in taken {
+        if is_free || path.file_name() != Some(OsStr::new(name)) {
+            continue;
+        }
+        let message = format!("`{}` cannot be called `{name}` in a step with `{key}`", path.display());
+        let hint = format!(
+            "it would lie at `{RUN_DIR}/{name}`, which is where it finds them: give the script another name"
+        );
+        project.report.push(Problem::at(at.clone(), message).hint(hint));
     }
-    let message = format!("`{}` cannot be called `{INPUTS}` in a step with `inputs`", path.display());
-    let hint = format!(
-        "it would lie at `{RUN_DIR}/{INPUTS}`, which is where it finds them: give the script another name"
-    );
-    project.report.push(Problem::at(at.clone(), message).hint(hint));
 }
 
 /// What keeps the kernel from finding the interpreter of a script, and the remedy.

@@ -15,7 +15,7 @@ use super::limits::Limits;
 use super::machine_test::{Login, MachineTest, TestStep};
 use super::model::{Archive, Recipe, Rootfs};
 use super::names::EnvName;
-use super::step::{CopyRule, Input, Recommends, Step, StepKind};
+use super::step::{CopyRule, Input, Recommends, SecretEffect, Step, StepKind, StepSecret};
 use super::step_machine::StepMachine;
 use super::vm::Vm;
 
@@ -155,6 +155,7 @@ fn step(step: &Step) -> Vec<Pair> {
         pair_if("timeout", step.timeout.as_ref(), |time| text(format!("{} s", time.as_secs()))),
         pair_if("limits", said(&step.limits), limits),
         pair_if("inputs", filled(&step.inputs), |inputs| array(inputs.iter().map(input))),
+        pair_if("secrets", filled(&step.secrets), |secrets| array(secrets.iter().map(secret))),
         pair_if("reproducible", Some(&step.reproducible).filter(|it| !it.is_expected()), |_| {
             "false".to_owned()
         }),
@@ -168,6 +169,13 @@ fn input(Input { path, exclude }: &Input) -> String {
     match exclude.as_slice() {
         [] => path,
         exclude => inline([pair("path", path), pair("exclude", texts(exclude))]),
+    }
+}
+
+fn secret(StepSecret { name, effect }: &StepSecret) -> String {
+    match effect {
+        SecretEffect::AccessOnly => text(name),
+        SecretEffect::Output => inline([pair("name", text(name)), pair("affects-output", true)]),
     }
 }
 

@@ -10,12 +10,15 @@ use serde::{Serialize, Serializer};
 use super::account::Account;
 use super::fetch::FetchRule;
 use super::limits::Limits;
-use super::names::{ArchiveNames, EnvName, PackageName, RootfsName, StepName};
+use super::names::{ArchiveNames, EnvName, PackageName, RootfsName, SecretName, StepName};
 use super::source::Position;
 use super::step_machine::StepMachine;
 
 /// Where a step finds its `inputs`, below `/run/ibuild`, which is where its script lies, too.
 pub const INPUTS: &str = "in";
+
+/// Where a step finds its `secrets`, below `/run/ibuild`, each under its name.
+pub const SECRETS: &str = "secrets";
 
 /// One step of a rootfs, with everything that may change its result, but for the bytes of the files it names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,6 +45,9 @@ pub struct Step {
     pub limits: Limits,
     /// Files and directories it may read.
     pub inputs: Vec<Input>,
+    /// Secrets that it may read while it runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<StepSecret>,
     /// Absolute paths in the machine that are scrubbed after it.
     pub volatile: Vec<String>,
     /// Whether it is expected to make the same each time.
@@ -88,6 +94,40 @@ impl Serialize for Input {
         table.serialize_field("path", &self.path)?;
         table.serialize_field("exclude", &self.exclude)?;
         table.end()
+    }
+}
+
+/// A secret that a step may read. Its value is given when it is built, and is nowhere in a recipe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepSecret {
+    /// What it is called.
+    pub name: SecretName,
+    /// Whether what the step makes depends on its value.
+    pub effect: SecretEffect,
+}
+
+/// What depends on the value of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SecretEffect {
+    /// Nothing: it only opens a door, and what is behind it is the same.
+    #[default]
+    AccessOnly,
+    /// What the step makes: `affects-output = true`.
+    Output,
+}
+
+/// As recipes have it: the name alone, if nothing else is said.
+impl Serialize for StepSecret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.effect {
+            SecretEffect::AccessOnly => self.name.serialize(serializer),
+            SecretEffect::Output => {
+                let mut table = serializer.serialize_struct("StepSecret", 2)?;
+                table.serialize_field("name", &self.name)?;
+                table.serialize_field("affects-output", &true)?;
+                table.end()
+            }
+        }
     }
 }
 

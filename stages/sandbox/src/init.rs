@@ -15,10 +15,10 @@ use nix::unistd::{ForkResult, Pid, fork, sethostname};
 use super::copy::{Copied, Sources};
 use super::end::End;
 use super::machine::time_namespace;
-use super::mounts::{SetupResult, failed};
+use super::mounts::{SecretBytes, SetupResult, failed};
 use super::own_proc::OwnProc;
 use super::process::Ran;
-use super::protocol::{Given, Order, Report, receive, send, send_with_fds};
+use super::protocol::{Given, Order, Report, SecretFile, receive, receive_bytes, send, send_with_fds};
 use super::spec::Stdio;
 use super::view::{NetworkSpec, Payload};
 use super::{copy, inject, mounts, network, process, process_setup};
@@ -67,6 +67,7 @@ fn outer(control: &mut UnixStream) -> SetupResult<i32> {
     let (order, fds) = receive::<Order>(control)
         .map_err(failed("hear what to do"))?
         .ok_or_else(|| "the builder is gone".to_owned())?;
+    let secrets = receive_secrets(control, &order).map_err(failed("hear the secrets"))?;
     let group = accept(&order.given, fds)?;
     if order.spec.policy.stdio == Stdio::Terminal {
         process_setup::join_builders_group().map_err(failed("use the terminal"))?;
@@ -80,13 +81,22 @@ fn outer(control: &mut UnixStream) -> SetupResult<i32> {
     time_namespace::enter(order.spec.machine.uptime)?;
     // SAFETY: this process has one thread.
     match unsafe { fork_into(group.as_ref()) }.map_err(failed("fork"))? {
-        ForkResult::Parent { child } => watch(control, child),
+        ForkResult::Parent { child } => {
+            drop(secrets);
+            watch(control, child)
+        }
         ForkResult::Child => {
             // It leads to the host's files.
             drop(group);
-            end(told(control, |control| inner(control, &order).map(|()| 0)).unwrap_or(1));
+            end(told(control, |control| inner(control, &order, secrets).map(|()| 0)).unwrap_or(1));
         }
     }
+}
+
+/// The bytes of the secrets that an order announces.
+fn receive_secrets(control: &mut UnixStream, order: &Order) -> io::Result<Vec<SecretBytes>> {
+    let receive = |file: &SecretFile| Ok((file.name.clone(), receive_bytes(control, file.length)?));
+    order.secrets.iter().map(receive).collect()
 }
 
 /// Takes each descriptor for what it is for; gives the control group to start the payload in.
@@ -167,14 +177,20 @@ fn watch(control: &UnixStream, child: Pid) -> SetupResult<i32> {
 }
 
 /// Inside: the first process of the namespace.
-fn inner(control: &mut UnixStream, Order { spec, devices, front, .. }: &Order) -> SetupResult {
+fn inner(
+    control: &mut UnixStream,
+    Order { spec, devices, front, .. }: &Order,
+    secrets: Vec<SecretBytes>,
+) -> SetupResult {
     die_with_parent()?;
     // The group that it was started in is the root of those that it sees.
     unshare(CloneFlags::CLONE_NEWCGROUP).map_err(failed("make namespaces"))?;
     sethostname(&spec.machine.host_name).map_err(failed("set the host name"))?;
     process_setup::begin().map_err(failed("let go of what was inherited"))?;
     let sources = Sources::open(spec)?;
-    mounts::enter(spec, *devices)?;
+    mounts::enter(spec, &secrets, *devices)?;
+    // From here on only the payload's own file system has them.
+    drop(secrets);
     network::loopback_up().map_err(failed("switch the loopback interface on"))?;
     if spec.network == NetworkSpec::Proxy {
         hand_out_listener(control).map_err(failed("hand the proxy's listener out"))?;

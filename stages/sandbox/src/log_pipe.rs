@@ -3,8 +3,10 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, PipeWriter, Read, Write};
 use std::thread::{self, JoinHandle};
+
+use super::secret::{Mask, Masked};
 
 /// Of longer logs the middle is left out.
 const BEGINNING: u64 = 64 << 20;
@@ -16,13 +18,16 @@ pub(super) struct Transcript {
 }
 
 impl Transcript {
-    /// The pipe's end for the payload is given back; all copies of it have to be closed before [`Transcript::finish`].
-    pub(super) fn begin(log: &File) -> io::Result<(Self, PipeWriter)> {
+    /// The pipe's end for the payload is given back; all copies of it have to be closed before [`Transcript::finish`]. What
+    /// `mask` covers does not reach the log.
+    pub(super) fn begin(log: &File, mask: Option<Mask>) -> io::Result<(Self, PipeWriter)> {
         let (reader, writer) = io::pipe()?;
         let mut log = log.try_clone()?;
-        let thread = thread::Builder::new()
-            .name("stage log".to_owned())
-            .spawn(move || copy(reader, &mut log, BEGINNING, END))?;
+        let copy = move || match mask {
+            Some(mask) => copy(Masked::new(reader, mask), &mut log, BEGINNING, END),
+            None => copy(reader, &mut log, BEGINNING, END),
+        };
+        let thread = thread::Builder::new().name("stage log".to_owned()).spawn(copy)?;
         Ok((Self { thread }, writer))
     }
 
@@ -33,7 +38,7 @@ impl Transcript {
 }
 
 /// A log that cannot be written is no reason to keep the payload from speaking: the rest is read all the same.
-fn copy(mut reader: PipeReader, log: &mut impl Write, beginning: u64, end: usize) -> io::Result<()> {
+fn copy(mut reader: impl Read, log: &mut impl Write, beginning: u64, end: usize) -> io::Result<()> {
     let written = io::copy(&mut (&mut reader).take(beginning), log).map(drop);
     let mut tail = Tail::new(end);
     let read = tail.fill(&mut reader);

@@ -3,6 +3,7 @@
 //! `/sys` stays empty: it would show the hardware of the host, from which systemd even derives a machine id.
 
 mod proc;
+mod secrets;
 
 use std::ffi::OsString;
 use std::fs;
@@ -29,6 +30,7 @@ enum Access {
 }
 
 pub(super) use self::proc::cover_proc;
+pub(super) use self::secrets::SecretBytes;
 
 /// What failed, in words, with the kernel's reason.
 pub(super) type SetupResult<T = ()> = Result<T, String>;
@@ -43,7 +45,7 @@ const DEVICES: &[(&str, u32, u32)] =
     &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Mounts everything below the overlay and makes it the root.
-pub(super) fn enter(spec: &Spec, devices: DeviceFilter) -> SetupResult {
+pub(super) fn enter(spec: &Spec, secrets: &[SecretBytes], devices: DeviceFilter) -> SetupResult {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(failed("make mounts private"))?;
@@ -60,6 +62,7 @@ pub(super) fn enter(spec: &Spec, devices: DeviceFilter) -> SetupResult {
     proc::mount_proc(&root, spec)?;
     shown(spec, &root)?;
     outputs(spec, &root)?;
+    secrets::mount_secrets(secrets, &ibuild_dir(&root), spec.epoch)?;
     other_root(spec, &root)?;
     pivot(&root)
 }

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::cgroup::DeviceFilter;
 use super::end::End;
@@ -29,6 +30,17 @@ pub(super) struct Order {
     pub(super) front: Front,
     /// What the descriptors are for that come with this, in their order.
     pub(super) given: Vec<Given>,
+    /// The secrets whose bytes come after this, in their order.
+    pub(super) secrets: Vec<SecretFile>,
+}
+
+/// A secret on its way to init.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SecretFile {
+    /// Its name.
+    pub(super) name: String,
+    /// The number of its bytes.
+    pub(super) length: usize,
 }
 
 /// What a descriptor is for.
@@ -116,6 +128,13 @@ pub(super) fn receive<T: DeserializeOwned>(socket: &mut UnixStream) -> io::Resul
     let mut json = vec![0; u32::from_le_bytes(head) as usize];
     socket.read_exact(&mut json)?;
     Ok(Some((serde_json::from_slice(&json)?, fds)))
+}
+
+/// Receives bytes that are no message.
+pub(super) fn receive_bytes(socket: &mut UnixStream, length: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    socket.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn received_fds(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
 use super::machine::Machine;
+use super::secret::{SecretValue, ShownSecret};
 use super::view::{Inject, InjectedContent, NetworkSpec, Payload, SandboxView};
 
 /// A whole sandbox. Only [`Spec::new`] makes one, so nothing gets into a sandbox but by way of a [`SandboxView`].
@@ -21,6 +22,9 @@ pub struct Spec {
     pub(super) payload: Payload,
     pub(super) place: Place,
     pub(super) policy: RunPolicy,
+    /// What is sent to init after all else, as bytes that nobody serialises.
+    #[serde(skip)]
+    pub(super) secrets: Vec<ShownSecret>,
 }
 
 /// Where on this machine the contents of a sandbox are found. None of these paths can be seen inside.
@@ -88,9 +92,14 @@ impl Spec {
     /// A sandbox that shows `view`, with its contents laid out at `place`.
     pub fn new(view: &SandboxView, place: Place, policy: RunPolicy) -> Self {
         // What is shown has been laid out by whoever has its contents.
-        let SandboxView { machine, shown: _, inject, epoch, network, env, payload } = view.clone();
+        let SandboxView { machine, shown: _, secrets, inject, epoch, network, env, payload } = view.clone();
         let inject = inject.into_iter().filter_map(|file| known(file, place.authority.as_deref())).collect();
-        Self { machine, inject, epoch, network, env, payload, place, policy }
+        Self { machine, inject, epoch, network, env, payload, place, policy, secrets }
+    }
+
+    /// The secrets that are there, with their names.
+    pub(super) fn given_secrets(&self) -> impl Iterator<Item = (&str, &SecretValue)> {
+        self.secrets.iter().filter_map(|secret| Some((secret.name.as_str(), secret.value.as_ref()?)))
     }
 }
 

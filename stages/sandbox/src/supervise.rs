@@ -1,7 +1,7 @@
 //! The builder's side: tells a stage's init what to do, hands out its listener, waits, gives up in time.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -17,7 +17,8 @@ use super::disk::DiskWatch;
 use super::end::End;
 use super::front::{Front, Lent};
 use super::log_pipe::Transcript;
-use super::protocol::{Given, Order, Report, receive, send_with_fds};
+use super::protocol::{Given, Order, Report, SecretFile, receive, send_with_fds};
+use super::secret::{Mask, SecretValue};
 use super::spec::{Spec, Stdio};
 use super::starter::{InitProgram, Running, Starter};
 use ibuild_cache::Cancel;
@@ -131,7 +132,8 @@ fn order(
     groups: &Groups,
 ) -> Result<Option<Transcript>, SandboxError> {
     let (transcript, output) = match log.filter(|_| spec.policy.stdio == Stdio::Log) {
-        Some(log) => Transcript::begin(log).map(|(transcript, output)| (Some(transcript), Some(output))),
+        Some(log) => Transcript::begin(log, Mask::of(&spec.secrets))
+            .map(|(transcript, output)| (Some(transcript), Some(output))),
         None => Ok((None, None)),
     }
     .map_err(SandboxError::init("give a log to"))?;
@@ -152,8 +154,17 @@ fn order(
     given.extend(groups.entrances().map(|entrance| (Given::Entrance, entrance)));
     given.extend(group.as_ref().map(|group| (Given::Group, group.as_fd())));
     let (given, fds): (Vec<_>, Vec<_>) = given.into_iter().unzip();
-    let order = Order { spec: spec.clone(), devices: groups.devices, front, given };
+    let file = |(name, value): (&str, &SecretValue)| SecretFile {
+        name: name.to_owned(),
+        length: value.bytes().len(),
+    };
+    let secrets = spec.given_secrets().map(file).collect();
+    let order = Order { spec: spec.clone(), devices: groups.devices, front, given, secrets };
     send_with_fds(control, &order, &fds).map_err(SandboxError::init("talk to"))?;
+    let mut secrets = spec.given_secrets();
+    let mut control = control;
+    let sent = secrets.try_for_each(|(_, value)| control.write_all(value.bytes()));
+    sent.map_err(SandboxError::init("talk to"))?;
     Ok(transcript)
 }
 

@@ -13,6 +13,7 @@ use ibuild_graph::Value;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
+use super::secret::ShownSecret;
 
 /// What a sandbox holds besides the root file system, and what runs in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct SandboxView {
     pub machine: Machine,
     /// Files and directories below `/run/ibuild`. No two have one path.
     pub shown: Vec<Shown>,
+    /// Secrets below `/run/ibuild/secrets`. No two have one name.
+    pub secrets: Vec<ShownSecret>,
     /// Files in the root file system that exist only while the payload runs.
     pub inject: Vec<Inject>,
     /// The time of what is injected, seconds since 1970.
@@ -206,7 +209,7 @@ pub struct Look {
 impl SandboxView {
     /// The whole of it, for a key.
     pub fn value(&self) -> Value {
-        let Self { machine, shown, inject, epoch, network, env, payload } = self;
+        let Self { machine, shown, secrets, inject, epoch, network, env, payload } = self;
         let shown = shown.iter().map(|shown| {
             let Shown { path, content } = shown;
             Value::List(vec![path_value(path), content.value()])
@@ -215,7 +218,7 @@ impl SandboxView {
             NetworkSpec::Isolated => "isolated",
             NetworkSpec::Proxy => "proxy",
         };
-        Value::map([
+        let mut fields = vec![
             ("machine", machine.value()),
             ("shown", Value::List(shown.collect())),
             ("injected", Value::List(inject.iter().map(Inject::value).collect())),
@@ -226,7 +229,12 @@ impl SandboxView {
                 Value::map(env.iter().map(|(name, value)| (name.as_str(), value.clone().into()))),
             ),
             ("payload", payload.value()),
-        ])
+        ];
+        if !secrets.is_empty() {
+            let secrets = secrets.iter().map(|secret| (secret.name.as_str(), secret.value()));
+            fields.push(("secrets", Value::map(secrets)));
+        }
+        Value::map(fields)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::StageError;
 use crate::executor::archives::{ArchiveOptions, Archives};
 use crate::executor::observer::StageObserver;
 use crate::executor::reports::Reports;
+use crate::executor::secrets::Secrets;
 use crate::image::boot_loaders::BootLoaders;
 use crate::inputs::Inputs;
 use crate::inspect::logs::Logs;
@@ -18,8 +19,8 @@ use crate::output::StageOutput;
 use crate::packages::FetchObserver;
 use crate::project::{Job, Project};
 use crate::publish::pending_artifacts::PendingArtifacts;
-use crate::recipe::{ArchiveNames, RootfsName, StageName, StepKind};
-use crate::sandbox::Supervisor;
+use crate::recipe::{ArchiveNames, RootfsName, StageName, Step, StepKind};
+use crate::sandbox::{ShownSecret, Supervisor};
 use crate::snapshot::{LayerStore, RecentTrees, Snapshot, TreeStore};
 
 /// Whether shells print each command. A script can see that it is so, in `$-` and where its errors go, so it is in the key of
@@ -33,13 +34,15 @@ pub enum Tracing {
     On,
 }
 
-/// How to build. Nothing here is part of a key but for tracing.
+/// How to build. Nothing here is part of a key but for tracing, and secrets of which a recipe says so.
 #[derive(Debug, Clone, Default)]
 pub struct ExecutorOptions {
     /// How archives are reached.
     pub archives: ArchiveOptions,
     /// Whether scripts say what they do.
     pub tracing: Tracing,
+    /// The secrets that steps may ask for.
+    pub secrets: Secrets,
 }
 
 /// What one build makes its stages with.
@@ -52,6 +55,7 @@ pub struct StageContext<'a> {
     inputs: Inputs<'a>,
     logs: Logs,
     tracing: Tracing,
+    secrets: Secrets,
     /// What this build captured and has not committed yet.
     recent_trees: Arc<RecentTrees>,
     boot_loaders: BootLoaders,
@@ -77,6 +81,7 @@ impl<'a> StageContext<'a> {
             inputs: Inputs::new(store, trees, &project.recipe.dir),
             logs: Logs::new(store.layout(), project.recipe.project.name.as_str()),
             tracing: options.tracing,
+            secrets: options.secrets,
             recent_trees,
             boot_loaders: BootLoaders::default(),
             finished: PendingArtifacts::until(supervisor.cancel()),
@@ -137,6 +142,11 @@ impl<'a> StageContext<'a> {
     /// The logs of the project.
     pub fn logs(&self) -> &Logs {
         &self.logs
+    }
+
+    /// The secrets of a step, as far as they are given.
+    pub(crate) fn secrets_of(&self, step: &Step) -> Result<Vec<ShownSecret>, StageError> {
+        self.secrets.shown_to(step, self.store)
     }
 
     pub(crate) fn tracing(&self) -> Tracing {

@@ -9,7 +9,7 @@ use ibuild_graph::{Description, Value};
 
 use crate::executor::base::Base;
 use crate::executor::fetched::FetchedFile;
-use crate::fields::{self, ARCHIVE, CONTENTS, PARENT_LAYERS, PARENT_TREE};
+use crate::fields::{self, ARCHIVE, CONTENTS, PARENT_LAYERS, PARENT_TREE, SECRETS};
 use crate::recipe::{ArchiveName, ArchiveNames, INPUTS};
 use crate::sandbox::{MACHINE_ID_WRITER, Payload, SandboxView, ShownContent};
 use crate::snapshot::volatile::VOLATILE;
@@ -82,6 +82,18 @@ pub(crate) enum Changes {
     Discarded,
 }
 
+/// Parts of the contents once more, in the words of the recipe, for explanations.
+fn describe_in_words(view: &SandboxView, description: &mut Description) {
+    if let Payload::Exec { .. } = view.payload {
+        description.set("env", environment(view));
+    }
+    description.set(fields::INPUTS, inputs(view));
+    if !view.secrets.is_empty() {
+        let secrets = view.secrets.iter().map(|secret| (secret.name.as_str(), secret.value()));
+        description.set(SECRETS, Value::map(secrets));
+    }
+}
+
 impl ResolvedStep {
     /// Everything that can change what the step makes.
     ///
@@ -95,6 +107,7 @@ impl ResolvedStep {
     /// | parent tree | the tree that it stands on |
     /// | names in parent layers | for steps that run a program, the shape of the layers that make that tree: it shows in how directories are listed |
     /// | env, inputs | parts of the contents, in the words of the recipe |
+    /// | secret | the names of the secrets that it sees; for those with `affects-output` a digest of the value, keyed by a key that only the store has |
     /// | archive | addresses, keys, suites, components and locked states, for steps that may install |
     ///
     /// and what the recipe says of its kind. Left out on purpose is what [`RunPolicy`](crate::sandbox::RunPolicy) has.
@@ -128,10 +141,9 @@ impl ResolvedStep {
             description.set(ARCHIVE, state.clone());
         }
         if let Payload::Exec { .. } = view.payload {
-            description.set("env", environment(view));
             description.set(PARENT_LAYERS, start.layers());
         }
-        description.set(fields::INPUTS, inputs(view));
+        describe_in_words(view, &mut description);
         let contents = [
             ("sees", view.value()),
             ("start", start.value()),

@@ -8,6 +8,7 @@ use ibuild_cache::{RunDir, Store, TreeId};
 use crate::StageError;
 use crate::executor::context::StageContext;
 use crate::executor::resolved::{Changes, OutputRules};
+use crate::executor::secrets::SecretGuard;
 use crate::executor::space::Watch;
 use crate::executor::stage_run::{Outcome, StageCommand, StageRun, TAIL};
 use crate::inspect::inside::{Inside, InsideError, open_inside};
@@ -63,10 +64,16 @@ impl<'s> SecondRun<'s> {
                 });
             }
         }
-        Self::capture(run, context, output)
+        let captured = Self::capture(run, context, output, command.guard);
+        captured.map_err(|error| SecretGuard::harmless(command.guard, error))
     }
 
-    fn capture(run: StageRun, context: &StageContext<'s>, output: &OutputRules) -> Result<Self, StageError> {
+    fn capture(
+        run: StageRun,
+        context: &StageContext<'s>,
+        output: &OutputRules,
+        guard: Option<&SecretGuard>,
+    ) -> Result<Self, StageError> {
         let upper = run.upper();
         let StageRun { dir, parent, .. } = run;
         let trees = TreeStore::new(context.store());
@@ -76,7 +83,11 @@ impl<'s> SecondRun<'s> {
                 let volatile = VolatileList::with(&output.volatile);
                 let capture = CaptureContext { trees: &trees, epoch: output.epoch, volatile };
                 let below = parent.as_ref().map(|parent| parent.tree);
-                capture_until(context.supervisor().cancel(), &capture, &upper, below)?.tree
+                let cancel = context.supervisor().cancel();
+                let tree = capture_until(cancel, &capture, &upper, below)?.tree;
+                // What differs is shown, and kept by `--keep`.
+                guard.map_or(Ok(()), |guard| guard.check(&upper, cancel))?;
+                tree
             }
         };
         Ok(Self { tree, trees, parent, upper, _dir: dir })

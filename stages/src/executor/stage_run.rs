@@ -13,6 +13,7 @@ use crate::StageError;
 use crate::executor::context::StageContext;
 use crate::executor::failed_state::{FailedState, Remains};
 use crate::executor::resolved::OutputRules;
+use crate::executor::secrets::SecretGuard;
 use crate::executor::shown::ShownPlace;
 use crate::executor::space::Watch;
 use crate::inspect::logs;
@@ -64,6 +65,8 @@ pub(crate) struct StageCommand<'a> {
     pub base_packages: &'a [DebRef],
     /// How it is run.
     pub policy: RunPolicy,
+    /// What keeps the secrets that it sees out of what is kept of it.
+    pub guard: Option<&'a SecretGuard>,
 }
 
 /// What came of a payload.
@@ -146,7 +149,9 @@ impl StageRun {
         let (log, log_path) = context.logs().create(command.stage)?;
         let program = command.program.to_owned();
         let watch = Watch::over(self.dir.path());
-        let Outcome { ended, asked } = self.in_sandbox(context, command, Some(&log))?;
+        let Outcome { ended, mut asked } = self.in_sandbox(context, command, Some(&log))?;
+        let leaked =
+            command.guard.and_then(|guard| guard.take_from(asked.as_deref_mut().unwrap_or_default()));
         let interrupted = matches!(ended, Err(SandboxError::Interrupted));
         if let Some(left) = watch.end().filter(|_| !interrupted) {
             // Whatever it said. What it had made is not kept, because that would keep the disk full.
@@ -157,8 +162,11 @@ impl StageRun {
         }
         match ended {
             Ok(Ended { end: End::SUCCESS, survivors, unlimited }) => {
-                context.reports().survivors(command.stage, &survivors);
-                context.reports().unlimited(command.stage, &unlimited);
+                report_end(context, command, survivors, &unlimited);
+                if let Some(error) = leaked {
+                    self.keep_word(context, command.stage, &error);
+                    return Err(error);
+                }
                 FailedState::forget(context.store(), context.project_name(), command.stage)?;
                 asked.map_or(Ok(None), |asked| PackageUsage::of(context.store(), &asked))
             }
@@ -166,7 +174,7 @@ impl StageRun {
                 context.reports().refused(command.stage, asked.as_deref().unwrap_or_default());
                 let tail = logs::tail(&log_path, TAIL);
                 let error = StageError::Failed { program, end, tail, log: log_path };
-                self.keep_failed(context, command.stage, &error);
+                self.keep_failed(context, command.stage, &error, command.guard);
                 Err(error)
             }
             Err(SandboxError::SourceChanged(path)) => Err(StageError::InputsChanged(path)),
@@ -174,7 +182,7 @@ impl StageRun {
                 let tail = logs::tail(&log_path, TAIL);
                 let error = StageError::Sandbox { program, tail, log: log_path, source };
                 if !interrupted {
-                    self.keep_failed(context, command.stage, &error);
+                    self.keep_failed(context, command.stage, &error, command.guard);
                 }
                 Err(error)
             }
@@ -225,12 +233,13 @@ impl StageRun {
     }
 
     /// Captures what was changed as a new layer. Its tarball is left to be written while the next stage runs. What cannot be
-    /// captured is kept for a look inside, as that of a payload that failed.
+    /// captured is kept for a look inside, as that of a payload that failed. What has a secret is neither captured nor kept.
     pub(crate) fn capture(
         self,
         context: &StageContext<'_>,
         stage: &str,
         output: &OutputRules,
+        guard: Option<&SecretGuard>,
     ) -> MadeSnapshot {
         let trees = context.trees();
         let volatile = VolatileList::with(&output.volatile);
@@ -238,11 +247,17 @@ impl StageRun {
         let upper = self.upper();
         let cancel = context.supervisor().cancel().clone();
         let parent = self.parent.as_ref().map(|parent| parent.tree);
-        let captured = match capture_until(&cancel, &capture, &upper, parent).map_err(StageError::from) {
+        let captured = capture_until(&cancel, &capture, &upper, parent).map_err(StageError::from);
+        // By now the directory has what the layer would have, and nothing else.
+        let captured = captured.and_then(|captured| match guard {
+            Some(guard) => guard.check(&upper, &cancel).map(|()| captured),
+            None => Ok(captured),
+        });
+        let captured = match captured.map_err(|error| SecretGuard::harmless(guard, error)) {
             Err(error) if !error.is_interrupt() => {
                 match error.is_environment() {
                     true => self.keep_word(context, stage, &error),
-                    false => self.keep_failed(context, stage, &error),
+                    false => self.keep_failed(context, stage, &error, guard),
                 }
                 return Err(error);
             }
@@ -267,9 +282,21 @@ impl StageRun {
         Ok(Made { output, commit: Box::new(commit) })
     }
 
-    /// Keeps what a failed stage had made, if there is room for saying so.
-    fn keep_failed(&self, context: &StageContext<'_>, stage: &str, error: &StageError) {
-        if self.keep(context, stage, error, Remains::Upper(&self.upper())).is_err() {
+    /// Keeps what a failed stage had made, if there is room for saying so and no secret in it.
+    fn keep_failed(
+        &self,
+        context: &StageContext<'_>,
+        stage: &str,
+        error: &StageError,
+        guard: Option<&SecretGuard>,
+    ) {
+        let cancel = context.supervisor().cancel();
+        let checked = guard.map_or(Ok(()), |guard| guard.check(&self.upper(), cancel));
+        if let Err(StageError::Leaked { .. }) = checked {
+            context.observer().warning(stage, "what it had made is not kept: it has a secret");
+        }
+        let kept = checked.and_then(|()| self.keep(context, stage, error, Remains::Upper(&self.upper())));
+        if kept.is_err() {
             self.keep_word(context, stage, error);
         }
     }
@@ -292,6 +319,22 @@ impl StageRun {
         let (store, project) = (context.store(), context.project_name());
         FailedState::keep(store, project, stage, remains, layers, error.in_a_line())
     }
+}
+
+/// Says what there is to know of a payload that has succeeded.
+fn report_end(
+    context: &StageContext<'_>,
+    command: &StageCommand<'_>,
+    survivors: Vec<String>,
+    unlimited: &[&str],
+) {
+    let names = match command.guard {
+        // A process can call itself by a part of a secret, which nobody would recognise.
+        Some(_) => vec!["a process".to_owned(); survivors.len()],
+        None => survivors,
+    };
+    context.reports().survivors(command.stage, &names);
+    context.reports().unlimited(command.stage, unlimited);
 }
 
 /// The directories of a snapshot's layers, topmost first, all of them unpacked.

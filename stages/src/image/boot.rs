@@ -97,6 +97,7 @@ impl Packing<'_, '_> {
             from: None,
             base_packages: &[],
             policy: policy(Some(GRUB_TIMEOUT), &Limits::default()),
+            guard: None,
         };
         run.run(self.context, &command)?;
         Ok(BootFiles::read(&run.output(OUT), disk.firmware)?)
@@ -114,6 +115,7 @@ fn view(plan: &GrubPlan, epoch: i64) -> SandboxView {
             shown("memdisk", ShownContent::Data(plan.memdisk())),
             shown(OUT, ShownContent::Output),
         ],
+        secrets: Vec::new(),
         inject: Vec::new(),
         epoch,
         network: NetworkSpec::Isolated,

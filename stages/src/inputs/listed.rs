@@ -3,7 +3,7 @@
 use ibuild_cache::TreeId;
 use ibuild_graph::{Change, Description, Value, value_changes};
 
-use crate::fields::{CONTENTS, PARENT_LAYERS, PARENT_TREE, TREE};
+use crate::fields::{CONTENTS, PARENT_LAYERS, PARENT_TREE, SECRETS, TREE};
 use crate::snapshot::diff::{Difference, diff};
 use crate::snapshot::{Entry, Kind, Metadata, TreeStore};
 
@@ -16,7 +16,16 @@ pub(super) fn changes(trees: &TreeStore<'_>, old: &Description, new: &Descriptio
     let has_other_files = said.iter().any(|change| change.path[0] == PARENT_TREE);
     let is_told = |change: &Change| !(has_other_files && change.path[0] == PARENT_LAYERS);
     let changes = in_order(if said.is_empty() { seen } else { said }).into_iter().filter(is_told);
-    changes.flat_map(|change| by_file(trees, &change).unwrap_or_else(|| vec![change])).collect()
+    changes.flat_map(|change| by_file(trees, &change).unwrap_or_else(|| vec![of_secret(change)])).collect()
+}
+
+/// Of a secret no more is told than that its value is another one, not even by digests.
+fn of_secret(change: Change) -> Change {
+    let hide = |value: Option<Value>| value.map(|_| Value::map::<&str>([]));
+    match change.path.first() {
+        Some(field) if field == SECRETS => Change { old: hide(change.old), new: hide(change.new), ..change },
+        _ => change,
+    }
 }
 
 /// Rules of a copy that are what they were but for their order, as one change: they are named by their numbers, so each would

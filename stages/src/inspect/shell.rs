@@ -106,6 +106,7 @@ impl StageContext<'_> {
         let view = SandboxView {
             machine: step.map_or_else(Machine::canonical, |step| machine_of(step, self.epoch())),
             shown: Vec::new(),
+            secrets: step.map_or_else(|| Ok(Vec::new()), |step| self.secrets_of(step))?,
             inject: Vec::new(),
             epoch: self.epoch(),
             network: NetworkSpec::Isolated,

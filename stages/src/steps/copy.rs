@@ -43,6 +43,7 @@ pub(super) fn copy_step(
     let view = SandboxView {
         machine: Machine::canonical(),
         shown: Vec::new(),
+        secrets: Vec::new(),
         inject: Vec::new(),
         epoch: request.context.epoch(),
         network: NetworkSpec::Isolated,

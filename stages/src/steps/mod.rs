@@ -17,6 +17,7 @@ use crate::executor::apt;
 use crate::executor::context::StageContext;
 use crate::executor::resolved::{ArchiveAccess, Changes, OutputRules, ResolvedStep, Start};
 use crate::executor::second_run::SecondRun;
+use crate::executor::secrets::SecretGuard;
 use crate::executor::stage_run::{StageCommand, StageRun};
 use crate::packages::{DebRef, Plan};
 use crate::packages_used::package_usage::PackageUsage;
@@ -88,8 +89,10 @@ pub(super) fn run(
     resolved: &ResolvedStep,
     policy: RunPolicy,
 ) -> Result<StepMade, StageError> {
+    let guard = SecretGuard::of(&resolved.view.secrets)?;
     let (run, base_packages) = prepare(context, resolved)?;
-    let asked = run.run(context, &command(stage, resolved, &base_packages, policy))?;
+    let command = StageCommand { guard: guard.as_ref(), ..command(stage, resolved, &base_packages, policy) };
+    let asked = run.run(context, &command)?;
     let evidence = match &resolved.start {
         // What it would ask for is known ahead.
         Start::Bootstrap(_) => Some(PackageUsage { debs: base_packages, asked: None, course: None }),
@@ -101,7 +104,7 @@ pub(super) fn run(
     let made = match (&resolved.start, resolved.output.changes) {
         // A check that changes lets everything after it be fresh.
         (Start::Over(parent), Changes::Discarded) => Made::whole(parent.clone()),
-        _ => run.capture(context, stage, &resolved.output)?,
+        _ => run.capture(context, stage, &resolved.output, guard.as_ref())?,
     };
     Ok(StepMade { made, evidence })
 }
@@ -113,8 +116,10 @@ pub(super) fn run_again<'s>(
     resolved: &ResolvedStep,
     policy: RunPolicy,
 ) -> Result<SecondRun<'s>, StageError> {
+    let guard = SecretGuard::of(&resolved.view.secrets)?;
     let (run, base_packages) = prepare(context, resolved)?;
-    SecondRun::of(run, context, &command(stage, resolved, &base_packages, policy), &resolved.output)
+    let command = StageCommand { guard: guard.as_ref(), ..command(stage, resolved, &base_packages, policy) };
+    SecondRun::of(run, context, &command, &resolved.output)
 }
 
 /// What is there before the payload runs, and of a bootstrap the packages that are.
@@ -152,6 +157,7 @@ fn command<'a>(
         from: resolved.from.as_ref(),
         base_packages,
         policy,
+        guard: None,
     }
 }
 

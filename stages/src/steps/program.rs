@@ -42,13 +42,15 @@ impl Program {
         assert!(!is_in_the_way, "a checked recipe has no script with the name of its inputs");
         shown.push(Shown { path: self.name, content: ShownContent::Program(self.bytes) });
         let archives = request.archives()?;
+        let mut view = view(request, shown, argv, archives.as_ref());
+        view.secrets = request.context.secrets_of(request.step)?;
         Ok(ResolvedStep {
             kind: self.kind,
             implementation: self.implementation,
             request: Vec::new(),
             program: self.label,
             start: request.start(),
-            view: view(request, shown, argv, archives.as_ref()),
+            view,
             archives,
             from: None,
             fetched: Vec::new(),
@@ -68,6 +70,7 @@ pub(super) fn view(
     SandboxView {
         machine: machine_of(request.step, request.context.epoch()),
         shown,
+        secrets: Vec::new(),
         inject: injected(network),
         epoch: request.context.epoch(),
         network,

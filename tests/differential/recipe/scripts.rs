@@ -103,6 +103,7 @@ fn settings(writer: &mut Writer<'_>, table: &mut Table<'_>, name: &str) -> (Stri
     own.any("reproducible", &["", "false"]);
     own.table("machine", "machine", super::rootfses::hardware);
     own.table("limits", "limits", super::rootfses::limits);
+    own.any("secrets", &["", r#"["TWO"]"#]);
     own.any("volatile", &["", r#"["/srv/third-cache/*"]"#, r#"["/srv/third-cache"]"#]);
     if !own.any("inputs", &[r#"["tools"]"#, ""]).is_empty() {
         own.count("tools", &writer.desk.files.meaning("tools"));

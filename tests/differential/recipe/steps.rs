@@ -25,11 +25,12 @@ pub const SOURCE: [PlannedStep; 4] = [
     ("look", Sometimes, look),
 ];
 pub const SLOW: [PlannedStep; 2] = [("slow", Sometimes, slow), ("look", Always, look)];
-pub const MAIN: [PlannedStep; 15] = [
+pub const MAIN: [PlannedStep; 16] = [
     ("files", Sometimes, files),
     ("script", Sometimes, script),
     ("scripts", Sometimes, scripts),
     ("inputs", Sometimes, inputs),
+    ("secret", Sometimes, secret),
     ("dist", Sometimes, dist),
     ("marks", Sometimes, marks),
     ("packages", Sometimes, packages),
@@ -259,6 +260,34 @@ fn inputs(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
             "cd /run/ibuild/in; find * -type f | sort | xargs cat > /srv/in-text",
         ],
     );
+    Does::run()
+}
+
+/// What it makes depends on the value only where the recipe says so.
+fn secret(writer: &mut Writer<'_>, table: &mut Table<'_>) -> Does {
+    const AT: &str = "step main secret";
+    writer.desk.file("given/one", "secret one", &["the first of all", "another first one"]);
+    writer.desk.file("given/two", "secret two", &["the second of all"]);
+    let mut one = writer.table("secret", "step main secret secret");
+    writer.slots.compose("secret", "step main secret secret", "name");
+    one.entry("name", "\"ONE\"");
+    let affects = !one.any("affects-output", &["true", ""]).is_empty();
+    let chosen = writer.slots.pick(writer.chosen, "step", AT, "secrets", &["ONE", "ONE TWO", "TWO"]);
+    let text = |name: &str| if name == "ONE" { one.inline() } else { quoted(name) };
+    let list: Vec<_> = chosen.split(' ').map(text).collect();
+    table.entry("secrets", &format!("[{}]", list.join(", ")));
+    table.count("secrets", &list.concat());
+    let reads = affects && chosen.contains("ONE");
+    if reads {
+        table.count("value", &writer.text_of("given/one"));
+    }
+    let look = "cd /run/ibuild/secrets; stat -c '%n %F %a %u:%g %Y' . * > /srv/secrets";
+    let text = if reads {
+        format!("{look}; wc -c ONE >> /srv/secrets; md5sum ONE >> /srv/secrets")
+    } else {
+        look.to_owned()
+    };
+    table.is("run", &quoted(&text));
     Does::run()
 }
 

@@ -33,13 +33,14 @@ const KINDS: [&str; 10] = [
 ];
 
 /// The other keys, and the kinds of steps that they mean something to.
-const SETTINGS: [(&str, &[&str]); 11] = [
+const SETTINGS: [(&str, &[&str]); 12] = [
     ("env", &["bootstrap", "packages", "packages-from", "script", "scripts", "run", "check"]),
     ("network", &["script", "scripts", "run", "check"]),
     ("machine", &["bootstrap", "packages", "packages-from", "script", "scripts", "run", "check"]),
     ("timeout", &["bootstrap", "packages", "packages-from", "script", "scripts", "run", "check"]),
     ("limits", &["bootstrap", "packages", "packages-from", "script", "scripts", "run", "check"]),
     ("inputs", &["script", "scripts", "run", "check"]),
+    ("secrets", &["script", "scripts", "run", "check"]),
     (
         "volatile",
         &["bootstrap", "packages", "packages-from", "copy", "script", "scripts", "run", "copy-from", "fetch"],
@@ -68,16 +69,11 @@ pub(super) fn step(node: Node<'_>) -> Option<DraftStep> {
 
 /// The one kind that a step's table asks for.
 fn kind_key(table: &Table<'_>) -> Option<&'static str> {
-    let is_planned = |key: &str| keys::STEP.planned().contains(&key);
-    let planned: Vec<_> = table.entries().into_iter().filter(|(key, _)| is_planned(key.value)).collect();
-    for (key, _) in &planned {
-        table.push(Problem::at(key.at.clone(), format!("`{}` is not supported yet", key.value)));
-    }
     let found: Vec<&'static str> = KINDS.into_iter().filter(|key| table.get(key).is_some()).collect();
     match found.as_slice() {
         [one] => return Some(one),
         // What was not understood was probably the kind, and has been reported.
-        [] if !planned.is_empty() || table.has_keys_beyond(&keys::STEP) => {}
+        [] if table.has_keys_beyond(&keys::STEP) => {}
         [] => {
             let hint = format!("a step has one of {}", suggest::list(&KINDS));
             table.push(Problem::at(table.span(), "the step does nothing").hint(hint));

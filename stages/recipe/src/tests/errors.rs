@@ -89,15 +89,9 @@ fn unknown_keys() {
     );
     check_step(
         "name = \"a\", run = \"true\", zzzzzzzzzz = 1",
-        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `packages-from`, `copy`, `script`, `scripts`, `run`, `copy-from`, `fetch`, `check`, `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `volatile`, `recommends`, `skip`, `settings`, `reproducible` and `secrets`",
+        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `packages-from`, `copy`, `script`, `scripts`, `run`, `copy-from`, `fetch`, `check`, `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `secrets`, `volatile`, `recommends`, `skip`, `settings` and `reproducible`",
     );
     check_image(&format!("{DISK}vm = {{ cpu = 1 }}"), "unknown key `cpu` in `vm` | did you mean `cpus`?");
-}
-
-#[test]
-fn planned() {
-    check_step("name = \"a\", secrets = [\"x\"]", "`secrets` is not supported yet");
-    check_step("name = \"a\", run = \"true\", secrets = [\"x\"]", "`secrets` is not supported yet");
 }
 
 /// An image `i` and an image `files` without a disk, and `more`.

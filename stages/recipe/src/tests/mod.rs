@@ -11,6 +11,7 @@ mod reference;
 mod rendering;
 mod robustness;
 mod scripts;
+mod secrets;
 mod words;
 
 use std::fs::{self, Permissions};

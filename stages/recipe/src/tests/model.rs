@@ -8,7 +8,7 @@ use crate::{
 use ibuild_spec::ByteSize;
 use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 
-/// The example of the documentation, without what is planned.
+/// The example of the documentation.
 pub(super) const EXAMPLE: &str = r#"schema = 1
 [project]
 name  = "demo"

@@ -134,6 +134,10 @@ fn place_of(table: &str, key: &str) -> (&'static str, Vec<(&'static str, &'stati
             "[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ name = \"a\", run = \"true\", inputs = [{ [KEYS] }] }]\n",
             vec![("path", "\"files\"")],
         ),
+        "secret" => (
+            "[BASE][rootfs.ws]\nfrom = \"base\"\nsteps = [{ name = \"a\", run = \"true\", secrets = [{ [KEYS] }] }]\n",
+            vec![("name", "\"A\"")],
+        ),
         "bootstrap" => (
             "[BASE][rootfs.ws]\nsteps = [{ name = \"a\", bootstrap = { [KEYS] } }]\n",
             vec![("archive", "\"debian\"")],
@@ -314,6 +318,7 @@ fn other_documents_have_no_unknown_keys() {
         ("fetch.md", include_str!("../../../../docs/fetch.md")),
         ("images.md", include_str!("../../../../docs/images.md")),
         ("isolation.md", include_str!("../../../../docs/isolation.md")),
+        ("secrets.md", include_str!("../../../../docs/secrets.md")),
         ("packages.md", include_str!("../../../../docs/packages.md")),
         ("tests.md", include_str!("../../../../docs/tests.md")),
     ];

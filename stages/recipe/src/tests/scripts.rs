@@ -119,7 +119,7 @@ fn settings_of_nobody_are_mistakes_but_not_of_what_is_left_out() {
     );
     assert_eq!(
         step("settings.30-user = { run = \"true\" }").messages(),
-        "unknown key `run` in the settings of a script | there are `env`, `inputs`, `limits`, `machine`, `network`, `reproducible`, `timeout` and `volatile`"
+        "unknown key `run` in the settings of a script | its keys are `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `secrets`, `volatile` and `reproducible`"
     );
     assert_eq!(
         step("settings.30-user = { inputs = [\"fils\"] }").messages(),
