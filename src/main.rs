@@ -12,6 +12,7 @@ mod described;
 mod failure;
 mod interrupt;
 mod invocation;
+mod junit;
 mod markup;
 mod status;
 mod table;

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use ibuild::release::Signer;
 
-use super::Targets;
+use super::{SecretArgs, Targets};
 
 #[derive(Debug, Args)]
 pub struct ReleaseArgs {
     #[command(flatten)]
     pub targets: Targets,
+    #[command(flatten)]
+    pub secrets: SecretArgs,
     /// Version of the release [default: what `git describe` says]
     #[arg(long, value_name = "V")]
     pub version: Option<String>,
@@ -24,7 +26,7 @@ pub struct ReleaseArgs {
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,
     /// Check a release folder and make none
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["named", "targets", "vars", "version", "previous", "sign", "output", "offline", "locked"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["named", "targets", "vars", "version", "previous", "sign", "output", "offline", "locked", "secrets"])]
     pub check: Option<PathBuf>,
     /// Public key that has to have signed the checked folder: OpenPGP or minisign
     #[arg(long, value_name = "FILE", requires = "check")]
@@ -59,6 +61,8 @@ pub struct CheckAttestationArgs {
     /// Build first what is not in the store
     #[arg(long)]
     pub rebuild: bool,
+    #[command(flatten)]
+    pub secrets: SecretArgs,
     /// Public key that has to have signed the record: OpenPGP or minisign
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,

@@ -12,7 +12,8 @@ use ibuild::{
 };
 use serde_json::json;
 
-use super::release::{add_targets, itself, read_key};
+use super::itself::{add_targets, itself};
+use super::release::read_key;
 use crate::cli::{AttestArgs, CheckAttestationArgs, Global};
 use crate::interrupt;
 use crate::invocation;
@@ -53,7 +54,7 @@ pub fn run(global: &Global, args: &AttestArgs) -> Result<ExitCode> {
 pub fn check(global: &Global, args: &CheckAttestationArgs) -> Result<ExitCode> {
     let key = read_key(args.key.as_deref())?;
     let record = read_record(&args.file, key.as_ref())?;
-    let workspace = invocation::open(global, &args.vars)?;
+    let workspace = invocation::open_with(global, &args.vars, &args.secrets)?;
     workspace.check_record_project(&record)?;
     if args.rebuild {
         let scratch = workspace.store.run_dir()?;

@@ -14,6 +14,7 @@ mod explain;
 mod graph;
 mod init;
 mod inside;
+mod itself;
 mod lock;
 mod log;
 mod man;

@@ -4,7 +4,7 @@
 //! for the images and documents, and signs as the user who called it.
 
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 
 use ibuild::release::{
@@ -13,7 +13,8 @@ use ibuild::release::{
 use ibuild::stages::{Access, Unlocked};
 use ibuild::{CheckFailed, Context, ExecutionOptions, ReleaseRequest, Result, output_dir};
 
-use crate::cli::{Global, ReleaseArgs, Targets};
+use super::itself::{add_secrets, add_targets, itself, wait_for};
+use crate::cli::{Global, ReleaseArgs};
 use crate::interrupt;
 use crate::invocation::{self, load_recipe, recipe_dir, shell_word};
 use crate::terminal::{harmless, note, print};
@@ -86,40 +87,15 @@ fn call_itself(global: &Global, args: &ReleaseArgs, version: &str, dir: &Path) -
     if let Some(previous) = &args.previous {
         command.arg("--previous").arg(previous);
     }
+    add_secrets(&mut command, &args.secrets);
     for (is_wanted, option) in [(args.offline, "--offline"), (args.locked, "--locked")] {
         command.args(is_wanted.then_some(option));
     }
     wait_for(command.stdout(Stdio::null()))
 }
 
-/// This program with the options that stand before a command. `-C` was followed already.
-pub(super) fn itself(global: &Global) -> Result<Command> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut command = Command::new(program);
-    if let Some(dir) = &global.cache_dir {
-        command.arg("--cache-dir").arg(dir);
-    }
-    command.args(global.quiet.then_some("--quiet"));
-    command.args(std::iter::repeat_n("--verbose", usize::from(global.verbose)));
-    Ok(command)
-}
-
-pub(super) fn add_targets(command: &mut Command, targets: &Targets) {
-    command.args(targets.all());
-    for var in &targets.vars {
-        command.args(["--var", var]);
-    }
-}
-
-/// The exit status of a command, which hears of Ctrl-C by itself: it is of the same group.
-pub(super) fn wait_for(command: &mut Command) -> Result<u8> {
-    let _cancel = interrupt::cancel_in_time()?;
-    let status = command.status().context("cannot start this program once more")?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(130))
-}
-
 fn fill(global: &Global, args: &ReleaseArgs, dir: &Path) -> Result<ExitCode> {
-    let workspace = invocation::open(global, &args.targets.vars)?;
+    let workspace = invocation::open_with(global, &args.targets.vars, &args.secrets)?;
     let request = ReleaseRequest {
         targets: args.targets.all(),
         version: version(args)?,

@@ -17,7 +17,7 @@ use ibuild::stages::recipe::{
     Image, ImageName, MachineName, MachineTest, Recipe, TestAction, TestName, suggest,
 };
 use ibuild::stages::sandbox::Cancel;
-use ibuild::{CheckFailed, Context, Result, UsageError, Workspace};
+use ibuild::{CheckFailed, Context, Error, Result, UsageError, Workspace};
 use serde_json::json;
 
 use super::build;
@@ -27,6 +27,7 @@ use crate::interrupt;
 use crate::invocation;
 use crate::invocation::Invocation;
 use crate::invocation::{load_recipe, recipe_dir};
+use crate::junit::{Case, Failure, Suite};
 use crate::terminal::{Style, print, tell};
 use crate::ui::{emit, seconds};
 
@@ -43,9 +44,12 @@ pub fn run(global: &Global, args: &TestArgs) -> Result<ExitCode> {
     build::run(global, &build_args(&targets, args))?;
     let workspace = invocation::open_with(global, &[], &args.secrets)?;
     let bench = Bench { workspace: &workspace, qemu: &qemu, targets: &targets, args };
-    let mut failed = Vec::new();
+    let (mut cases, mut failed) = (Vec::new(), Vec::new());
     for test in tests {
-        match bench.test(test) {
+        let start = Instant::now();
+        let done = bench.test(test);
+        cases.push(case(test, start.elapsed(), done.as_ref().err()));
+        match done {
             Ok(()) => {}
             Err(error) if error.find::<TrialError>().is_some_and(TrialError::is_verdict) => {
                 report(&error, Style::Plain, &Invocation::of(global));
@@ -54,10 +58,24 @@ pub fn run(global: &Global, args: &TestArgs) -> Result<ExitCode> {
             Err(error) => return Err(error),
         }
     }
+    if let Some(path) = &args.junit {
+        let name = format!("ibuild test {}", recipe.project.name);
+        let suite = Suite { name: &name, cases };
+        fs::write(path, suite.to_xml()).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
     match failed.as_slice() {
         [] => Ok(ExitCode::SUCCESS),
         failed => Err(CheckFailed(format!("{} failed", failed.join(", "))).into()),
     }
+}
+
+/// A test for a server that reads JUnit XML.
+fn case(test: &MachineTest, elapsed: Duration, error: Option<&Error>) -> Case {
+    let failure = error.map(|error| Failure {
+        message: in_a_line(error),
+        account: error.chain().map(|cause| cause.to_string() + "\n").collect(),
+    });
+    Case { class: "machines".to_owned(), name: test.name.to_string(), elapsed, failure }
 }
 
 /// The tests of these names; all if there are none.

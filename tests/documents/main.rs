@@ -10,6 +10,7 @@ mod documents;
 #[allow(dead_code, reason = "other tests need the rest")]
 #[path = "../differential/elsewhere.rs"]
 mod elsewhere;
+mod jobs;
 #[allow(dead_code, reason = "other tests need the rest")]
 #[path = "../harness/signer.rs"]
 mod signer;
@@ -131,20 +132,21 @@ impl Lab {
         Self { dir, _archives: archives }
     }
 
+    /// A shell in the project, to be run.
+    fn shell(&self, script: &str) -> Command {
+        let dir = self.dir.path();
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", dir.join("bin").display());
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-euc", script]).current_dir(dir.join("project")).env_clear();
+        shell.env("PATH", path).env("HOME", dir.join("home")).env("IBUILD_CACHE_DIR", dir.join("cache"));
+        shell.stdin(Stdio::null());
+        shell
+    }
+
     /// What a shell does with a command, all of what it prints in one text.
     fn run(&self, command: &str) -> (Output, String) {
         let dir = self.dir.path();
-        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", dir.join("bin").display());
-        let output = Command::new("/bin/sh")
-            .args(["-c", &format!("exec 2>&1; {command}")])
-            .current_dir(dir.join("project"))
-            .env_clear()
-            .env("PATH", path)
-            .env("HOME", dir.join("home"))
-            .env("IBUILD_CACHE_DIR", dir.join("cache"))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let output = self.shell(&format!("exec 2>&1; {command}")).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         let said = said.replace(dir.join("cache").to_str().unwrap(), "/var/cache/ibuild");
         (output, said)

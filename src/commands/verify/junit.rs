@@ -1,50 +1,33 @@
-//! A verification as JUnit XML, in the form that GitHub, GitLab and Jenkins read
-//! (<https://github.com/testmoapp/junitxml>).
-
-use std::time::Duration;
+//! A verification as JUnit XML: a test case for each stage.
 
 use ibuild::stages::{Project, StageVerdict};
 use ibuild::{VerifiedStage, VerifyReport};
 
 use super::text;
-use crate::markup::escape;
+use crate::junit::{Case, Failure, Suite};
 
-/// The document: a test suite with one test case for each stage.
+/// The document.
 pub fn document(project: &Project<'_>, report: &VerifyReport) -> String {
-    let failures = report.stages.iter().filter(|stage| !stage.is_accepted()).count();
-    let elapsed: Duration = report.stages.iter().map(|stage| stage.verified.elapsed).sum();
-    let seconds = elapsed.as_secs_f64();
-    let cases: String = report.stages.iter().map(|stage| case(project, stage)).collect();
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n\
-         <testsuite name=\"ibuild verify {}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"0\" time=\"{seconds:.3}\">\n\
-         {cases}</testsuite>\n</testsuites>\n",
-        escape(project.recipe.project.name.as_str()),
-        report.stages.len(),
-    )
+    let name = format!("ibuild verify {}", project.recipe.project.name);
+    let cases = report.stages.iter().map(|stage| case(project, stage)).collect();
+    Suite { name: &name, cases }.to_xml()
 }
 
-fn case(project: &Project<'_>, stage: &VerifiedStage) -> String {
+fn case(project: &Project<'_>, stage: &VerifiedStage) -> Case {
     let name = project.graph.name(stage.stage).as_str();
     let (class, short) = name.split_once('/').unwrap_or(("images", name));
-    let seconds = stage.verified.elapsed.as_secs_f64();
-    let open =
-        format!("<testcase classname=\"{}\" name=\"{}\" time=\"{seconds:.3}\"", escape(class), escape(short));
-    if stage.is_accepted() {
-        return format!("{open}/>\n");
-    }
-    let message = match &stage.verified.verdict {
+    let failure = (!stage.is_accepted())
+        .then(|| Failure { message: message(stage), account: text::difference(project, stage) });
+    Case { class: class.to_owned(), name: short.to_owned(), elapsed: stage.verified.elapsed, failure }
+}
+
+fn message(stage: &VerifiedStage) -> String {
+    match &stage.verified.verdict {
         StageVerdict::Equal => String::new(),
         StageVerdict::Failed { error, .. } => error.in_a_line(),
         StageVerdict::ImageDiffers { .. } => "other bytes from the same root file system".to_owned(),
         StageVerdict::Differs(files) => {
             format!("not reproducible: {}", files.first().map_or("", |file| &file.path))
         }
-    };
-    let account = text::difference(project, stage);
-    format!(
-        "{open}>\n<failure message=\"{}\">{}</failure>\n</testcase>\n",
-        escape(&message),
-        escape(&account)
-    )
+    }
 }

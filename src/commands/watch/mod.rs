@@ -5,20 +5,20 @@
 
 mod changes;
 
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 use std::time::Duration;
 
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::sandbox::Cancel;
-use ibuild::{Context, LOCK_FILE, Result, SecretFile};
+use ibuild::{Context, LOCK_FILE, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
 use self::changes::Changes;
+use super::itself::{add_secrets, add_targets, itself};
 use crate::cli::{Global, WatchArgs};
 use crate::status::Status;
 use crate::terminal::{is_interactive, print, tell};
@@ -109,20 +109,10 @@ fn interrupt_build(build: &Child) -> Result<()> {
 
 /// A build that prints its events; what it has to say to people goes where ours goes.
 fn start(global: &Global, args: &WatchArgs) -> Result<Child> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut command = Command::new(program);
-    if let Some(dir) = &global.cache_dir {
-        command.arg("--cache-dir").arg(dir);
-    }
-    command.args(["build", "--json"]).args(args.targets.all());
-    for var in &args.targets.vars {
-        command.args(["--var", var]);
-    }
-    for SecretFile { name, path, .. } in &args.secrets.secrets {
-        let mut given = OsString::from(format!("{name}="));
-        given.push(path);
-        command.arg("--secret").arg(given);
-    }
+    let mut command = itself(global)?;
+    command.args(["build", "--json"]);
+    add_targets(&mut command, &args.targets);
+    add_secrets(&mut command, &args.secrets);
     if args.offline {
         command.arg("--offline");
     }
