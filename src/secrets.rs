@@ -26,7 +26,17 @@ pub struct SecretFile {
     pub name: SecretName,
     /// The file. A relative path is meant from the directory of the process.
     pub path: PathBuf,
+    given: Given,
     value: Arc<OnceLock<SecretValue>>,
+}
+
+/// Where a secret's file is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    /// On a command line, where people may have put the secret itself by mistake.
+    Argument,
+    /// In a file.
+    Settings,
 }
 
 impl FromStr for SecretFile {
@@ -38,7 +48,7 @@ impl FromStr for SecretFile {
             name.parse().map_err(|e: ibuild_stages::recipe::NameError| format!("{e}: {}", e.rule()))?;
         match path {
             "" => Err(format!("there is no file after `{name}=`")),
-            path => Ok(Self::new(name, PathBuf::from(path))),
+            path => Ok(Self { given: Given::Argument, ..Self::new(name, PathBuf::from(path)) }),
         }
     }
 }
@@ -46,7 +56,7 @@ impl FromStr for SecretFile {
 impl SecretFile {
     /// A secret in this file.
     pub fn new(name: SecretName, path: PathBuf) -> Self {
-        Self { name, path, value: Arc::default() }
+        Self { name, path, given: Given::Settings, value: Arc::default() }
     }
 
     /// What is in the file.
@@ -55,12 +65,21 @@ impl SecretFile {
             return Ok(value.clone());
         }
         let read = read(&self.path).and_then(|bytes| SecretValue::new(bytes).map_err(|e| e.to_string()));
-        let value = read.map_err(|why| {
-            let (name, path) = (&self.name, self.path.display());
-            UsageError::new(format!("`{path}` cannot be the secret `{name}`: {why}"))
-                .hint("name a file that has the secret and nothing else in it")
-        })?;
+        let value = read.map_err(|why| self.refused(&why))?;
         Ok(self.value.get_or_init(|| value).clone())
+    }
+
+    /// That the file cannot be the secret. What is no file may be the secret itself, given by mistake, and is not said again.
+    fn refused(&self, why: &str) -> UsageError {
+        let name = &self.name;
+        match (self.given, self.path.try_exists()) {
+            (Given::Settings, _) | (_, Ok(true)) => {
+                UsageError::new(format!("`{}` cannot be the secret `{name}`: {why}", self.path.display()))
+                    .hint("name a file that has the secret and nothing else in it")
+            }
+            _ => UsageError::new(format!("there is no such file for the secret `{name}`"))
+                .hint("`--secret NAME=FILE` names a file; a value itself is never an argument"),
+        }
     }
 
     /// Whether others than the owner of the file can read it.
@@ -71,16 +90,20 @@ impl SecretFile {
 
     /// Whether git has the file, as far as that can be found out.
     fn is_tracked(&self, dir: &Path) -> bool {
+        let Ok(path) = std::path::absolute(&self.path) else { return false };
         let mut git = Command::new("git");
-        git.arg("-C").arg(dir).args(["ls-files", "--error-unmatch", "--"]).arg(&self.path);
+        git.arg("-C").arg(dir).args(["ls-files", "--error-unmatch", "--"]).arg(&path);
         git.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.path.starts_with(dir) && git.status().is_ok_and(|status| status.success())
+        path.starts_with(dir) && git.status().is_ok_and(|status| status.success())
     }
 }
 
 /// The bytes of a file or a pipe, and of none that has no end.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let in_words = |error: io::Error| error.kind().to_string();
+    let in_words = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        kind => kind.to_string(),
+    };
     let kind = fs::metadata(path).map_err(in_words)?.file_type();
     if kind.is_dir() {
         return Err("it is a directory".to_owned());
@@ -239,12 +262,15 @@ mod tests {
         fs::write(dir.path().join("short"), "1234567\n").unwrap();
         fs::write(dir.path().join("long"), vec![b'x'; 70_000]).unwrap();
         std::os::unix::fs::symlink("/dev/zero", dir.path().join("zero")).unwrap();
-        check("none", "entity not found");
+        check("none", "there is no such file");
         check("", "it is a directory");
         check("zero", "it is neither a file nor a pipe");
         check("empty", "it is empty");
         check("short", "it has 7 bytes without the white space at its ends, and a secret has at least 8");
         check("long", "it has more than 64 KiB");
+        // It may be the secret itself.
+        let given: SecretFile = "A=tok-third-55555555".parse().unwrap();
+        assert_eq!(given.value().unwrap_err().to_string(), "there is no such file for the secret `A`");
     }
 
     #[test]

@@ -94,6 +94,13 @@ impl Batch {
         self.changes.iter().map(|(table, key, _)| (*table, key.as_slice()))
     }
 
+    /// What a row is set to in the end, if it is.
+    pub fn value(&self, table: Table, key: &[u8]) -> Option<&[u8]> {
+        let mut changes = self.changes.iter().rev();
+        let (.., value) = changes.find(|(of, row, _)| *of == table && row == key)?;
+        value.as_deref()
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()

@@ -32,6 +32,8 @@ impl fmt::Display for Change {
             (Some(Value::Map(_)), Some(_)) | (Some(_), Some(Value::Map(_))) => {
                 write!(f, "{path}: something else")
             }
+            // Digests that begin alike, as when the end of one was mistyped.
+            (Some(old), Some(new)) if short(old) == short(new) => write!(f, "{path}: {old:#} -> {new:#}"),
             (Some(old), Some(new)) => write!(f, "{path}: {} -> {}", short(old), short(new)),
             (Some(old), None) => write!(f, "{path}: gone (was {})", short(old)),
             (None, Some(new)) => write!(f, "{path}: new ({})", short(new)),

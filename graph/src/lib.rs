@@ -118,7 +118,12 @@ pub trait Executor: Sync {
     }
 
     /// Whether what was made is still there. What it was made of is.
-    fn is_available(&self, output: &Self::Output, inputs: &[&Self::Output]) -> Result<bool, Self::Error>;
+    fn is_available(
+        &self,
+        stage: StageId,
+        output: &Self::Output,
+        inputs: &[&Self::Output],
+    ) -> Result<bool, Self::Error>;
 
     /// Finds, among earlier runs of a stage, one that made what this action would make, though something differs that its
     /// key covers. Asked when the stage would run otherwise; overridden where that can be found out with less work than

@@ -125,7 +125,7 @@ pub fn on_one_line(text: &str) -> String {
     shown
 }
 
-/// For people: short, on one line.
+/// For people: short, on one line; with `#` digests are shown in full.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -133,9 +133,10 @@ impl fmt::Display for Value {
             Self::Text(text) => write!(f, "`{}`", on_one_line(text)),
             Self::Bytes(bytes) => write!(f, "`{}`", on_one_line(&String::from_utf8_lossy(bytes))),
             Self::Digest(digest) | Self::Tree(digest) => {
-                digest[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                let shown = if f.alternate() { &digest[..] } else { &digest[..4] };
+                shown.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
-            Self::List(values) if values.len() == 1 => write!(f, "{}", values[0]),
+            Self::List(values) if values.len() == 1 => fmt::Display::fmt(&values[0], f),
             Self::List(values) => {
                 f.write_str("[")?;
                 for (n, value) in values.iter().enumerate() {

@@ -228,7 +228,7 @@ impl<E: Executor> Worker<'_, E> {
         let Some(result) = self.memory.result(key)? else { return Ok(None) };
         let Some(remembered) = result.output::<E::Output>() else { return Ok(None) };
         let output = self.executor.rebase(stage, remembered, inputs);
-        let in_store = self.executor.is_available(&output, inputs);
+        let in_store = self.executor.is_available(stage, &output, inputs);
         let in_store = in_store.map_err(|source| self.stage_error(stage, source))?;
         if !in_store {
             let name = self.graph.name(stage);

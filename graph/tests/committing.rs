@@ -62,7 +62,7 @@ impl Executor for Fake<'_> {
         self.second_needs == Needs::Commit && self.graph.name(stage).as_str() == "second"
     }
 
-    fn is_available(&self, _: &Text, _: &[&Text]) -> Result<bool, Broken> {
+    fn is_available(&self, _: StageId, _: &Text, _: &[&Text]) -> Result<bool, Broken> {
         Ok(true)
     }
 

@@ -61,7 +61,7 @@ impl Executor for Fake<'_> {
         Ok(description)
     }
 
-    fn is_available(&self, output: &Text, _: &[&Text]) -> Result<bool, Broken> {
+    fn is_available(&self, _: StageId, output: &Text, _: &[&Text]) -> Result<bool, Broken> {
         assert!(self.at != At::Available || output.0 != self.bad, "nothing finds {}", self.bad);
         Ok(true)
     }

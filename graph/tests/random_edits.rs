@@ -84,7 +84,7 @@ impl Executor for Fake<'_> {
         Tree::upon(remembered.digest, inputs.first().copied())
     }
 
-    fn is_available(&self, output: &Tree, _: &[&Tree]) -> Result<bool, Never> {
+    fn is_available(&self, _: StageId, output: &Tree, _: &[&Tree]) -> Result<bool, Never> {
         Ok(!self.lost.contains(&output.digest))
     }
 

@@ -61,7 +61,7 @@ impl Executor for Fake<'_> {
         Ok(description)
     }
 
-    fn is_available(&self, output: &Text, _: &[&Text]) -> Result<bool, Broken> {
+    fn is_available(&self, _: StageId, output: &Text, _: &[&Text]) -> Result<bool, Broken> {
         Ok(!self.missing.contains(&output.0) && self.damaged.lock().unwrap().get(&output.0) != Some(&true))
     }
 

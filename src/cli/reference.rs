@@ -127,8 +127,12 @@ fn written(command: &Command, path: &str, text: &mut String) {
     if let Some(about) = about {
         writeln!(text, "\n{about}.").expect("a text can be written");
     }
-    let shown =
-        |arg: &&Arg| is_top == arg.is_global_set() && !["help", "version"].contains(&arg.get_id().as_str());
+    let shown = |arg: &&Arg| {
+        is_top == arg.is_global_set()
+            && !arg.is_hide_set()
+            && arg.get_id() != "help"
+            && !(is_top && arg.get_id() == "version")
+    };
     let arguments: Vec<_> = command.get_arguments().filter(shown).collect();
     if !arguments.is_empty() {
         text.push_str("\n| argument | what it does |\n|---|---|\n");

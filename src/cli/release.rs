@@ -46,6 +46,8 @@ pub struct ReleaseArgs {
 pub struct AttestArgs {
     #[command(flatten)]
     pub targets: Targets,
+    #[command(flatten)]
+    pub secrets: SecretArgs,
     /// Sign with `gpg:KEY`, `minisign:FILE` or `command:COMMAND`; repeat for several signatures
     #[arg(long, value_name = "HOW")]
     pub sign: Vec<Signer>,

@@ -12,7 +12,7 @@ use ibuild::{
 };
 use serde_json::json;
 
-use super::itself::{add_targets, itself};
+use super::itself::{add_secrets, add_targets, itself};
 use super::release::read_key;
 use crate::cli::{AttestArgs, CheckAttestationArgs, Global};
 use crate::interrupt;
@@ -26,7 +26,7 @@ const SHORT: usize = 12;
 pub fn run(global: &Global, args: &AttestArgs) -> Result<ExitCode> {
     let text = match args.sign.is_empty() {
         true => {
-            let workspace = invocation::open(global, &args.targets.vars)?;
+            let workspace = invocation::open_with(global, &args.targets.vars, &args.secrets)?;
             workspace.attest(&args.targets.all(), &ExecutionOptions::default())?
         }
         false => {
@@ -36,6 +36,7 @@ pub fn run(global: &Global, args: &AttestArgs) -> Result<ExitCode> {
             let mut command = itself(global)?;
             command.arg("attest");
             add_targets(&mut command, &args.targets);
+            add_secrets(&mut command, &args.secrets);
             let output =
                 command.stderr(Stdio::inherit()).output().context("cannot start this program once more")?;
             match output.status.code().and_then(|code| u8::try_from(code).ok()) {
@@ -105,7 +106,9 @@ fn as_text(compared: &ComparedRecord) -> String {
         let detail = match verdict {
             RecordedVerdict::Differs { here, there, same_action } => {
                 let why = match same_action {
-                    SameAction::Yes => "both are made of the same: the stage is not reproducible",
+                    SameAction::Yes => {
+                        "both are made of the same: the stage is not reproducible, or somebody has changed the record"
+                    }
                     SameAction::No => "there it was made of something else",
                 };
                 format!("  b3:{here:.SHORT$} here, b3:{there:.SHORT$} there; {why}")

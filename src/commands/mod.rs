@@ -50,11 +50,11 @@ fn handles_root_file_systems(command: &Command) -> bool {
         | Command::Cat(_)
         | Command::Diff(_)
         | Command::Verify(_)
+        | Command::CheckAttestation(_)
         | Command::Test(_) => true,
         // Who signs does so as the user that has the keys, and calls itself for the rest.
         Command::Release(args) => args.fill.is_some(),
         Command::Attest(args) => args.sign.is_empty(),
-        Command::CheckAttestation(args) => args.rebuild,
         Command::Packages { command } => matches!(command, PackagesCommand::Sources(_)),
         Command::Cache { command } => match command {
             Show(_) | Stats(_) | Fsck(_) | Gc(_) | Import(_) | Rm { .. } => true,

@@ -4,12 +4,16 @@ use std::process::ExitCode;
 
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::sandbox::Ended;
+use ibuild::stages::{Logs, tail};
 use ibuild::{Result, ShellCommand, Workspace};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::cli::{Global, ShellArgs};
 use crate::invocation;
-use crate::terminal::tell;
+use crate::terminal::{harmless, tell};
+
+/// Lines of the log that are shown again.
+const TAIL: usize = 20;
 
 pub fn run(global: &Global, args: &ShellArgs) -> Result<ExitCode> {
     let workspace = invocation::open_with(global, &[], &args.secrets)?;
@@ -30,7 +34,18 @@ fn exit_code(ended: Ended) -> ExitCode {
 pub fn into_failure(workspace: &Workspace, stage: &str, argv: &[String]) -> Result<Ended> {
     let failure = workspace.failure(stage)?;
     let time = Timestamp(failure.state.time());
-    tell!("note    this is what `{}` had made when it failed at {time}", failure.stage);
+    let stage = &failure.stage;
+    if argv.is_empty() {
+        let logs = Logs::new(workspace.store.layout(), workspace.recipe.project.name.as_str());
+        tail(&logs.path(stage), TAIL).iter().for_each(|line| tell!("  | {line}"));
+        if let Some(why) = failure.state.why() {
+            tell!("failed  {stage}  {}", harmless(why));
+        }
+    }
+    tell!("note    this is what `{stage}` had made when it failed at {time}");
+    if argv.is_empty() {
+        tell!("note    `rerun` runs it again; nothing of what you do here is kept");
+    }
     leave_signals_to_the_shell()?;
     workspace.shell_into(&failure, &command(argv))
 }

@@ -2,13 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use ibuild_stages::release::{Envelope, Signature, Sums, pre_authentication_encoding};
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use ibuild_stages::release::{Envelope, Signature, Sums, pre_authentication_encoding, read_checksums};
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use tempfile::TempDir;
 
-use super::sums::{is_signature, unsigned_files};
+use super::sums::{is_signature, names, unsigned_files};
 use super::{Index, RECORD, SIGNED_RECORD, Signer};
 use crate::error::{Context, Result, UsageError};
 
@@ -48,6 +49,9 @@ impl StagedRelease {
         let parent = place.parent().unwrap_or(Path::new("/"));
         let context = || format!("cannot write into `{}`", parent.display());
         fs::create_dir_all(parent).with_context(context)?;
+        // Nobody may find the new folder before it is locked and take it for a killed process's.
+        let alone = File::open(parent).with_context(context)?;
+        alone.lock().with_context(context)?;
         sweep(parent);
         let staging = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).with_context(context)?;
         let lock = File::open(staging.path()).with_context(context)?;
@@ -76,8 +80,16 @@ impl StagedRelease {
         }
         let sums = Sums::Sha256.file();
         let text = self.read(sums)?;
-        for signer in signers {
-            self.write(&format!("{sums}{}", signer.ending()), &signer.sign(&text)?)?;
+        for (at, signer) in signers.iter().enumerate() {
+            let name = format!("{sums}{}", signer.ending());
+            let is_second = signers[..at].iter().any(|it| it.ending() == signer.ending());
+            let before = match (is_second, signer) {
+                (false, _) => Vec::new(),
+                // One after the other, as gpgv reads them.
+                (true, Signer::Gpg(_)) => self.read(&name)?,
+                (true, _) => return Err(two_of_a_kind(&name).into()),
+            };
+            self.write(&name, &[before, signer.sign(&text)?].concat())?;
         }
         let records = unsigned_files(self.path())?.into_iter().filter(|name| name.ends_with(RECORD));
         for name in records {
@@ -123,9 +135,30 @@ impl StagedRelease {
         if !has_signatures {
             return Ok(Published::Unchanged);
         }
+        self.keep_signatures()?;
         renameat2(AT_FDCWD, self.path(), AT_FDCWD, &self.place, RenameFlags::RENAME_EXCHANGE)
             .with_context(context)?;
         Ok(Published::Signed)
+    }
+
+    /// Takes over what others have signed: the release is the same.
+    fn keep_signatures(&self) -> Result<()> {
+        for name in names(&self.place)?.into_iter().filter(|name| is_signature(name)) {
+            let (old, new) = (self.place.join(&name), self.path().join(&name));
+            let context = || format!("cannot copy `{}`", old.display());
+            if !new.exists() {
+                fs::copy(&old, &new).with_context(context)?;
+            } else if name.ends_with(".gpg") {
+                let both = [fs::read(&old).with_context(context)?, fs::read(&new).with_context(context)?];
+                fs::write(&new, both.concat()).with_context(context)?;
+            } else if name.ends_with(SIGNED_RECORD) {
+                let read = |path: &Path| fs::read(path).ok().and_then(|text| Envelope::read(&text).ok());
+                if let (Some(before), Some(now)) = (read(&old), read(&new)) {
+                    fs::write(&new, now.joined(before).to_text()).with_context(context)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn done(self, published: Published) -> Result<Published> {
@@ -133,6 +166,11 @@ impl StagedRelease {
         let _ = self.staging.keep();
         Ok(published)
     }
+}
+
+fn two_of_a_kind(name: &str) -> UsageError {
+    UsageError::new(format!("`{name}` has room for one signature"))
+        .hint("only signatures of gpg can stand one after the other")
 }
 
 /// A record in an envelope with its signatures: a line of JSON.
@@ -167,20 +205,19 @@ fn first_difference(new: &Path, old: &Path) -> Result<Option<String>> {
     let mut all = [unsigned_files(new)?, unsigned_files(old)?].concat();
     all.sort_unstable();
     all.dedup();
-    let sums = |dir: &Path| fs::read(dir.join(Sums::Sha256.file())).ok();
     for name in all {
         if !new.join(&name).is_file() || !old.join(&name).is_file() {
             return Ok(Some(name));
         }
     }
     // The sums name all the others, and who changed one of those is told by `--check`.
-    Ok((sums(new) != sums(old)).then(|| Sums::Sha256.file().to_owned()))
-}
-
-fn names(dir: &Path) -> Result<Vec<String>> {
-    let context = || format!("cannot read `{}`", dir.display());
-    let entries = fs::read_dir(dir).with_context(context)?;
-    entries.map(|entry| Ok(entry.with_context(context)?.file_name().to_string_lossy().into_owned())).collect()
+    let sums = |dir: &Path| {
+        let text = fs::read_to_string(dir.join(Sums::Sha256.file())).unwrap_or_default();
+        read_checksums(&text, Sums::Sha256).unwrap_or_default()
+    };
+    let (new, old) = (sums(new), sums(old));
+    let other = new.iter().filter(|sum| sum.file != Sums::Sha512.file()).find(|sum| !old.contains(sum));
+    Ok(other.map(|sum| sum.file.clone()).or_else(|| (new != old).then(|| Sums::Sha256.file().to_owned())))
 }
 
 /// The folder and its files get the modes of a folder of the user, and are on the disk.
@@ -199,7 +236,10 @@ fn make_durable(dir: &Path) -> io::Result<()> {
 fn sweep(parent: &Path) {
     let entries = fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok);
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
-        let is_left = File::open(entry.path()).is_ok_and(|dir| dir.try_lock().is_ok());
+        // Whatever else has such a name is not ours, and must not be waited for.
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let dir = File::options().read(true).custom_flags(flags.bits()).open(entry.path());
+        let is_left = dir.is_ok_and(|dir| dir.try_lock().is_ok());
         if is_left {
             let _ = fs::remove_dir_all(entry.path());
         }

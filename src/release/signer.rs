@@ -23,7 +23,7 @@ pub enum Signer {
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// The text says no way to sign.
-    #[error("`{0}` is no way to sign")]
+    #[error("`{0}` is no way to sign: write `gpg:KEY`, `minisign:FILE` or `command:COMMAND`")]
     Unknown(String),
     /// The program cannot be started.
     #[error("cannot run `{program}`")]

@@ -77,22 +77,32 @@ pub(crate) fn write_sums(dir: &Path, mut known: BTreeMap<String, FileDigests>) -
 
 /// The names of the files of a release but for its signatures, sorted. `SHA256SUMS` is among them.
 pub(super) fn unsigned_files(dir: &Path) -> Result<Vec<String>> {
-    let context = || format!("cannot read `{}`", dir.display());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).with_context(context)? {
-        let name = entry.with_context(context)?.file_name().to_string_lossy().into_owned();
-        if !is_signature(&name) {
-            files.push(name);
-        }
-    }
-    files.sort_unstable();
+    let mut files = names(dir)?;
+    files.retain(|name| !is_signature(name));
     Ok(files)
 }
 
-/// Whether a file of a release is a signature, or has one in it: those differ each time that somebody signs.
-pub(super) fn is_signature(name: &str) -> bool {
-    [".gpg", ".minisig", ".sig", SIGNED_RECORD].iter().any(|ending| name.ends_with(ending))
+/// The names of everything in a folder, sorted.
+pub(super) fn names(dir: &Path) -> Result<Vec<String>> {
+    let context = || format!("cannot read `{}`", dir.display());
+    let entries = fs::read_dir(dir).with_context(context)?;
+    let name = |entry: std::io::Result<fs::DirEntry>| -> Result<String> {
+        Ok(entry.with_context(context)?.file_name().to_string_lossy().into_owned())
+    };
+    let mut names = entries.map(name).collect::<Result<Vec<_>>>()?;
+    names.sort_unstable();
+    Ok(names)
 }
+
+/// Whether a file of a release is a signature, or has one in it: those differ each time that somebody signs. Nothing else is free of
+/// being listed, whatever it is called.
+pub(super) fn is_signature(name: &str) -> bool {
+    let of_sums = name.strip_prefix(Sums::Sha256.file());
+    of_sums.is_some_and(|ending| SIGNATURES.contains(&ending)) || name.ends_with(SIGNED_RECORD)
+}
+
+/// How signatures of the checksums end.
+pub(super) const SIGNATURES: [&str; 3] = [".gpg", ".minisig", ".sig"];
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use ibuild_graph::StageName;
 use ibuild_stages::recipe::{RootfsName, StageName as StepName, Step};
 use ibuild_stages::sandbox::Ended;
 use ibuild_stages::snapshot::Snapshot;
-use ibuild_stages::{FailedState, Job, Project, ShellError, StageOutput, packed_snapshots};
+use ibuild_stages::{FailedState, Job, Look, Project, ShellError, StageOutput, packed_snapshots};
 
 use super::Workspace;
 use super::past::builds_back;
@@ -20,12 +20,8 @@ pub struct ShellCommand {
 }
 
 impl ShellCommand {
-    fn argv(&self) -> Vec<String> {
-        if self.argv.is_empty() {
-            let choose = "if [ -x /bin/bash ]; then exec /bin/bash; else exec /bin/sh; fi";
-            return ["/bin/sh", "-c", choose].map(str::to_owned).to_vec();
-        }
-        self.argv.clone()
+    fn look<'a>(&'a self, stage: &'a str, step: Option<(&'a StepName, &'a Step)>) -> Look<'a> {
+        Look { stage, step, argv: &self.argv, terminal: self.terminal.as_deref() }
     }
 }
 
@@ -116,7 +112,9 @@ impl Workspace {
             return Err(not_a_step(name).into());
         };
         let snapshot = self.snapshot_of_step(step_name)?;
-        Ok(executor.context().shell(&snapshot, step, command.argv(), command.terminal.clone())?)
+        let stage = step_name.to_string();
+        let look = command.look(&stage, Some((step_name, *step)));
+        Ok(executor.context().shell(&snapshot, &look)?)
     }
 
     /// What a stage left when it failed, if it has not succeeded since and there was room to keep it.
@@ -144,10 +142,10 @@ impl Workspace {
     pub fn shell_into(&self, failure: &FailedStage, command: &ShellCommand) -> Result<Ended> {
         let project = self.project();
         let executor = self.quiet_executor(&project)?;
-        let step: Option<&Step> =
-            failure.stage.parse::<StepName>().ok().and_then(|name| project.recipe.step(&name));
-        let (argv, terminal) = (command.argv(), command.terminal.clone());
-        Ok(executor.context().shell_into_failure(&failure.state, step, argv, terminal)?)
+        let name = failure.stage.parse::<StepName>().ok();
+        let step = name.as_ref().and_then(|name| Some((name, project.recipe.step(name)?)));
+        let look = command.look(&failure.stage, step);
+        Ok(executor.context().shell_into_failure(&failure.state, &look)?)
     }
 }
 

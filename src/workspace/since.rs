@@ -29,7 +29,8 @@ impl FromStr for Since {
     /// `@1` is a build back, `12` the number of a build, anything else a revision.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let back = text.strip_prefix('@').and_then(|back| back.parse().ok()).map(Self::BuildsBack);
-        let number = || text.parse().ok().map(Self::Build);
+        // The name of a commit may have digits only; of a push that has no predecessor it is all zeros.
+        let number = || text.parse().ok().filter(|_| !is_whole_name(text)).map(Self::Build);
         Ok(back.or_else(number).unwrap_or_else(|| Self::Revision(text.to_owned())))
     }
 }
@@ -70,9 +71,19 @@ fn no_build(name: &str, builds: &[(u64, Build)]) -> crate::Error {
     error.hint(hint).into()
 }
 
-/// The actions of the project as its repository has it at a revision.
+/// Whether a text is the name of a commit in full.
+fn is_whole_name(text: &str) -> bool {
+    [40, 64].contains(&text.len()) && text.bytes().all(|c| c.is_ascii_hexdigit())
+}
+
+/// The actions of the project as its repository has it at a revision. Of a commit that the repository does not have, as the one before a
+/// new branch or a forced push, nothing is known, so everything is new.
 fn keys_at(workspace: &Workspace, revision: &str) -> Result<BTreeSet<ActionKey>> {
     let scratch = workspace.store.run_dir()?;
+    let commit = format!("{revision}^{{commit}}");
+    if is_whole_name(revision) && git(&workspace.dir, scratch.path(), &["cat-file", "-e", &commit]).is_err() {
+        return Ok(BTreeSet::new());
+    }
     let dir = check_out(&workspace.dir, revision, scratch.path())?;
     let earlier = Workspace {
         recipe: load_recipe(&dir, &workspace.vars)?,
@@ -143,6 +154,7 @@ mod tests {
         let check = |text: &str, expected: Since| assert_eq!(text.parse::<Since>(), Ok(expected));
         check("@0", Since::BuildsBack(0));
         check("12", Since::Build(12));
+        check(&"0".repeat(40), Since::Revision("0".repeat(40)));
         check("HEAD~1", Since::Revision("HEAD~1".to_owned()));
         check("@{upstream}", Since::Revision("@{upstream}".to_owned()));
     }

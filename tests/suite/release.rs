@@ -277,6 +277,53 @@ fn a_record_tells_the_first_stage_that_differs() {
     two.run(&["check-attestation", "record.json"]).fails_with(2, "it is no build record");
 }
 
+/// What people look images up by has to be true as well.
+#[test]
+fn a_record_that_names_other_images_is_not_equal() {
+    let lab = lab();
+    lab.run(&["build"]).succeeds();
+    let record: Value = serde_json::from_str(&lab.run(&["attest"]).succeeds()).unwrap();
+    let check = |change: &dyn Fn(&mut Value)| {
+        let mut other = record.clone();
+        change(&mut other);
+        lab.write("record.json", &other.to_string());
+        lab.run(&["check-attestation", "record.json"])
+    };
+    check(&|_| {}).succeeds();
+    let zeros = Value::from("0".repeat(64));
+    for algorithm in ["sha256", "blake3"] {
+        check(&|it| it["subject"][0]["digest"][algorithm] = zeros.clone())
+            .fails_with(1, "as the record's subject");
+    }
+    check(&|it| it["subject"].as_array_mut().unwrap().clear()).fails_with(2, "it has no image, or no stage");
+    for list in ["/subject", "/predicate/runDetails/byproducts"] {
+        let twice = |it: &mut Value| {
+            let list = it.pointer_mut(list).unwrap().as_array_mut().unwrap();
+            list.push(list[0].clone());
+        };
+        check(&twice).fails_with(2, "twice");
+    }
+}
+
+#[test]
+fn a_second_signature_leaves_the_first_one() {
+    let (lab, one, two) = (lab(), Gpg::new(), Gpg::new());
+    one.sign(&lab, &["release", "--version", "1.0", "--sign", "gpg:me@example.org"]);
+    two.sign(&lab, &["release", "--version", "1.0", "--sign", "command:sha256sum"]);
+    fs::write(lab.path("one.gpg"), one.run(&["--export"])).unwrap();
+    let said = lab.run(&["release", "--check", "out/seeded-1.0", "--key", "one.gpg"]).succeeds();
+    assert!(said.contains("`SHA256SUMS.sig`: it is of another kind than the key"), "{said}");
+    let dir = lab.path("out/seeded-1.0");
+    for stranger in ["INSTALL.sig", "release.gpg", "other.ova.intoto.jsonl"] {
+        fs::write(dir.join(stranger), "").unwrap();
+        lab.run(&["release", "--check", "out/seeded-1.0"]).fails_with(1, stranger);
+        fs::remove_file(dir.join(stranger)).unwrap();
+    }
+    fs::rename(dir.join("SHA256SUMS"), lab.path("sums")).unwrap();
+    std::os::unix::fs::symlink(lab.path("sums"), dir.join("SHA256SUMS")).unwrap();
+    lab.run(&["release", "--check", "out/seeded-1.0"]).fails_with(1, "is no plain file");
+}
+
 #[test]
 fn a_signed_record_is_believed_only_with_its_key() {
     let (lab, gpg, other) = (lab(), Gpg::new(), Gpg::new());

@@ -380,7 +380,7 @@ fn settings_have_secrets_too() {
     let missing = lab.run(&BUILD);
     assert_eq!(missing.status, 2);
     assert!(
-        missing.stderr.contains("given/token` cannot be the secret `TOKEN`: entity not found\n"),
+        missing.stderr.contains("given/token` cannot be the secret `TOKEN`: there is no such file\n"),
         "{}",
         missing.stderr
     );

@@ -127,6 +127,29 @@ fn a_shell_after_a_failure_ends_without_a_word() {
     assert_eq!(status, 1, "{shown}");
 }
 
+/// With its program, its inputs and its environment, over what it had made.
+#[test]
+fn a_shell_is_in_the_place_of_the_stage() {
+    let lab = Sandbox::empty();
+    lab.write("note", "from the project");
+    let step = r#"{ name = "bad", run = "echo tries >> /srv/tries; cat /run/ibuild/in/note >&2; echo; exit 9", inputs = ["note"], env = { COLOUR = "blue" } },"#;
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), step);
+    lab.run(&["build", "--until", "ws/bad"]).fails_with(1, "exited with status 9");
+    let mut shell = AtTerminal::start(lab.command(&["shell", "--failed", "bad"]));
+    shell.shows("  | from the project");
+    shell.shows("exited with status 9");
+    shell.shows("`rerun` runs it again");
+    shell.shows("ibuild:ws/bad (failed) /");
+    shell.types("rerun; echo status $? $COLOUR $(busybox wc -l < /srv/tries)\n");
+    shell.shows("from the project");
+    shell.shows("status 9 blue 2");
+    shell.types("exit 0\n");
+    assert_eq!(shell.ends().0, 0);
+    let seen =
+        lab.run(&["shell", "--failed", "bad", "--", "cat", "/run/ibuild/in/note", "/srv/tries"]).succeeds();
+    assert_eq!(seen, "from the projecttries\n");
+}
+
 #[test]
 fn the_terminal_is_given_back() {
     let lab = lab();

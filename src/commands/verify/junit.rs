@@ -1,9 +1,12 @@
 //! A verification as JUnit XML: a test case for each stage.
 
+use std::time::Duration;
+
 use ibuild::stages::{Project, StageVerdict};
-use ibuild::{VerifiedStage, VerifyReport};
+use ibuild::{Error, VerifiedStage, VerifyReport};
 
 use super::text;
+use crate::failure::in_a_line;
 use crate::junit::{Case, Failure, Suite};
 
 /// The document.
@@ -11,6 +14,16 @@ pub fn document(project: &Project<'_>, report: &VerifyReport) -> String {
     let name = format!("ibuild verify {}", project.recipe.project.name);
     let cases = report.stages.iter().map(|stage| case(project, stage)).collect();
     Suite { name: &name, cases }.to_xml()
+}
+
+/// The document of a verification that did not begin, because its build failed.
+pub fn failed_build(project: &Project<'_>, error: &Error) -> String {
+    let name = format!("ibuild verify {}", project.recipe.project.name);
+    let account = error.chain().map(|cause| cause.to_string() + "\n").collect();
+    let failure = Some(Failure { message: in_a_line(error), account });
+    let (class, name_of_case) = ("ibuild".to_owned(), "build".to_owned());
+    let case = Case { class, name: name_of_case, elapsed: Duration::ZERO, failure };
+    Suite { name: &name, cases: vec![case] }.to_xml()
 }
 
 fn case(project: &Project<'_>, stage: &VerifiedStage) -> Case {

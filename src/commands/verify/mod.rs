@@ -6,16 +6,18 @@ mod json;
 mod junit;
 mod text;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
+use ibuild::cache::ActionKey;
 use ibuild::graph::StageId;
 use ibuild::stages::{Access, Project, StageVerdict};
 use ibuild::{
-    CheckFailed, Context, ExecutionOptions, Result, Sample, VerifiedStage, VerifyObserver, VerifyReport,
-    VerifyRequest, Workspace,
+    CheckFailed, Context, Error, ExecutionOptions, Result, Sample, VerifiedStage, VerifyObserver,
+    VerifyReport, VerifyRequest, Workspace,
 };
 
 use super::build;
@@ -32,21 +34,14 @@ pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
     // What cannot be done is told before hours of work, not after.
     args.reports().try_for_each(writable)?;
     let since = args.since.as_ref().map(|since| workspace.actions_since(since)).transpose()?;
-    build_what_is_missing(global, args, &workspace, &names)?;
-    let request = VerifyRequest {
-        names,
-        times: args.times,
-        sample: args.sample.map(|share| Sample { share, seed: seed(global, args) }),
-        vary: args.varied(),
-        since,
-        jobs: args.jobs,
-        keep: args.keep.clone(),
-        execution: ExecutionOptions {
-            access: access(args),
-            cancel: interrupt::cancel_in_time()?,
-            ..ExecutionOptions::default()
-        },
-    };
+    if since.as_ref().is_some_and(BTreeSet::is_empty) {
+        note(global, "verify  nothing is known of that time: every stage counts as new");
+    }
+    if let Err(error) = build_what_is_missing(global, args, &workspace, &names) {
+        report_failed_build(args, &workspace, &error)?;
+        return Err(error);
+    }
+    let request = request(global, args, names, since)?;
     if !request.vary.is_empty() {
         let words: Vec<_> = request.vary.iter().map(|variation| variation.word()).collect();
         note(global, &format!("verify  varies {}; {FIXED}", words.join(", ")));
@@ -66,6 +61,28 @@ pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
         );
     }
     conclude(&project, &report)
+}
+
+fn request(
+    global: &Global,
+    args: &VerifyArgs,
+    names: Vec<String>,
+    since: Option<BTreeSet<ActionKey>>,
+) -> Result<VerifyRequest> {
+    Ok(VerifyRequest {
+        names,
+        times: args.times,
+        sample: args.sample.map(|share| Sample { share, seed: seed(global, args) }),
+        vary: args.varied(),
+        since,
+        jobs: args.jobs,
+        keep: args.keep.clone(),
+        execution: ExecutionOptions {
+            access: access(args),
+            cancel: interrupt::cancel_in_time()?,
+            ..ExecutionOptions::default()
+        },
+    })
 }
 
 /// What is not worth a run of its own.
@@ -99,6 +116,13 @@ fn seed(global: &Global, args: &VerifyArgs) -> u64 {
         note(global, &format!("verify  `--seed {seed}` draws this sample again"));
         seed
     })
+}
+
+/// A server that reads results has to find one.
+fn report_failed_build(args: &VerifyArgs, workspace: &Workspace, error: &Error) -> Result<()> {
+    let Some(path) = &args.junit else { return Ok(()) };
+    let text = junit::failed_build(&workspace.project(), error);
+    fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// What was never built cannot be compared: a build makes it first.

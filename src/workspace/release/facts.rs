@@ -129,15 +129,13 @@ fn listed_file(prefix: &str, path: &[u8], entry: &Entry, owner: Option<&String>)
         Kind::Block(major, minor) => ('b', 0, format!("{major},{minor}")),
         Kind::Fifo => ('p', 0, "-".to_owned()),
     };
-    let is_directory = kind == 'd';
     ListedFile {
         path: format!("{prefix}/{}", escaped(path)),
         mode: format!("{kind}{:04o}", entry.meta.mode),
         owner: format!("{}:{}", entry.meta.uid, entry.meta.gid),
         size,
         content,
-        // Most directories are of many packages.
-        package: owner.filter(|_| !is_directory).cloned(),
+        package: owner.cloned(),
     }
 }
 
@@ -158,17 +156,21 @@ fn owners(inside: &Inside<'_>, links: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<BTr
         Err(InsideError::Missing(_) | InsideError::NotADirectory(_)) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let mut owners = BTreeMap::new();
+    let mut owners: BTreeMap<_, Option<String>> = BTreeMap::new();
     for (name, _) in lists {
         let name = String::from_utf8_lossy(&name).into_owned();
         let Some(package) = name.strip_suffix(".list") else { continue };
         let mut list = Vec::new();
         inside.read(format!("{LISTS}/{name}"), &mut list)?;
         for path in list.split(|byte| *byte == b'\n').filter_map(|path| path.strip_prefix(b"/")) {
-            owners.insert(resolved(path, links), package.to_owned());
+            let owner = owners.entry(resolved(path, links)).or_insert_with(|| Some(package.to_owned()));
+            // Most directories are of several packages, and so of none.
+            if owner.as_deref() != Some(package) {
+                *owner = None;
+            }
         }
     }
-    Ok(owners)
+    Ok(owners.into_iter().filter_map(|(path, owner)| Some((path, owner?))).collect())
 }
 
 fn resolved(path: &[u8], links: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {

@@ -237,10 +237,42 @@ impl Workspace {
             let verdict = there.get(name.as_str()).map_or(RecordedVerdict::NotThere, |it| compare(stage, it));
             stages.push((name, verdict));
         }
+        stages.extend(self.contradictions(&project, record, &stages)?);
         let known: BTreeSet<_> = stages.iter().map(|(name, _)| name.clone()).collect();
         let others = record.stages.iter().filter(|it| !known.contains(&it.stage));
         stages.extend(others.map(|it| (it.stage.clone(), RecordedVerdict::NotHere)));
         Ok(ComparedRecord { stages, builder: record.builder.clone() })
+    }
+
+    /// What a record says of images besides their stages, where that is something else: people look images up by it. An image that is the
+    /// same here is made of what the store has.
+    fn contradictions(
+        &self,
+        project: &Project<'_>,
+        record: &Statement,
+        stages: &[(String, RecordedVerdict)],
+    ) -> Result<Vec<(String, RecordedVerdict)>> {
+        let is_same = |image: &&RecordedImage| stages.contains(&(image.file.clone(), RecordedVerdict::Same));
+        let names: Vec<_> = record.images.iter().filter(is_same).map(|image| image.file.clone()).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let targets = record_targets(project, &names)?;
+        let built = targets.iter().map(|target| BuiltTarget::of(self, project, target));
+        let built = built.collect::<Result<Vec<_>>>()?;
+        let here = self.recorded_images(&targets, &built, &ExecutionOptions::default())?;
+        let there = record.images.iter().filter(is_same);
+        let differs = |(here, there): (&RecordedImage, &RecordedImage)| {
+            let pairs = [(&here.sha256, &there.sha256), (&here.blake3, &there.blake3)];
+            let (here, other) = pairs.into_iter().find(|(here, there)| !here.eq_ignore_ascii_case(there))?;
+            let verdict = RecordedVerdict::Differs {
+                here: here.clone(),
+                there: other.clone(),
+                same_action: SameAction::No,
+            };
+            Some((format!("{} (as the record's subject)", there.file), verdict))
+        };
+        Ok(here.iter().zip(there).filter_map(differs).collect())
     }
 
     /// Refuses a record of a project of another name.

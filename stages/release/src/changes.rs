@@ -66,7 +66,9 @@ impl Changes<'_> {
         }
         text += &lines("Recipe", &old.recipe, &new.recipe);
         text += &lines("Archives", &old.archives, &new.archives);
-        text.trim_end().to_owned() + "\n"
+        // What an earlier folder says may be anybody's; a terminal must not obey it.
+        let plain = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+        text.trim_end().chars().map(plain).collect::<String>() + "\n"
     }
 
     fn sizes(&self) -> String {

@@ -49,6 +49,16 @@ impl Envelope {
         Self { payload: STANDARD.encode(record), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
     }
 
+    /// The same record with the signatures of another envelope around it, too; those of a key that has signed this one are left out.
+    #[must_use]
+    pub fn joined(mut self, other: Self) -> Self {
+        if other.payload == self.payload && other.payload_type == self.payload_type {
+            let known: Vec<_> = self.signatures.iter().map(|it| it.keyid.clone()).collect();
+            self.signatures.extend(other.signatures.into_iter().filter(|it| !known.contains(&it.keyid)));
+        }
+        self
+    }
+
     /// Its text, a line.
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).expect("an envelope is plain data") + "\n"

@@ -2,7 +2,7 @@
 //!
 //! A line has six columns: type and mode (`-0644`, types as in `ls`), owner (`0:0`), size in bytes, content, package, path. The content
 //! is `b3:` and the BLAKE3 digest of a file, `-> TARGET` of a symbolic link, `MAJOR,MINOR` of a device, else `-`. The package is the one that
-//! dpkg says has brought the path, else `-`. In targets and paths a backslash, a control character and a byte that is not UTF-8 are `\` and
+//! dpkg says has brought the path, `-` if that is none or several. In targets and paths a backslash, a control character and a byte that is not UTF-8 are `\` and
 //! three octal digits.
 
 use std::fmt::Write as _;

@@ -6,7 +6,7 @@
 //! two records tell at which stage two builds part without any image. Digests under names of ibuild's own: `ibuildTree`, of a root file
 //! system; `ibuildAction`, of everything that can change the result of a stage. Both are BLAKE3. There is no time and no machine in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,12 @@ pub enum StatementError {
     /// It is a record of something else.
     #[error("it is a record of `{0}`, not of a build with ibuild")]
     Type(String),
+    /// It has no image, or no stage.
+    #[error("it has no image, or no stage")]
+    Empty,
+    /// It says something twice.
+    #[error("it has `{0}` twice")]
+    Twice(String),
     /// A digest is missing, or none.
     #[error("it has no {0} of `{1}`")]
     Digest(&'static str, String),
@@ -186,12 +192,24 @@ pub fn read_statement(text: &[u8]) -> Result<Statement, StatementError> {
         let output = it.digest(TREE).or_else(|_| it.digest("blake3"))?;
         Ok(RecordedStage { stage: it.name.clone(), action: it.digest(ACTION)?, output })
     };
+    check_names(&document.subject)?;
+    check_names(&byproducts)?;
     Ok(Statement {
         project: definition.external_parameters.project,
         builder: builder.version.get("ibuild").cloned().unwrap_or_default(),
         images: document.subject.iter().map(image).collect::<Result<_, StatementError>>()?,
         stages: byproducts.iter().map(stage).collect::<Result<_, StatementError>>()?,
     })
+}
+
+/// A record is of something, and says nothing twice: who looks a thing up would find one of two answers.
+fn check_names(resources: &[Resource]) -> Result<(), StatementError> {
+    let mut names = BTreeSet::new();
+    match resources.iter().find(|it| !names.insert(it.name.as_str())) {
+        Some(again) => Err(StatementError::Twice(again.name.clone())),
+        None if resources.is_empty() => Err(StatementError::Empty),
+        None => Ok(()),
+    }
 }
 
 impl Resource {

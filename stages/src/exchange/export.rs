@@ -164,17 +164,35 @@ impl Export<'_> {
     pub fn write(self, mut sink: Sink, signature: Option<&[u8]>) -> Result<Exported, StageError> {
         let root = self.store.layout().root().to_owned();
         let failed = |error| StageError::io("write an archive from", &root)(error);
-        let text = self.manifest.to_text();
-        sink.add(MANIFEST, text.len() as u64, text.as_bytes()).map_err(failed)?;
-        if let Some(signature) = signature {
-            sink.add(SIGNATURE, signature.len() as u64, signature).map_err(failed)?;
-        }
-        for entry in &self.manifest.entries {
-            self.write_entry(&mut sink, entry)?;
+        match &sink {
+            // Who reads a stream wants to know first what comes.
+            Sink::Tar(_) => {
+                self.write_manifest(&mut sink, signature).map_err(failed)?;
+                self.write_entries(&mut sink)?;
+            }
+            // A manifest that is there has everything that it names.
+            Sink::Directory(_) => {
+                self.write_entries(&mut sink)?;
+                sink.remove(SIGNATURE).map_err(failed)?;
+                self.write_manifest(&mut sink, signature).map_err(failed)?;
+            }
         }
         sink.finish().map_err(failed)?;
         let bytes = self.manifest.entries.iter().map(Entry::size).sum();
         Ok(Exported { results: self.manifest.results.len(), bytes })
+    }
+
+    fn write_manifest(&self, sink: &mut Sink, signature: Option<&[u8]>) -> io::Result<()> {
+        let text = self.manifest.to_text();
+        sink.add(MANIFEST, text.len() as u64, text.as_bytes())?;
+        match signature {
+            Some(signature) => sink.add(SIGNATURE, signature.len() as u64, signature),
+            None => Ok(()),
+        }
+    }
+
+    fn write_entries(&self, sink: &mut Sink) -> Result<(), StageError> {
+        self.manifest.entries.iter().try_for_each(|entry| self.write_entry(sink, entry))
     }
 
     fn write_entry(&self, sink: &mut Sink, entry: &Entry) -> Result<(), StageError> {

@@ -69,6 +69,10 @@ pub fn import(
     for (key, facts) in results {
         if store.index().get(Table::Actions, key.as_bytes())?.is_some() {
             imported.known += 1;
+            // What is known may be something else, and later results stand on what the archive has.
+            let mut below = facts;
+            below.retain(|table| matches!(table, Table::Layers | Table::Trees));
+            all.append(below);
             continue;
         }
         // First the file, as when a stage has run.
@@ -146,6 +150,10 @@ impl Import<'_> {
         let context = CaptureContext { trees: &trees, epoch, volatile: VolatileList::with(&[]) };
         let captured = capture_until(self.cancel, &context, &dir, parent.map(|parent| parent.tree))?;
         trees.flush(facts);
+        // A capture leaves out what no layer may hold. Stages see the layer itself, so it has to be the one that they would have made.
+        if !self.received.is_layer(&dir, &captured.changes, &id)? {
+            return Err(ImportError::NotMade(id.short()));
+        }
         let record = Layer {
             id,
             blob: layer.tarball.blob,
@@ -174,6 +182,9 @@ impl Import<'_> {
             return Err(malformed());
         }
         facts.append(rows);
-        Ok(())
+        match package_usage::is_well_formed(facts, &result.key) {
+            true => Ok(()),
+            false => Err(malformed()),
+        }
     }
 }

@@ -51,13 +51,16 @@ pub enum ImportError {
     #[error("the layer {0} is damaged")]
     Layer(String),
     /// A layer does not make the tree that the manifest says.
-    #[error("the layer of `{0}` makes another root file system than the manifest says")]
+    #[error("the layer of `{}` makes another root file system than the manifest says", .0.escape_debug())]
     Tree(String),
+    /// A layer says other things than what a stage would have left, as files that are taken out of every layer.
+    #[error("no stage would have made the layer {0}")]
+    NotMade(String),
     /// The parts of an image do not make it.
-    #[error("the parts of `{0}` do not make it")]
+    #[error("the parts of `{}` do not make it", .0.escape_debug())]
     Composition(String),
     /// What is known of packages is malformed.
-    #[error("what the archive says of the packages of `{0}` is malformed")]
+    #[error("what the archive says of the packages of `{}` is malformed", .0.escape_debug())]
     Packages(String),
     /// A snapshot could not be made.
     #[error(transparent)]

@@ -13,6 +13,9 @@ pub const SIGNATURE: &str = "manifest.json.sig";
 /// The form of an archive.
 const FORMAT: u32 = 1;
 
+/// Milliseconds of a year: no stage takes so long, and sums of less stay numbers.
+const LONGEST_RUN: u64 = 366 * 24 * 60 * 60 * 1000;
+
 /// An archive of results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -185,6 +188,18 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The blobs that outputs and layers are made of.
+    pub(super) fn named_blobs(&self) -> impl Iterator<Item = BlobId> {
+        let outputs = self.results.iter().flat_map(|result| match &result.output {
+            ExportedOutput::Tree { .. } => Vec::new(),
+            ExportedOutput::File { file } => vec![file.blob],
+            ExportedOutput::Composed { composition, packs, .. } => {
+                packs.iter().chain([composition]).map(|it| it.blob).collect()
+            }
+        });
+        outputs.chain(self.layers.iter().map(|layer| layer.tarball.blob))
+    }
+
     /// Whether each name is there once, and all that results name is there, parents before what stands on them.
     fn check(&self) -> Result<(), String> {
         let (mut names, mut blobs) = (BTreeSet::new(), BTreeMap::new());
@@ -211,6 +226,9 @@ impl Manifest {
         let mut keys = BTreeSet::new();
         for result in &self.results {
             check_output(result, &keys, &layers, &has)?;
+            if result.millis > LONGEST_RUN {
+                return Err(format!("`{}` took longer than a year", result.stage.escape_debug()));
+            }
             if result.packages.is_some_and(|blob| !has_blob(&blob)) {
                 let stage = result.stage.escape_debug();
                 return Err(format!("what is known of the packages of `{stage}` is not there"));

@@ -10,9 +10,11 @@ use ibuild_cache::{BlobId, BlobStore, Cancel, Digest, LayerId, MemoryIndex, RunD
 use super::import_error::ImportError;
 use super::manifest::{Entry, ExportedBlob, ExportedLayer, Manifest};
 use super::source::Files;
+use crate::image::has_packs;
 use crate::output::{Artifact, Composed, StoredBlob};
 use crate::publish::restore::compose_into;
 use crate::snapshot::unpack::{Dialect, unpack};
+use crate::snapshot::{Change, LayerStore, SnapshotError};
 
 /// No file system of a machine has files of so many bytes together; holes cost nothing in an archive, and hours to be read.
 const MOST_UNPACKED: u64 = 1 << 40;
@@ -45,8 +47,10 @@ impl<'c> Received<'c> {
 
     /// Refuses before anything is written what cannot fit.
     fn check_space(&self, manifest: &Manifest) -> Result<(), ImportError> {
+        // One layer at a time is unpacked.
+        let largest = manifest.layers.iter().map(|layer| layer.raw_size).max().unwrap_or(0);
         let sizes = manifest.entries.iter().map(Entry::size);
-        let needed = sizes.fold(0_u64, u64::saturating_add);
+        let needed = sizes.fold(largest, u64::saturating_add);
         let free = rustix::fs::statvfs(self.dir.path()).map_err(|error| ImportError::Read(error.into()))?;
         let free = free.f_bavail.saturating_mul(free.f_frsize);
         if needed > free { Err(ImportError::NoRoom { needed, free }) } else { Ok(()) }
@@ -67,7 +71,7 @@ impl<'c> Received<'c> {
         let name = || layer.layer.short();
         let mut counted = Counted { hasher: <LayerId as Digest>::Hasher::default(), left: layer.raw_size };
         let mut decoder = self.decoder(&layer.tarball)?;
-        io::copy(&mut decoder, &mut counted).map_err(|_| ImportError::Layer(name()))?;
+        io::copy(&mut decoder, &mut counted).map_err(|error| unreadable(error, &name()))?;
         if LayerId::finish(counted.hasher) != layer.layer || counted.left != 0 {
             return Err(ImportError::Layer(name()));
         }
@@ -76,8 +80,12 @@ impl<'c> Received<'c> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(ImportError::Read(error)),
             _ => fs::create_dir(&dir).map_err(ImportError::Read)?,
         }
-        unpack(self.decoder(&layer.tarball)?, &dir, Dialect::Layer)
-            .map_err(|_| ImportError::Layer(name()))?;
+        unpack(self.decoder(&layer.tarball)?, &dir, Dialect::Layer).map_err(|error| {
+            match is_full(&error) {
+                true => ImportError::Snapshot(error),
+                false => ImportError::Layer(name()),
+            }
+        })?;
         match bytes_below(&dir).map_err(ImportError::Read)? > MOST_UNPACKED {
             true => Err(ImportError::TooLarge(format!("the layer {}", name()))),
             false => Ok(dir),
@@ -90,14 +98,28 @@ impl<'c> Received<'c> {
         zstd::Decoder::new(file).map_err(ImportError::Read)
     }
 
-    /// Whether the parts of a file make the file.
+    /// Whether a directory that was captured is this layer, as its tarball would be written.
+    pub(super) fn is_layer(
+        &self,
+        dir: &Path,
+        changes: &[(Vec<u8>, Change)],
+        layer: &LayerId,
+    ) -> Result<bool, ImportError> {
+        Ok(LayerStore::new(&self.scratch).until(self.cancel).adopt(dir, changes)? == *layer)
+    }
+
+    /// Whether the parts of a file make the file, all of them and no others.
     pub(super) fn composes(&self, made: &Composed) -> Result<bool, ImportError> {
+        if !has_packs(&self.scratch, made).unwrap_or(false) {
+            return Ok(false);
+        }
         let path = self.dir.path().join("file");
         fs::write(&path, b"").map_err(ImportError::Read)?;
         let is_whole = compose_into(&self.scratch, &path, made, self.cancel);
+        let size = fs::metadata(&path).map_err(ImportError::Read)?.len();
         fs::remove_file(&path).map_err(ImportError::Read)?;
         // A composition that cannot be read is none.
-        Ok(is_whole.unwrap_or(false))
+        Ok(is_whole.unwrap_or(false) && size == made.file.size)
     }
 
     /// The bytes of a small blob.
@@ -107,7 +129,10 @@ impl<'c> Received<'c> {
 
     /// Puts everything into the store, where nobody knows of it yet. Rows of facts go into the index, and are no blobs there.
     pub(super) fn adopt(&self, store: &Store, manifest: &Manifest) -> Result<(), ImportError> {
-        let rows: BTreeSet<_> = manifest.results.iter().filter_map(|result| result.packages).collect();
+        let mut rows: BTreeSet<_> = manifest.results.iter().filter_map(|result| result.packages).collect();
+        manifest.named_blobs().for_each(|blob| {
+            rows.remove(&blob);
+        });
         for entry in &manifest.entries {
             match entry {
                 Entry::Blob { file } if rows.contains(&file.blob) => {}
@@ -159,6 +184,21 @@ impl Write for Counted {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Whether the disk had no room: that says nothing of an archive.
+fn is_full(error: &SnapshotError) -> bool {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let mut causes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+}
+
+/// Bytes that cannot be read are the disk's or the user's fault, bytes that mean nothing are the archive's.
+fn unreadable(error: io::Error, layer: &str) -> ImportError {
+    match error.raw_os_error().is_some() || ibuild_cache::is_stop(&error) {
+        true => ImportError::Read(error),
+        false => ImportError::Layer(layer.to_owned()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use tar::{Archive, Entries};
@@ -107,7 +108,11 @@ impl<'s> Files<'s> {
                 }
             }
             Self::Directory(dir) => {
-                let file = File::open(dir.join(name)).map_err(|_| ImportError::Missing(name.to_owned()))?;
+                // A pipe in the place of a file must not be waited for.
+                let flags =
+                    (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW).bits().cast_signed();
+                let file = File::options().read(true).custom_flags(flags).open(dir.join(name));
+                let file = file.map_err(|_| ImportError::Missing(name.to_owned()))?;
                 let meta = file.metadata().map_err(ImportError::Read)?;
                 match meta.is_file() && meta.len() == size {
                     true => take(&mut file.take(size)),

@@ -187,8 +187,16 @@ impl Executor for StageExecutor<'_> {
         }
     }
 
-    fn is_available(&self, output: &StageOutput, inputs: &[&StageOutput]) -> Result<bool, StageError> {
+    /// A result that is of another kind than what the stage makes was not made by it, whoever says so.
+    fn is_available(
+        &self,
+        stage: StageId,
+        output: &StageOutput,
+        inputs: &[&StageOutput],
+    ) -> Result<bool, StageError> {
+        let is_step = matches!(self.context.project().job(stage), Job::Step { .. });
         match output {
+            output if output.snapshot().is_some() != is_step => Ok(false),
             StageOutput::Snapshot(snapshot) => {
                 let parent = inputs.first().and_then(|input| input.snapshot());
                 let mut known = self.layers.lock().expect("no panic while held");

@@ -70,9 +70,9 @@ pub(crate) struct StageCommand<'a> {
 }
 
 /// What came of a payload.
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// How it ended.
-    pub(super) ended: Result<Ended, SandboxError>,
+    pub(crate) ended: Result<Ended, SandboxError>,
     /// What it asked the archive for, if it could.
     asked: Option<Vec<StageFetch>>,
 }
@@ -90,6 +90,17 @@ impl StageRun {
             inherit_root(context, parent, top, &upper)?;
         }
         Ok(Self { dir, lowers, parent: parent.cloned() })
+    }
+
+    /// Prepares a change to directories, topmost first, that nobody keeps.
+    pub(crate) fn over_directories(
+        context: &StageContext<'_>,
+        lowers: Vec<String>,
+    ) -> Result<Self, StageError> {
+        let dir = context.store().run_dir()?;
+        let upper = dir.path().join("upper");
+        fs::create_dir(&upper).map_err(StageError::io("create", &upper))?;
+        Ok(Self { dir, lowers, parent: None })
     }
 
     /// Where files can be put in advance.
@@ -113,7 +124,7 @@ impl StageRun {
     }
 
     /// Lets the payload run in a sandbox.
-    pub(super) fn in_sandbox(
+    pub(crate) fn in_sandbox(
         &self,
         context: &StageContext<'_>,
         command: &StageCommand<'_>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StageError;
 use crate::disk::{FoundVmdk, KeptVmdk, Made, PackedGrain, Packs};
-use crate::output::StoredBlob;
+use crate::output::{Composed, StoredBlob};
 
 /// What a file is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,13 @@ impl Composition {
 
     /// Reads one from the store, if it is there and whole.
     pub(crate) fn find(store: &Store, blob: &BlobId) -> Result<Option<Self>, StageError> {
-        Ok(store.blobs().read(blob)?.and_then(|bytes| Self::from_bytes(&bytes)))
+        let found = store.blobs().read(blob)?.and_then(|bytes| Self::from_bytes(&bytes));
+        Ok(found.filter(Self::names_its_packs))
+    }
+
+    /// Whether each grain is in a pack of the list.
+    fn names_its_packs(&self) -> bool {
+        self.made.rope.grains().iter().all(|grain| (grain.pack as usize) < self.packs.len())
     }
 
     /// The packs that it needs.
@@ -70,6 +76,12 @@ impl Composition {
         }
         Ok(Opened { composition: self, places })
     }
+}
+
+/// Whether what a file is said to be made of are the packs that its composition names.
+pub(crate) fn has_packs(store: &Store, made: &Composed) -> Result<bool, StageError> {
+    let composition = Composition::find(store, &made.composition.blob)?;
+    Ok(composition.is_some_and(|composition| composition.packs == made.packs))
 }
 
 /// A composition of which the packs are open.

@@ -12,6 +12,7 @@ mod spec;
 use ibuild_cache::ActionKey;
 use ibuild_graph::Description;
 
+pub(crate) use self::composition::has_packs;
 use self::describe::Wanted;
 pub use self::describe::packed_snapshots;
 use self::packing::{Packed, Packing};

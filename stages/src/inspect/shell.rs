@@ -1,18 +1,20 @@
-//! A look inside: a throw-away copy of what a stage made, or of what it had made when it failed.
+//! A look inside: a throw-away copy of what a stage made, or of what it had made when it failed. Whoever looks is in the place of the
+//! stage: with its program, inputs, secrets, environment, machine, limits and network.
 
-use std::fs;
+use ibuild_spec::RUN_DIR;
 
 use crate::StageError;
 use crate::executor::context::StageContext;
 use crate::executor::environment::environment;
 use crate::executor::failed_state::FailedState;
 use crate::executor::machine::machine_of;
-use crate::executor::stage_run::{lower_names, machine_limits};
-use crate::recipe::Step;
+use crate::executor::stage_run::{StageCommand, StageRun, lower_names, machine_limits};
+use crate::recipe::{StageName, Step};
 use crate::sandbox::{
-    Ended, Machine, NetworkSpec, Payload, Place, RunPolicy, SandboxError, SandboxView, Spec, Stdio,
+    Ended, Machine, NetworkSpec, Payload, RunPolicy, SandboxError, SandboxView, Shown, ShownContent, Stdio,
 };
 use crate::snapshot::Snapshot;
+use crate::steps::{ProgramView, program_view};
 
 /// Why there is no look inside.
 #[derive(Debug, thiserror::Error)]
@@ -51,18 +53,26 @@ impl ShellError {
     }
 }
 
+/// Somebody who looks around in the place of a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// The stage's name.
+    pub stage: &'a str,
+    /// The step, if the recipe has it.
+    pub step: Option<(&'a StageName, &'a Step)>,
+    /// What to run; without words the image's best shell.
+    pub argv: &'a [String],
+    /// What the terminal is called.
+    pub terminal: Option<&'a str>,
+}
+
+/// Below `/run/ibuild`: what an interactive shell reads first. No script of a directory has a hidden name.
+const SETTINGS: &str = ".shell";
+
 impl StageContext<'_> {
-    /// Runs `argv` on a terminal in a throw-away copy of a snapshot, in the environment of `step`. Nothing of what it
-    /// does is kept.
-    pub fn shell(
-        &self,
-        snapshot: &Snapshot,
-        step: &Step,
-        argv: Vec<String>,
-        terminal: Option<String>,
-    ) -> Result<Ended, ShellError> {
-        let lowers = lower_names(self, snapshot)?;
-        self.shell_over(lowers, Some(step), argv, terminal)
+    /// Runs something on a terminal in a throw-away copy of a snapshot, in the place of a step. Nothing of what it does is kept.
+    pub fn shell(&self, snapshot: &Snapshot, look: &Look<'_>) -> Result<Ended, ShellError> {
+        self.shell_over(lower_names(self, snapshot)?, look, "")
     }
 
     /// What a stage of the project had made when it failed, if it failed the last time it ran.
@@ -81,49 +91,74 @@ impl StageContext<'_> {
     }
 
     /// The same over what the stage had made when it failed.
-    pub fn shell_into_failure(
-        &self,
-        failed: &FailedState,
-        step: Option<&Step>,
-        argv: Vec<String>,
-        terminal: Option<String>,
-    ) -> Result<Ended, ShellError> {
-        self.shell_over(failed.lowers(self.store())?, step, argv, terminal)
+    pub fn shell_into_failure(&self, failed: &FailedState, look: &Look<'_>) -> Result<Ended, ShellError> {
+        self.shell_over(failed.lowers(self.store())?, look, " (failed)")
     }
 
-    fn shell_over(
-        &self,
-        lowers: Vec<String>,
-        step: Option<&Step>,
-        argv: Vec<String>,
-        terminal: Option<String>,
-    ) -> Result<Ended, ShellError> {
-        let run = self.store().run_dir().map_err(StageError::from)?;
-        let upper = run.path().join("upper");
-        fs::create_dir(&upper).map_err(StageError::io("create", &upper))?;
-        let mut env = environment(self.epoch(), &step.map(|step| step.env.clone()).unwrap_or_default());
-        env.extend(terminal.map(|terminal| ("TERM".to_owned(), terminal)));
-        let view = SandboxView {
+    fn shell_over(&self, lowers: Vec<String>, look: &Look<'_>, state: &str) -> Result<Ended, ShellError> {
+        let run = StageRun::over_directories(self, lowers)?;
+        let seen = look.step.map(|(name, step)| program_view(self, name, step)).transpose()?.flatten();
+        let (mut view, archives, program) = match seen {
+            Some(ProgramView { view, archives }) => {
+                let Payload::Exec { argv } = &view.payload else { unreachable!("a program is run") };
+                let program = argv.clone();
+                (view, archives, Some(program))
+            }
+            None => (self.plain_view(look)?, Vec::new(), None),
+        };
+        view.env.extend(look.terminal.map(|terminal| ("TERM".to_owned(), terminal.to_owned())));
+        let argv = if look.argv.is_empty() {
+            shell_argv(&mut view, look.stage, state, program)
+        } else {
+            look.argv.to_vec()
+        };
+        view.payload = Payload::Exec { argv };
+        let limits = machine_limits(&look.step.map(|(_, step)| step.limits).unwrap_or_default());
+        let command = StageCommand {
+            stage: look.stage,
+            program: "",
+            view: &view,
+            epoch: self.epoch(),
+            archives: &archives,
+            from: None,
+            base_packages: &[],
+            policy: RunPolicy { timeout: None, limits, stdio: Stdio::Terminal },
+            guard: None,
+        };
+        Ok(run.in_sandbox(self, &command, None)?.ended?)
+    }
+
+    /// For a step that runs no program of the recipe, and for one that the recipe does not have any more.
+    fn plain_view(&self, look: &Look<'_>) -> Result<SandboxView, StageError> {
+        let step = look.step.map(|(_, step)| step);
+        Ok(SandboxView {
             machine: step.map_or_else(Machine::canonical, |step| machine_of(step, self.epoch())),
             shown: Vec::new(),
             secrets: step.map_or_else(|| Ok(Vec::new()), |step| self.secrets_of(step))?,
             inject: Vec::new(),
             epoch: self.epoch(),
             network: NetworkSpec::Isolated,
-            env,
-            payload: Payload::Exec { argv },
-        };
-        let place = Place {
-            layers_dir: self.store().layout().layers(),
-            lowers,
-            run_dir: run.path().to_owned(),
-            from: Vec::new(),
-            sources: Vec::new(),
-            authority: None,
-        };
-        let limits = machine_limits(&step.map(|step| step.limits).unwrap_or_default());
-        let policy = RunPolicy { timeout: None, limits, stdio: Stdio::Terminal };
-        let spec = Spec::new(&view, place, policy);
-        Ok(self.supervisor().run(&spec, None, |_| Ok(()))?)
+            env: environment(self.epoch(), &step.map(|step| step.env.clone()).unwrap_or_default()),
+            payload: Payload::Exec { argv: Vec::new() },
+        })
     }
+}
+
+/// What a shell reads first: a prompt that says where one is, and how to run the step again.
+fn settings(stage: &str, state: &str, program: Option<Vec<String>>) -> String {
+    let quoted = |word: &String| format!("'{}'", word.replace('\'', r"'\''"));
+    let rerun = program.map(|argv| argv.iter().map(quoted).collect::<Vec<_>>().join(" "));
+    let rerun = rerun.map_or_else(String::new, |argv| format!("rerun() {{ {argv}; }}\n"));
+    format!("PS1='ibuild:{stage}{state} $PWD # '\n{rerun}")
+}
+
+/// The image's best shell, with these settings.
+fn shell_argv(view: &mut SandboxView, stage: &str, state: &str, program: Option<Vec<String>>) -> Vec<String> {
+    let content = ShownContent::Data(settings(stage, state, program).into_bytes());
+    view.shown.push(Shown { path: SETTINGS.into(), content });
+    let settings = format!("{RUN_DIR}/{SETTINGS}");
+    view.env.insert("ENV".to_owned(), settings.clone());
+    let choose =
+        format!("if [ -x /bin/bash ]; then exec /bin/bash --rcfile {settings}; else exec /bin/sh -i; fi");
+    ["/bin/sh", "-c", &choose].map(str::to_owned).to_vec()
 }

@@ -7,8 +7,8 @@ use ibuild_cache::{ActionKey, Batch, Encoder, Record, Store, Table};
 use serde::{Deserialize, Serialize};
 
 use crate::StageError;
-use crate::packages::{CacheStatus, Course, DebRef, PackageError, RequestTrace, StageFetch};
-use ibuild_debian::{Identity, identify};
+use crate::packages::{CacheStatus, Course, DebRef, Lock, LockedDeb, PackageError, RequestTrace, StageFetch};
+use ibuild_debian::{Identity, Name, identify};
 
 /// The packages of one action.
 #[derive(Serialize, Deserialize)]
@@ -94,6 +94,21 @@ pub(crate) fn forget(batch: &mut Batch, action: &ActionKey) {
 /// The keys of all rows that there may be of an action, in [`Table::Packages`].
 pub(crate) fn rows_of(action: &ActionKey) -> impl Iterator<Item = Vec<u8>> {
     Part::ALL.into_iter().map(|part| part.row(action))
+}
+
+/// Whether what a batch says of how an action came to its packages can be what a stage was served: the lock has a line for each
+/// package, and reads it back as it was.
+pub(crate) fn is_well_formed(batch: &Batch, action: &ActionKey) -> bool {
+    let row = Part::Used.row(action);
+    let Some(value) = batch.value(Table::Packages, &row) else { return true };
+    let Some(Used(debs)) = Used::from_bytes(value) else { return false };
+    let archive: Name = "any".parse().expect("this is a name");
+    let mut lock = Lock::default();
+    let locked = debs.into_iter().map(|deb| LockedDeb { archive: archive.clone(), deb });
+    lock.set_stage("any/any", locked);
+    let text = lock.to_text();
+    let is_plain = text.chars().all(|c| c == '\n' || !c.is_control());
+    is_plain && Lock::parse(&text).is_ok_and(|read| read == lock)
 }
 
 /// The actions of which there is evidence.

@@ -21,8 +21,8 @@ use crate::executor::secrets::SecretGuard;
 use crate::executor::stage_run::{StageCommand, StageRun};
 use crate::packages::{DebRef, Plan};
 use crate::packages_used::package_usage::PackageUsage;
-use crate::recipe::{Network, StageName, Step, StepKind};
-use crate::sandbox::RunPolicy;
+use crate::recipe::{ArchiveName, Network, StageName, Step, StepKind};
+use crate::sandbox::{RunPolicy, SandboxView};
 use crate::snapshot::Snapshot;
 
 /// A step of one build.
@@ -74,6 +74,33 @@ pub(super) fn resolve(
         StepKind::Fetch(rules) => fetch::resolve(&request, rules),
         StepKind::Check { command } => check::resolve(&request, command),
     }
+}
+
+/// What a step that runs a program sees, for somebody who looks around in its place.
+pub(crate) struct ProgramView {
+    /// What its sandbox holds and does.
+    pub view: SandboxView,
+    /// The archives that it may install from.
+    pub archives: Vec<ArchiveName>,
+}
+
+/// What a step sees that runs a program of the recipe; the others run something of ibuild's own.
+pub(crate) fn program_view(
+    context: &StageContext<'_>,
+    name: &StageName,
+    step: &Step,
+) -> Result<Option<ProgramView>, StageError> {
+    let request = StepRequest { context, name, step, inputs: &[] };
+    let program = match &step.kind {
+        StepKind::Script { path } => script::program(&request, path)?,
+        StepKind::Run { command } => run::of_text("run", command),
+        StepKind::Check { command } => run::of_text("check", command),
+        _ => return Ok(None),
+    };
+    let archives = request.archives()?;
+    let view = program.view(&request, archives.as_ref())?;
+    let archives = archives.map(|access| access.names.all().to_vec()).unwrap_or_default();
+    Ok(Some(ProgramView { view, archives }))
 }
 
 /// What a step made, and what it was made of, if that is known.

@@ -35,15 +35,8 @@ pub(super) struct Program {
 impl Program {
     /// The step that runs it over what is below.
     pub(super) fn resolve(self, request: &StepRequest<'_, '_>) -> Result<ResolvedStep, StageError> {
-        let argv = command_line(&self.bytes, &Path::new(RUN_DIR).join(&self.name));
-        let argv = traced(argv, request.context.tracing());
-        let mut shown = inputs(request)?;
-        let is_in_the_way = !shown.is_empty() && self.name == Path::new(INPUTS);
-        assert!(!is_in_the_way, "a checked recipe has no script with the name of its inputs");
-        shown.push(Shown { path: self.name, content: ShownContent::Program(self.bytes) });
         let archives = request.archives()?;
-        let mut view = view(request, shown, argv, archives.as_ref());
-        view.secrets = request.context.secrets_of(request.step)?;
+        let view = self.view(request, archives.as_ref())?;
         Ok(ResolvedStep {
             kind: self.kind,
             implementation: self.implementation,
@@ -56,6 +49,24 @@ impl Program {
             fetched: Vec::new(),
             output: request.output(self.changes),
         })
+    }
+
+    /// What it sees besides its root file system.
+    pub(super) fn view(
+        &self,
+        request: &StepRequest<'_, '_>,
+        archives: Option<&ArchiveAccess>,
+    ) -> Result<SandboxView, StageError> {
+        let argv = command_line(&self.bytes, &Path::new(RUN_DIR).join(&self.name));
+        let argv = traced(argv, request.context.tracing());
+        let mut shown = inputs(request)?;
+        let is_in_the_way = !shown.is_empty() && self.name == Path::new(INPUTS);
+        assert!(!is_in_the_way, "a checked recipe has no script with the name of its inputs");
+        let (path, content) = (self.name.clone(), ShownContent::Program(self.bytes.clone()));
+        shown.push(Shown { path, content });
+        let mut view = view(request, shown, argv, archives);
+        view.secrets = request.context.secrets_of(request.step)?;
+        Ok(view)
     }
 }
 

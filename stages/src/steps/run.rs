@@ -19,16 +19,19 @@ pub(super) fn command_text(
     command: &str,
     changes: Changes,
 ) -> Result<ResolvedStep, StageError> {
-    let program = Program {
-        kind,
-        implementation,
-        name: kind.into(),
-        bytes: format!("#!/bin/sh -e\n{command}\n").into_bytes(),
-        label: label(command),
-        changes,
-    };
-    let resolved = program.resolve(request)?;
+    let resolved = program(kind, implementation, command, changes).resolve(request)?;
     Ok(ResolvedStep { request: vec![("command", command.into())], ..resolved })
+}
+
+/// The program of a text in a step of some kind.
+fn program(kind: &'static str, implementation: i64, command: &str, changes: Changes) -> Program {
+    let bytes = format!("#!/bin/sh -e\n{command}\n").into_bytes();
+    Program { kind, implementation, name: kind.into(), bytes, label: label(command), changes }
+}
+
+/// The program of a step that runs a text: `run` or `check`.
+pub(super) fn of_text(kind: &'static str, command: &str) -> Program {
+    program(kind, IMPLEMENTATION, command, Changes::Discarded)
 }
 
 /// How messages call a text: by its first line that does something.

@@ -16,20 +16,25 @@ const IMPLEMENTATION: i64 = 1;
 
 /// The script runs under its own name, which it can see. Where it lies in the project does not count.
 pub(super) fn resolve(request: &StepRequest<'_, '_>, path: &Path) -> Result<ResolvedStep, StageError> {
+    let program = program(request, path)?;
+    let name = text_or_bytes(program.name.as_os_str().as_bytes().to_vec());
+    let asked = vec![("name", name), ("script", text_or_bytes(program.bytes.clone()))];
+    Ok(ResolvedStep { request: asked, ..program.resolve(request)? })
+}
+
+/// The script as a program.
+pub(super) fn program(request: &StepRequest<'_, '_>, path: &Path) -> Result<Program, StageError> {
     let source = request.context.project_dir().join(path);
     let bytes = bounded::read(&source, LONGEST_SCRIPT).map_err(StageError::io("read", &source))?;
     let name = path.file_name().expect("a checked recipe's scripts have names");
-    let asked =
-        vec![("name", text_or_bytes(name.as_bytes().to_vec())), ("script", text_or_bytes(bytes.clone()))];
-    let program = Program {
+    Ok(Program {
         kind: "script",
         implementation: IMPLEMENTATION,
         name: name.into(),
         bytes,
         label: format!("`{}`", path.display()),
         changes: Changes::Kept,
-    };
-    Ok(ResolvedStep { request: asked, ..program.resolve(request)? })
+    })
 }
 
 /// Text is kept as text, so that two versions can be compared line by line.

@@ -95,7 +95,7 @@ impl PinnedError {
         let is_other = |reason: &&PinnedReason| matches!(reason, PinnedReason::WrongDigest { .. });
         let hint = match reasons.iter().find_map(|reason| own_remedy(reason)) {
             _ if reasons.iter().any(is_other) => {
-                "somebody has put another file there: find out who and why before you write its digest into the recipe"
+                "the digest in the recipe is mistyped, or somebody has put another file there: find out which before you write another digest"
             }
             Some(remedy) => remedy,
             None if reasons.iter().any(|reason| reason.is_transient()) => {

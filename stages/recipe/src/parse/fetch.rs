@@ -83,18 +83,21 @@ fn url(node: Node<'_>) -> Option<Url> {
 }
 
 fn digest(table: &Table<'_>, urls: Option<&[Url]>) -> Option<Sha256> {
+    let address = urls.and_then(<[Url]>::first).map_or_else(|| "URL".to_owned(), Url::to_string);
+    let how = format!(
+        "`curl -fL '{address}' | sha256sum` prints it: compare it with what the makers of the file publish"
+    );
     let Some(node) = table.get("sha256") else {
-        let address = urls.and_then(<[Url]>::first).map_or_else(|| "URL".to_owned(), Url::to_string);
-        let hint = format!(
-            "`curl -fL '{address}' | sha256sum` prints it: compare it with what the makers of the file publish"
-        );
-        table.push(Problem::at(table.span(), "a fetch needs `sha256`").hint(hint));
+        table.push(Problem::at(table.span(), "a fetch needs `sha256`").hint(how));
         return None;
     };
     let text = node.text()?.value;
     let digits = text.strip_prefix("sha256:").unwrap_or(&text).to_ascii_lowercase();
     let problem = match Sha256::from_hex(&digits) {
-        Ok(_) if is_placeholder(&digits) => node.problem(format!("`{text}` is nobody's SHA-256")),
+        Ok(_) if is_placeholder(&digits) => {
+            node.push(node.problem(format!("`{text}` is nobody's SHA-256")).hint(how));
+            return None;
+        }
         Ok(digest) => return Some(digest),
         Err(_) => node.problem(format!("`{text}` is not a SHA-256")),
     };

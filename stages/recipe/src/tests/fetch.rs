@@ -97,7 +97,10 @@ fn digests() {
     not(&DIGEST[..40], "this is as long as a SHA-1; `sha256sum FILE` prints what is wanted");
     not(&DIGEST.repeat(2), "this is as long as a SHA-512; `sha256sum FILE` prints what is wanted");
     for placeholder in ["0".repeat(64), "F".repeat(64), "0123456789abcdef".repeat(4)] {
-        let said = format!("`{placeholder}` is nobody's SHA-256 | {HOW}");
+        let how = format!(
+            "`curl -fL '{URL}' | sha256sum` prints it: compare it with what the makers of the file publish"
+        );
+        let said = format!("`{placeholder}` is nobody's SHA-256 | {how}");
         check(&format!("sha256 = \"{placeholder}\""), &said);
     }
     check("sha256 = 1", "expected a string, found an integer | write `\"1\"`, in quotes");
