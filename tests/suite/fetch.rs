@@ -213,7 +213,7 @@ fn a_wrong_digest_names_both_and_the_address() {
     for part in [
         format!("cannot fetch `{url}`"),
         format!("its SHA-256 is {found}, and the recipe says {expected}"),
-        "hint: somebody has put another file there".to_owned(),
+        "hint: the digest in the recipe is mistyped, or somebody has put another file there".to_owned(),
     ] {
         assert!(outcome.stderr.contains(&part), "{part}: {}", outcome.stderr);
     }
