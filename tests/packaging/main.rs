@@ -82,7 +82,8 @@ fn clean_root(dir: &Path, suite: &str) -> PathBuf {
 
 /// Runs a script as root of a clean root, on another kernel as far as programs can ask, on one processor.
 fn inside(root: &Path, script: &str) -> String {
-    let host = "mount -t proc proc $1/proc; mount --rbind /dev $1/dev; mount --rbind /sys $1/sys
+    // A sandbox needs a root that is a mount.
+    let host = "mount --rbind $1 $1; mount -t proc proc $1/proc; mount --rbind /dev $1/dev; mount --rbind /sys $1/sys
         for file in resolv.conf hosts; do cp /etc/$file $1/etc/; done
         for file in /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/apt.conf.d; do [ ! -e $file ] || cp -rT $file $1$file; done
         exec taskset 1 setarch x86_64 --uname-2.6 chroot $1 /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root sh -euc \"$2\"";
