@@ -136,6 +136,9 @@ fn only_the_steps_that_ask_see_it_and_only_while_they_run() {
     assert_nowhere(&lab);
 }
 
+const DUMPED: &str = "in a dump of bytes";
+const ESCAPED: &str = "with escapes, as in a URL, JSON or HTML";
+
 /// Each ends the build with status 1, and with an error that names the place, the secret and the form.
 const CAUGHT: &[(&str, &str, &str)] = &[
     ("cat $S > /srv/a", "`/srv/a`", "as it is"),
@@ -146,7 +149,19 @@ const CAUGHT: &[(&str, &str, &str)] = &[
     ("xxd -p $S > /srv/a", "`/srv/a`", "in hexadecimal digits"),
     ("od -An -v -tx1 $S | tr a-f A-F > /srv/a", "`/srv/a`", "in hexadecimal digits"),
     ("echo curl -H \"$(cat $S)\" > /srv/.ash_history", "`/srv/.ash_history`", "as it is"),
-    ("echo \"https://s3cr3t%2FT0k%2Bn-value_4711@host/\" > /srv/a", "`/srv/a`", "in the encoding of URLs"),
+    ("echo \"https://s3cr3t%2FT0k%2Bn-value_4711@host/\" > /srv/a", "`/srv/a`", ESCAPED),
+    ("fold -w 5 $S > /srv/a", "`/srv/a`", "as it is"),
+    ("od $S > /srv/a", "`/srv/a`", DUMPED),
+    ("od -c $S > /srv/a", "`/srv/a`", DUMPED),
+    ("od -x $S > /srv/a", "`/srv/a`", DUMPED),
+    ("od -b $S > /srv/a", "`/srv/a`", DUMPED),
+    ("od -t x1 $S > /srv/a", "`/srv/a`", DUMPED),
+    ("(printf xyz; cat $S) | xxd > /srv/a", "`/srv/a`", DUMPED),
+    ("(printf xyz; cat $S) | hexdump -C > /srv/a", "`/srv/a`", DUMPED),
+    ("hexdump $S > /srv/a", "`/srv/a`", DUMPED),
+    ("echo 's3cr3t/T0k%2Bn%2dvalue_4711' > /srv/a", "`/srv/a`", ESCAPED),
+    (r#"sed 's,/,\\/,; s,+,\\u002b,' $S > /srv/a"#, "`/srv/a`", ESCAPED),
+    ("sed 's,/,\\&#47;,; s,+,\\&#x2B;,' $S > /srv/a", "`/srv/a`", ESCAPED),
     ("mkdir -p \"/srv/$(cat $S)\"", "the name of `/srv/[secret TOKEN]`", "as it is"),
     ("touch \"/srv/$(base64 -w0 $S)\"", "the name of `/srv/[secret TOKEN]", "in base64"),
     ("ln -s \"$(cat $S)\" /srv/link", "the target of the link `/srv/link`", "as it is"),
@@ -186,6 +201,12 @@ const MASKED: &[(&str, &str)] = &[
     ("export TOKEN=\"$(cat $S)\"; env", "TOKEN=[secret TOKEN]\n"),
     ("set -x; true \"$(cat $S)\"", "+ true [secret TOKEN]\n"),
     ("cat $S >&2; base64 $S; xxd -p $S", "[secret TOKEN]\n"),
+    ("fold -w 5 $S", "[secret TOKEN]\n"),
+    ("od $S; od -c $S; od -t x1 $S; xxd $S; hexdump -C $S", "[secret TOKEN]\n"),
+    ("sed 's,/,%2F,' $S", "[secret TOKEN]\n"),
+    ("sed 's,+,\\\\u002b,' $S", "[secret TOKEN]\n"),
+    ("sed 's,/,\\\\/,' $S", "[secret TOKEN]\n"),
+    ("sed 's,/,\\&#47;,' $S", "[secret TOKEN]\n"),
     ("sh -c 'printf s3cr3t/T0; sleep 0.3; printf k+n-value_4711'", "[secret TOKEN]"),
     ("printf 's3cr3t/T0k+n-value_471'", "s3cr3t/T0k+n-value_471"),
     ("sh -c 'echo $0' \"$(cat $S)\"", "[secret TOKEN]\n"),
@@ -235,6 +256,15 @@ fn what_cannot_be_caught_is_documented() {
     let document = include_str!("../../docs/secrets.md");
     for (run, row) in [
         ("gzip < $S > /srv/a", "compressed"),
+        ("base64 $S | base64 > /srv/a", "in two encodings, one within the other, as `base64 \\| base64`"),
+        ("sed 's,/,%2F,; s,+,\\&#43;,' $S > /srv/a", "in two kinds of escapes beside each other"),
+        ("od -t u1 $S > /srv/a", "in binary or decimal digits"),
+        ("xxd $S | sed 's/^/key: /' > /srv/a", "in a dump with something in front of its lines"),
+        (
+            "xxd $S | tr ' ' _ > /srv/a",
+            "in a dump by `xxd -e` or of a format of its own, or one that `od` shortened with `*`",
+        ),
+        ("sed 's/./&\\x00/g' $S > /srv/a", "in another encoding, as UTF-16 or quoted-printable"),
         ("rev $S > /srv/a", "changed letter by letter"),
         ("head -c 12 $S > /srv/a; tail -c +13 $S > /srv/b", "in parts, in several files"),
         ("sha256sum $S > /srv/a", "a digest of it"),

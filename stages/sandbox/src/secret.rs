@@ -4,9 +4,14 @@
 //! memory that is never written to a disk ([`mounts`](super::mounts)), a [keyed digest](SecretValue::keyed_digest) for keys,
 //! and the patterns by which a [`Mask`] keeps it out of logs and a [`Scanner`] finds it in what a stage has made.
 
+mod dump;
+mod escape;
 mod forms;
+#[cfg(test)]
+mod generated;
 mod mask;
 mod scan;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;

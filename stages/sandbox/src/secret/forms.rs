@@ -2,17 +2,19 @@
 //!
 //! | form | which texts have it |
 //! |---|---|
-//! | as it is | the secret without white space at its ends |
+//! | as it is | the secret without white space at its ends, with white space in between or without, as `fold` writes it |
 //! | a line | each line of a secret of several, without white space at its ends; not the armour of a PEM file, which certificates have, too, and no rulers |
 //! | base64 | either of these within any base64 (RFC 4648, both alphabets), at each of the three positions that it can have there, with line breaks or without |
-//! | hexadecimal | either of these in digits of both cases, with white space between them or without, as `xxd -p` and `od` write it |
-//! | percent | either of these in a URL, if it looks different there |
+//! | hexadecimal | either of these in digits of both cases, with white space between them or without, as `xxd -p` writes it |
+//! | a dump | either of these in a [dump](super::dump) |
+//! | escaped | either of these with any of its bytes as [escapes](super::escape) |
 
 use std::collections::HashSet;
 use std::fmt;
 
 use zeroize::Zeroizing;
 
+use super::escape::fold_plus;
 use super::{SHORTEST, SecretValue};
 
 /// In which way a secret is in something.
@@ -42,8 +44,10 @@ pub enum Encoding {
     Base64,
     /// Hexadecimal digits.
     Hexadecimal,
-    /// As in a URL.
-    Percent,
+    /// With escapes of URLs, JSON, C, shells or HTML.
+    Escaped,
+    /// As `od`, `xxd` and `hexdump` write it.
+    Dump,
 }
 
 impl fmt::Display for Form {
@@ -55,7 +59,8 @@ impl fmt::Display for Form {
             Encoding::Plain => "as it is",
             Encoding::Base64 => "in base64",
             Encoding::Hexadecimal => "in hexadecimal digits",
-            Encoding::Percent => "in the encoding of URLs",
+            Encoding::Escaped => "with escapes, as in a URL, JSON or HTML",
+            Encoding::Dump => "in a dump of bytes",
         })
     }
 }
@@ -71,10 +76,14 @@ pub(super) struct Needle {
 /// What is searched for of several secrets.
 #[derive(Default)]
 pub(super) struct Needles {
-    /// In texts as they are.
+    /// In texts as they are. Where white space can be left out, it is among `squeezed`.
     pub(super) exact: Vec<Needle>,
     /// In texts without their white space.
     pub(super) squeezed: Vec<Needle>,
+    /// In texts without their escapes, and with spaces in place of plus signs.
+    pub(super) escaped: Vec<Needle>,
+    /// In what dumps are of.
+    pub(super) dumped: Vec<Needle>,
 }
 
 impl Needles {
@@ -95,11 +104,19 @@ impl Needles {
             secret,
             form: Form { part, encoding },
         };
-        self.exact.push(needle(bytes.to_vec(), Encoding::Plain));
+        let squeezed: Vec<_> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        if squeezed.len() < SHORTEST {
+            self.exact.push(needle(bytes.to_vec(), Encoding::Plain));
+        } else {
+            self.squeezed.push(needle(squeezed, Encoding::Plain));
+        }
         for digits in [UPPER, LOWER] {
-            self.exact.push(needle(percent(bytes, digits), Encoding::Percent));
             self.squeezed.push(needle(hexadecimal(bytes, digits), Encoding::Hexadecimal));
         }
+        let mut folded = bytes.to_vec();
+        fold_plus(&mut folded);
+        self.escaped.push(needle(folded, Encoding::Escaped));
+        self.dumped.push(needle(bytes.to_vec(), Encoding::Dump));
         for alphabet in [STANDARD, URL_SAFE] {
             let shifted = BASE64_SHIFTS.map(|shift| base64_within(bytes, shift, alphabet));
             self.squeezed.extend(shifted.into_iter().map(|bytes| needle(bytes, Encoding::Base64)));
@@ -108,7 +125,7 @@ impl Needles {
 
     /// Of equal ones the first is kept, which is the simplest.
     fn forget_repeated(&mut self) {
-        for needles in [&mut self.exact, &mut self.squeezed] {
+        for needles in [&mut self.exact, &mut self.squeezed, &mut self.escaped, &mut self.dumped] {
             let mut known = HashSet::new();
             needles.retain(|needle| known.insert(blake3::hash(&needle.bytes)));
         }
@@ -157,80 +174,10 @@ fn pair(byte: u8, digits: &[u8; 16]) -> [u8; 2] {
     [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]
 }
 
-/// With everything escaped that is not unreserved (RFC 3986).
-fn percent(bytes: &[u8], digits: &[u8; 16]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(bytes.len());
-    for byte in bytes {
-        match byte {
-            byte if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) => text.push(*byte),
-            byte => {
-                text.push(b'%');
-                text.extend(pair(*byte, digits));
-            }
-        }
-    }
-    text
-}
-
-/// Bytes without white space, and where each of them was.
-pub(super) fn squeeze(bytes: &[u8]) -> (Vec<u8>, Vec<usize>) {
-    let kept = bytes.iter().enumerate().filter(|(_, byte)| !byte.is_ascii_whitespace());
-    kept.map(|(at, byte)| (*byte, at)).unzip()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
     use super::super::shown;
     use super::*;
-
-    fn has(text: &[u8], value: &[u8], encoding: Encoding) -> bool {
-        let secret = shown("A", value).value.unwrap();
-        let needles = Needles::of([&secret].into_iter());
-        let mut all = needles.exact.iter().chain(&needles.squeezed);
-        let (squeezed, _) = squeeze(text);
-        let is_in = |text: &[u8], needle: &[u8]| text.windows(needle.len()).any(|window| window == needle);
-        all.any(|needle| {
-            needle.form.encoding == encoding
-                && (is_in(text, &needle.bytes) || is_in(&squeezed, &needle.bytes))
-        })
-    }
-
-    /// What a tool of this machine writes of its input.
-    fn tool(line: &str, input: &[u8]) -> Vec<u8> {
-        use std::io::Write;
-        let mut command = Command::new("sh");
-        let child = command.args(["-c", line]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = child.unwrap();
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        child.wait_with_output().unwrap().stdout
-    }
-
-    /// Against an encoder that is not ours, at every position, with and without line breaks.
-    #[test]
-    fn what_tools_write_is_recognised() {
-        let mut random = fastrand::Rng::with_seed(24);
-        for length in [8, 9, 10, 33, 57, 200] {
-            let value: Vec<u8> = (0..length).map(|_| random.u8(33..127)).collect();
-            for before in 0..4 {
-                let text = [&b"abc"[..before.min(3)], &vec![b'.'; before], &value, b"tail"].concat();
-                assert!(has(&tool("base64", &text), &value, Encoding::Base64), "{length} {before}");
-                let url_safe = tool("base64 -w0 | tr +/ -_", &text);
-                assert!(has(&url_safe, &value, Encoding::Base64), "{length} {before}");
-                for line in ["od -An -v -tx1", "od -An -v -tx1 | tr a-f A-F | tr -d '\\n '"] {
-                    assert!(has(&tool(line, &text), &value, Encoding::Hexadecimal), "{length} {line}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_urls_have_is_recognised() {
-        let value = b"p@ss w/rd+100%";
-        assert!(has(b"https://me:p%40ss%20w%2Frd%2B100%25@host/", value, Encoding::Percent));
-        assert!(has(b"https://me:p%40ss%20w%2frd%2b100%25@host/", value, Encoding::Percent));
-    }
 
     #[test]
     fn lines_count_if_they_tell_something() {
@@ -241,6 +188,6 @@ mod tests {
         // One line is all of it, and is told as that.
         let secret = shown("A", b"one line only\n").value.unwrap();
         let needles = Needles::of([&secret].into_iter());
-        assert!(needles.exact.iter().all(|needle| needle.form.part == Part::Whole));
+        assert!(needles.squeezed.iter().all(|needle| needle.form.part == Part::Whole));
     }
 }

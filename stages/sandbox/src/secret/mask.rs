@@ -8,7 +8,10 @@ use std::io::{self, Read};
 use aho_corasick::AhoCorasick;
 use zeroize::Zeroizing;
 
-use super::forms::{Needle, Needles, squeeze};
+use super::dump::Dumps;
+use super::escape::{Family, Piece, fold_plus, unescape};
+use super::forms::{Needle, Needles};
+use super::view::{Place, Rest, View};
 use super::{ShownSecret, given};
 
 /// More than this is not held back besides what the longest form of a secret takes, even if it is white space within one.
@@ -19,6 +22,8 @@ pub struct Mask {
     labels: Vec<String>,
     exact: Patterns,
     squeezed: Patterns,
+    escaped: Patterns,
+    dumped: Patterns,
 }
 
 struct Patterns {
@@ -57,6 +62,18 @@ impl Patterns {
         })
     }
 
+    fn covered_of<'a>(&'a self, view: &'a View) -> impl Iterator<Item = Covered> + 'a {
+        self.covered(&view.bytes).map(|Covered { start, end, secret }| Covered {
+            start: view.place(start).start,
+            end: view.place(end - 1).end,
+            secret,
+        })
+    }
+
+    fn begun_of(&self, view: &View) -> Option<usize> {
+        self.begun(&view.bytes).map(|at| view.place(at).start)
+    }
+
     /// Where the end of some bytes begins that may be the beginning of a pattern.
     fn begun(&self, bytes: &[u8]) -> Option<usize> {
         (bytes.len().saturating_sub(self.longest - 1)..bytes.len()).find(|at| self.begins(&bytes[*at..]))
@@ -73,11 +90,14 @@ impl Mask {
     /// For those of the secrets that are given; `None` if none is.
     pub fn of(secrets: &[ShownSecret]) -> Option<Self> {
         let labels: Vec<_> = given(secrets).map(|(name, _)| format!("[secret {name}]")).collect();
-        let Needles { exact, squeezed } = Needles::of(given(secrets).map(|(_, value)| value));
+        let Needles { exact, squeezed, escaped, dumped } =
+            Needles::of(given(secrets).map(|(_, value)| value));
         (!labels.is_empty()).then(|| Self {
             labels,
             exact: Patterns::of(exact),
             squeezed: Patterns::of(squeezed),
+            escaped: Patterns::of(escaped),
+            dumped: Patterns::of(dumped),
         })
     }
 
@@ -89,16 +109,12 @@ impl Mask {
         String::from_utf8_lossy(&masked).into_owned()
     }
 
-    /// The parts of some bytes that have secrets, in order and apart from each other.
-    fn covered(&self, bytes: &[u8]) -> Vec<Covered> {
-        let (squeezed, places) = squeeze(bytes);
-        let unsqueezed = |Covered { start, end, secret }| Covered {
-            start: places[start],
-            end: places[end - 1] + 1,
-            secret,
-        };
-        let mut found: Vec<_> =
-            self.exact.covered(bytes).chain(self.squeezed.covered(&squeezed).map(unsqueezed)).collect();
+    /// The parts of a text that have secrets, in order and apart from each other.
+    fn covered(&self, text: &[u8], views: &Views) -> Vec<Covered> {
+        let dumps = views.dumps.all.iter().flatten().flat_map(|dump| self.dumped.covered_of(dump));
+        let mut found: Vec<_> = self.exact.covered(text).chain(dumps).collect();
+        found.extend(self.squeezed.covered_of(&views.squeezed));
+        found.extend(views.escaped.iter().flat_map(|view| self.escaped.covered_of(view)));
         found.sort_unstable_by_key(|covered| covered.start);
         let mut merged = Vec::<Covered>::new();
         for covered in found {
@@ -111,13 +127,52 @@ impl Mask {
     }
 
     /// Where what has to be held back begins.
-    fn begun(&self, bytes: &[u8]) -> usize {
-        let (squeezed, places) = squeeze(bytes);
-        let exact = self.exact.begun(bytes).unwrap_or(bytes.len());
-        let begun = self.squeezed.begun(&squeezed).map_or(bytes.len(), |at| places[at]).min(exact);
-        let most = 2 * self.exact.longest.max(self.squeezed.longest) + MOST_WHITE_SPACE;
-        if bytes.len() - begun > most { bytes.len() } else { begun }
+    fn begun(&self, text: &[u8], views: &Views) -> usize {
+        let dumps =
+            views.dumps.all.last().into_iter().flatten().filter_map(|dump| self.dumped.begun_of(dump));
+        let begun = dumps
+            .chain(self.exact.begun(text))
+            .chain(self.squeezed.begun_of(&views.squeezed))
+            .chain(views.escaped.iter().filter_map(|view| self.escaped.begun_of(view)))
+            .chain(views.escape.into_iter().chain(views.dumps.unfinished))
+            .fold(text.len(), usize::min);
+        let longest = [&self.exact, &self.squeezed, &self.escaped, &self.dumped].map(|all| all.longest);
+        let most = 2 * longest.into_iter().fold(0, usize::max) + MOST_WHITE_SPACE;
+        if text.len() - begun > most { text.len() } else { begun }
     }
+}
+
+/// What a text is searched as, besides as it is.
+struct Views {
+    squeezed: View,
+    /// Of each family.
+    escaped: [View; 3],
+    /// Where an escape begins that is not finished.
+    escape: Option<usize>,
+    dumps: Dumps,
+}
+
+impl Views {
+    fn of(text: &[u8], rest: Rest) -> Self {
+        let unescaped = Family::ALL.map(|family| without_escapes(text, family, rest));
+        let escape = unescaped.iter().map(|(_, end)| *end).min().filter(|end| *end < text.len());
+        let escaped = unescaped.map(|(view, _)| view);
+        Self { squeezed: View::squeezed(text), escaped, escape, dumps: Dumps::of(text, rest) }
+    }
+}
+
+/// What a text stands for, and where an escape begins at its end that is not finished.
+fn without_escapes(text: &[u8], family: Family, rest: Rest) -> (View, usize) {
+    let mut view = View::default();
+    let end = unescape(text, family, |piece, start| match piece {
+        Piece::Plain(bytes) => view.push_each(bytes, start),
+        Piece::Escaped(bytes, length) => view.push_all(bytes, Place { start, end: start + length }),
+    });
+    if rest == Rest::Ended {
+        view.push_each(&text[end..], end);
+    }
+    fold_plus(&mut view.bytes);
+    (view, end)
 }
 
 /// What is held back of some output.
@@ -132,18 +187,20 @@ impl Stream {
     /// Takes the next piece, and gives what can be said by now.
     fn push(&mut self, mask: &Mask, piece: &[u8], out: &mut Vec<u8>) {
         self.pending.extend_from_slice(piece);
-        self.say(mask, mask.begun(&self.pending), out);
+        let views = Views::of(&self.pending, Rest::Open);
+        self.say(mask, &views, mask.begun(&self.pending, &views), out);
     }
 
     /// Gives the rest.
     fn finish(&mut self, mask: &Mask, out: &mut Vec<u8>) {
-        self.say(mask, self.pending.len(), out);
+        let views = Views::of(&self.pending, Rest::Ended);
+        self.say(mask, &views, self.pending.len(), out);
     }
 
     /// Says what stands in front of `until`. Of a secret that begins there its name is said, and the rest of it is not.
-    fn say(&mut self, mask: &Mask, until: usize, out: &mut Vec<u8>) {
+    fn say(&mut self, mask: &Mask, views: &Views, until: usize, out: &mut Vec<u8>) {
         let mut at = self.said;
-        for Covered { start, end, secret } in mask.covered(&self.pending) {
+        for Covered { start, end, secret } in mask.covered(&self.pending, views) {
             if start >= until {
                 break;
             }
@@ -318,7 +375,10 @@ mod tests {
             for secret in values.iter().map(|value| value.trim_ascii()) {
                 assert!(!whole.as_bytes().windows(secret.len()).any(|window| window == secret), "{whole}");
             }
-            let kept = mask.covered(&text).iter().fold(text.len(), |kept, it| kept - (it.end - it.start));
+            let kept = mask
+                .covered(&text, &Views::of(&text, Rest::Ended))
+                .iter()
+                .fold(text.len(), |kept, it| kept - (it.end - it.start));
             assert_eq!(whole.replace("[secret S]", "").len(), kept);
         }
     }

@@ -1,7 +1,11 @@
 //! Finds secrets in what a stage has made.
 
+use std::ops::ControlFlow;
+
 use aho_corasick::{AhoCorasick, MatchKind};
 
+use super::dump::{self, LONGEST_LINE};
+use super::escape::{Family, Piece, fold_plus, unescape};
 use super::forms::{Form, Needle, Needles};
 use super::{ShownSecret, given};
 
@@ -10,6 +14,8 @@ pub struct Scanner {
     names: Vec<String>,
     exact: Patterns,
     squeezed: Patterns,
+    escaped: Patterns,
+    dumped: Patterns,
 }
 
 /// A secret that is where none should be.
@@ -49,11 +55,14 @@ impl Scanner {
     /// For those of the secrets that are given; `None` if none is.
     pub fn of(secrets: &[ShownSecret]) -> Option<Self> {
         let names: Vec<_> = given(secrets).map(|(name, _)| name.to_owned()).collect();
-        let Needles { exact, squeezed } = Needles::of(given(secrets).map(|(_, value)| value));
+        let Needles { exact, squeezed, escaped, dumped } =
+            Needles::of(given(secrets).map(|(_, value)| value));
         (!names.is_empty()).then(|| Self {
             names,
             exact: Patterns::of(&exact),
             squeezed: Patterns::of(&squeezed),
+            escaped: Patterns::of(&escaped),
+            dumped: Patterns::of(&dumped),
         })
     }
 
@@ -64,7 +73,9 @@ impl Scanner {
 
     /// For bytes that come in pieces.
     pub fn stream(&self) -> ScanStream<'_> {
-        ScanStream { scanner: self, exact: Vec::new(), squeezed: Vec::new() }
+        let (exact, squeezed, dumped) = Default::default();
+        let escaped = Family::ALL.map(|family| EscapedEnd { family, bytes: Vec::new(), begun: Vec::new() });
+        ScanStream { scanner: self, exact, squeezed, escaped, dumped }
     }
 }
 
@@ -75,24 +86,143 @@ pub struct ScanStream<'s> {
     exact: Vec<u8>,
     /// The same without white space.
     squeezed: Vec<u8>,
+    escaped: [EscapedEnd; 3],
+    dumped: DumpedEnd,
 }
 
 impl ScanStream<'_> {
     /// The next piece: a secret that ends in it, if there is one.
     pub fn push(&mut self, piece: &[u8]) -> Option<Found> {
-        let Scanner { names, exact, squeezed } = self.scanner;
-        self.exact.extend_from_slice(piece);
-        self.squeezed.extend(piece.iter().filter(|byte| !byte.is_ascii_whitespace()));
-        let found = exact.find(&self.exact).or_else(|| squeezed.find(&self.squeezed));
-        keep_end(&mut self.exact, exact.longest - 1);
-        keep_end(&mut self.squeezed, squeezed.longest - 1);
+        let Scanner { names, exact, squeezed, escaped, dumped } = self.scanner;
+        let found = find_squeezed(squeezed, &mut self.squeezed, piece)
+            .or_else(|| find_exact(exact, &mut self.exact, piece))
+            .or_else(|| self.escaped.iter_mut().find_map(|end| end.find(escaped, piece)))
+            .or_else(|| self.dumped.find(dumped, piece).break_value());
         found.map(|(secret, form)| Found { name: names[secret].clone(), form })
     }
 
     /// So many zeros, as in the hole of a file.
     pub fn push_zeros(&mut self, count: u64) -> Option<Found> {
-        let enough = self.scanner.exact.longest.max(self.scanner.squeezed.longest) as u64;
+        let Scanner { exact, squeezed, escaped, dumped, .. } = self.scanner;
+        let longest = [exact, squeezed, escaped, dumped].map(|patterns| patterns.longest);
+        let enough = longest.into_iter().fold(LONGEST_LINE + 1, usize::max) as u64;
         self.push(&vec![0; count.min(enough) as usize])
+    }
+}
+
+fn find_exact(patterns: &Patterns, end: &mut Vec<u8>, piece: &[u8]) -> Option<(usize, Form)> {
+    if patterns.kinds.is_empty() {
+        return None;
+    }
+    end.extend_from_slice(piece);
+    let found = patterns.find(end);
+    keep_end(end, patterns.longest - 1);
+    found
+}
+
+fn find_squeezed(patterns: &Patterns, end: &mut Vec<u8>, piece: &[u8]) -> Option<(usize, Form)> {
+    let mut length = end.len();
+    end.resize(length + piece.len(), 0);
+    for byte in piece {
+        end[length] = *byte;
+        length += usize::from(!byte.is_ascii_whitespace());
+    }
+    end.truncate(length);
+    let found = patterns.find(end);
+    keep_end(end, patterns.longest - 1);
+    found
+}
+
+/// The end of a text without the escapes of a family.
+struct EscapedEnd {
+    family: Family,
+    bytes: Vec<u8>,
+    /// An escape that is not finished.
+    begun: Vec<u8>,
+}
+
+impl EscapedEnd {
+    fn find(&mut self, patterns: &Patterns, piece: &[u8]) -> Option<(usize, Form)> {
+        let joined;
+        let text = if self.begun.is_empty() {
+            piece
+        } else {
+            joined = [&self.begun, piece].concat();
+            &joined
+        };
+        let old = self.bytes.len();
+        let end = unescape(text, self.family, |piece, _| match piece {
+            Piece::Plain(piece) | Piece::Escaped(piece, _) => self.bytes.extend_from_slice(piece),
+        });
+        let length = self.bytes.len();
+        // As long as nothing follows, it stands for itself.
+        self.bytes.extend_from_slice(&text[end..]);
+        fold_plus(&mut self.bytes[old..]);
+        let found = patterns.find(&self.bytes);
+        self.bytes.truncate(length);
+        self.begun = text[end..].to_vec();
+        keep_end(&mut self.bytes, patterns.longest - 1);
+        found
+    }
+}
+
+/// The end of a text of lines, and of the dump that it may be.
+#[derive(Default)]
+struct DumpedEnd {
+    /// What has come of the last line, and not much more than its longest.
+    line: Vec<u8>,
+    readings: dump::Bytes,
+}
+
+impl DumpedEnd {
+    fn find(&mut self, patterns: &Patterns, piece: &[u8]) -> ControlFlow<(usize, Form)> {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            let content = part.strip_suffix(b"\n").unwrap_or(part);
+            let is_finished = content.len() < part.len();
+            if self.line.is_empty() && is_finished {
+                self.push(patterns, content)?;
+                continue;
+            }
+            let room = (LONGEST_LINE + 1).saturating_sub(self.line.len());
+            self.line.extend_from_slice(&content[..content.len().min(room)]);
+            if is_finished {
+                let line = std::mem::take(&mut self.line);
+                self.push(patterns, &line)?;
+            }
+        }
+        // As long as nothing follows, the last line is as it is.
+        let lengths = self.readings.each_ref().map(Vec::len);
+        self.extend(dump::read(&self.line).unwrap_or_default());
+        self.search(patterns)?;
+        for (bytes, length) in self.readings.iter_mut().zip(lengths) {
+            bytes.truncate(length);
+            keep_end(bytes, patterns.longest - 1);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// A line that is of no dump ends the one in front of it.
+    fn push(&mut self, patterns: &Patterns, line: &[u8]) -> ControlFlow<(usize, Form)> {
+        match dump::read(line) {
+            Some(readings) => self.extend(readings),
+            None => {
+                self.search(patterns)?;
+                self.readings.iter_mut().for_each(Vec::clear);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn extend(&mut self, readings: dump::Bytes) {
+        for (bytes, more) in self.readings.iter_mut().zip(readings) {
+            bytes.extend(more);
+        }
+    }
+
+    fn search(&self, patterns: &Patterns) -> ControlFlow<(usize, Form)> {
+        let found =
+            self.readings.iter().filter(|bytes| !bytes.is_empty()).find_map(|bytes| patterns.find(bytes));
+        found.map_or(ControlFlow::Continue(()), ControlFlow::Break)
     }
 }
 
