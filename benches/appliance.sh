@@ -16,19 +16,7 @@ ibuild=$(realpath "${1:-${CARGO_TARGET_DIR:-target}/release/ibuild}")
 here=$(realpath "$(dirname "$0")/..")
 machines=(gateway workstation)
 targets=("${machines[@]/%/.ova}")
-work=$(mktemp -d /var/tmp/ibuild-appliance-XXXXXX)
-store=${IBUILD_CACHE_DIR:-$work/store}
-proxy=""
-clean_up() {
-    [ -z "$proxy" ] || kill "$proxy" 2>/dev/null || true
-    rm -rf --one-file-system "$work"
-}
-trap clean_up EXIT
-trap '((BASH_SUBSHELL)) || { echo "benches/appliance.sh: line $LINENO failed; its log:"; tail -n 20 "$work/log"; } >&2' ERR
-cp -a "$here/examples/veil" "$work/veil"
-cd "$work/veil"
-rm -rf out
-
+bench=appliance
 # shellcheck source=benches/plain_appliance
 . "$here/benches/plain_appliance"
 

@@ -13,19 +13,8 @@ ibuild=$(realpath "${1:-${CARGO_TARGET_DIR:-target}/release/ibuild}")
 verifies=${2:-1}
 limit=${LIMIT:-1200}
 here=$(realpath "$(dirname "$0")/..")
-work=$(mktemp -d /var/tmp/ibuild-verify-XXXXXX)
-store=${IBUILD_CACHE_DIR:-$work/store}
-proxy=""
-clean_up() {
-    [ -z "$proxy" ] || kill "$proxy" 2>/dev/null || true
-    rm -rf --one-file-system "$work"
-}
-trap clean_up EXIT
-trap '((BASH_SUBSHELL)) || { echo "benches/verify.sh: line $LINENO failed; its log:"; tail -n 20 "$work/log"; } >&2' ERR
+bench=verify
 command -v diffoscope >/dev/null || { echo "benches/verify.sh: diffoscope is not installed" >&2; exit 1; }
-cp -a "$here/examples/veil" "$work/veil"
-cd "$work/veil"
-rm -rf out
 # shellcheck source=benches/plain_appliance
 . "$here/benches/plain_appliance"
 

@@ -24,9 +24,9 @@ pub use secrets::SecretFile;
 pub use settings::{LOCAL_FILE, Settings};
 pub use workspace::{
     Action, BuildObserver, BuildRequest, BuildSummary, BuiltTarget, Compared, ComparedRecord, Comparison,
-    ExecutionOptions, Explanation, ExportedPackages, FailedStage, LOCK_FILE, NullObserver, PackageDifference,
-    RecordedVerdict, ReleaseRequest, SHORTEST_PREFIX, SameAction, Sample, Sender, ShellCommand, Since,
-    StageHistory, VerifiedStage, VerifyObserver, VerifyReport, VerifyRequest, Workspace, WorkspaceOptions,
-    builds_back, digits_of_digest, find_project, import_results, listed_stages, load_recipe, note_clocks,
-    open_store, output_dir, refuse_special_files, store_dir,
+    ExecutionOptions, Explanation, ExportedPackages, FailedStage, ImportTrust, LOCK_FILE, NullObserver,
+    PackageDifference, RecordedVerdict, ReleaseRequest, SHORTEST_PREFIX, SameAction, Sample, ShellCommand,
+    Since, StageHistory, VerifiedStage, VerifyObserver, VerifyReport, VerifyRequest, Workspace,
+    WorkspaceOptions, builds_back, digits_of_digest, find_project, import_results, listed_stages,
+    load_recipe, note_clocks, open_store, output_dir, refuse_special_files, store_dir,
 };

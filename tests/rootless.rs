@@ -308,6 +308,39 @@ fn an_ordinary_user_makes_what_root_makes() {
 }
 
 /// Layers that root packed, unpacked by an ordinary user, and stages run upon them.
+/// What one of them made the other takes, and runs nothing: nodes, owners, attributes and links are in layers as they are in trees.
+#[test]
+fn results_travel_between_root_and_an_ordinary_user() {
+    let lab = Lab::new();
+    for (from, to) in [(Who::Root, Who::User), (Who::User, Who::Root)] {
+        lab.succeed(from, BUILD);
+        lab.succeed(from, BUILD_COPY);
+        let archive = lab.home(from).join("project/results.tar");
+        lab.succeed(from, &["cache", "export", "odd.rootfs.tar.zst", "copy", "--to", "results.tar"]);
+        let bytes = fs::read(&archive).unwrap();
+        fs::remove_file(&archive).unwrap();
+        let received = lab.home(to).join("received.tar");
+        fs::write(&received, bytes).unwrap();
+        lab.user.give(&lab.user.home());
+        let with_store = |arguments: &[&str]| {
+            let store = lab.home(to).join("other-store");
+            [&["--cache-dir", store.to_str().unwrap()][..], arguments]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let run = |arguments: &[&str]| {
+            let arguments = with_store(arguments);
+            lab.succeed(to, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        run(&["cache", "import", received.to_str().unwrap()]);
+        let plan: serde_json::Value =
+            serde_json::from_str(&run(&["plan", "odd.rootfs.tar.zst", "--json"])).unwrap();
+        assert_eq!(plan["run"], 0, "{plan:#}");
+    }
+}
+
 /// The user signs with a key that root of a namespace could not reach by its agent.
 #[test]
 fn an_ordinary_user_releases_what_root_releases_and_signs_it() {

@@ -1,4 +1,4 @@
-//! Commands about what leaves the house: releases and build records.
+//! Commands that publish: releases and build records.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `ibuild release`: one folder with everything that leaves the house.
+//! `ibuild release`: a folder with images and everything that belongs to them.
 //!
 //! Images are made by root of a user namespace, who does not have the user's keys, agents and cards. So the command calls itself
 //! for the images and documents, and signs as the user who called it.
@@ -29,7 +29,8 @@ pub fn run(global: &Global, args: &ReleaseArgs) -> Result<ExitCode> {
 }
 
 fn release(global: &Global, args: &ReleaseArgs) -> Result<ExitCode> {
-    let recipe = load_recipe(&recipe_dir()?, &args.targets.vars)?;
+    let dir = recipe_dir()?;
+    let recipe = load_recipe(&dir, &args.targets.vars)?;
     let version = version(args)?;
     if let Some(previous) = &args.previous {
         read_edition(previous)?;
@@ -37,9 +38,8 @@ fn release(global: &Global, args: &ReleaseArgs) -> Result<ExitCode> {
     for signer in &args.sign {
         signer.check()?;
     }
-    let place = args.output.clone().unwrap_or_else(|| {
-        output_dir(&recipe_dir().unwrap_or_default(), None).join(format!("{}-{version}", recipe.project.name))
-    });
+    let default = || output_dir(&dir, None).join(format!("{}-{version}", recipe.project.name));
+    let place = args.output.clone().unwrap_or_else(default);
     let staged = StagedRelease::beside(&place)?;
     let filled = call_itself(global, args, &version, staged.path())?;
     if filled != 0 {

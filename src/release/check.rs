@@ -17,6 +17,9 @@ use crate::error::Result;
 /// Documents are read as a whole; this is the longest.
 const LONGEST: u64 = 256 << 20;
 
+/// The digests of files that were read already.
+type Known = BTreeMap<String, FileDigests>;
+
 /// What was found in a release folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReleaseCheck {
@@ -45,11 +48,12 @@ impl ReleaseCheck {
 pub fn check_release(dir: &Path, key: Option<&Key>) -> Result<ReleaseCheck> {
     let index = Index::read(dir)?;
     let mut check = ReleaseCheck::default();
+    let mut known = BTreeMap::new();
     for of in Sums::ALL {
-        check_sums(dir, of, &mut check)?;
+        check_sums(dir, of, &mut known, &mut check)?;
     }
     check_signature(dir, key, &mut check)?;
-    check_strangers(dir, &index, key, &mut check)?;
+    check_unlisted(dir, &index, key, &mut check)?;
     for image in &index.images {
         check.note(check_image(dir, image));
         check_record(dir, image, key, &mut check);
@@ -66,7 +70,7 @@ fn text(dir: &Path, name: &str) -> std::result::Result<String, String> {
 }
 
 /// Whether the files are those that a list has, by the same rules as `sha256sum --check`, and whether the list has all of them.
-fn check_sums(dir: &Path, of: Sums, check: &mut ReleaseCheck) -> Result<()> {
+fn check_sums(dir: &Path, of: Sums, known: &mut Known, check: &mut ReleaseCheck) -> Result<()> {
     let sums = text(dir, of.file())
         .and_then(|text| read_checksums(&text, of).map_err(|error| format!("`{}`, {error}", of.file())));
     let sums = match sums {
@@ -78,7 +82,7 @@ fn check_sums(dir: &Path, of: Sums, check: &mut ReleaseCheck) -> Result<()> {
     };
     let before = check.bad.len();
     for sum in &sums {
-        check_sum(dir, of, sum, check)?;
+        check_sum(dir, of, sum, known, check)?;
     }
     let listed: BTreeSet<_> = sums.iter().map(|sum| sum.file.as_str()).collect();
     let is_free = |name: &str| name == Sums::Sha256.file() || name == of.file();
@@ -91,12 +95,18 @@ fn check_sums(dir: &Path, of: Sums, check: &mut ReleaseCheck) -> Result<()> {
     Ok(())
 }
 
-fn check_sum(dir: &Path, of: Sums, sum: &Sum, check: &mut ReleaseCheck) -> Result<()> {
+fn check_sum(dir: &Path, of: Sums, sum: &Sum, known: &mut Known, check: &mut ReleaseCheck) -> Result<()> {
     let path = dir.join(&sum.file);
     let is_file = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file());
     if !is_file {
         check.bad.push(format!("`{}` is missing", sum.file));
-    } else if FileDigests::of(&path)?.by(of) != sum.digest {
+        return Ok(());
+    }
+    let found = match known.get(&sum.file) {
+        Some(found) => found,
+        None => known.entry(sum.file.clone()).or_insert(FileDigests::of(&path)?),
+    };
+    if found.by(of) != sum.digest {
         check.bad.push(format!("`{}` is not what `{}` says", sum.file, of.file()));
     }
     Ok(())
@@ -104,13 +114,13 @@ fn check_sum(dir: &Path, of: Sums, sum: &Sum, check: &mut ReleaseCheck) -> Resul
 
 /// Signatures are in no list, so each has to be one of a release: a plain file under one of the known names. Those that nobody looked at are
 /// named.
-fn check_strangers(dir: &Path, index: &Index, key: Option<&Key>, check: &mut ReleaseCheck) -> Result<()> {
+fn check_unlisted(dir: &Path, index: &Index, key: Option<&Key>, check: &mut ReleaseCheck) -> Result<()> {
     let read = key.map(|key| format!("{}{}", Sums::Sha256.file(), key.ending()));
     for name in names(dir)?.into_iter().filter(|name| is_signature(name)) {
         let is_file = fs::symlink_metadata(dir.join(&name)).is_ok_and(|meta| meta.is_file());
         let image = name.strip_suffix(SIGNED_RECORD);
-        let is_stranger = image.is_some_and(|image| !index.images.iter().any(|it| it.file == image));
-        if !is_file || is_stranger {
+        let is_foreign = image.is_some_and(|image| !index.images.iter().any(|it| it.file == image));
+        if !is_file || is_foreign {
             check.bad.push(format!("`{}` is no signature of this release", name.escape_debug()));
         } else if key.is_some() && image.is_none() && read.as_ref() != Some(&name) {
             check.unchecked.push(format!("`{name}`: it is of another kind than the key"));

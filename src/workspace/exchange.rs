@@ -22,14 +22,14 @@ pub enum ExportedPackages {
 
 /// Whom an archive of results has to be from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sender {
+pub enum ImportTrust {
     /// Anybody: whoever made the archive is believed.
     Anybody,
     /// Who has the secret key of this one.
     Key(Key),
 }
 
-impl Trust for Sender {
+impl Trust for ImportTrust {
     fn accepts(&self, manifest: &[u8], signature: Option<&[u8]>) -> std::result::Result<(), String> {
         match (self, signature) {
             (Self::Anybody, _) => Ok(()),
@@ -90,6 +90,11 @@ impl Workspace {
 /// # Errors
 ///
 /// With the first thing that is wrong with it.
-pub fn import_results(store: &Store, source: Source, sender: &Sender, cancel: &Cancel) -> Result<Imported> {
+pub fn import_results(
+    store: &Store,
+    source: Source,
+    sender: &ImportTrust,
+    cancel: &Cancel,
+) -> Result<Imported> {
     Ok(import(store, source, sender, cancel)?)
 }

@@ -4,7 +4,7 @@ use ibuild_graph::StageName;
 use ibuild_stages::recipe::{RootfsName, StageName as StepName, Step};
 use ibuild_stages::sandbox::Ended;
 use ibuild_stages::snapshot::Snapshot;
-use ibuild_stages::{FailedState, Job, Look, Project, ShellError, StageOutput, packed_snapshots};
+use ibuild_stages::{FailedState, Job, Project, ShellError, ShellRequest, StageOutput, packed_snapshots};
 
 use super::Workspace;
 use super::past::builds_back;
@@ -20,8 +20,8 @@ pub struct ShellCommand {
 }
 
 impl ShellCommand {
-    fn look<'a>(&'a self, stage: &'a str, step: Option<(&'a StepName, &'a Step)>) -> Look<'a> {
-        Look { stage, step, argv: &self.argv, terminal: self.terminal.as_deref() }
+    fn look<'a>(&'a self, stage: &'a str, step: Option<(&'a StepName, &'a Step)>) -> ShellRequest<'a> {
+        ShellRequest { stage, step, argv: &self.argv, terminal: self.terminal.as_deref() }
     }
 }
 
@@ -113,8 +113,8 @@ impl Workspace {
         };
         let snapshot = self.snapshot_of_step(step_name)?;
         let stage = step_name.to_string();
-        let look = command.look(&stage, Some((step_name, *step)));
-        Ok(executor.context().shell(&snapshot, &look)?)
+        let request = command.look(&stage, Some((step_name, *step)));
+        Ok(executor.context().shell(&snapshot, &request)?)
     }
 
     /// What a stage left when it failed, if it has not succeeded since and there was room to keep it.
@@ -144,8 +144,8 @@ impl Workspace {
         let executor = self.quiet_executor(&project)?;
         let name = failure.stage.parse::<StepName>().ok();
         let step = name.as_ref().and_then(|name| Some((name, project.recipe.step(name)?)));
-        let look = command.look(&failure.stage, step);
-        Ok(executor.context().shell_into_failure(&failure.state, &look)?)
+        let request = command.look(&failure.stage, step);
+        Ok(executor.context().shell_into_failure(&failure.state, &request)?)
     }
 }
 

@@ -37,7 +37,7 @@ use ibuild_stages::{
 pub use against::{Action, Compared};
 pub use climb::find_project;
 pub use comparison::{Comparison, PackageDifference};
-pub use exchange::{ExportedPackages, Sender, import_results};
+pub use exchange::{ExportedPackages, ImportTrust, import_results};
 pub use explanation::{Explanation, StageHistory};
 pub use goal::BuildRequest;
 pub use inspection::{FailedStage, ShellCommand};

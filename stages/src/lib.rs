@@ -33,7 +33,7 @@ pub use inspect::contents::{Contents, Weight};
 pub use inspect::inside::{Inside, InsideError};
 pub use inspect::logs::{Logs, printable, readable, tail};
 pub use inspect::mounted::{MountError, Mounted, unmount};
-pub use inspect::shell::{Look, ShellError};
+pub use inspect::shell::{ShellError, ShellRequest};
 pub use maintenance::forget::{Forgotten, forget_everything, forget_stage};
 pub use maintenance::fsck::{Checked, Finding, fsck, recover};
 pub use maintenance::gc;

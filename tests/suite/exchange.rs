@@ -190,9 +190,13 @@ fn a_damaged_archive_changes_nothing() {
             refused(&lab, &import(&lab, &flipped), "error:", &before);
         }
     }
-    for empty in [&b""[..], &[0; 10240], b"not a tar at all"] {
-        refused(&lab, &import(&lab, empty), "error:", &before);
+    for empty in [&b""[..], &[0; 10240]] {
+        refused(&lab, &import(&lab, empty), "`manifest.json` is not in the archive", &before);
     }
+    let text = b"not a tar at all, but long enough to be taken for one. ".repeat(20);
+    refused(&lab, &import(&lab, &text), "it is no archive of `ibuild cache export`", &before);
+    let last = archive.len() - 1024 - 600;
+    refused(&lab, &import(&lab, &archive[..last]), "the archive ends within `blobs/", &before);
     assert!(import(&lab, &archive).succeeds().starts_with("imported 6"));
 }
 

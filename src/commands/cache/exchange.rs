@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use ibuild::cache::{LockMode, Store};
 use ibuild::stages::exchange::{Imported, Sink, Source};
-use ibuild::{Context, ExportedPackages, Result, Sender, UsageError, import_results};
+use ibuild::{Context, ExportedPackages, ImportTrust, Result, UsageError, import_results};
 use serde_json::json;
 
 use crate::cli::{ExportArgs, Global, ImportArgs};
@@ -47,8 +47,8 @@ pub fn export(global: &Global, args: &ExportArgs) -> Result<ExitCode> {
 
 pub fn import(store: &Store, global: &Global, args: &ImportArgs) -> Result<ExitCode> {
     let sender = match read_key(args.require_signature.as_deref())? {
-        Some(key) => Sender::Key(key),
-        None => Sender::Anybody,
+        Some(key) => ImportTrust::Key(key),
+        None => ImportTrust::Anybody,
     };
     let source = match args.from.as_os_str() == "-" {
         true => Source::tar(io::stdin()),
@@ -56,10 +56,14 @@ pub fn import(store: &Store, global: &Global, args: &ImportArgs) -> Result<ExitC
             Source::open(&args.from).with_context(|| format!("cannot read `{}`", args.from.display()))?
         }
     };
-    if store.share(LockMode::Try)?.is_none() {
-        note(global, "waits for another ibuild that cleans the store up");
-    }
-    let _shared = store.share(LockMode::Wait)?;
+    let shared = store.share(LockMode::Try)?;
+    let _shared = match shared {
+        Some(shared) => Some(shared),
+        None => {
+            note(global, "waits for another ibuild that cleans the store up");
+            store.share(LockMode::Wait)?
+        }
+    };
     let cancel = interrupt::cancel_in_time()?;
     let Imported { new, known, packages } = import_results(store, source, &sender, &cancel)?;
     if args.json {

@@ -268,7 +268,7 @@ impl Workspace {
             let verdict = RecordedVerdict::Differs {
                 here: here.clone(),
                 there: other.clone(),
-                same_action: SameAction::No,
+                same_action: SameAction::Yes,
             };
             Some((format!("{} (as the record's subject)", there.file), verdict))
         };

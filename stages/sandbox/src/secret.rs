@@ -1,7 +1,7 @@
 //! Secrets: bytes that a step may read while it runs and that are to be nowhere afterwards.
 //!
 //! A [`SecretValue`] has no way out but the few that are named here: the socket to the stage's init, which puts it into
-//! memory that is never written to a disk ([`mounts`](super::mounts)), a [keyed digest](SecretValue::keyed_digest) for keys,
+//! memory that is never written to a disk (a ramfs), a [keyed digest](SecretValue::keyed_digest) for keys,
 //! and the patterns by which a [`Mask`] keeps it out of logs and a [`Scanner`] finds it in what a stage has made.
 
 mod dump;

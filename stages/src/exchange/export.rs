@@ -33,6 +33,7 @@ pub struct Export<'s> {
     /// What is known of packages, which no blob has.
     facts: BTreeMap<BlobId, Vec<u8>>,
     blobs: BTreeSet<BlobId>,
+    keys: BTreeSet<ActionKey>,
 }
 
 /// Collects results, which come with all that they stand on, in build order, and packages by their SHA-256.
@@ -46,8 +47,13 @@ pub fn export<'s>(
     stages: &[RecordedStage<StageOutput>],
     packages: &BTreeSet<Sha256>,
 ) -> Result<Export<'s>, StageError> {
-    let mut export =
-        Export { store, manifest: Manifest::new(), facts: BTreeMap::new(), blobs: BTreeSet::new() };
+    let mut export = Export {
+        store,
+        manifest: Manifest::new(),
+        facts: BTreeMap::new(),
+        blobs: BTreeSet::new(),
+        keys: BTreeSet::new(),
+    };
     let keys: BTreeMap<_, _> = stages.iter().map(|stage| (stage.stage, stage.description.key())).collect();
     for stage in stages {
         let parent = match project.job(stage.stage) {
@@ -72,6 +78,10 @@ impl Export<'_> {
         parent: Option<ActionKey>,
     ) -> Result<(), StageError> {
         let key = stage.description.key();
+        // Two root file systems may begin with the same step: it is one action, and has one result.
+        if !self.keys.insert(key) {
+            return Ok(());
+        }
         let output = match &stage.output {
             StageOutput::Snapshot(snapshot) => self.tree(stage, snapshot, parent)?,
             StageOutput::Artifact(file) => {

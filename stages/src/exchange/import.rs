@@ -7,7 +7,7 @@ use ibuild_cache::{ActionKey, Batch, Cancel, LayerId, ResultFiles, Store, Table}
 use ibuild_graph::ActionResult;
 
 use super::import_error::ImportError;
-use super::manifest::{ExportedLayer, ExportedOutput, ExportedResult, LayerShape, Manifest};
+use super::manifest::{Entry, ExportedLayer, ExportedOutput, ExportedResult, LayerShape, Manifest};
 use super::received::{Received, composed};
 use super::source::Source;
 use crate::StageOutput;
@@ -63,9 +63,8 @@ pub fn import(
     let results =
         manifest.results.iter().map(|result| import.check(result)).collect::<Result<Vec<_>, _>>()?;
     import.received.adopt(store, &manifest)?;
-    let (mut imported, mut all) = (Imported::default(), Batch::default());
-    imported.packages =
-        manifest.entries.len() - manifest.entries.iter().filter(|it| it.name().starts_with("blobs/")).count();
+    let packages = manifest.entries.iter().filter(|entry| matches!(entry, Entry::Package { .. })).count();
+    let (mut imported, mut all) = (Imported { packages, ..Imported::default() }, Batch::default());
     for (key, facts) in results {
         if store.index().get(Table::Actions, key.as_bytes())?.is_some() {
             imported.known += 1;

@@ -13,6 +13,12 @@ pub enum ImportError {
     /// The archive cannot be read to its end.
     #[error("cannot read the archive")]
     Read(#[source] io::Error),
+    /// It is something else, from its beginning or from some place on.
+    #[error("it is no archive of `ibuild cache export`, or damaged")]
+    NotAnArchive(#[source] io::Error),
+    /// It ends too early.
+    #[error("the archive ends within `{0}`")]
+    Truncated(String),
     /// The manifest is wrong.
     #[error(transparent)]
     Manifest(#[from] ExportError),

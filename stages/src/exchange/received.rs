@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use ibuild_cache::{BlobId, BlobStore, Cancel, Digest, LayerId, MemoryIndex, RunDir, Store};
+use ibuild_cache::{BlobId, BlobStore, Cancel, Digest, LayerId, MemoryIndex, RunDir, Store, Stored};
 
 use super::import_error::ImportError;
 use super::manifest::{Entry, ExportedBlob, ExportedLayer, Manifest};
@@ -57,13 +57,21 @@ impl<'c> Received<'c> {
     }
 
     fn take_one(&self, entry: &Entry, bytes: &mut dyn Read) -> Result<(), ImportError> {
-        let is_named = match entry {
-            Entry::Blob { file } => receive(&self.scratch.blobs(), bytes, self.cancel)? == file.blob,
+        let (is_named, size) = match entry {
+            Entry::Blob { file } => {
+                let stored = receive(&self.scratch.blobs(), bytes, self.cancel)?;
+                (stored.digest == file.blob, stored.size)
+            }
             Entry::Package { sha256, .. } => {
-                receive(&self.scratch.packages(), bytes, self.cancel)? == *sha256
+                let stored = receive(&self.scratch.packages(), bytes, self.cancel)?;
+                (stored.digest == *sha256, stored.size)
             }
         };
-        if is_named { Ok(()) } else { Err(ImportError::OtherBytes(entry.name())) }
+        match is_named {
+            true => Ok(()),
+            false if size < entry.size() => Err(ImportError::Truncated(entry.name())),
+            false => Err(ImportError::OtherBytes(entry.name())),
+        }
     }
 
     /// Unpacks a layer into an empty directory, if its uncompressed bytes have its name and number.
@@ -105,7 +113,11 @@ impl<'c> Received<'c> {
         changes: &[(Vec<u8>, Change)],
         layer: &LayerId,
     ) -> Result<bool, ImportError> {
-        Ok(LayerStore::new(&self.scratch).until(self.cancel).adopt(dir, changes)? == *layer)
+        let layers = LayerStore::new(&self.scratch).until(self.cancel);
+        let found = layers.adopt(dir, changes)?;
+        // It has moved there; the next one has the room that it took.
+        fs::remove_dir_all(layers.unpacked_path(&found)).map_err(ImportError::Read)?;
+        Ok(found == *layer)
     }
 
     /// Whether the parts of a file make the file, all of them and no others.
@@ -146,11 +158,15 @@ impl<'c> Received<'c> {
     }
 }
 
-fn receive<D: Digest>(blobs: &BlobStore<D>, bytes: &mut dyn Read, cancel: &Cancel) -> Result<D, ImportError> {
+fn receive<D: Digest>(
+    blobs: &BlobStore<D>,
+    bytes: &mut dyn Read,
+    cancel: &Cancel,
+) -> Result<Stored<D>, ImportError> {
     let mut writer = blobs.writer()?;
     let mut stoppable = ibuild_cache::Stoppable::new(bytes, cancel.clone());
     io::copy(&mut stoppable, &mut writer).map_err(ImportError::Read)?;
-    Ok(writer.finish()?.digest)
+    Ok(writer.finish()?)
 }
 
 /// What is there already stays: a build may be reading it.
@@ -243,7 +259,7 @@ mod tests {
     fn what_is_received_is_named_by_its_bytes() {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let store = Store::open(dir.path(), |_| MemoryIndex::default()).unwrap();
-        let digest: Sha256 = receive(&store.packages(), &mut &b"abc"[..], &Cancel::default()).unwrap();
-        assert_eq!(digest, Sha256::of(b"abc"));
+        let stored = receive(&store.packages(), &mut &b"abc"[..], &Cancel::default()).unwrap();
+        assert_eq!((stored.digest, stored.size), (Sha256::of(b"abc"), 3));
     }
 }

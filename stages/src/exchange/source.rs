@@ -137,7 +137,7 @@ impl<'s> Files<'s> {
     fn peek(&mut self) -> Result<Option<String>, ImportError> {
         let Self::Tar(entries, next) = self else { return Ok(None) };
         if next.is_none() {
-            *next = entries.next().transpose().map_err(ImportError::Read)?.map(Box::new);
+            *next = entries.next().transpose().map_err(malformed)?.map(Box::new);
         }
         Ok(next.as_ref().map(|entry| String::from_utf8_lossy(&entry.path_bytes()).into_owned()))
     }
@@ -150,5 +150,13 @@ impl<'s> Files<'s> {
             true => Ok(*entry),
             false => Err(ImportError::Unexpected { expected: Some(expected.to_owned()), found }),
         }
+    }
+}
+
+/// An error of the system is about the disk or the pipe, any other one about what came of it.
+fn malformed(error: io::Error) -> ImportError {
+    match error.raw_os_error() {
+        Some(_) => ImportError::Read(error),
+        None => ImportError::NotAnArchive(error),
     }
 }

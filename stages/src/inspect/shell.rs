@@ -55,7 +55,7 @@ impl ShellError {
 
 /// Somebody who looks around in the place of a step.
 #[derive(Debug, Clone, Copy)]
-pub struct Look<'a> {
+pub struct ShellRequest<'a> {
     /// The stage's name.
     pub stage: &'a str,
     /// The step, if the recipe has it.
@@ -71,8 +71,8 @@ const SETTINGS: &str = ".shell";
 
 impl StageContext<'_> {
     /// Runs something on a terminal in a throw-away copy of a snapshot, in the place of a step. Nothing of what it does is kept.
-    pub fn shell(&self, snapshot: &Snapshot, look: &Look<'_>) -> Result<Ended, ShellError> {
-        self.shell_over(lower_names(self, snapshot)?, look, "")
+    pub fn shell(&self, snapshot: &Snapshot, request: &ShellRequest<'_>) -> Result<Ended, ShellError> {
+        self.shell_over(lower_names(self, snapshot)?, request, "")
     }
 
     /// What a stage of the project had made when it failed, if it failed the last time it ran.
@@ -91,31 +91,40 @@ impl StageContext<'_> {
     }
 
     /// The same over what the stage had made when it failed.
-    pub fn shell_into_failure(&self, failed: &FailedState, look: &Look<'_>) -> Result<Ended, ShellError> {
-        self.shell_over(failed.lowers(self.store())?, look, " (failed)")
+    pub fn shell_into_failure(
+        &self,
+        failed: &FailedState,
+        request: &ShellRequest<'_>,
+    ) -> Result<Ended, ShellError> {
+        self.shell_over(failed.lowers(self.store())?, request, " (failed)")
     }
 
-    fn shell_over(&self, lowers: Vec<String>, look: &Look<'_>, state: &str) -> Result<Ended, ShellError> {
+    fn shell_over(
+        &self,
+        lowers: Vec<String>,
+        request: &ShellRequest<'_>,
+        state: &str,
+    ) -> Result<Ended, ShellError> {
         let run = StageRun::over_directories(self, lowers)?;
-        let seen = look.step.map(|(name, step)| program_view(self, name, step)).transpose()?.flatten();
+        let seen = request.step.map(|(name, step)| program_view(self, name, step)).transpose()?.flatten();
         let (mut view, archives, program) = match seen {
             Some(ProgramView { view, archives }) => {
                 let Payload::Exec { argv } = &view.payload else { unreachable!("a program is run") };
                 let program = argv.clone();
                 (view, archives, Some(program))
             }
-            None => (self.plain_view(look)?, Vec::new(), None),
+            None => (self.plain_view(request)?, Vec::new(), None),
         };
-        view.env.extend(look.terminal.map(|terminal| ("TERM".to_owned(), terminal.to_owned())));
-        let argv = if look.argv.is_empty() {
-            shell_argv(&mut view, look.stage, state, program)
+        view.env.extend(request.terminal.map(|terminal| ("TERM".to_owned(), terminal.to_owned())));
+        let argv = if request.argv.is_empty() {
+            shell_argv(&mut view, request.stage, state, program)
         } else {
-            look.argv.to_vec()
+            request.argv.to_vec()
         };
         view.payload = Payload::Exec { argv };
-        let limits = machine_limits(&look.step.map(|(_, step)| step.limits).unwrap_or_default());
+        let limits = machine_limits(&request.step.map(|(_, step)| step.limits).unwrap_or_default());
         let command = StageCommand {
-            stage: look.stage,
+            stage: request.stage,
             program: "",
             view: &view,
             epoch: self.epoch(),
@@ -129,8 +138,8 @@ impl StageContext<'_> {
     }
 
     /// For a step that runs no program of the recipe, and for one that the recipe does not have any more.
-    fn plain_view(&self, look: &Look<'_>) -> Result<SandboxView, StageError> {
-        let step = look.step.map(|(_, step)| step);
+    fn plain_view(&self, request: &ShellRequest<'_>) -> Result<SandboxView, StageError> {
+        let step = request.step.map(|(_, step)| step);
         Ok(SandboxView {
             machine: step.map_or_else(Machine::canonical, |step| machine_of(step, self.epoch())),
             shown: Vec::new(),
