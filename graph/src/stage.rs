@@ -37,7 +37,7 @@ pub struct StageId(usize);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// Stages wait for each other.
-    #[error("these stages wait for each other: {}", path.iter().map(StageName::as_str).collect::<Vec<_>>().join(" -> "))]
+    #[error("these stages depend on each other: {}", path.iter().map(StageName::as_str).collect::<Vec<_>>().join(" -> "))]
     Cycle {
         /// The way round; the first stage is also the last.
         path: Vec<StageName>,
@@ -167,7 +167,7 @@ mod tests {
         let GraphError::Cycle { path } = &error else { panic!("{error}") };
         assert_eq!(path.first(), path.last());
         assert_eq!(path.len(), 4);
-        assert!(error.to_string().starts_with("these stages wait for each other: "));
+        assert!(error.to_string().starts_with("these stages depend on each other: "));
     }
 
     #[test]

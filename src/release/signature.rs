@@ -28,7 +28,7 @@ pub enum SignatureError {
     #[error("cannot read the key")]
     Read(#[source] io::Error),
     /// It is none.
-    #[error("it is no key")]
+    #[error("it cannot be used as a key")]
     Key(#[from] KeyringError),
     /// It is no signature of another file.
     #[error(transparent)]

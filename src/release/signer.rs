@@ -23,7 +23,7 @@ pub enum Signer {
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// The text says no way to sign.
-    #[error("`{0}` is no way to sign: write `gpg:KEY`, `minisign:FILE` or `command:COMMAND`")]
+    #[error("`{0}` is not a way to sign: write `gpg:KEY`, `minisign:FILE` or `command:COMMAND`")]
     Unknown(String),
     /// The program cannot be started.
     #[error("cannot run `{program}`")]
@@ -55,7 +55,7 @@ pub enum SignError {
     #[error("`{0}` ended well and wrote no signature")]
     Nothing(&'static str),
     /// A file on the way could not be written or read.
-    #[error("cannot pass on what is to be signed")]
+    #[error("cannot pass the data to the signer")]
     Pass(#[from] io::Error),
 }
 

@@ -96,7 +96,7 @@ fn mistakes_of_recipes_are_told_with_a_remedy() {
         &good.replace("good.asc", "god.asc"),
         &["there is no `keys/god.asc`", "did you mean `keys/good.asc`?"],
     );
-    check(&good.replace("good", "page"), &["it is no OpenPGP public key", "gpg --export --armor"]);
+    check(&good.replace("good", "page"), &["it is not an OpenPGP public key", "gpg --export --armor"]);
     check(&good.replace("good", "secret"), &["it has a secret key in it"]);
     check(&good.replace("keys/good.asc", "keys"), &["it is a directory"]);
     check(

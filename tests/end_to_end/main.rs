@@ -306,7 +306,7 @@ fn its_tests_are_done(world: &World) {
     let loud = world.run(&["test", "boots"]);
     let said = String::from_utf8_lossy(&loud.stderr).into_owned();
     assert_eq!(loud.status.code(), Some(1), "{said}");
-    assert!(said.contains("`hello/0` was to be silent and sent"), "{said}");
+    assert!(said.contains("`hello/0` should have been silent and sent"), "{said}");
     assert!(fs::read(results.join("boots/console.png")).unwrap().starts_with(b"\x89PNG"));
     fs::write(&recipe, format!("{text}{}{hopeless}", picture.replace("silent", "heard"))).unwrap();
     assert!(world.succeed(&["test", "boots"]).contains("passed  boots"));

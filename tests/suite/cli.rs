@@ -78,7 +78,7 @@ fn a_broken_lock_has_a_remedy_that_works() {
     check(
         b"<<<<<<< HEAD\nformat 1\n",
         &format!(
-            "  caused by: line 1 is the mark of a merge that is not settled: `<<<<<<< HEAD`\nhint: take one side of \
+            "  caused by: line 1 is a conflict marker of a merge: `<<<<<<< HEAD`\nhint: take one side of \
              the merge (`git checkout --ours ibuild.lock` or `git checkout --theirs ibuild.lock`); the next build adds what it lacks; {anew}\n"
         ),
     );
@@ -92,7 +92,7 @@ fn a_lock_and_settings_without_an_end_are_not_read() {
     for name in ["ibuild.lock", "ibuild.local.toml"] {
         let lab = Sandbox::with_project();
         let expected =
-            format!("error: cannot read `[ROOT]/project/{name}`\n  caused by: it is no regular file\n");
+            format!("error: cannot read `[ROOT]/project/{name}`\n  caused by: it is not a regular file\n");
         nix::unistd::mkfifo(&lab.path(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
         lab.run(&["plan", "--target", "hello.qcow2"]).fails(3, &expected);
         fs::remove_file(lab.path(name)).unwrap();
@@ -211,7 +211,7 @@ fn a_check_sees_what_a_plan_refuses() {
     sandbox.run(&["recipe", "check"]).fails(
         2,
         "error: cannot look at what is copied\n  \
-         caused by: line 2 of `[ROOT]/project/files/.ibuildignore` is no pattern\n  \
+         caused by: line 2 of `[ROOT]/project/files/.ibuildignore` is not a pattern\n  \
          caused by: a `[` has no `]`\nhint: close it, or write `\\[` for the character itself\n",
     );
 }

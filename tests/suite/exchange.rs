@@ -194,7 +194,7 @@ fn a_damaged_archive_changes_nothing() {
         refused(&lab, &import(&lab, empty), "`manifest.json` is not in the archive", &before);
     }
     let text = b"not a tar at all, but long enough to be taken for one. ".repeat(20);
-    refused(&lab, &import(&lab, &text), "it is no archive of `ibuild cache export`", &before);
+    refused(&lab, &import(&lab, &text), "it is not an archive of `ibuild cache export`", &before);
     let last = archive.len() - 1024 - 600;
     refused(&lab, &import(&lab, &archive[..last]), "the archive ends within `blobs/", &before);
     assert!(import(&lab, &archive).succeeds().starts_with("imported 6"));
@@ -270,7 +270,7 @@ fn other_entries_than_the_manifest_names_change_nothing() {
     check(&|all| all.push(("blobs/more".to_owned(), Vec::new())), "where it should end");
     check(&|all| drop(all.pop()), "is not in the archive");
     check(&|all| all[1].1.push(0), "has another size");
-    check(&|all| all[1].1[100] ^= 1, "has other bytes than its name says");
+    check(&|all| all[1].1[100] ^= 1, "does not match the digest in its name");
     assert!(import(&lab, &archive).succeeds().starts_with("imported 6"));
 }
 
@@ -326,7 +326,8 @@ fn a_second_export_into_a_directory_mends_it() {
     let length = fs::metadata(&blob).unwrap().len();
     fs::write(&blob, vec![0; usize::try_from(length).unwrap()]).unwrap();
     let dir = one.path("dir");
-    two.run(&["cache", "import", dir.to_str().unwrap()]).fails_with(1, "has other bytes than its name says");
+    two.run(&["cache", "import", dir.to_str().unwrap()])
+        .fails_with(1, "does not match the digest in its name");
     one.run(&["cache", "export", "--to", "dir/"]).succeeds();
     two.run(&["cache", "import", dir.to_str().unwrap()]).succeeds();
     fs::remove_file(&blob).unwrap();

@@ -125,7 +125,7 @@ fn a_mount_is_for_reading_keeps_its_layers_and_leaves_nothing() {
         std::thread::sleep(Duration::from_millis(20));
     }
     lab.run(&["cache", "gc"]).succeeds();
-    lab.run(&["umount", dir]).fails(2, "error: nothing of ibuild's is mounted on `[ROOT]/place`\n");
+    lab.run(&["umount", dir]).fails(2, "error: ibuild has mounted nothing on `[ROOT]/place`\n");
 }
 
 #[test]

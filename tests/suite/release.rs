@@ -171,7 +171,7 @@ fn a_signature_counts_with_its_key_alone() {
     assert!(said.contains("`SHA256SUMS.gpg` is by") && said.contains(".intoto.jsonl` is by"), "{said}");
     signed.check("other.gpg").fails_with(1, "2 things are wrong");
     signed.check("other.gpg").fails_with(1, "another key has signed it");
-    signed.check("ibuild.toml").fails_with(2, "it is no key");
+    signed.check("ibuild.toml").fails_with(2, "it is not an OpenPGP public key");
     fs::remove_file(signed.dir.join("SHA256SUMS.gpg")).unwrap();
     signed.check("me.asc").fails_with(1, "it is not signed: there is no `SHA256SUMS.gpg`");
 }
@@ -188,9 +188,9 @@ fn whoever_changes_a_signed_release_is_found_out() {
         };
         signed.refuses(&name, |bytes| bytes[20] ^= 1, expected);
     }
-    signed.refuses("SHA256SUMS.gpg", |bytes| bytes.truncate(9), "it is no detached OpenPGP signature");
+    signed.refuses("SHA256SUMS.gpg", |bytes| bytes.truncate(9), "it is not a detached OpenPGP signature");
     let record = format!("{IMAGE}.intoto.jsonl");
-    signed.refuses(&record, |bytes| *bytes = b"{}\n".to_vec(), "it is no signed build record");
+    signed.refuses(&record, |bytes| *bytes = b"{}\n".to_vec(), "it is not a signed build record");
     fs::write(signed.dir.join("extra"), "").unwrap();
     signed.check("me.asc").fails_with(1, "`extra` is not in `SHA256SUMS`");
     fs::remove_file(signed.dir.join("extra")).unwrap();
@@ -222,7 +222,7 @@ fn signing_later_adds_signatures_and_failing_to_sign_leaves_nothing() {
     let outcome = lab.run(&["release", "--version", "1.0", "--sign", "gpg:nobody@example.org"]);
     outcome.fails_with(3, "`gpg` did not sign");
     assert!(!lab.exists("out/seeded-1.0"));
-    lab.run(&["release", "--version", "1.0", "--sign", "pgp:x"]).fails_with(2, "is no way to sign");
+    lab.run(&["release", "--version", "1.0", "--sign", "pgp:x"]).fails_with(2, "is not a way to sign");
     release(&lab, "1.0", &[]);
     let before = files(&lab.path("out/seeded-1.0"));
     assert_eq!(
@@ -274,7 +274,7 @@ fn a_record_tells_the_first_stage_that_differs() {
     two.write("record.json", &record.replace("\"seeded\"", "\"other\""));
     two.run(&["check-attestation", "record.json"]).fails_with(2, "is of the project `other`");
     two.write("record.json", "{}");
-    two.run(&["check-attestation", "record.json"]).fails_with(2, "it is no build record");
+    two.run(&["check-attestation", "record.json"]).fails_with(2, "it is not a build record");
 }
 
 /// What people look images up by has to be true as well.

@@ -15,7 +15,7 @@ pub struct Keyring(Vec<u8>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
     /// There is no key at its beginning, or something else behind.
-    #[error("it is no OpenPGP public key")]
+    #[error("it is not an OpenPGP public key")]
     NotKeys,
     /// It begins as one and cannot be read to the end.
     #[error("it is a damaged OpenPGP public key")]

@@ -72,7 +72,7 @@ pub enum ReleaseError {
     #[error("it has no `{0}` field")]
     Missing(&'static str),
     /// A date cannot be read.
-    #[error("it has a bad date")]
+    #[error("its date is malformed")]
     Date(#[from] ParseTimeError),
     /// A line of the list of files cannot be read.
     #[error("`{0}` is not a digest, a size and a path")]

@@ -13,7 +13,7 @@ pub struct DetachedSignature(Vec<u8>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureFormError {
     /// It is something else, or damaged.
-    #[error("it is no detached OpenPGP signature")]
+    #[error("it is not a detached OpenPGP signature")]
     NotDetached,
     /// It has the signed text in it.
     #[error("it is a signed message, and no signature of another file")]

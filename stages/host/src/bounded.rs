@@ -10,7 +10,7 @@ use std::path::Path;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// A pipe, a device, a socket.
-    #[error("it is no regular file")]
+    #[error("it is not a regular file")]
     NotRegular,
     /// It has more bytes than such a file can have.
     #[error("it has more than {} MiB", .most >> 20)]
@@ -81,9 +81,9 @@ mod tests {
         let place = |name: &str| dir.path().join(name);
         let pipe = std::process::Command::new("mkfifo").arg(place("pipe")).status().unwrap();
         assert!(pipe.success());
-        refused(&place("pipe"), "it is no regular file");
+        refused(&place("pipe"), "it is not a regular file");
         symlink("/dev/zero", place("zero")).unwrap();
-        refused(&place("zero"), "it is no regular file");
+        refused(&place("zero"), "it is not a regular file");
         File::create(place("large")).unwrap().set_len(MIB + 1).unwrap();
         refused(&place("large"), "it has more than 1 MiB");
         refused(dir.path(), "is a directory");

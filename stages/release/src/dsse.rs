@@ -33,7 +33,7 @@ pub struct Signature {
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
     /// It is not the JSON of one.
-    #[error("it is no signed build record")]
+    #[error("it is not a signed build record")]
     Form(#[from] serde_json::Error),
     /// It has something else inside.
     #[error("it has `{0}` inside, not a build record")]

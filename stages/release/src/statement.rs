@@ -68,7 +68,7 @@ pub struct Statement {
 #[derive(Debug, thiserror::Error)]
 pub enum StatementError {
     /// It is not the JSON of one.
-    #[error("it is no build record")]
+    #[error("it is not a build record")]
     Form(#[from] serde_json::Error),
     /// It is a record of something else.
     #[error("it is a record of `{0}`, not of a build with ibuild")]

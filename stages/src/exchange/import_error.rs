@@ -14,7 +14,7 @@ pub enum ImportError {
     #[error("cannot read the archive")]
     Read(#[source] io::Error),
     /// It is something else, from its beginning or from some place on.
-    #[error("it is no archive of `ibuild cache export`, or damaged")]
+    #[error("it is not an archive of `ibuild cache export`, or damaged")]
     NotAnArchive(#[source] io::Error),
     /// It ends too early.
     #[error("the archive ends within `{0}`")]
@@ -23,7 +23,7 @@ pub enum ImportError {
     #[error(transparent)]
     Manifest(#[from] ExportError),
     /// Nobody who is trusted has signed it.
-    #[error("the archive is not from whom it should be: {0}")]
+    #[error("cannot trust the archive: {0}")]
     Untrusted(String),
     /// Something is not there.
     #[error("`{0}` is not in the archive")]
@@ -40,10 +40,10 @@ pub enum ImportError {
     #[error("`{0}` has another size than the manifest says")]
     OtherSize(String),
     /// A file has not the digest of its name.
-    #[error("`{0}` has other bytes than its name says")]
+    #[error("`{0}` does not match the digest in its name")]
     OtherBytes(String),
     /// Nothing of the kind is so large.
-    #[error("{0} is too large to be one")]
+    #[error("{0} is larger than any that ibuild writes")]
     TooLarge(String),
     /// The disk has no room.
     #[error("it takes {} MiB, and {} MiB are free", needed >> 20, free >> 20)]

@@ -151,7 +151,7 @@ pub enum ExportError {
     #[error("its manifest is malformed")]
     Form(#[from] serde_json::Error),
     /// Another version of ibuild wrote it.
-    #[error("it has form {0}, and this ibuild reads form {FORMAT}")]
+    #[error("it has format {0}, and this ibuild reads format {FORMAT}")]
     Format(u32),
     /// The manifest says something twice, or of something that it does not have.
     #[error("its manifest contradicts itself: {0}")]

@@ -28,7 +28,7 @@ pub enum MountError {
     #[error("`{}` is not an empty directory", .0.display())]
     NotEmpty(PathBuf),
     /// It is no mount, or somebody else's.
-    #[error("nothing of ibuild's is mounted on `{}`", .0.display())]
+    #[error("ibuild has mounted nothing on `{}`", .0.display())]
     NotOurs(PathBuf),
     /// Somebody removes things from the store.
     #[error("the store is being cleaned up")]

@@ -52,7 +52,7 @@ pub enum TrialError {
         last: String,
     },
     /// Something was sent where nothing should have been.
-    #[error("`{plug}` was to be silent and sent {frames} frames, the first of them {first}; all of them are in `{}`", capture.display())]
+    #[error("`{plug}` should have been silent and sent {frames} frames, the first of them {first}; all of them are in `{}`", capture.display())]
     NotSilent {
         /// The adapter.
         plug: Plug,
@@ -64,7 +64,7 @@ pub enum TrialError {
         capture: PathBuf,
     },
     /// Nothing was sent where something should have been.
-    #[error("`{0}` was to be heard and sent nothing")]
+    #[error("`{0}` should have sent frames and sent none")]
     NotHeard(Plug),
     /// A machine has no such adapter.
     #[error("`{plug}`: the machine has {adapters} network adapters")]

@@ -36,7 +36,7 @@ pub enum LockError {
         suite: String,
     },
     /// Two versions of it were to be merged.
-    #[error("line {number} is the mark of a merge that is not settled: `{line}`")]
+    #[error("line {number} is a conflict marker of a merge: `{line}`")]
     Conflict {
         /// Counted from one.
         number: usize,

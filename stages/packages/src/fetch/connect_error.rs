@@ -22,6 +22,6 @@ pub(crate) enum ConnectError {
     Stalled(Duration),
     #[error("it redirects to an address that cannot be used")]
     Redirect(#[from] UrlError),
-    #[error("it redirects without end")]
+    #[error("it redirects too often")]
     RedirectLoop,
 }

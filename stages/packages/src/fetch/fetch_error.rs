@@ -36,7 +36,7 @@ pub enum FetchReason {
     #[error("the mirror answers {0}")]
     Status(StatusCode),
     /// The server is busy, and says for how long.
-    #[error("the mirror answers {status}, and wants to be left alone for {} seconds", pause.as_secs())]
+    #[error("the mirror answers {status}, and asks to wait {} seconds", pause.as_secs())]
     Busy {
         /// Its status.
         status: StatusCode,

@@ -89,7 +89,7 @@ fn lasting_troubles_are_told() {
     assert_eq!(told(Reply::Status(500), 3), "the mirror answers 500 Internal Server Error");
     assert_eq!(
         told(Reply::Redirect("/debian/f".to_owned()), 15),
-        "the mirror cannot be reached: it redirects without end"
+        "the mirror cannot be reached: it redirects too often"
     );
     assert!(told(Reply::Redirect("ftp://x/".to_owned()), 3).contains("not an http or https address"));
 }

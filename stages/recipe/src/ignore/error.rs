@@ -21,8 +21,8 @@ pub enum IgnoreError {
         #[source]
         source: io::Error,
     },
-    /// A line of the rules is no pattern.
-    #[error("line {line} of `{}` is no pattern", file.display())]
+    /// A line of the rules is not a pattern.
+    #[error("line {line} of `{}` is not a pattern", file.display())]
     Pattern {
         /// The file with the rules.
         file: PathBuf,
@@ -42,7 +42,7 @@ pub enum IgnoreError {
     },
 }
 
-/// Why a line is no pattern. To git such a line matches nothing, without a word.
+/// Why a line is not a pattern. To git such a line matches nothing, without a word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// Bytes that are no UTF-8.

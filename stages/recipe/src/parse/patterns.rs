@@ -14,7 +14,7 @@ fn pattern(node: Node<'_>) -> Option<String> {
     match check_pattern(&text) {
         Ok(()) => Some(text),
         Err(error) => {
-            let problem = node.problem(format!("`{}` is no pattern: {error}", text.escape_debug()));
+            let problem = node.problem(format!("`{}` is not a pattern: {error}", text.escape_debug()));
             node.push(problem.hint(error.remedy()));
             None
         }

@@ -34,15 +34,15 @@ fn what_would_leave_nothing_out_is_a_mistake() {
         assert_eq!(Project::with_step(&copy).messages(), expected, "{exclude}");
     };
     let nothing = "it matches nothing | write a name or a pattern; `\\#` is a `#` at the beginning";
-    check("[\"\"]", &format!("`` is no pattern: {nothing}"));
-    check("[\"# x\"]", &format!("`# x` is no pattern: {nothing}"));
+    check("[\"\"]", &format!("`` is not a pattern: {nothing}"));
+    check("[\"# x\"]", &format!("`# x` is not a pattern: {nothing}"));
     check(
         "[\"a\\nb\"]",
-        "`a\\nb` is no pattern: it has several lines | write each pattern as a text of its own",
+        "`a\\nb` is not a pattern: it has several lines | write each pattern as a text of its own",
     );
     check(
         "[\"[ab\"]",
-        "`[ab` is no pattern: a `[` has no `]` | close it, or write `\\[` for the character itself",
+        "`[ab` is not a pattern: a `[` has no `]` | close it, or write `\\[` for the character itself",
     );
     let file = "is a file | it leaves files of a directory out";
     assert_eq!(

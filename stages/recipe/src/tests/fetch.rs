@@ -194,7 +194,7 @@ fn keys_and_places_of_keys() {
     );
     check(
         "signature = { url = \"https://example.org/x.asc\", key = \"files/shared/etc/motd\" }",
-        "`files/shared/etc/motd` cannot be the key of a signature: it is no OpenPGP public key | take the file that the \
+        "`files/shared/etc/motd` cannot be the key of a signature: it is not an OpenPGP public key | take the file that the \
          archive's makers publish, or write one with `gpg --export --armor FINGERPRINT`",
     );
     let fetch = format!("fetch = {{ url = \"{URL}\", sha256 = \"{DIGEST}\", to = \"/opt/x\" }}");

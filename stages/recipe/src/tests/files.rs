@@ -60,7 +60,7 @@ fn a_fifo_is_no_recipe() {
         nix::unistd::mkfifo(&project.path().join(name), mode).expect("it can be made");
     };
     make("a.toml");
-    assert_eq!(project.messages(), "cannot include `a.toml`: it is no regular file");
+    assert_eq!(project.messages(), "cannot include `a.toml`: it is not a regular file");
     fs::remove_file(project.path().join("a.toml")).expect("it is there");
     symlink("/dev/zero", project.path().join("a.toml")).expect("it can be made");
     let messages = project.messages();
@@ -68,7 +68,7 @@ fn a_fifo_is_no_recipe() {
     fs::remove_file(project.path().join("ibuild.toml")).expect("it is there");
     make("ibuild.toml");
     let expected =
-        format!("cannot read `ibuild.toml` in `{}`: it is no regular file", project.path().display());
+        format!("cannot read `ibuild.toml` in `{}`: it is not a regular file", project.path().display());
     assert_eq!(project.messages(), expected);
 }
 

@@ -44,7 +44,7 @@ fn its_examples_are_recipes() {
         project.file("keys/tool.asc", include_str!("../../../../docs/recipe.md"));
         let errors = project.load().err().map(|errors| errors.to_string());
         // A key of nobody cannot be in a document.
-        let errors = errors.filter(|errors| !errors.contains("it is no OpenPGP public key"));
+        let errors = errors.filter(|errors| !errors.contains("it is not an OpenPGP public key"));
         assert_eq!(errors, None, "{fragment}");
     }
 }

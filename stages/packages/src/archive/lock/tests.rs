@@ -95,7 +95,7 @@ fn bad_locks() {
     check(b"format 3\nnew things\n", "it has format `3`, this ibuild reads formats 1 and 2");
     check(b"", "it is empty");
     check(b"# a comment\n\n", "it is empty");
-    let mark = "is the mark of a merge that is not settled:";
+    let mark = "is a conflict marker of a merge:";
     check(b"<<<<<<< HEAD\nformat 1\n", &format!("line 1 {mark} `<<<<<<< HEAD`"));
     check(b"format 1\n=======\n", &format!("line 2 {mark} `=======`"));
     check(b"format 1\n\ndeb x\n", "line 3 cannot be read: `deb x`");
