@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use ibuild::cache::{Batch, RocksIndex, Store};
-use ibuild::stages::disk::{Contents, DiskMap, DiskSpec, FilesystemOptions, filesystem, write_raw};
+use ibuild::stages::disk::{DiskMap, DiskReader, DiskSpec, FilesystemOptions, filesystem, write_raw};
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::files::{read_layers, read_tree};
 use ibuild::stages::snapshot::volatile::VolatileList;
@@ -108,7 +108,7 @@ impl Lab {
 
 /// What a packer does before it compresses: every file is compared with its digest, and every piece is read.
 fn read_all(map: &DiskMap) {
-    let contents = Contents::of(map);
+    let contents = DiskReader::of(map);
     map.pieces.par_iter().for_each_init(Vec::new, |buffer, piece| {
         for skip in (0..piece.length()).step_by(AT_ONCE) {
             buffer.resize((piece.length() - skip).min(AT_ONCE as u64) as usize, 0);

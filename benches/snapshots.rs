@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use ibuild::cache::{Batch, RocksIndex, Store, TreeId};
 use ibuild::stages::sandbox::{
-    Cancel, End, InitProgram, Limits, Machine, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec,
-    Stdio, Supervisor,
+    Cancel, End, HostPaths, InitProgram, Limits, NetworkSpec, Payload, RunPolicy, SandboxView, Spec, Stdio,
+    Supervisor, VisibleMachine,
 };
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::volatile::VolatileList;
@@ -310,7 +310,7 @@ fn assert_same(left: TreeId, right: TreeId) {
 
 fn spec(lab: &Lab, run_dir: &Path, lowers: Vec<String>) -> Spec {
     let view = SandboxView {
-        machine: Machine::canonical(),
+        machine: VisibleMachine::canonical(),
         shown: Vec::new(),
         secrets: Vec::new(),
         inject: Vec::new(),
@@ -319,7 +319,7 @@ fn spec(lab: &Lab, run_dir: &Path, lowers: Vec<String>) -> Spec {
         env: BTreeMap::new(),
         payload: Payload::Exec { argv: vec!["/bin/true".to_owned()] },
     };
-    let place = Place {
+    let place = HostPaths {
         layers_dir: lab.store.layout().layers(),
         lowers,
         run_dir: run_dir.to_owned(),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ibuild::cache::{Batch, Digest, RocksIndex, Sha256, Store};
-use ibuild::graph::{Executor, FinishedRun, RunMemory, StageName};
+use ibuild::graph::{DirtyReason, Executor, FinishedRun, RunMemory, RunReason, StageName};
 use ibuild::stages::packages::NullFetchObserver;
 use ibuild::stages::recipe::{Overrides, Recipe};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
@@ -278,14 +278,14 @@ fn seed(project_dir: &Path, store_dir: &Path, work: &Path) {
         Arc::new(NullObserver),
         Arc::new(NullFetchObserver),
     );
-    let memory = RunMemory::new(&store, "odd");
+    let (memory, reason) = (RunMemory::new(&store, "odd"), RunReason::from(DirtyReason::NeverBuilt));
     for name in ["odd/bootstrap", "copy/bootstrap"].map(StageName::new) {
         let description = executor.describe(project.graph.find(&name).unwrap(), &[]).unwrap();
         let facts = std::mem::take(&mut facts);
         memory
             .remember_run(
                 &name,
-                FinishedRun { description: &description, facts, reason: "seeded".to_owned(), millis: 1 },
+                FinishedRun { description: &description, facts, reason: reason.clone(), millis: 1 },
                 &output,
             )
             .unwrap();

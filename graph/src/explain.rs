@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::value::on_one_line;
 use crate::{Description, Value};
 
 /// One difference between two descriptions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The names on the way to what differs: the field, then keys of maps.
     pub path: Vec<String>,
@@ -89,7 +91,7 @@ fn first_difference<'t>(old: &[&'t str], new: &[&'t str]) -> (Option<&'t str>, O
 }
 
 /// Why a stage has to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DirtyReason {
     /// No stage of this name was ever built into this store.
     NeverBuilt,

@@ -3,7 +3,8 @@
 use ibuild_cache::{ActionKey, Batch, CacheError, Record, Store, Table, whole_bytes};
 use serde::{Deserialize, Serialize};
 
-use crate::{Build, Description, StageName};
+use crate::last_run::FirstSchema;
+use crate::{Build, Description, LastRun, RunReason, StageName};
 
 /// What an action made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,33 +32,6 @@ impl ActionResult {
     }
 }
 
-/// A stage's last successful run or hit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastRun {
-    /// The action that it was.
-    pub key: ActionKey,
-    /// The bytes of its description.
-    #[serde(with = "whole_bytes")]
-    description: Vec<u8>,
-    /// Why it ran, as it was said then; `None` if it never ran here but was a hit.
-    pub reason: Option<String>,
-    /// How long its action took when it ran, in milliseconds.
-    pub millis: u64,
-    /// When that was, seconds since 1970.
-    pub time: u64,
-}
-
-impl Record for LastRun {
-    const SCHEMA: u16 = 1;
-}
-
-impl LastRun {
-    /// What the action was.
-    pub fn description(&self) -> Option<Description> {
-        Description::from_bytes(&self.description).ok()
-    }
-}
-
 /// So many runs of a stage before the last are kept.
 const EARLIER: usize = 7;
 
@@ -66,7 +40,11 @@ const EARLIER: usize = 7;
 struct EarlierRuns(Vec<LastRun>);
 
 impl Record for EarlierRuns {
-    const SCHEMA: u16 = 1;
+    const SCHEMA: u16 = 2;
+
+    fn from_earlier(bytes: &[u8]) -> Option<Self> {
+        Some(Self(FirstSchema::earlier_runs(bytes)?))
+    }
 }
 
 /// A stage of some project, and its last run.
@@ -115,8 +93,8 @@ pub struct FinishedRun<'a> {
     pub description: &'a Description,
     /// What has to be known together with the result.
     pub facts: Batch,
-    /// Why it ran, for people.
-    pub reason: String,
+    /// Why it ran.
+    pub reason: RunReason,
     /// How long it took, in milliseconds.
     pub millis: u64,
 }
@@ -209,8 +187,7 @@ impl<'s> RunMemory<'s> {
         batch.put_record(Table::Actions, key.as_bytes(), &ActionResult::new(output, millis));
         // First the file: if it is never needed, it was no more than a waste; without it an index could not be made again.
         self.store.results().write(&key, &batch)?;
-        let description = description.to_bytes();
-        let last = LastRun { key, description, reason: Some(reason), millis, time: now() };
+        let last = LastRun::new(description, Some(reason), millis, now());
         self.put_last_run(stage, &last, &mut batch)?;
         self.store.index().commit(batch)
     }
@@ -224,8 +201,7 @@ impl<'s> RunMemory<'s> {
     ) -> Result<(), CacheError> {
         let mut batch = Batch::default();
         for (stage, description, millis) in hits {
-            let (key, description) = (description.key(), description.to_bytes());
-            let last = LastRun { key, description, reason: None, millis: *millis, time: now() };
+            let last = LastRun::new(description, None, *millis, now());
             self.put_last_run(stage, &last, &mut batch)?;
         }
         match build {
@@ -247,6 +223,7 @@ mod tests {
     use ibuild_cache::MemoryIndex;
 
     use super::*;
+    use crate::{Change, DirtyReason};
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     struct Made(u8);
@@ -265,7 +242,7 @@ mod tests {
                 FinishedRun {
                     description: &description,
                     facts: Batch::default(),
-                    reason: "never built".to_owned(),
+                    reason: DirtyReason::NeverBuilt.into(),
                     millis: 5,
                 },
                 &Made(7),
@@ -286,7 +263,9 @@ mod tests {
         for number in 0..20 {
             let mut description = Description::new("run", 1);
             description.set("command", number);
-            let reason = number.to_string();
+            let reason =
+                DirtyReason::Changed(vec![Change { path: vec![number.to_string()], old: None, new: None }]);
+            let reason = RunReason::from(reason);
             memory
                 .remember_run(
                     &stage,
@@ -296,8 +275,9 @@ mod tests {
                 .unwrap();
         }
         let runs = memory.last_runs(&stage).unwrap();
-        let reasons: Vec<_> = runs.iter().filter_map(|run| run.reason.as_deref()).collect();
-        assert_eq!(reasons, ["19", "18", "17", "16", "15", "14", "13", "12"]);
+        let reasons: Vec<_> = runs.iter().filter_map(|run| run.reason.as_ref()?.changes().first()).collect();
+        let numbers: Vec<_> = reasons.iter().map(|change| change.path[0].as_str()).collect();
+        assert_eq!(numbers, ["19", "18", "17", "16", "15", "14", "13", "12"]);
         let mut batch = Batch::default();
         memory.forget_last_run(&stage, &mut batch);
         store.index().commit(batch).unwrap();

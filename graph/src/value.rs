@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ibuild_cache::{DecodeError, Decoder, Encoder, Item};
+use serde::{Deserialize, Serialize};
 
 /// A piece of a description.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
     /// A number.
     Number(i64),

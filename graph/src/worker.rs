@@ -8,7 +8,7 @@ use tracing::{debug, info};
 use crate::panics::contained;
 use crate::{
     BuildError, BuildResult, Commit, Description, DirtyReason, EquivalentAction, Executor, FinishedRun,
-    LastRun, Made, RunMemory, StageGraph, StageId,
+    LastRun, Made, RunMemory, RunReason, StageGraph, StageId,
 };
 
 /// What an action made, and how long that took, in milliseconds.
@@ -196,7 +196,8 @@ impl<E: Executor> Worker<'_, E> {
         };
         let Some((output, millis)) = self.look_up(*stage, &key, &given)? else { return Ok(None) };
         info!(stage = %name, key = %key.short(), why, "an earlier run made the same");
-        let run = FinishedRun { description, facts, reason: format!("{reason}; {why}"), millis };
+        let reason = RunReason { dirty: reason.clone(), equivalent: Some(why.to_owned()) };
+        let run = FinishedRun { description, facts, reason, millis };
         self.memory.remember_run(name, run, &output)?;
         Ok(Some(output))
     }
@@ -206,7 +207,7 @@ impl<E: Executor> Worker<'_, E> {
         let stage = made.stage;
         let result = self.contained(stage, || {
             let facts = (made.commit)().map_err(|source| self.stage_error(stage, source))?;
-            let (name, reason) = (self.graph.name(stage), made.reason.to_string());
+            let (name, reason) = (self.graph.name(stage), made.reason.clone().into());
             debug!(stage = %name, key = %made.description.key().short(), "is durable, and remembered from here on");
             let run = FinishedRun { description: &made.description, facts, reason, millis: made.millis };
             self.memory.remember_run(name, run, &made.output)?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ibuild::graph::{Build, RememberedStage};
-use ibuild::stages::Contents;
+use ibuild::stages::StoreContents;
 use ibuild::{Result, Workspace};
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ struct Stats {
 impl Stats {
     fn of(workspace: &Workspace) -> Result<Self> {
         let project = workspace.recipe.project.name.as_str();
-        let (builds, contents) = (Build::all(&workspace.store)?, Contents::of(&workspace.store)?);
+        let (builds, contents) = (Build::all(&workspace.store)?, StoreContents::of(&workspace.store)?);
         let builds: Vec<_> =
             builds.iter().map(|(_, build)| build).filter(|build| build.project == project).collect();
         let all = || builds.iter().flat_map(|build| &build.stages);

@@ -1,7 +1,7 @@
 //! A look at what stages made: their snapshots, and shells in throw-away copies of them.
 
 use ibuild_graph::StageName;
-use ibuild_stages::recipe::{RootfsName, StageName as StepName, Step};
+use ibuild_stages::recipe::{RootfsName, Step, StepPath};
 use ibuild_stages::sandbox::Ended;
 use ibuild_stages::snapshot::Snapshot;
 use ibuild_stages::{FailedState, Job, Project, ShellError, ShellRequest, StageOutput, packed_snapshots};
@@ -20,7 +20,7 @@ pub struct ShellCommand {
 }
 
 impl ShellCommand {
-    fn look<'a>(&'a self, stage: &'a str, step: Option<(&'a StepName, &'a Step)>) -> ShellRequest<'a> {
+    fn look<'a>(&'a self, stage: &'a str, step: Option<(&'a StepPath, &'a Step)>) -> ShellRequest<'a> {
         ShellRequest { stage, step, argv: &self.argv, terminal: self.terminal.as_deref() }
     }
 }
@@ -63,7 +63,7 @@ impl Workspace {
         }
     }
 
-    fn snapshot_of_step(&self, name: &StepName) -> Result<Snapshot> {
+    fn snapshot_of_step(&self, name: &StepPath) -> Result<Snapshot> {
         let output = self.last_output(name)?;
         Ok(output.snapshot().expect("a step makes a snapshot").clone())
     }
@@ -84,14 +84,14 @@ impl Workspace {
     }
 
     /// What a stage made the last time.
-    fn last_output(&self, name: &StepName) -> Result<StageOutput> {
+    fn last_output(&self, name: &StepPath) -> Result<StageOutput> {
         let memory = self.memory();
         let last = memory.last_run(&StageName::new(name.to_string()))?;
         let result = last.map(|last| memory.result(&last.key)).transpose()?.flatten();
         Ok(result.and_then(|result| result.output()).ok_or_else(|| self.never_built(name))?)
     }
 
-    fn never_built(&self, name: &StepName) -> UsageError {
+    fn never_built(&self, name: &StepPath) -> UsageError {
         let error = UsageError::new(format!("`{name}` was never built"));
         let project = self.recipe.project.name.as_str();
         error.hint(match FailedState::find(&self.store, project, &name.to_string()) {
@@ -142,7 +142,7 @@ impl Workspace {
     pub fn shell_into(&self, failure: &FailedStage, command: &ShellCommand) -> Result<Ended> {
         let project = self.project();
         let executor = self.quiet_executor(&project)?;
-        let name = failure.stage.parse::<StepName>().ok();
+        let name = failure.stage.parse::<StepPath>().ok();
         let step = name.as_ref().and_then(|name| Some((name, project.recipe.step(name)?)));
         let request = command.look(&failure.stage, step);
         Ok(executor.context().shell_into_failure(&failure.state, &request)?)

@@ -6,7 +6,7 @@ use std::fmt;
 use ibuild_graph::{GraphBuilder, StageGraph, StageId};
 
 use crate::recipe::{
-    Appliance, Image, ImageFormat, ImageName, Recipe, RootfsName, StageName, Step, StepKind, suggest,
+    Appliance, Image, ImageFormat, ImageName, Recipe, RootfsName, Step, StepKind, StepPath, suggest,
 };
 
 /// A name that one can ask for: an image in a format.
@@ -74,7 +74,7 @@ pub enum Job<'r> {
     /// A step of a root file system.
     Step {
         /// Its name.
-        name: StageName,
+        name: StepPath,
         /// What the recipe says.
         step: &'r Step,
     },
@@ -97,7 +97,7 @@ pub struct Project<'r> {
     /// What depends on what.
     pub graph: StageGraph,
     jobs: HashMap<StageId, Job<'r>>,
-    steps: HashMap<StageName, StageId>,
+    steps: HashMap<StepPath, StageId>,
     images: HashMap<Target, StageId>,
 }
 
@@ -136,7 +136,7 @@ impl<'r> Project<'r> {
     }
 
     /// The stage of a step.
-    pub fn step_stage(&self, name: &StageName) -> Option<StageId> {
+    pub fn step_stage(&self, name: &StepPath) -> Option<StageId> {
         self.steps.get(name).copied()
     }
 
@@ -196,7 +196,7 @@ impl<'r> Project<'r> {
 struct Assembly<'r> {
     builder: GraphBuilder,
     jobs: HashMap<StageId, Job<'r>>,
-    steps: HashMap<StageName, StageId>,
+    steps: HashMap<StepPath, StageId>,
     images: HashMap<Target, StageId>,
 }
 

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ibuild::cache::Batch;
-use ibuild::graph::{Description, FinishedRun, RunMemory, StageName};
+use ibuild::graph::{Description, DirtyReason, FinishedRun, RunMemory, StageName};
 use ibuild::stages::{Artifact, StageOutput};
 
 use crate::chance;
@@ -83,7 +83,7 @@ fn add_results(lab: &Lab, count: usize) {
                 FinishedRun {
                     description: &description,
                     facts: Batch::default(),
-                    reason: String::new(),
+                    reason: DirtyReason::NeverBuilt.into(),
                     millis: 1,
                 },
                 &output,

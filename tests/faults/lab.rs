@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use ibuild::cache::{Batch, RocksIndex, Store};
-use ibuild::graph::{Executor, FinishedRun, RunMemory};
+use ibuild::graph::{DirtyReason, Executor, FinishedRun, RunMemory};
 use ibuild::stages::packages::NullFetchObserver;
 use ibuild::stages::recipe::{Overrides, Recipe};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
@@ -205,7 +205,12 @@ impl Lab {
         memory
             .remember_run(
                 project.graph.name(stage),
-                FinishedRun { description: &description, facts, reason: "seeded".into(), millis: 1 },
+                FinishedRun {
+                    description: &description,
+                    facts,
+                    reason: DirtyReason::NeverBuilt.into(),
+                    millis: 1,
+                },
                 &output,
             )
             .unwrap();

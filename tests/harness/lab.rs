@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use ibuild::cache::{BlobId, TreeId};
 use ibuild::stages::sandbox::{
-    Cancel, CopyItem, CopyList, CopySource, End, Ended, Executable, InitProgram, Limits, ListedFile,
-    ListedKind, Look, Machine, NetworkSpec, Payload, Place, ProjectContent, RunPolicy, SandboxError,
-    SandboxView, SourcePlace, Spec, Stdio, Supervisor,
+    Cancel, CopyItem, CopyList, CopySource, End, Ended, Executable, HostPaths, InitProgram, Limits,
+    ListedFile, ListedKind, Look, NetworkSpec, Payload, ProjectContent, RunPolicy, SandboxError, SandboxView,
+    SourcePlace, Spec, Stdio, Supervisor, VisibleMachine,
 };
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -20,7 +20,7 @@ const BUSYBOX: &str = "/bin/busybox";
 pub struct Lab {
     pub root: tempfile::TempDir,
     pub view: SandboxView,
-    pub place: Place,
+    pub place: HostPaths,
     pub policy: RunPolicy,
 }
 
@@ -33,7 +33,7 @@ impl Lab {
         make_base(&layers.join("base"));
         fs::create_dir_all(root.path().join("run/upper")).unwrap();
         let view = SandboxView {
-            machine: Machine::canonical(),
+            machine: VisibleMachine::canonical(),
             shown: Vec::new(),
             secrets: Vec::new(),
             inject: Vec::new(),
@@ -42,7 +42,7 @@ impl Lab {
             env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
             payload: Payload::Exec { argv: Vec::new() },
         };
-        let place = Place {
+        let place = HostPaths {
             layers_dir: layers,
             lowers: vec!["base".to_owned()],
             run_dir: root.path().join("run"),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ibuild::cache::{Batch, RocksIndex, Store};
-use ibuild::graph::{Executor, FinishedRun, RunMemory};
+use ibuild::graph::{DirtyReason, Executor, FinishedRun, RunMemory};
 use ibuild::stages::packages::NullFetchObserver;
 use ibuild::stages::recipe::{Overrides, Recipe, StepKind};
 use ibuild::stages::sandbox::{Cancel, InitProgram, Supervisor};
@@ -79,7 +79,7 @@ pub fn seed(dir: &Path, cache: &Path) {
                     FinishedRun {
                         description: &description,
                         facts,
-                        reason: "seeded".to_owned(),
+                        reason: DirtyReason::NeverBuilt.into(),
                         millis: 1000,
                     },
                     &output,

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ibuild::cache::{Batch, LayerId, MemoryIndex, Store};
 use ibuild::stages::sandbox::{
-    Cancel, End, InitProgram, Limits, Machine, NetworkSpec, Payload, Place, RunPolicy, SandboxView, Spec,
-    Stdio, Supervisor,
+    Cancel, End, HostPaths, InitProgram, Limits, NetworkSpec, Payload, RunPolicy, SandboxView, Spec, Stdio,
+    Supervisor, VisibleMachine,
 };
 use ibuild::stages::snapshot::capture::{CaptureContext, capture};
 use ibuild::stages::snapshot::flat::write_flat;
@@ -59,7 +59,7 @@ impl Lab {
 
     fn spec(&self, run_dir: &Path, lowers: Vec<String>, script: &str) -> Spec {
         let view = SandboxView {
-            machine: Machine::canonical(),
+            machine: VisibleMachine::canonical(),
             shown: Vec::new(),
             secrets: Vec::new(),
             inject: Vec::new(),
@@ -68,7 +68,7 @@ impl Lab {
             env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
             payload: Payload::Exec { argv: ["/bin/sh", "-ec", script].map(str::to_owned).to_vec() },
         };
-        let place = Place {
+        let place = HostPaths {
             layers_dir: self.store.layout().layers(),
             lowers,
             run_dir: run_dir.to_owned(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ibuild::stages::sandbox::{Clock, HOST_NAME, Machine, MemorySize, ReaddirOrder, SandboxError};
+use ibuild::stages::sandbox::{Clock, HOST_NAME, MemorySize, ReaddirOrder, SandboxError, VisibleMachine};
 
 use crate::lab::Lab;
 
@@ -29,7 +29,7 @@ fn now() -> u64 {
 #[test]
 fn the_kernel_has_one_name_everywhere() {
     let mut lab = with_program();
-    let kernel = Machine::canonical().kernel;
+    let kernel = VisibleMachine::canonical().kernel;
     let (release, version) = (kernel.release.as_str(), kernel.version.as_str());
     lab.script(
         "uname -r; uname -v; cat /proc/sys/kernel/osrelease /proc/sys/kernel/version; uname -sn; \
@@ -51,7 +51,7 @@ fn the_kernel_has_one_name_everywhere() {
 #[test]
 fn real_programs_of_32_bits_see_the_same_kernel() {
     let mut lab = with_program();
-    let kernel = Machine::canonical().kernel;
+    let kernel = VisibleMachine::canonical().kernel;
     lab.script(
         "machine i386-uname i386-olduname i386-oldolduname; linux32 uname -m || setarch i386 uname -m",
     );
@@ -304,7 +304,7 @@ fn real_languages_see_the_same_machine() {
     let said = lab.output();
     assert_eq!(said.lines().count(), commands.len(), "{said}");
     said.lines().for_each(|line| assert_near(line.split(' ').next().unwrap(), now() as i64 + SHIFT));
-    let release = Machine::canonical().kernel.release;
+    let release = VisibleMachine::canonical().kernel.release;
     if commands.len() == PROGRAMS.len() {
         assert!(said.ends_with(&format!(" {release} 3\n")), "{said}");
     }
@@ -340,7 +340,7 @@ fn a_machine_that_cannot_be_shown_fails_the_stage() {
 #[test]
 fn calls_are_answered_without_proc() {
     let mut lab = Lab::new();
-    let release = Machine::canonical().kernel.release;
+    let release = VisibleMachine::canonical().kernel.release;
     lab.script("umount -l /proc; uname -r; mount -t tmpfs none /proc; uname -r; umount /proc");
     assert_eq!(lab.output(), format!("{release}\n{release}\n"));
 }
@@ -348,7 +348,7 @@ fn calls_are_answered_without_proc() {
 #[test]
 fn many_processes_are_answered_at_once() {
     let mut lab = Lab::new();
-    let release = Machine::canonical().kernel.release;
+    let release = VisibleMachine::canonical().kernel.release;
     lab.script(
         "for i in 1 2 3 4 5 6 7 8; do (for j in 1 2 3 4 5 6 7 8 9 10; do uname -r; done) & done; wait; \
          i=0; while [ $i -lt 50 ]; do (uname -r > /dev/null) & kill -9 $! 2>/dev/null; i=$((i+1)); done; wait",

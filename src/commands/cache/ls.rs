@@ -7,7 +7,7 @@ use ibuild::Result;
 use ibuild::cache::Store;
 use ibuild::graph::{Comparisons, Pin, RememberedStage, StageName};
 use ibuild::stages::debian::Timestamp;
-use ibuild::stages::{Contents, Weight};
+use ibuild::stages::{StoreContents, Weight};
 use serde_json::{Value, json};
 
 use crate::cli::JsonArgs;
@@ -16,7 +16,7 @@ use crate::terminal::{print, print_json, tell};
 use crate::ui::{bytes, seconds};
 
 pub fn run(store: &Store, args: &JsonArgs) -> Result<ExitCode> {
-    let contents = Contents::of(store)?;
+    let contents = StoreContents::of(store)?;
     let pins = Pin::all(store)?;
     let mut listed = Vec::new();
     let compared = Comparisons::all(store)?;

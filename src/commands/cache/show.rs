@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ibuild::cache::{ActionKey, LayerId, Store};
-use ibuild::graph::{Description, RememberedStage};
+use ibuild::graph::{Description, RememberedStage, RunReason};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::snapshot::{Layer, LayerStore};
-use ibuild::stages::{Artifact, Contents, Project, StageError, StageOutput, StoredBlob};
+use ibuild::stages::{Artifact, Project, StageError, StageOutput, StoreContents, StoredBlob};
 use ibuild::{Result, SHORTEST_PREFIX, UsageError, Workspace, digits_of_digest};
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ fn resolve(global: &Global, name: &str) -> Result<(Store, ActionKey)> {
             .into());
     };
     let store = super::store(global)?;
-    let key = by_prefix(&Contents::of(&store)?, digits)?;
+    let key = by_prefix(&StoreContents::of(&store)?, digits)?;
     Ok((store, key))
 }
 
@@ -63,7 +63,7 @@ fn last_key(workspace: &Workspace, name: &str) -> Result<ActionKey> {
     Ok(workspace.memory().last_run(stage)?.ok_or_else(never)?.key)
 }
 
-fn by_prefix(contents: &Contents<'_>, digits: &str) -> Result<ActionKey> {
+fn by_prefix(contents: &StoreContents<'_>, digits: &str) -> Result<ActionKey> {
     match contents.keys_starting_with(digits).as_slice() {
         [key] => Ok(*key),
         [] => {
@@ -98,7 +98,7 @@ struct ShownLayer {
 
 impl Shown {
     fn of(store: &Store, key: ActionKey) -> Result<Self> {
-        let contents = Contents::of(store)?;
+        let contents = StoreContents::of(store)?;
         let stages = RememberedStage::all(store)?.into_iter().filter(|stage| stage.last.key == key).collect();
         let output = contents.output(&key);
         let layers = LayerStore::new(store);
@@ -168,7 +168,7 @@ impl Shown {
                 "project": stage.project,
                 "stage": stage.stage.as_str(),
                 "time": Timestamp(stage.last.time).to_string(),
-                "reason": stage.last.reason,
+                "reason": stage.last.reason.as_ref().map(RunReason::to_string),
             })
         });
         let fields = self.description().map(|description| {

@@ -5,7 +5,7 @@ mod past;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ibuild::graph::{DirtyReason, LastRun, PlannedStage, StageId, Verdict};
+use ibuild::graph::{DirtyReason, LastRun, PlannedStage, RunReason, StageId, Verdict};
 use ibuild::stages::debian::Timestamp;
 use ibuild::stages::{FailedState, PastBuild, Project};
 use ibuild::{Explanation, Result, StageHistory, UsageError, builds_back};
@@ -184,7 +184,9 @@ impl Explained<'_> {
         let past = last.as_ref().map(|last| {
             json!({
                 "time": Timestamp(last.time).to_string(),
-                "reason": last.reason,
+                "reason": last.reason.as_ref().map(RunReason::to_string),
+                "kind": last.reason.as_ref().map(|reason| kind(&reason.dirty)),
+                "changes": last.reason.as_ref().map(|reason| changes_as_json(reason.changes())),
                 "seconds": last.millis as f64 / 1000.0,
                 "key": last.key.hex(),
             })
@@ -205,7 +207,7 @@ impl Explained<'_> {
 fn last_run_line(last: &LastRun) -> String {
     let (time, took) = (Timestamp(last.time), seconds(Duration::from_millis(last.millis)));
     match &last.reason {
-        Some(reason) => format!("last ran at {time}: {}; took {took}", harmless_line(reason)),
+        Some(reason) => format!("last ran at {time}: {}; took {took}", harmless_line(&reason.to_string())),
         None => format!("last found in the store at {time}; making it took {took}"),
     }
 }
@@ -229,14 +231,22 @@ fn reason_lines(reason: &DirtyReason) -> Vec<String> {
 }
 
 fn cause_as_json(stage: &str, reason: &DirtyReason) -> Value {
-    let (kind, changes) = match reason {
-        DirtyReason::NeverBuilt => ("never-built", json!([])),
-        DirtyReason::Failed => ("failed", json!([])),
-        DirtyReason::Changed(changes) => ("changed", changes_as_json(changes)),
-        DirtyReason::OutputMissing => ("output-missing", json!([])),
-        DirtyReason::Forced => ("forced", json!([])),
+    let changes = match reason {
+        DirtyReason::Changed(changes) => changes_as_json(changes),
+        _ => json!([]),
     };
-    json!({ "stage": stage, "kind": kind, "reason": reason.to_string(), "changes": changes })
+    json!({ "stage": stage, "kind": kind(reason), "reason": reason.to_string(), "changes": changes })
+}
+
+/// A word for programs.
+fn kind(reason: &DirtyReason) -> &'static str {
+    match reason {
+        DirtyReason::NeverBuilt => "never-built",
+        DirtyReason::Failed => "failed",
+        DirtyReason::Changed(_) => "changed",
+        DirtyReason::OutputMissing => "output-missing",
+        DirtyReason::Forced => "forced",
+    }
 }
 
 #[cfg(test)]

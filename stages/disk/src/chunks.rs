@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::contents::Contents;
+use super::disk_reader::DiskReader;
 use super::error::DiskError;
 use super::map::DiskMap;
 
@@ -51,7 +51,7 @@ pub fn cut(map: &DiskMap, size: u64) -> Vec<Chunk> {
 
 impl Chunk {
     /// Puts the chunk's bytes into `out`, which is as long as a chunk.
-    pub fn read(&self, map: &DiskMap, contents: &Contents<'_>, out: &mut [u8]) -> Result<(), DiskError> {
+    pub fn read(&self, map: &DiskMap, contents: &DiskReader<'_>, out: &mut [u8]) -> Result<(), DiskError> {
         read_parts(&self.parts, map, contents, out)
     }
 }
@@ -60,7 +60,7 @@ impl Chunk {
 pub fn read_parts(
     parts: &[Part],
     map: &DiskMap,
-    contents: &Contents<'_>,
+    contents: &DiskReader<'_>,
     out: &mut [u8],
 ) -> Result<(), DiskError> {
     out.fill(0);
@@ -82,7 +82,7 @@ pub fn stream<T: Send>(
     make: impl Fn(&[u8]) -> Result<T, DiskError> + Sync,
     mut take: impl FnMut(&Chunk, T) -> Result<(), DiskError> + Send,
 ) -> Result<(), DiskError> {
-    let contents = Contents::of(map);
+    let contents = DiskReader::of(map);
     let mut ready: Vec<(&Chunk, T)> = Vec::new();
     for wanted in chunks.chunks(AT_ONCE).chain([[].as_slice()]) {
         let made = wanted.par_iter().map_init(Vec::new, |buffer, chunk| {

@@ -12,13 +12,13 @@ use super::map::{ContentFile, DiskMap, Origin, Piece};
 use ibuild_snapshot::SnapshotError;
 
 /// Reads pieces of a disk, from any thread.
-pub struct Contents<'m> {
+pub struct DiskReader<'m> {
     map: &'m DiskMap,
     /// Whether a file is what it is said to be, once somebody looked. Who needs to know meanwhile waits.
     checked: Vec<OnceLock<Result<bool, DiskError>>>,
 }
 
-impl<'m> Contents<'m> {
+impl<'m> DiskReader<'m> {
     /// Of the files of this map, none is read yet.
     pub fn of(map: &'m DiskMap) -> Self {
         Self { map, checked: map.files.iter().map(|_| OnceLock::new()).collect() }
@@ -62,7 +62,7 @@ impl DiskMap {
     /// The bytes of the disk.
     pub fn bytes(&self) -> Vec<u8> {
         let mut disk = vec![0; self.size as usize];
-        let contents = Contents::of(self);
+        let contents = DiskReader::of(self);
         for piece in &self.pieces {
             contents.read(piece, 0, &mut disk[piece.at as usize..piece.end() as usize]).unwrap();
         }
@@ -113,7 +113,7 @@ mod tests {
     /// What reading these bytes of the file comes to.
     fn read(map: &DiskMap, skip: u64, length: usize) -> Result<Vec<u8>, DiskError> {
         let mut out = vec![0; length];
-        Contents::of(map).read(&map.pieces[0], skip, &mut out).map(|()| out)
+        DiskReader::of(map).read(&map.pieces[0], skip, &mut out).map(|()| out)
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(read(&map, 0, 3000).unwrap(), b"abc".repeat(1000));
         assert_eq!(read(&map, 3, 6).unwrap(), b"abcabc");
         assert_eq!(read(&map, 0, 3).unwrap(), b"abc");
-        let (contents, mut out) = (Contents::of(&map), vec![0; 3000]);
+        let (contents, mut out) = (DiskReader::of(&map), vec![0; 3000]);
         for _ in 0..2 {
             contents.read(&map.pieces[0], 0, &mut out).unwrap();
             contents.read(&map.pieces[0], 1, &mut out[..2]).unwrap();

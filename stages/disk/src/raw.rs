@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::Progress;
 use super::boot::{BootFiles, format_esp};
-use super::contents::Contents;
+use super::disk_reader::DiskReader;
 use super::error::DiskError;
 use super::gpt::{Gpt, Role};
 use super::map::{DiskMap, Origin, Piece};
@@ -49,7 +49,7 @@ fn blocks(offset: u64, bytes: &[u8]) -> impl Iterator<Item = Piece> {
 pub fn write_raw(map: &DiskMap, out: &Path, progress: Progress<'_>) -> Result<(), DiskError> {
     let file = File::create(out).map_err(DiskError::io("create the disk", out))?;
     file.set_len(map.size).map_err(DiskError::io("size the disk", out))?;
-    let contents = Contents::of(map);
+    let contents = DiskReader::of(map);
     let total = map.pieces.iter().map(Piece::length).sum();
     let done = AtomicU64::new(0);
     map.pieces.par_iter().try_for_each_init(Vec::new, |buffer, piece| {

@@ -1,7 +1,7 @@
 //! Chains of stages, and the names they are asked for by.
 
 use super::model::{Recipe, Rootfs};
-use super::names::{RootfsName, StageName};
+use super::names::{RootfsName, StepPath};
 use super::step::Step;
 use super::suggest;
 
@@ -9,7 +9,7 @@ use super::suggest;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageRef<'r> {
     /// The name. Its rootfs is the one the step is written in, whoever goes on from there.
-    pub name: StageName,
+    pub name: StepPath,
     /// The step.
     pub step: &'r Step,
 }
@@ -49,13 +49,13 @@ impl Recipe {
     }
 
     /// The step of a stage.
-    pub fn step(&self, stage: &StageName) -> Option<&Step> {
+    pub fn step(&self, stage: &StepPath) -> Option<&Step> {
         let mut steps = self.rootfses.get(&stage.rootfs)?.steps.iter();
         steps.find(|step| step.name == stage.step)
     }
 
     /// The stage that `text` names: `rootfs/step`, or a rootfs, which means its last step.
-    pub fn find_stage(&self, text: &str) -> Result<StageName, FindStageError> {
+    pub fn find_stage(&self, text: &str) -> Result<StepPath, FindStageError> {
         let (rootfs, step) = match text.split_once('/') {
             Some((rootfs, step)) => (rootfs, Some(step)),
             None => (text, None),
@@ -87,7 +87,7 @@ fn not_found(what: &'static str, name: &str, known: impl Iterator<Item = String>
 
 fn stages(rootfs: &Rootfs) -> impl Iterator<Item = StageRef<'_>> {
     rootfs.steps.iter().map(|step| {
-        let name = StageName { rootfs: rootfs.name.clone(), step: step.name.clone() };
+        let name = StepPath { rootfs: rootfs.name.clone(), step: step.name.clone() };
         StageRef { name, step }
     })
 }

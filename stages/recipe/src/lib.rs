@@ -57,7 +57,7 @@ pub use machine_test::{Login, MachineTest, Plug, PlugError, Power, TestAction, T
 pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs, Vendor};
 pub use names::{
     Architecture, ArchiveName, ArchiveNames, EnvName, ImageName, MachineName, NameError, PackageName,
-    ProjectName, RootfsName, SecretName, StageName, StageNameError, StepName, TestName, VarName,
+    ProjectName, RootfsName, SecretName, StepName, StepPath, StepPathError, TestName, VarName,
 };
 pub use read::RECIPE_FILE;
 pub use report::{Diagnostic, RecipeErrors, Style};

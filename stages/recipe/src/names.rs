@@ -185,7 +185,7 @@ impl Serialize for ArchiveNames {
 
 /// Names a stage: one step of one rootfs. Written `hello/30-user`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StageName {
+pub struct StepPath {
     /// The rootfs in whose `steps` the step stands.
     pub rootfs: RootfsName,
     /// The step's name there.
@@ -194,7 +194,7 @@ pub struct StageName {
 
 /// A text that does not name a stage.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StageNameError {
+pub enum StepPathError {
     /// There is no `/` between a rootfs and a step.
     #[error("`{0}` does not name a stage: stages are written `rootfs/step`")]
     NoStep(String),
@@ -203,22 +203,22 @@ pub enum StageNameError {
     Name(#[from] NameError),
 }
 
-impl FromStr for StageName {
-    type Err = StageNameError;
+impl FromStr for StepPath {
+    type Err = StepPathError;
 
-    fn from_str(text: &str) -> Result<Self, StageNameError> {
-        let (rootfs, step) = text.split_once('/').ok_or_else(|| StageNameError::NoStep(text.to_owned()))?;
+    fn from_str(text: &str) -> Result<Self, StepPathError> {
+        let (rootfs, step) = text.split_once('/').ok_or_else(|| StepPathError::NoStep(text.to_owned()))?;
         Ok(Self { rootfs: rootfs.parse()?, step: step.parse()? })
     }
 }
 
-impl fmt::Display for StageName {
+impl fmt::Display for StepPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.rootfs, self.step)
     }
 }
 
-impl Serialize for StageName {
+impl Serialize for StepPath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }

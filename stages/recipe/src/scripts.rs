@@ -55,14 +55,14 @@ impl Scripts<'_, '_> {
         // All are looked for before one is looked into.
         let judged: Vec<_> =
             kept.into_iter().map(|(_, script)| (script, self.judge(script, scripts.rules))).collect();
-        if judged.iter().all(|(_, verdict)| *verdict == Verdict::NoStep) {
+        if judged.iter().all(|(_, verdict)| *verdict == Classification::NoStep) {
             let is_here = |notice: &&Notice| {
                 scripts.dirs.iter().any(|dir| notice.path.parent() == Some(dir.value.as_path()))
             };
             let left_out = self.notices.iter().find(is_here);
             self.project.report.push(nothing_left(scripts, counts, left_out));
         }
-        let steps = judged.into_iter().filter(|(_, verdict)| *verdict == Verdict::Step);
+        let steps = judged.into_iter().filter(|(_, verdict)| *verdict == Classification::Step);
         steps.map(|(script, _)| self.script_step(step, script, scripts)).collect()
     }
 
@@ -131,28 +131,28 @@ impl Scripts<'_, '_> {
     }
 
     /// Whether what has the name of a script is one.
-    fn judge(&mut self, script: &At<PathBuf>, rules: ScriptRules) -> Verdict {
-        let Some(found) = self.project.find(script) else { return Verdict::Mistake };
+    fn judge(&mut self, script: &At<PathBuf>, rules: ScriptRules) -> Classification {
+        let Some(found) = self.project.find(script) else { return Classification::Mistake };
         let reason = match (found, rules) {
-            (Found::File(file), _) if is_executable(&file) => return Verdict::Step,
+            (Found::File(file), _) if is_executable(&file) => return Classification::Step,
             (Found::Dir, ScriptRules::EveryFile) => {
                 let message = format!("`{}` is a directory among scripts", script.value.display());
                 let problem = Problem::at(script.at.clone(), message);
                 self.project.report.push(problem.hint("scripts are not looked for any deeper"));
-                return Verdict::Mistake;
+                return Classification::Mistake;
             }
             (Found::Dir, ScriptRules::RunParts) => NoticeReason::Directory,
             (Found::File(_), ScriptRules::RunParts) => NoticeReason::NotExecutable,
             (Found::File(_), ScriptRules::EveryFile) => NoticeReason::RunsAllTheSame,
         };
         self.notices.push(Notice { path: script.value.clone(), reason });
-        if reason == NoticeReason::RunsAllTheSame { Verdict::Step } else { Verdict::NoStep }
+        if reason == NoticeReason::RunsAllTheSame { Classification::Step } else { Classification::NoStep }
     }
 }
 
 /// What comes of something among scripts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum Classification {
     Step,
     /// It is left out, which has been noted.
     NoStep,

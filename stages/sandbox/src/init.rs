@@ -14,13 +14,13 @@ use nix::unistd::{ForkResult, Pid, fork, sethostname};
 
 use super::copy::{Copied, Sources};
 use super::end::End;
-use super::machine::time_namespace;
 use super::mounts::{SecretBytes, SetupResult, failed};
 use super::own_proc::OwnProc;
 use super::process::Ran;
 use super::protocol::{Given, Order, Report, SecretFile, receive, receive_bytes, send, send_with_fds};
 use super::spec::Stdio;
 use super::view::{NetworkSpec, Payload};
+use super::visible_machine::time_namespace;
 use super::{copy, inject, mounts, network, process, process_setup};
 
 /// `CLONE_INTO_CGROUP` of linux/sched.h.

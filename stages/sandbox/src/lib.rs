@@ -21,7 +21,6 @@ mod init;
 mod inject;
 mod limits;
 mod log_pipe;
-mod machine;
 #[expect(
     clippy::disallowed_methods,
     reason = "runs in the stage's init only, a process of its own with one thread"
@@ -38,6 +37,7 @@ mod spec;
 mod starter;
 mod supervise;
 mod view;
+mod visible_machine;
 
 pub use copy_list::{CopyList, ListedFile, ListedKind};
 pub use end::End;
@@ -46,22 +46,22 @@ pub use ibuild_cache::Cancel;
 pub use init::init_main;
 pub use inject::MACHINE_ID_WRITER;
 pub use limits::{Exceeded, Limits};
-pub use machine::{Clock, Kernel, Machine, MemorySize, ReaddirOrder};
 pub use mounts::lower_name;
 pub use secret::{Found, KeyedBy, Mask, Scanner, SecretValue, ShownSecret, UnfitSecret};
-pub use spec::{OUTPUT_DIR, Place, RunPolicy, SHOWN_DIR, SourcePlace, Spec, Stdio};
+pub use spec::{HostPaths, OUTPUT_DIR, RunPolicy, SHOWN_DIR, SourcePlace, Spec, Stdio};
 pub use starter::InitProgram;
 pub use supervise::{Ended, Supervisor};
 pub use view::{
     CopyItem, CopySource, Executable, FetchedForm, Inject, InjectedContent, Look, NetworkSpec, Payload,
     ProjectContent, SandboxView, Shown, ShownContent,
 };
+pub use visible_machine::{Clock, Kernel, MemorySize, ReaddirOrder, VisibleMachine};
 
 /// The machine id that programs see while a stage runs, if the tree has none. The tree keeps an empty file, which makes
 /// systemd choose one at the first boot.
 pub const BUILD_MACHINE_ID: &str = "696275696c6400000000000000000000";
 
-/// The host name inside, unless a [`Machine`] has another.
+/// The host name inside, unless a [`VisibleMachine`] has another.
 pub const HOST_NAME: &str = "localhost";
 
 /// The port of the package proxy on the stage's own loopback interface.

@@ -20,11 +20,11 @@ use super::emulation::memory_size::Memory;
 use super::emulation::readdir::Readdir;
 use super::end::End;
 use super::front::Front;
-use super::machine::{Clock, Machine, ReaddirOrder};
 use super::mounts::{SetupResult, failed};
 use super::own_proc::OwnProc;
 use super::seccomp::filter_calls;
 use super::spec::{Spec, Stdio};
+use super::visible_machine::{Clock, ReaddirOrder, VisibleMachine};
 use super::{front, process_setup};
 use ibuild_host::userns;
 
@@ -65,7 +65,7 @@ pub(super) fn run(argv: &[String], spec: &Spec, front: Front, proc: &OwnProc) ->
 }
 
 /// What the kernel alone cannot show as it is to be.
-fn emulations(machine: &Machine) -> SetupResult<Vec<Box<dyn Emulation>>> {
+fn emulations(machine: &VisibleMachine) -> SetupResult<Vec<Box<dyn Emulation>>> {
     let mut emulations: Vec<Box<dyn Emulation>> = vec![Box::new(KernelName::new(&machine.kernel)?)];
     if let Some(cpus) = machine.cpus {
         emulations.push(Box::new(Cpus(cpus)));

@@ -7,20 +7,20 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
-use super::machine::Machine;
 use super::secret::{SecretValue, ShownSecret};
 use super::view::{Inject, InjectedContent, NetworkSpec, Payload, SandboxView};
+use super::visible_machine::VisibleMachine;
 
 /// A whole sandbox. Only [`Spec::new`] makes one, so nothing gets into a sandbox but by way of a [`SandboxView`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {
-    pub(super) machine: Machine,
+    pub(super) machine: VisibleMachine,
     pub(super) inject: Vec<Inject>,
     pub(super) epoch: i64,
     pub(super) network: NetworkSpec,
     pub(super) env: BTreeMap<String, String>,
     pub(super) payload: Payload,
-    pub(super) place: Place,
+    pub(super) place: HostPaths,
     pub(super) policy: RunPolicy,
     /// What is sent to init after all else, as bytes that nobody serialises.
     #[serde(skip)]
@@ -29,7 +29,7 @@ pub struct Spec {
 
 /// Where on this machine the contents of a sandbox are found. None of these paths can be seen inside.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Place {
+pub struct HostPaths {
     /// The directory that has the unpacked layers. Lower directories are named relative to it, because the kernel
     /// takes all of them in one page of text.
     pub layers_dir: PathBuf,
@@ -90,7 +90,7 @@ pub enum Stdio {
 
 impl Spec {
     /// A sandbox that shows `view`, with its contents laid out at `place`.
-    pub fn new(view: &SandboxView, place: Place, policy: RunPolicy) -> Self {
+    pub fn new(view: &SandboxView, place: HostPaths, policy: RunPolicy) -> Self {
         // What is shown has been laid out by whoever has its contents.
         let SandboxView { machine, shown: _, secrets, inject, epoch, network, env, payload } = view.clone();
         let inject = inject.into_iter().filter_map(|file| known(file, place.authority.as_deref())).collect();

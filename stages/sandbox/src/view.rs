@@ -12,14 +12,14 @@ use ibuild_cache::{BlobId, Sha256, TreeId};
 use ibuild_graph::Value;
 use serde::{Deserialize, Serialize};
 
-use super::machine::Machine;
 use super::secret::ShownSecret;
+use super::visible_machine::VisibleMachine;
 
 /// What a sandbox holds besides the root file system, and what runs in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxView {
     /// The machine that the payload sees.
-    pub machine: Machine,
+    pub machine: VisibleMachine,
     /// Files and directories below `/run/ibuild`. No two have one path.
     pub shown: Vec<Shown>,
     /// Secrets below `/run/ibuild/secrets`. No two have one name.

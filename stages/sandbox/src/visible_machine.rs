@@ -1,6 +1,6 @@
 //! The machine that a payload sees: what of kernel, clocks and host programs can read and images must not depend on.
 //!
-//! An inert value that is part of a [`SandboxView`](super::SandboxView), and so of every key. [`Machine::canonical`] is what
+//! An inert value that is part of a [`SandboxView`](super::SandboxView), and so of every key. [`VisibleMachine::canonical`] is what
 //! stages see unless somebody says otherwise; another one shows whether a stage's output depends on its machine.
 
 mod hardware_files;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a payload can read of the machine that it runs on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
+pub struct VisibleMachine {
     /// How the kernel calls itself.
     pub kernel: Kernel,
     /// Time since boot when the sandbox is made. The boot time that programs compute from it is that much before now.
@@ -124,7 +124,7 @@ impl Clock {
 const RELEASE: &str =
     if cfg!(target_arch = "aarch64") { "6.12.0-ibuild-arm64" } else { "6.12.0-ibuild-amd64" };
 
-impl Machine {
+impl VisibleMachine {
     /// The one that every stage sees by default, whatever runs it.
     pub fn canonical() -> Self {
         Self {

@@ -16,7 +16,7 @@ use ibuild_cache::{Cancel, TreeId};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, major, minor, utimensat};
 
 use super::change::{Change, REMOVAL, join};
-use super::contents::Contents;
+use super::inode_digests::InodeDigests;
 use super::links::Links;
 use super::tree::{Entry, Kind, Listing, Metadata, TreeStore};
 use super::volatile::VolatileList;
@@ -60,7 +60,7 @@ pub fn capture_until(
     parent: Option<TreeId>,
 ) -> Result<Captured, SnapshotError> {
     let base = parent.map(|tree| context.trees.root(tree)).transpose()?;
-    let (contents, shared) = Contents::below(upper, &context.volatile, cancel)?;
+    let (contents, shared) = InodeDigests::below(upper, &context.volatile, cancel)?;
     let links = Links::of(shared);
     let (changes, dropped) = (Vec::new(), Vec::new());
     let mut walk = Walk { context, cancel, upper, parent, contents, changes, dropped, links, forced: 0 };
@@ -80,7 +80,7 @@ struct Walk<'a> {
     cancel: &'a Cancel,
     upper: &'a Path,
     parent: Option<TreeId>,
-    contents: Contents,
+    contents: InodeDigests,
     changes: Vec<(Vec<u8>, Change)>,
     dropped: Vec<PathBuf>,
     links: Links,

@@ -19,7 +19,7 @@ use super::volatile::VolatileList;
 use super::{SnapshotError, depth, digest};
 
 /// The digests by inode, so that a file with several names is read once.
-pub(super) struct Contents {
+pub(super) struct InodeDigests {
     found: HashMap<u64, BlobId>,
     reader: Reader,
 }
@@ -30,7 +30,7 @@ struct Reader {
     cancel: Cancel,
 }
 
-impl Contents {
+impl InodeDigests {
     /// Reads all files below `dir` but those that will not be kept. Tells which of them have several names, too.
     pub(super) fn below(
         dir: &Path,

@@ -8,7 +8,6 @@ mod canonical;
 pub mod capture;
 mod chain;
 mod change;
-mod contents;
 mod copying;
 mod damage;
 pub mod depth;
@@ -23,6 +22,7 @@ pub mod flat;
 #[cfg(test)]
 mod golden;
 mod holes;
+mod inode_digests;
 mod inode_flags;
 mod layer_groups;
 pub mod layer_index;

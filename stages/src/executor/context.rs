@@ -19,7 +19,7 @@ use crate::output::StageOutput;
 use crate::packages::FetchObserver;
 use crate::project::{Job, Project};
 use crate::publish::pending_artifacts::PendingArtifacts;
-use crate::recipe::{ArchiveNames, RootfsName, StageName, Step, StepKind};
+use crate::recipe::{ArchiveNames, RootfsName, Step, StepKind, StepPath};
 use crate::sandbox::{ShownSecret, Supervisor};
 use crate::snapshot::{LayerStore, RecentTrees, Snapshot, TreeStore};
 
@@ -166,7 +166,7 @@ impl<'a> StageContext<'a> {
     }
 
     /// The archives at the bottom of a step's root file system.
-    pub(crate) fn archives_of(&self, name: &StageName) -> &'a ArchiveNames {
+    pub(crate) fn archives_of(&self, name: &StepPath) -> &'a ArchiveNames {
         let chain = self.project.recipe.chain(&name.rootfs);
         match chain.first().map(|first| &first.step.kind) {
             Some(StepKind::Bootstrap { archive, .. }) => archive,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::executor::context::StageContext;
-use crate::recipe::{EnvName, Network, StageName, Step};
+use crate::recipe::{EnvName, Network, Step, StepPath};
 use crate::sandbox::PROXY_PORT;
 
 /// Names of a stage itself, where a script may have a server of its own.
@@ -13,7 +13,7 @@ const ITSELF: [&str; 2] = ["127.0.0.1", "localhost"];
 /// declares.
 pub(crate) fn environment_of(
     context: &StageContext<'_>,
-    name: &StageName,
+    name: &StepPath,
     step: &Step,
 ) -> BTreeMap<String, String> {
     let mut env = environment(context.epoch(), &BTreeMap::new());

@@ -21,8 +21,8 @@ use crate::packages::{DebRef, StageFetch, StageFetches, StageTls};
 use crate::packages_used::package_usage::PackageUsage;
 use crate::recipe::{self, ArchiveName};
 use crate::sandbox::{
-    self, CopySource, End, Ended, Payload, Place, RunPolicy, SandboxError, SandboxView, SourcePlace, Spec,
-    Stdio,
+    self, CopySource, End, Ended, HostPaths, Payload, RunPolicy, SandboxError, SandboxView, SourcePlace,
+    Spec, Stdio,
 };
 use crate::snapshot::capture::{CaptureContext, capture_until};
 use crate::snapshot::volatile::VolatileList;
@@ -210,7 +210,7 @@ impl StageRun {
         let shown = ShownPlace { run_dir: self.dir.path(), epoch: *epoch, base_packages };
         shown.lay_out(context, &view.shown)?;
         let from = from.map(|from| lower_names(context, from)).transpose()?.unwrap_or_default();
-        let place = Place {
+        let place = HostPaths {
             layers_dir: context.store().layout().layers(),
             lowers: self.lowers.clone(),
             run_dir: self.dir.path().to_owned(),

@@ -109,7 +109,7 @@ fn view(plan: &GrubPlan, epoch: i64) -> SandboxView {
     let shown = |path: &str, content| Shown { path: path.into(), content };
     let script = plan.script("/run/ibuild/memdisk", "/run/ibuild/out").into_bytes();
     SandboxView {
-        machine: sandbox::Machine::canonical(),
+        machine: sandbox::VisibleMachine::canonical(),
         shown: vec![
             shown("grub", ShownContent::Program(script)),
             shown("memdisk", ShownContent::Data(plan.memdisk())),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ibuild_cache::Store;
-use ibuild_graph::{Build, BuiltStage, Change, LastRun, RunMemory, StageName};
+use ibuild_graph::{Build, BuiltStage, Change, LastRun, RunMemory, RunReason, StageName};
 
 use crate::StageError;
 use crate::executor::context::StageContext;
@@ -117,7 +117,8 @@ fn why(context: &StageContext<'_>, build: &Build, built: &BuiltStage, runs: &[La
     if !changes.is_empty() && inherited.len() == changes.len() {
         return PastReason::Consequence { of, changes };
     }
-    PastReason::Cause { said: run.reason.clone().unwrap_or_default(), of, changes }
+    let said = run.reason.as_ref().map_or_else(String::new, RunReason::to_string);
+    PastReason::Cause { said, of, changes }
 }
 
 /// Whether a change of a description says no more than that an input made something else.

@@ -9,9 +9,10 @@ use crate::executor::environment::environment;
 use crate::executor::failed_state::FailedState;
 use crate::executor::machine::machine_of;
 use crate::executor::stage_run::{StageCommand, StageRun, lower_names, machine_limits};
-use crate::recipe::{StageName, Step};
+use crate::recipe::{Step, StepPath};
 use crate::sandbox::{
-    Ended, Machine, NetworkSpec, Payload, RunPolicy, SandboxError, SandboxView, Shown, ShownContent, Stdio,
+    Ended, NetworkSpec, Payload, RunPolicy, SandboxError, SandboxView, Shown, ShownContent, Stdio,
+    VisibleMachine,
 };
 use crate::snapshot::Snapshot;
 use crate::steps::{ProgramView, program_view};
@@ -59,7 +60,7 @@ pub struct ShellRequest<'a> {
     /// The stage's name.
     pub stage: &'a str,
     /// The step, if the recipe has it.
-    pub step: Option<(&'a StageName, &'a Step)>,
+    pub step: Option<(&'a StepPath, &'a Step)>,
     /// What to run; without words the image's best shell.
     pub argv: &'a [String],
     /// What the terminal is called.
@@ -141,7 +142,7 @@ impl StageContext<'_> {
     fn plain_view(&self, request: &ShellRequest<'_>) -> Result<SandboxView, StageError> {
         let step = request.step.map(|(_, step)| step);
         Ok(SandboxView {
-            machine: step.map_or_else(Machine::canonical, |step| machine_of(step, self.epoch())),
+            machine: step.map_or_else(VisibleMachine::canonical, |step| machine_of(step, self.epoch())),
             shown: Vec::new(),
             secrets: step.map_or_else(|| Ok(Vec::new()), |step| self.secrets_of(step))?,
             inject: Vec::new(),

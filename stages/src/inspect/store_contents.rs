@@ -11,7 +11,7 @@ use crate::output::StageOutput;
 use crate::snapshot::{Layer, LayerStore};
 
 /// All actions of a store, with what they made.
-pub struct Contents<'s> {
+pub struct StoreContents<'s> {
     store: &'s Store,
     results: BTreeMap<ActionKey, ActionResult>,
 }
@@ -25,7 +25,7 @@ pub struct Weight {
     pub changes: u64,
 }
 
-impl<'s> Contents<'s> {
+impl<'s> StoreContents<'s> {
     /// Reads the index.
     pub fn of(store: &'s Store) -> Result<Self, StageError> {
         Ok(Self { store, results: ActionResult::all(store)?.into_iter().collect() })
@@ -76,7 +76,7 @@ fn parent_tree(stage: &RememberedStage) -> Option<TreeId> {
 #[cfg(test)]
 mod tests {
     use ibuild_cache::{Batch, LayerId, MemoryIndex, Record, Table};
-    use ibuild_graph::{Description, FinishedRun, RunMemory, StageName};
+    use ibuild_graph::{Description, DirtyReason, FinishedRun, RunMemory, StageName};
 
     use super::*;
     use crate::snapshot::Snapshot;
@@ -104,7 +104,7 @@ mod tests {
                 FinishedRun {
                     description: &description,
                     facts: Batch::default(),
-                    reason: String::new(),
+                    reason: DirtyReason::NeverBuilt.into(),
                     millis: 1,
                 },
                 &output,
@@ -120,7 +120,7 @@ mod tests {
         ran(&store, "x/1", None, 1, &[low]);
         ran(&store, "x/2", Some(1), 2, &[low, high]);
         ran(&store, "x/3", Some(2), 2, &[low, high]);
-        let contents = Contents::of(&store).unwrap();
+        let contents = StoreContents::of(&store).unwrap();
         let stages = RememberedStage::all(&store).unwrap();
         let bytes = stages.iter().map(|stage| contents.weight(stage).unwrap().unwrap().bytes);
         assert_eq!(bytes.collect::<Vec<_>>(), [3, 5, 0]);

@@ -148,7 +148,7 @@ fn empty(store: &Store, dir: &Path) -> Result<u64, StageError> {
 #[cfg(test)]
 mod tests {
     use ibuild_cache::{MemoryIndex, TreeId};
-    use ibuild_graph::{Description, FinishedRun, StageName};
+    use ibuild_graph::{Description, DirtyReason, FinishedRun, StageName};
 
     use super::*;
     use crate::Artifact;
@@ -189,7 +189,7 @@ mod tests {
                     FinishedRun {
                         description: &description,
                         facts: Batch::default(),
-                        reason: String::new(),
+                        reason: DirtyReason::NeverBuilt.into(),
                         millis: 1,
                     },
                     output,

@@ -25,7 +25,7 @@ use crate::output::StageOutput;
 use crate::packages::{DebRef, Plan, PlannedDeb, RequestTrace};
 use crate::packages_used::package_usage::PackageUsage;
 use crate::project::Job;
-use crate::recipe::StageName;
+use crate::recipe::StepPath;
 use crate::steps;
 
 /// An earlier action of the step, and how it came to its packages.
@@ -78,7 +78,7 @@ fn with_packages(candidates: Vec<Candidate>, plan: &Plan) -> Found {
 /// One that would be answered now as it was.
 fn with_answers(
     context: &StageContext<'_>,
-    name: &StageName,
+    name: &StepPath,
     candidates: Vec<Candidate>,
 ) -> Result<Found, StageError> {
     for candidate in candidates {
@@ -95,7 +95,7 @@ fn with_answers(
 
 fn is_answered_alike(
     context: &StageContext<'_>,
-    name: &StageName,
+    name: &StepPath,
     asked: &RequestTrace,
 ) -> Result<bool, StageError> {
     let archives = context.archives();

@@ -12,7 +12,7 @@ use crate::fields::{COPY, COPY_FILES};
 use crate::inputs::ResolvedInput;
 use crate::recipe::{Account, CopyRule};
 use crate::sandbox::{
-    CopyItem, CopySource, Look, Machine, NetworkSpec, Payload, ProjectContent, SandboxView,
+    CopyItem, CopySource, Look, NetworkSpec, Payload, ProjectContent, SandboxView, VisibleMachine,
 };
 
 const IMPLEMENTATION: i64 = 2;
@@ -41,7 +41,7 @@ pub(super) fn copy_step(
     items: Vec<CopyItem>,
 ) -> Result<ResolvedStep, StageError> {
     let view = SandboxView {
-        machine: Machine::canonical(),
+        machine: VisibleMachine::canonical(),
         shown: Vec::new(),
         secrets: Vec::new(),
         inject: Vec::new(),

@@ -21,14 +21,14 @@ use crate::executor::secrets::SecretGuard;
 use crate::executor::stage_run::{StageCommand, StageRun};
 use crate::packages::{DebRef, Plan};
 use crate::packages_used::package_usage::PackageUsage;
-use crate::recipe::{ArchiveName, Network, StageName, Step, StepKind};
+use crate::recipe::{ArchiveName, Network, Step, StepKind, StepPath};
 use crate::sandbox::{RunPolicy, SandboxView};
 use crate::snapshot::Snapshot;
 
 /// A step of one build.
 pub(super) struct StepRequest<'a, 'b> {
     pub context: &'a StageContext<'b>,
-    pub name: &'a StageName,
+    pub name: &'a StepPath,
     pub step: &'a Step,
     /// What the step stands on, and then what it copies from.
     pub inputs: &'a [&'a Snapshot],
@@ -57,7 +57,7 @@ impl StepRequest<'_, '_> {
 /// Looks at the recipe, the project and the archives, and puts everything that can change what a step makes into one value.
 pub(super) fn resolve(
     context: &StageContext<'_>,
-    name: &StageName,
+    name: &StepPath,
     step: &Step,
     inputs: &[&Snapshot],
 ) -> Result<ResolvedStep, StageError> {
@@ -87,7 +87,7 @@ pub(crate) struct ProgramView {
 /// What a step sees that runs a program of the recipe; the others run something of ibuild's own.
 pub(crate) fn program_view(
     context: &StageContext<'_>,
-    name: &StageName,
+    name: &StepPath,
     step: &Step,
 ) -> Result<Option<ProgramView>, StageError> {
     let request = StepRequest { context, name, step, inputs: &[] };
@@ -191,7 +191,7 @@ fn command<'a>(
 /// Which packages a step would install and how, without installing any. `None` where only a run can tell.
 pub(super) fn plan(
     context: &StageContext<'_>,
-    name: &StageName,
+    name: &StepPath,
     step: &Step,
     inputs: &[&Snapshot],
 ) -> Result<Option<Plan>, StageError> {

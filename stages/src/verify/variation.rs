@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ibuild_compare::Cause;
 
-use crate::sandbox::{Clock, Machine, MemorySize, ReaddirOrder};
+use crate::sandbox::{Clock, MemorySize, ReaddirOrder, VisibleMachine};
 
 /// Something that is another one in the second run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +81,7 @@ impl Variation {
     }
 
     /// Changes the machine that a stage sees. What the recipe fixes for a step is the same on each machine, and stays.
-    pub(crate) fn apply(self, machine: &mut Machine) {
+    pub(crate) fn apply(self, machine: &mut VisibleMachine) {
         match self {
             Self::Readdir if machine.readdir == ReaddirOrder::AsStored => {
                 machine.readdir = ReaddirOrder::Shuffled(SEED);

@@ -11,7 +11,7 @@ use super::plan::{Grain, plan};
 use super::squeeze::Squeezer;
 use super::stretch::stretched;
 use crate::Progress;
-use crate::contents::Contents;
+use crate::disk_reader::DiskReader;
 use crate::error::DiskError;
 use crate::map::DiskMap;
 
@@ -51,7 +51,7 @@ pub fn collect(
     let done = AtomicU64::new(0);
     let advance = || progress(done.fetch_add(GRAIN, Ordering::Relaxed) + GRAIN, total);
     let of_one = |(map, grains): (&&DiskMap, &Vec<Grain>)| {
-        let source = Source { map, contents: Contents::of(map), dissolved: &dissolved, advance: &advance };
+        let source = Source { map, contents: DiskReader::of(map), dissolved: &dissolved, advance: &advance };
         source.collect(grains, packs)
     };
     maps.iter().zip(&wanted).map(of_one).collect()
@@ -78,7 +78,7 @@ fn dissolved<'g>(grains: impl Iterator<Item = &'g Grain>, packs: &Packs) -> BTre
 /// What the grains of one disk are made of.
 struct Source<'s> {
     map: &'s DiskMap,
-    contents: Contents<'s>,
+    contents: DiskReader<'s>,
     dissolved: &'s BTreeSet<u32>,
     advance: &'s (dyn Fn() + Sync),
 }
@@ -158,7 +158,7 @@ impl Reader {
         &mut self,
         grain: &Grain,
         map: &DiskMap,
-        contents: &Contents<'_>,
+        contents: &DiskReader<'_>,
     ) -> Result<Vec<u8>, DiskError> {
         grain.read(map, contents, &mut self.buffer)?;
         if self.buffer.iter().all(|&byte| byte == 0) {

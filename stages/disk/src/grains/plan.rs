@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{CODEC, GRAIN};
 use crate::chunks::{Chunk, Part, cut, read_parts};
-use crate::contents::Contents;
+use crate::disk_reader::DiskReader;
 use crate::error::DiskError;
 use crate::map::{DiskMap, Origin};
 use crate::rows::Row;
@@ -70,7 +70,7 @@ impl Grain {
     }
 
     /// Puts the grain's bytes into `out`, which is as long as a grain.
-    pub fn read(&self, map: &DiskMap, contents: &Contents<'_>, out: &mut [u8]) -> Result<(), DiskError> {
+    pub fn read(&self, map: &DiskMap, contents: &DiskReader<'_>, out: &mut [u8]) -> Result<(), DiskError> {
         read_parts(&self.parts, map, contents, out)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::network::default_network;
-use crate::{Network, PackageName, StageName};
+use crate::{Network, PackageName, StepPath};
 use ibuild_spec::{ByteSize, parse_duration};
 
 #[test]
@@ -38,11 +38,11 @@ fn times() {
 
 #[test]
 fn stage_names() {
-    let name: StageName = "hello/30-user".parse().expect("it is a name");
+    let name: StepPath = "hello/30-user".parse().expect("it is a name");
     assert_eq!((name.rootfs.as_str(), name.step.as_str()), ("hello", "30-user"));
     assert_eq!(name.to_string(), "hello/30-user");
     for wrong in ["hello", "hello/", "/x", "a/b/c", "A/b"] {
-        assert!(wrong.parse::<StageName>().is_err(), "{wrong}");
+        assert!(wrong.parse::<StepPath>().is_err(), "{wrong}");
     }
 }
 

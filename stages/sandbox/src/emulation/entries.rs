@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::machine::ReaddirOrder;
+use crate::visible_machine::ReaddirOrder;
 
 /// What a program is told of a file in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::io;
 use nix::sched::{CloneFlags, setns};
 
 use super::{Answer, Call, Emulation, Programs, Stop, When};
-use crate::machine::Kernel;
+use crate::visible_machine::Kernel;
 
 /// The kernel's `__NEW_UTS_LEN`: bytes of a name, without the zero at its end.
 const LONGEST: usize = 64;

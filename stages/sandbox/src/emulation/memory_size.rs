@@ -4,7 +4,7 @@
 use std::io;
 
 use super::{Answer, Call, Emulation, Programs, Stop, When};
-use crate::machine::MemorySize;
+use crate::visible_machine::MemorySize;
 
 /// Answers how large memory is.
 pub(crate) struct Memory(pub(crate) MemorySize);

@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom, fcntl_getfl, fstat, f
 
 use super::entries::{Entry, Filled, Format, Places};
 use super::{Answer, Call, Emulation, Programs, Stop, When};
-use crate::machine::ReaddirOrder;
+use crate::visible_machine::ReaddirOrder;
 
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 

@@ -7,9 +7,9 @@ use std::path::Path;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{Access, SetupResult, bind, failed, make_dir, mount_point};
-use crate::machine::Machine;
-use crate::machine::proc_files::proc_files;
 use crate::spec::Spec;
+use crate::visible_machine::VisibleMachine;
+use crate::visible_machine::proc_files::proc_files;
 
 /// Of `/proc`, what can only be read, because writing changes the host.
 const READ_ONLY: &[&str] = &["sys", "sysrq-trigger"];
@@ -94,7 +94,7 @@ pub(super) fn mount_proc(root: &Path, spec: &Spec) -> SetupResult {
 
 /// Puts files over those that the kernel has, as far as it has them. They come from a file system of their own, which is at
 /// `place` only meanwhile.
-fn show_machine(machine: &Machine, proc: &Path, place: &Path) -> SetupResult {
+fn show_machine(machine: &VisibleMachine, proc: &Path, place: &Path) -> SetupResult {
     make_dir(place)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=0755"))

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::hardware_files::{cpuinfo, meminfo, stat, with_boot_time};
-use super::{Clock, Kernel, Machine};
+use super::{Clock, Kernel, VisibleMachine};
 
 /// A UUID of version 4, as the kernel draws one at each boot; the first bytes are the word `ibuild`.
 const BOOT_ID: &str = "69627569-6c64-4000-8000-000000000000";
@@ -14,7 +14,7 @@ const COMPILED: &str =
 
 /// Paths below `/proc` and what is read there, on a machine that was started its `uptime` before now. `own_stat` is what
 /// `/proc/stat` says of this machine.
-pub(crate) fn proc_files(machine: &Machine, own_stat: Option<&str>) -> Vec<(&'static str, String)> {
+pub(crate) fn proc_files(machine: &VisibleMachine, own_stat: Option<&str>) -> Vec<(&'static str, String)> {
     let Kernel { release, version } = &machine.kernel;
     let mut files = vec![
         ("version", format!("Linux version {release} {COMPILED} {version}\n")),

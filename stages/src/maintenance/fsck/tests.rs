@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ibuild_cache::MemoryIndex;
-use ibuild_graph::{Description, FinishedRun, RunMemory, StageName};
+use ibuild_graph::{Description, DirtyReason, FinishedRun, RunMemory, StageName};
 
 use super::*;
 use crate::packages_used::package_usage::PackageUsage;
@@ -36,7 +36,12 @@ fn build(store: &Store, stage: &str) -> (ActionKey, Layer, TreeId) {
     memory
         .remember_run(
             &stage,
-            FinishedRun { description: &description, facts, reason: String::new(), millis: 1 },
+            FinishedRun {
+                description: &description,
+                facts,
+                reason: DirtyReason::NeverBuilt.into(),
+                millis: 1,
+            },
             &output,
         )
         .unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use ibuild_cache::{ActionKey, Batch, BlobId, LayerId, MemoryIndex, Record, Sha256, Store, Table, TreeId};
-use ibuild_graph::{Description, FinishedRun, Pin, RunMemory, StageName};
+use ibuild_graph::{Description, DirtyReason, FinishedRun, Pin, RunMemory, StageName};
 
 use super::*;
 use crate::packages_used::package_usage::{self, PackageUsage};
@@ -385,7 +385,12 @@ fn remember(store: &Store, stage: &str, output: &StageOutput, facts: Batch) -> A
     memory
         .remember_run(
             &StageName::new(stage),
-            FinishedRun { description: &description, facts, reason: String::new(), millis: 5 },
+            FinishedRun {
+                description: &description,
+                facts,
+                reason: DirtyReason::NeverBuilt.into(),
+                millis: 5,
+            },
             output,
         )
         .unwrap();
