@@ -105,18 +105,35 @@ impl std::fmt::Display for Nameless {
     }
 }
 
-/// Links to layers by their numbers, in a directory of their own; uppermost first. What an overlay is mounted with can be read in
-/// `/proc/mounts`, and a layer's own name tells what is in it.
-fn numbered(spec: &Spec, dir: &str, lowers: &[String]) -> SetupResult<(PathBuf, Vec<String>)> {
-    let dir = spec.place.run_dir.join(dir);
-    make_dir(&dir)?;
-    let link = |(number, lower): (usize, &String)| {
-        let (number, layer) = (number.to_string(), spec.place.layers_dir.join(lower));
-        symlink(&layer, dir.join(&number)).map_err(failed(format!("link `{}`", layer.display())))?;
-        Ok(number)
-    };
-    let numbers = lowers.iter().enumerate().map(link).collect::<SetupResult<_>>()?;
-    Ok((dir, numbers))
+/// Links to layers by their numbers, uppermost first. What an overlay is mounted with can be read in `/proc/mounts`, and a layer's own
+/// name tells what is in it. The links are in memory: a chain may have hundreds, and each would cost an inode of a disk for the time
+/// of a mount.
+struct LayerNames {
+    /// The file system that they are in.
+    dir: PathBuf,
+    numbers: Vec<String>,
+}
+
+impl LayerNames {
+    fn link(spec: &Spec, dir: &str, lowers: &[String]) -> SetupResult<Self> {
+        let dir = spec.place.run_dir.join(dir);
+        make_dir(&dir)?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("tmpfs"), &dir, Some("tmpfs"), flags, Some("mode=0700,nr_inodes=0"))
+            .map_err(failed("mount memory for the names of layers"))?;
+        let link = |(number, lower): (usize, &String)| {
+            let (number, layer) = (number.to_string(), spec.place.layers_dir.join(lower));
+            symlink(&layer, dir.join(&number)).map_err(failed(format!("link `{}`", layer.display())))?;
+            Ok(number)
+        };
+        let numbers = lowers.iter().enumerate().map(link).collect::<SetupResult<_>>()?;
+        Ok(Self { dir, numbers })
+    }
+
+    /// Once an overlay is mounted it needs no names.
+    fn unmount(self) -> SetupResult {
+        umount2(&self.dir, MntFlags::MNT_DETACH).map_err(failed("unmount the names of layers"))
+    }
 }
 
 /// Mounts the overlay: from a directory in which the names of layers are short and tell nothing.
@@ -128,17 +145,18 @@ fn overlay(spec: &Spec, devices: DeviceFilter) -> SetupResult<PathBuf> {
     let root = dir("root")?;
     let (work, empty) = (Nameless::open(&dir("work")?)?, Nameless::open(&dir("empty")?)?);
     let upper = Nameless::open(&spec.place.run_dir.join("upper"))?;
-    let (names, mut lowers) = numbered(spec, "lower", &spec.place.lowers)?;
-    if lowers.is_empty() {
-        lowers.push(empty.to_string());
-    }
-    let options =
-        format!("lowerdir={},upperdir={upper},workdir={work},volatile,{OVERLAY_OPTIONS}", lowers.join(":"),);
+    let names = LayerNames::link(spec, "lower", &spec.place.lowers)?;
+    let lowers = match names.numbers.is_empty() {
+        true => empty.to_string(),
+        false => names.numbers.join(":"),
+    };
+    let options = format!("lowerdir={lowers},upperdir={upper},workdir={work},volatile,{OVERLAY_OPTIONS}");
     let flags = match devices {
         DeviceFilter::On => MsFlags::empty(),
         DeviceFilter::Off => MsFlags::MS_NODEV,
     };
-    mount_overlay(&names, &root, flags, &options)?;
+    mount_overlay(&names.dir, &root, flags, &options)?;
+    names.unmount()?;
     Ok(root)
 }
 
@@ -304,9 +322,10 @@ fn other_root(spec: &Spec, root: &Path) -> SetupResult {
     let target = ibuild_dir(root).join("from");
     make_dir(&target)?;
     let empty = Nameless::open(&spec.place.run_dir.join("empty"))?;
-    let (names, lowers) = numbered(spec, "from", &spec.place.from)?;
-    let options = format!("lowerdir={}:{empty},{OVERLAY_OPTIONS}", lowers.join(":"));
-    mount_overlay(&names, &target, MsFlags::empty(), &options)
+    let names = LayerNames::link(spec, "from", &spec.place.from)?;
+    let options = format!("lowerdir={}:{empty},{OVERLAY_OPTIONS}", names.numbers.join(":"));
+    mount_overlay(&names.dir, &target, MsFlags::empty(), &options)?;
+    names.unmount()
 }
 
 /// Makes `root` the root, and lets go of the old one.
