@@ -95,7 +95,10 @@ impl Workspace {
         let error = UsageError::new(format!("`{name}` was never built"));
         let project = self.recipe.project.name.as_str();
         error.hint(match FailedState::find(&self.store, project, &name.to_string()) {
-            Some(_) => format!("it failed: `ibuild shell --failed {name}` opens a shell in what it had made"),
+            Some(failed) if failed.is_kept() => {
+                format!("it failed: `ibuild shell --failed {name}` opens a shell in what it had made")
+            }
+            Some(_) => format!("it failed: `ibuild log {name}` says why"),
             None => format!("`ibuild build --until {name}` builds it"),
         })
     }

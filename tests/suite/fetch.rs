@@ -498,3 +498,20 @@ fn the_appliance_can_have_a_bundle() {
     let started = sandbox.run(&["cat", "ws", "/usr/local/bin/veil-bundle"]).succeeds();
     assert!(started.contains("exec /opt/bundle/Browser/start-tor-browser"), "{started}");
 }
+
+#[test]
+fn a_failed_download_is_remembered_until_it_succeeds() {
+    let lab = Lab::new(&format!("{{ url = \"[URL]/f\", sha256 = \"{}\", to = \"/opt/f\" }}", hex(b"later")));
+    lab.build(&[]).fails_with(3, "cannot fetch");
+    let failed = |said: &str| said.contains("failed at") && said.contains("cannot fetch");
+    let explained = lab.sandbox.run(&["explain", "got"]).succeeds();
+    assert!(failed(&explained), "{explained}");
+    let log = lab.sandbox.run(&["log", "got"]).succeeds();
+    assert!(log.starts_with("nothing ran: cannot fetch"), "{log}");
+    lab.sandbox.run(&["shell", "--failed", "got"]).fails_with(3, "is not kept: cannot fetch");
+    lab.sandbox.run(&["cat", "got", "/opt/f"]).fails_with(2, "`ibuild log ws/got` says why");
+    lab.server.file("f", b"later");
+    assert_eq!(lab.ran(&[]), 2);
+    let explained = lab.sandbox.run(&["explain", "got"]).succeeds();
+    assert!(!failed(&explained), "{explained}");
+}

@@ -29,7 +29,7 @@ pub enum ShellError {
     /// There is no failure to look into.
     #[error("no failure of `{0}` is known")]
     NotFailed(String),
-    /// There was no room to keep what it had made.
+    /// Nothing ran, there was no room to keep what it had made, or that has a secret.
     #[error("what `{stage}` had made when it failed is not kept: {why}")]
     NotKept {
         /// The stage.
@@ -47,7 +47,7 @@ impl ShellError {
                 Some(format!("`ibuild explain {stage}` tells what is known of its last run"))
             }
             Self::NotKept { stage, .. } => {
-                Some(format!("`ibuild log {stage}` has what it said; make room, and build it again"))
+                Some(format!("`ibuild log {stage}` has what it said; build it again once its cause is gone"))
             }
             Self::Stage(_) | Self::Sandbox(_) => None,
         }

@@ -10,11 +10,14 @@ mod program;
 mod run;
 mod script;
 
+use std::io::Write;
+
 use ibuild_graph::Made;
 
 use crate::StageError;
 use crate::executor::apt;
 use crate::executor::context::StageContext;
+use crate::executor::failed_state::{FailedState, Remains};
 use crate::executor::resolved::{ArchiveAccess, Changes, OutputRules, ResolvedStep, Start};
 use crate::executor::second_run::SecondRun;
 use crate::executor::secrets::SecretGuard;
@@ -117,7 +120,9 @@ pub(super) fn run(
     policy: RunPolicy,
 ) -> Result<StepMade, StageError> {
     let guard = SecretGuard::of(&resolved.view.secrets)?;
-    let (run, base_packages) = prepare(context, resolved)?;
+    let prepared = prepare(context, resolved);
+    let (run, base_packages) =
+        prepared.inspect_err(|error| remember_early_failure(context, stage, resolved, error))?;
     let command = StageCommand { guard: guard.as_ref(), ..command(stage, resolved, &base_packages, policy) };
     let asked = run.run(context, &command)?;
     let evidence = match &resolved.start {
@@ -147,6 +152,26 @@ pub(super) fn run_again<'s>(
     let (run, base_packages) = prepare(context, resolved)?;
     let command = StageCommand { guard: guard.as_ref(), ..command(stage, resolved, &base_packages, policy) };
     SecondRun::of(run, context, &command, &resolved.output)
+}
+
+/// Remembers that a step failed before anything ran in it, such as a download. Its log says so in place of that of an earlier run. If
+/// that cannot be written, the failure is still what the build has to tell.
+fn remember_early_failure(
+    context: &StageContext<'_>,
+    stage: &str,
+    resolved: &ResolvedStep,
+    error: &StageError,
+) {
+    if error.is_interrupt() {
+        return;
+    }
+    let why = error.in_a_line();
+    if let Ok((mut log, _)) = context.logs().create(stage) {
+        let _ = writeln!(log, "nothing ran: {why}");
+    }
+    let layers = resolved.start.parent().map(|parent| parent.layers.clone()).unwrap_or_default();
+    let (store, project) = (context.store(), context.project_name());
+    let _ = FailedState::keep(store, project, stage, Remains::Word, layers, why);
 }
 
 /// What is there before the payload runs, and of a bootstrap the packages that are.
