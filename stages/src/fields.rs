@@ -18,6 +18,15 @@ pub const COPY: &str = "copy";
 /// Within [`COPY`]: the files of one rule.
 pub const COPY_FILES: &str = "files";
 
+/// Within [`COPY`]: the name of a rule, by its place among the rules, from 0, and its target. The number in front keeps the
+/// order, and the name is for messages.
+pub fn copy_rule(number: usize, to: &str) -> String {
+    format!("{number} to {to}")
+}
+
+/// Where a file of the project is described: the digest of its bytes.
+pub const FILE_CONTENT: &str = "content";
+
 /// What a `fetch` step fetches.
 pub const FETCH: &str = "fetch";
 
@@ -38,6 +47,9 @@ pub const PARENT_TREE: &str = "parent tree";
 
 /// What a `copy-from` step copies, by the content that it has.
 pub const PATHS: &str = "paths";
+
+/// The text of a `script` step.
+pub const SCRIPT: &str = "script";
 
 /// The secrets that a step sees, by name: those that are keyed by their value with a digest.
 pub const SECRETS: &str = "secret";

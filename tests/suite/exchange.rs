@@ -241,7 +241,7 @@ fn an_archive_that_lies_about_itself_changes_nothing() {
     lie("contradicts itself", &|it| it["results"].as_array_mut().unwrap().swap(0, 1));
     lie("contradicts itself", &|it| it["results"][0]["output"]["layer"] = Value::Null);
     lie("took longer than a year", &|it| it["results"][1]["millis"] = u64::MAX.into());
-    lie("has form 2", &|it| it["format"] = 2.into());
+    lie("has format 2", &|it| it["format"] = 2.into());
     lie("are free", &|it| {
         it["entries"].as_array_mut().unwrap().push(serde_json::json!({
             "kind": "package", "sha256": "0".repeat(64), "size": 1_u64 << 60

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ibuild::cache::{BlobId, Digest};
 use serde_json::Value;
 
 use crate::gpg::Gpg;
@@ -275,6 +276,48 @@ fn a_record_tells_the_first_stage_that_differs() {
     two.run(&["check-attestation", "record.json"]).fails_with(2, "is of the project `other`");
     two.write("record.json", "{}");
     two.run(&["check-attestation", "record.json"]).fails_with(2, "it is not a build record");
+}
+
+/// Files of the project are in a record by what they were when they were built.
+#[test]
+fn a_record_names_the_files_that_a_build_was_made_of() {
+    let lab = Sandbox::empty();
+    lab.write("in/data", "1\n");
+    lab.write("files/one", "one\n");
+    lab.write("tree/etc/x", "x\n");
+    lab.write("10-script", "#!/bin/sh\ntrue\n");
+    let steps = r#"
+  { name = "files", copy = [{ from = "files/one", to = "/srv/" }, { from = "tree", to = "/" }] },
+  { name = "ten", script = "10-script", inputs = ["in", "files/one"] },
+"#;
+    crate::seeded::project(&lab.path(""), &lab.path("../cache"), steps);
+    let digests = || {
+        lab.run(&["build"]).succeeds();
+        let record: Value = serde_json::from_str(&lab.run(&["attest"]).succeeds()).unwrap();
+        let all = record.pointer("/predicate/buildDefinition/resolvedDependencies").unwrap().clone();
+        let pairs = all
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| (it["name"].as_str().unwrap().to_owned(), it["digest"].clone()));
+        pairs.collect::<Vec<_>>()
+    };
+    let before = digests();
+    let names: Vec<_> = before.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["recipe.toml", "ibuild.lock", "debian trixie", "files/one", "tree", "10-script", "in"]
+    );
+    let blake3 = BlobId::of(b"one\n").to_hex();
+    assert_eq!(before[3].1["blake3"], blake3);
+    assert_eq!(before[5].1["sha256"].as_str().unwrap().len(), 64);
+    for (file, place) in [("files/one", 3), ("tree/etc/x", 4), ("10-script", 5), ("in/data", 6)] {
+        let before = digests();
+        lab.write(file, &format!("{}# {place}\n", fs::read_to_string(lab.path(file)).unwrap()));
+        let after = digests();
+        let differs: Vec<_> = (0..7).filter(|at| before[*at] != after[*at]).collect();
+        assert_eq!(differs, [place], "{file}");
+    }
 }
 
 /// What people look images up by has to be true as well.

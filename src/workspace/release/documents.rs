@@ -39,7 +39,7 @@ impl Documents<'_> {
             sha256: image.sha256.clone(),
             blake3: image.blake3.clone(),
         };
-        let record = built.record(self.release, &self.workspace.recipe, self.lock, &recorded);
+        let record = built.record(self.release, self.lock, &recorded);
         let texts = [
             ("packages", package_list(&image.packages)),
             ("sources", source_list(&image.sources)),

@@ -1,5 +1,6 @@
 //! A release: images with everything that belongs to them.
 
+mod dependencies;
 mod documents;
 mod facts;
 mod record;

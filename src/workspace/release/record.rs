@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ibuild_graph::{RecordedStage as StoredStage, StageId};
-use ibuild_stages::packages::{Lock, LockedDeb};
-use ibuild_stages::recipe::{Recipe, StepKind};
-use ibuild_stages::release::{Dependency, RecordedImage, RecordedStage, ReleaseFacts, Statement, statement};
+use ibuild_stages::packages::Lock;
+use ibuild_stages::release::{RecordedImage, RecordedStage, ReleaseFacts, Statement, statement};
 use ibuild_stages::{Job, Project, StageExecutor, StageOutput, Target};
-use sha2::{Digest, Sha256};
 
 use super::super::names::requested_targets;
 use super::super::{BuildRequest, ExecutionOptions, NullObserver, Workspace};
+use super::dependencies::dependencies;
 use super::facts::Machine;
-use super::{LOCK_FILE, RELEASED_RECIPE, image_path, stage_of};
+use super::{image_path, stage_of};
 use crate::error::{Context, EnvironmentError, Result, UsageError};
 use crate::release::FileDigests;
 
@@ -58,66 +57,23 @@ impl<'p> BuiltTarget<'p> {
 
     /// The stages in build order.
     fn recorded(&self) -> Vec<RecordedStage> {
-        let stage = |it: &StoredStage<StageOutput>| RecordedStage {
-            stage: self.project.graph.name(it.stage).to_string(),
-            action: it.description.key().hex(),
-            output: it.output.digest(),
-        };
-        self.stages.iter().map(stage).collect()
+        self.stages.iter().map(|it| recorded(self.project, it)).collect()
     }
 
     /// The record of the target's build.
-    pub(super) fn record(
-        &self,
-        release: &ReleaseFacts,
-        recipe: &Recipe,
-        lock: &Lock,
-        image: &RecordedImage,
-    ) -> String {
-        let names = self.stages.iter().map(|it| self.project.graph.name(it.stage).to_string()).collect();
-        let dependencies = dependencies(recipe, lock, &names, &self.archives());
+    pub(super) fn record(&self, release: &ReleaseFacts, lock: &Lock, image: &RecordedImage) -> String {
+        let stages: Vec<_> = self.stages.iter().collect();
+        let dependencies = dependencies(self.project, lock, &stages);
         statement(release, std::slice::from_ref(image), &dependencies, &self.recorded())
-    }
-
-    /// The archives that its root file systems come from.
-    fn archives(&self) -> BTreeSet<String> {
-        let bootstraps = self.stages.iter().filter_map(|it| match self.project.job(it.stage) {
-            Job::Step { step, .. } => match &step.kind {
-                StepKind::Bootstrap { archive, .. } => Some(archive),
-                _ => None,
-            },
-            Job::Image { .. } => None,
-        });
-        bootstraps.flat_map(|archive| archive.all()).map(|name| name.to_string()).collect()
     }
 }
 
-/// What some stages were made of: the recipe, the states of their archives, and the packages that they used.
-fn dependencies(
-    recipe: &Recipe,
-    lock: &Lock,
-    stages: &BTreeSet<String>,
-    archives: &BTreeSet<String>,
-) -> Vec<Dependency> {
-    let text = |name: &str, text: String| Dependency {
-        name: name.to_owned(),
-        uri: None,
-        sha256: Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect(),
-    };
-    let mut all = vec![text(RELEASED_RECIPE, recipe.show().to_string()), text(LOCK_FILE, lock.to_text())];
-    let releases = lock.releases().iter().filter(|it| archives.contains(it.archive.as_str()));
-    all.extend(releases.map(|it| Dependency {
-        name: format!("{} {}", it.archive, it.suite.as_str()),
-        uri: Some(format!("{}/{}InRelease", it.base.canonical_url(), it.suite.directory())),
-        sha256: it.inrelease.sha256.hex(),
-    }));
-    let used = lock.debs().filter(|(_, by)| by.iter().any(|stage| stages.contains(stage)));
-    all.extend(used.map(|(LockedDeb { deb, .. }, _)| Dependency {
-        name: format!("{} {} {}", deb.name, deb.version, deb.architecture),
-        uri: Some(format!("{}/{}", deb.base.canonical_url(), deb.path)),
-        sha256: deb.sha256.hex(),
-    }));
-    all
+fn recorded(project: &Project<'_>, it: &StoredStage<StageOutput>) -> RecordedStage {
+    RecordedStage {
+        stage: project.graph.name(it.stage).to_string(),
+        action: it.description.key().hex(),
+        output: it.output.digest(),
+    }
 }
 
 /// How a stage of somebody's record compares with what is here.
@@ -189,14 +145,12 @@ impl Workspace {
         let built = built.collect::<Result<Vec<_>>>()?;
         let images = self.recorded_images(&targets, &built, execution)?;
         let release = self.release_facts("");
-        let (mut names, mut archives, mut stages) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
-        for target in &built {
-            archives.extend(target.archives());
-            let new = target.recorded().into_iter().filter(|it| names.insert(it.stage.clone()));
-            stages.extend(new.collect::<Vec<_>>());
-        }
-        let dependencies = dependencies(&self.recipe, &lock, &names, &archives);
-        Ok(statement(&release, &images, &dependencies, &stages))
+        let mut known = BTreeSet::new();
+        let stages = built.iter().flat_map(|target| &target.stages).filter(|it| known.insert(it.stage));
+        let stages: Vec<_> = stages.collect();
+        let dependencies = dependencies(&project, &lock, &stages);
+        let recorded: Vec<_> = stages.iter().map(|it| recorded(&project, it)).collect();
+        Ok(statement(&release, &images, &dependencies, &recorded))
     }
 
     /// The digests of the images, which are made of what the store has, beside the project's other files.

@@ -24,7 +24,8 @@ pub use image::{ImageFacts, PackageFacts, ReleaseFacts, SourceFacts};
 pub use packages::{ListedPackage, package_list, read_package_list, source_list};
 pub use spdx::{bill_of, spdx};
 pub use statement::{
-    Dependency, RecordedImage, RecordedStage, Statement, StatementError, read_statement, statement,
+    Dependency, DependencyDigest, RecordedImage, RecordedStage, Statement, StatementError, read_statement,
+    statement,
 };
 pub use sums::{Sum, Sums, checksums, read_checksums};
 

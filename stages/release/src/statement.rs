@@ -1,7 +1,8 @@
 //! The build record: an in-toto Statement v1 (<https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md>) with SLSA
 //! provenance v1 (<https://slsa.dev/spec/v1.0/provenance>).
 //!
-//! `resolvedDependencies` are what the build was made of: the recipe, the signed roots and the packages of the lock. `byproducts`
+//! `resolvedDependencies` are what the build was made of: the recipe, the signed roots of the archives, the packages of the lock,
+//! files of the project, and files that were fetched. `byproducts`
 //! are the stages in build order, each with its action key (everything that can change its result) and the digest of what it made, so that
 //! two records tell at which stage two builds part without any image. Digests under names of ibuild's own: `ibuildTree`, of a root file
 //! system; `ibuildAction`, of everything that can change the result of a stage. Both are BLAKE3. There is no time and no machine in it.
@@ -47,8 +48,19 @@ pub struct Dependency {
     pub name: String,
     /// Where it is, if it is in an archive.
     pub uri: Option<String>,
-    /// Its SHA-256, in hexadecimal.
-    pub sha256: String,
+    /// What it is.
+    pub digest: DependencyDigest,
+}
+
+/// The digest of something that a build was made of, in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DependencyDigest {
+    /// The SHA-256 of its bytes.
+    Sha256(String),
+    /// The BLAKE3 digest of its bytes.
+    Blake3(String),
+    /// The BLAKE3 digest of a directory: of names, kinds, modes and contents.
+    Tree(String),
 }
 
 /// A build record.
@@ -230,7 +242,12 @@ fn subject(image: &RecordedImage) -> Resource {
 }
 
 fn dependency(it: &Dependency) -> Resource {
-    Resource { name: it.name.clone(), uri: it.uri.clone(), digest: digests([("sha256", &it.sha256)]) }
+    let digest = match &it.digest {
+        DependencyDigest::Sha256(digest) => digests([("sha256", digest)]),
+        DependencyDigest::Blake3(digest) => digests([("blake3", digest)]),
+        DependencyDigest::Tree(digest) => digests([(TREE, digest)]),
+    };
+    Resource { name: it.name.clone(), uri: it.uri.clone(), digest }
 }
 
 fn byproduct(it: &RecordedStage) -> Resource {

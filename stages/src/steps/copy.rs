@@ -8,7 +8,7 @@ use ibuild_graph::Value;
 use super::StepRequest;
 use crate::StageError;
 use crate::executor::resolved::{Changes, ResolvedStep};
-use crate::fields::{COPY, COPY_FILES};
+use crate::fields::{COPY, COPY_FILES, copy_rule};
 use crate::inputs::ResolvedInput;
 use crate::recipe::{Account, CopyRule};
 use crate::sandbox::{
@@ -24,8 +24,7 @@ pub(super) fn resolve(request: &StepRequest<'_, '_>, rules: &[CopyRule]) -> Resu
         let ResolvedInput { content, ignored: left_out } = resolved;
         ignored.extend(left_out.iter().map(|file| rule.from.join(file).display().to_string()));
         let to = target(rule, &content);
-        // A number in front keeps the order, and the name in messages.
-        described.push((format!("{number} to {}", rule.to), describe_rule(rule, &to, content.value())));
+        described.push((copy_rule(number, &rule.to), describe_rule(rule, &to, content.value())));
         items.push(CopyItem { source: CopySource::Project { content, look: look(rule) }, to });
     }
     request.context.reports().ignored(&request.name.to_string(), &ignored);

@@ -9,6 +9,7 @@ use super::StepRequest;
 use super::program::Program;
 use crate::StageError;
 use crate::executor::resolved::{Changes, ResolvedStep};
+use crate::fields::SCRIPT;
 use crate::host::bounded;
 use crate::spec::bounds::LONGEST_SCRIPT;
 
@@ -18,7 +19,7 @@ const IMPLEMENTATION: i64 = 1;
 pub(super) fn resolve(request: &StepRequest<'_, '_>, path: &Path) -> Result<ResolvedStep, StageError> {
     let program = program(request, path)?;
     let name = text_or_bytes(program.name.as_os_str().as_bytes().to_vec());
-    let asked = vec![("name", name), ("script", text_or_bytes(program.bytes.clone()))];
+    let asked = vec![("name", name), (SCRIPT, text_or_bytes(program.bytes.clone()))];
     Ok(ResolvedStep { request: asked, ..program.resolve(request)? })
 }
 
