@@ -11,7 +11,7 @@ use ibuild::stages::disk::Identity;
 use ibuild::stages::machine::{
     Cable, ConsoleSink, Machine, MachineError, MachineNic, MachineOptions, NicModel, Qemu, Regex, boot_until,
 };
-use ibuild::stages::recipe::{Image, ImageFormat, Nic, Recipe};
+use ibuild::stages::recipe::{Image, ImageFormat, NetworkCard, Nic, Recipe};
 use ibuild::stages::sandbox::Cancel;
 use ibuild::stages::spec::MIB;
 use ibuild::stages::spec::hardware::Firmware;
@@ -104,10 +104,11 @@ fn machine(image: &Image, file: &Path, format: ImageFormat, scratch: &Path) -> M
     options.bus = image.vm.disk_bus;
     options.cpus = image.vm.cpus;
     options.memory_mib = u32::try_from(image.vm.memory.0 / MIB).unwrap_or(u32::MAX);
-    let adapter = |(slot, nic): (usize, &Nic)| MachineNic {
+    options.uuid = image.vm.uuid;
+    let adapter = |(slot, card): (usize, &NetworkCard)| MachineNic {
         model: NicModel::Virtio,
-        mac: Identity::of(image.name.as_str()).mac(slot),
-        cable: if *nic == Nic::Nat { Cable::Restricted } else { Cable::Unplugged },
+        mac: card.mac.unwrap_or_else(|| Identity::of(image.name.as_str()).mac(slot)),
+        cable: if card.network == Nic::Nat { Cable::Restricted } else { Cable::Unplugged },
         capture: None,
         sent: None,
     };

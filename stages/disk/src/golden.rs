@@ -9,7 +9,7 @@ use super::gpt::{GPT_WRITER, Gpt};
 use super::grains::Squeezer;
 use super::lab::Bench;
 use super::pack::ROOTFS_WRITER;
-use super::spec::{FirmwareSet, Nic, VmSpec};
+use super::spec::{Adapter, FirmwareSet, Nic, VmSpec};
 use super::*;
 use ibuild_golden::pin;
 use ibuild_spec::Format;
@@ -72,7 +72,8 @@ fn machine(number: usize) -> VmSpec {
     vm.clock = nth(Clock::WORDS, number);
     vm.boot_order = (0..=number).map(|n| nth(BootDevice::WORDS, n + number)).take(4).collect();
     let nics = [Nic::Nat, Nic::Internal("a <net> & \"more\"".into()), Nic::None];
-    vm.nics = nics.into_iter().cycle().skip(number).take(number % 4 + number / 4 * 4).collect();
+    vm.nics =
+        nics.map(Adapter::from).into_iter().cycle().skip(number).take(number % 4 + number / 4 * 4).collect();
     if number > 0 {
         let text = |what: &str| Some(format!("{what} {number} <of> \"all\" & 'sundry'\nÄ second line"));
         vm.texts.description = text("description");

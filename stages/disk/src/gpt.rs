@@ -155,7 +155,7 @@ impl Header {
         bytes.extend(self.other.to_le_bytes());
         bytes.extend((2 + ENTRY_SECTORS).to_le_bytes());
         bytes.extend((sectors - 2 - ENTRY_SECTORS).to_le_bytes());
-        bytes.extend(spec.identity().disk().to_bytes_le());
+        bytes.extend(spec.table_guid().to_bytes_le());
         bytes.extend(self.entries_at.to_le_bytes());
         bytes.extend((ENTRY_COUNT as u32).to_le_bytes());
         bytes.extend((ENTRY_SIZE as u32).to_le_bytes());
@@ -227,5 +227,18 @@ mod tests {
         let entries = |gpt: &Gpt| gpt.head[1024..].to_vec();
         assert!(entries(&uefi)[..128].iter().all(|&byte| byte == 0));
         assert_eq!(entries(&both)[128..], entries(&uefi)[128..]);
+    }
+
+    #[test]
+    fn a_guid_that_is_given_is_that_of_the_table_alone() {
+        let derived = Gpt::new(&spec(1 << 30));
+        let uuid = Uuid::from_u128(0x0011_2233_4455_4677_8899_aabb_ccdd_eeff);
+        let given = Gpt::new(&DiskSpec { uuid: Some(uuid), ..spec(1 << 30) });
+        assert_eq!(Uuid::from_slice_le(&given.head[512 + 56..512 + 72]).unwrap(), uuid);
+        assert_ne!(given.head[512..1024], derived.head[512..1024]);
+        assert_eq!(given.head[1024..], derived.head[1024..], "the GUIDs of partitions derive from the name");
+        let file = on_disk(&DiskSpec { uuid: Some(uuid), ..spec(1 << 30) });
+        let shown = Command::new("/usr/sbin/sfdisk").arg("--disk-id").arg(file.path()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&shown.stdout).trim().to_lowercase(), uuid.to_string());
     }
 }

@@ -3,6 +3,7 @@
 //! Never of content: a file system UUID is the seed of every metadata checksum in it, so a UUID that
 //! followed the content would change blocks all over the disk after each edit.
 
+use ibuild_spec::Mac;
 use uuid::Uuid;
 
 /// The project's namespace for UUIDv5, drawn once at random.
@@ -20,8 +21,8 @@ impl<'a> Identity<'a> {
         Identity { image }
     }
 
-    /// GUID of the partition table.
-    pub fn disk(self) -> Uuid {
+    /// GUID of the partition table, where the recipe does not give one.
+    pub(super) fn disk(self) -> Uuid {
         self.uuid("disk")
     }
 
@@ -51,8 +52,8 @@ impl<'a> Identity<'a> {
         self.word("vmdk-cid") & 0x7fff_ffff
     }
 
-    /// UUID by which VirtualBox knows the disk as a medium.
-    pub fn medium(self) -> Uuid {
+    /// UUID by which VirtualBox knows the disk as a medium, where the recipe does not give one.
+    pub(super) fn medium(self) -> Uuid {
         self.uuid("medium")
     }
 
@@ -61,12 +62,12 @@ impl<'a> Identity<'a> {
         self.uuid("modification")
     }
 
-    /// UUID by which VirtualBox knows the machine.
-    pub fn machine(self) -> Uuid {
+    /// UUID by which VirtualBox knows the machine, where the recipe does not give one.
+    pub(super) fn machine(self) -> Uuid {
         self.uuid("machine")
     }
 
-    /// MAC address of the adapter in this slot, counted from zero. It starts with 08:00:27, which is the
+    /// MAC address of the adapter in this slot, counted from zero, where the recipe does not give one. It starts with 08:00:27, which is the
     /// prefix VirtualBox gives to virtual adapters.
     pub fn mac(self, slot: usize) -> Mac {
         let uuid = self.uuid(&format!("mac/{slot}"));
@@ -82,23 +83,6 @@ impl<'a> Identity<'a> {
     /// A line feed stands between the two parts because no image name has one.
     fn uuid(self, role: &str) -> Uuid {
         Uuid::new_v5(&NAMESPACE, format!("{}\n{role}", self.image).as_bytes())
-    }
-}
-
-/// An Ethernet address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl Mac {
-    /// Twelve upper-case hex digits, as VirtualBox writes it.
-    pub fn plain(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02X}")).collect()
-    }
-
-    /// Lower-case hex with colons, as Linux and QEMU write it.
-    pub fn colons(self) -> String {
-        let bytes: Vec<String> = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        bytes.join(":")
     }
 }
 
@@ -150,10 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn macs_have_virtualboxs_prefix_in_both_spellings() {
-        let mac = Mac([0x08, 0, 0x27, 0xab, 1, 0xff]);
-        assert_eq!(mac.plain(), "080027AB01FF");
-        assert_eq!(mac.colons(), "08:00:27:ab:01:ff");
+    fn macs_have_virtualboxs_prefix() {
         assert!(Identity::of("x").mac(3).plain().starts_with("080027"));
     }
 

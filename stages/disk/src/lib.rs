@@ -52,7 +52,7 @@ pub use gpt::{Gpt, Role};
 pub use grains::{
     CODEC, DiskGrain, DiskGrains, FinishedPack, GRAIN, Grain, GrainKey, PackedGrain, Packs, collect, plan,
 };
-pub use identity::{Identity, Mac};
+pub use identity::Identity;
 pub use map::{ContentFile, DiskMap, Origin, Piece};
 pub use oci::{LayerSource, OciImage};
 pub use ova::{DiskContent, MachineDisk, OVA_WRITER, OvfMachine, ovf_text, write_ova};
@@ -60,7 +60,7 @@ pub use pack::{Source, disk_identity, pack, pack_until, packer_identity};
 pub use qcow2::qcow2;
 pub use raw::{disk_map, write_raw};
 pub use rope::{Part, Rope};
-pub use spec::{DiskSpec, FirmwareSet, Nic, VmSpec};
+pub use spec::{Adapter, DiskSpec, FirmwareSet, Nic, VmSpec};
 pub use time::utc;
 pub use vmdk::{FoundVmdk, KeptVmdk, VMDK_WRITER, vmdk};
 

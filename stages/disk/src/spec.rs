@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::error::DiskError;
 use super::identity::Identity;
+use ibuild_spec::Mac;
 use ibuild_spec::bounds::{self, MIB};
 use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 
@@ -49,6 +50,8 @@ pub struct DiskSpec {
     pub size: u64,
     /// The firmwares that can start it.
     pub firmware: FirmwareSet,
+    /// UUID of the disk, if the recipe gives one. See [`DiskSpec::table_guid`] and [`DiskSpec::medium`].
+    pub uuid: Option<Uuid>,
     /// UUID of the root file system.
     pub fs_uuid: Uuid,
     /// Added to the end of the kernel's command line. One line without quotes or backslashes.
@@ -62,10 +65,21 @@ impl DiskSpec {
     pub fn new(name: impl Into<String>, size: u64, epoch: u64) -> Self {
         let name = name.into();
         let fs_uuid = Identity::of(&name).file_system();
-        DiskSpec { name, size, firmware: FirmwareSet::Both, fs_uuid, cmdline: String::new(), epoch }
+        let cmdline = String::new();
+        DiskSpec { name, size, firmware: FirmwareSet::Both, uuid: None, fs_uuid, cmdline, epoch }
     }
 
-    /// The identifiers that belong to this image.
+    /// GUID of the partition table.
+    pub fn table_guid(&self) -> Uuid {
+        self.uuid.unwrap_or_else(|| self.identity().disk())
+    }
+
+    /// UUID by which VirtualBox knows the disk as a medium.
+    pub fn medium(&self) -> Uuid {
+        self.uuid.unwrap_or_else(|| self.identity().medium())
+    }
+
+    /// The identifiers that derive from this image's name.
     pub fn identity(&self) -> Identity<'_> {
         Identity::of(&self.name)
     }
@@ -83,6 +97,11 @@ impl DiskSpec {
 /// A virtual machine around a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmSpec {
+    /// What hypervisors show it by; the image's name otherwise.
+    pub name: Option<String>,
+    /// What it is known by, to VirtualBox and to its own system; derived from the image's name otherwise, and then its system
+    /// is told nothing.
+    pub uuid: Option<Uuid>,
     /// Number of virtual CPUs.
     pub cpus: u32,
     /// Memory in MiB.
@@ -94,7 +113,7 @@ pub struct VmSpec {
     /// What the disk is attached to.
     pub disk_bus: DiskBus,
     /// Network adapters by slot, at most eight (VirtualBox's limit for its default chipset).
-    pub nics: Vec<Nic>,
+    pub nics: Vec<Adapter>,
     /// The sound card.
     pub audio: Audio,
     /// What is shared of clipboards.
@@ -113,6 +132,8 @@ impl VmSpec {
     /// A machine that starts with the BIOS from its SATA disk, with 16 MiB of video memory and nothing else.
     pub fn new(cpus: u32, memory_mib: u32) -> Self {
         VmSpec {
+            name: None,
+            uuid: None,
             cpus,
             memory_mib,
             vram_mib: 16,
@@ -133,13 +154,30 @@ impl VmSpec {
         let fit = bounds::cpus(self.cpus.into())
             .and_then(|()| bounds::memory(u64::from(self.memory_mib) * MIB))
             .and_then(|()| bounds::video_memory(u64::from(self.vram_mib) * MIB))
-            .and_then(|()| bounds::network_cards(self.nics.len()));
+            .and_then(|()| bounds::network_cards(self.nics.len()))
+            .and_then(|()| self.name.as_deref().map_or(Ok(()), bounds::machine_name));
         fit.map_err(|unfit| DiskError::Unfit { image: image.to_owned(), unfit })?;
-        if self.nics.iter().any(|nic| matches!(nic, Nic::Internal(name) if name.trim().is_empty())) {
+        let networks = self.nics.iter().map(|adapter| &adapter.network);
+        if networks.into_iter().any(|nic| matches!(nic, Nic::Internal(name) if name.trim().is_empty())) {
             let reason = "an internal network needs a name".to_owned();
             return Err(DiskError::Spec { image: image.to_owned(), reason });
         }
         Ok(())
+    }
+}
+
+/// A network adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adapter {
+    /// What it is connected to.
+    pub network: Nic,
+    /// Its address; derived from the image's name and its slot otherwise.
+    pub mac: Option<Mac>,
+}
+
+impl From<Nic> for Adapter {
+    fn from(network: Nic) -> Self {
+        Adapter { network, mac: None }
     }
 }
 
@@ -194,8 +232,9 @@ mod tests {
         check(|vm| vm.cpus = 0, "processors");
         check(|vm| vm.memory_mib = 1, "memory");
         check(|vm| vm.vram_mib = 0, "video memory");
-        check(|vm| vm.nics = vec![Nic::Nat; 9], "network cards");
-        check(|vm| vm.nics = vec![Nic::Internal(" ".into())], "needs a name");
+        check(|vm| vm.name = Some("a/b".into()), "cannot be called");
+        check(|vm| vm.nics = vec![Nic::Nat.into(); 9], "network cards");
+        check(|vm| vm.nics = vec![Nic::Internal(" ".into()).into()], "needs a name");
     }
 
     #[test]

@@ -84,7 +84,7 @@ fn head(spec: &DiskSpec, places: &[u32], allocated: u32) -> Vec<u8> {
     for field in [BLOCK as u32, 0, places.len() as u32, allocated] {
         bytes.extend(field.to_le_bytes());
     }
-    let medium = spec.identity().medium();
+    let medium = spec.medium();
     // It has no snapshot, and is no difference to another disk.
     for uuid in [medium, spec.identity().modification(), Uuid::nil(), Uuid::nil()] {
         bytes.extend(uuid.to_bytes_le());
@@ -144,9 +144,12 @@ mod tests {
 
     #[test]
     fn the_medium_is_that_of_the_ova() {
-        let spec = DiskSpec::new("veil", 100 * MIB, 0);
-        let (bytes, _) = vdi(&spec, &DiskMap::of_bytes(spec.size, []));
-        let uuid = Uuid::from_slice_le(&bytes[392..408]).unwrap();
-        assert_eq!(uuid, spec.identity().medium());
+        let derived = DiskSpec::new("veil", 100 * MIB, 0);
+        let given = DiskSpec { uuid: Some(Uuid::from_u128(7)), ..derived.clone() };
+        for spec in [derived, given] {
+            let (bytes, _) = vdi(&spec, &DiskMap::of_bytes(spec.size, []));
+            let uuid = Uuid::from_slice_le(&bytes[392..408]).unwrap();
+            assert_eq!(uuid, spec.medium());
+        }
     }
 }

@@ -56,6 +56,9 @@ fn base(options: &MachineOptions) -> Vec<String> {
     args.extend(["-cpu".into(), cpu.into()]);
     args.extend(["-smp".into(), options.cpus.to_string()]);
     args.extend(["-m".into(), options.memory_mib.to_string()]);
+    if let Some(uuid) = options.uuid {
+        args.extend(["-uuid".into(), uuid.to_string()]);
+    }
     args
 }
 
@@ -90,7 +93,7 @@ fn adapter(index: usize, nic: &MachineNic, options: &MachineOptions) -> Result<V
         NicModel::E1000 => "e1000",
     };
     // Without a ROM the adapter cannot be booted from, which would only cost time.
-    let device = format!("{model},netdev=net{index},mac={},romfile=", nic.mac.colons());
+    let device = format!("{model},netdev=net{index},mac={},romfile=", nic.mac);
     let mut args = vec!["-netdev".into(), cable, "-device".into(), device];
     // What the machine sends is what the cable's near end receives.
     let dumps = [("dump", "all", &nic.capture), ("sent", "rx", &nic.sent)];
@@ -130,6 +133,14 @@ mod tests {
             assert!(line.contains(needle), "{needle} is not in {line}");
         }
         assert!(!line.contains("netdev") && !line.contains("pflash"), "{line}");
+    }
+
+    #[test]
+    fn a_uuid_is_told_where_there_is_one() {
+        assert!(!line(|_| {}).contains("-uuid"));
+        let uuid = "26ada0c0-1165-4098-884d-aafd2220c2c6";
+        let line = line(|options| options.uuid = uuid.parse().ok());
+        assert!(line.contains(&format!("-uuid {uuid}")), "{line}");
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use ibuild_disk::Mac;
-use ibuild_spec::Format;
 use ibuild_spec::hardware::{DiskBus, Firmware};
+use ibuild_spec::{Format, Mac};
+use uuid::Uuid;
 
 /// A machine to be run.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct MachineOptions {
     pub format: Format,
     /// Which machine of an OVA, by name; without one its first.
     pub member: Option<String>,
+    /// The UUID that its firmware tells its system; of none QEMU tells zero.
+    pub uuid: Option<Uuid>,
     /// What starts it.
     pub firmware: Firmware,
     /// What its disk is attached to.
@@ -41,6 +43,7 @@ impl MachineOptions {
             image: image.into(),
             format,
             member: None,
+            uuid: None,
             firmware: Firmware::Bios,
             bus: DiskBus::Sata,
             cpus: 2,

@@ -1,5 +1,7 @@
 //! Judges a draft as a whole: references, cycles, repeated names, and what chains start with.
 
+mod identities;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::{Draft, DraftArchive, DraftImage, DraftKind, DraftRootfs, DraftStep};
@@ -39,6 +41,7 @@ fn check_references(draft: &Draft, report: &Report) {
             DraftImage::Single { image, rootfs_at } => rootfs(&image.rootfs, rootfs_at),
             DraftImage::Several { machines, .. } => {
                 machines.iter().for_each(|machine| check_machine(draft, machine, report));
+                identities::check(draft, machines, report);
             }
         }
     }

@@ -35,6 +35,10 @@ pub struct Disk {
     pub size: ByteSize,
     /// What it boots with; at least one.
     pub firmware: BTreeSet<Firmware>,
+    /// The UUID of the disk: of its partition table, and of the medium that it is to VirtualBox. Both derive from the image's
+    /// name otherwise.
+    #[serde(serialize_with = "uuid_text", skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<Uuid>,
     /// The UUID of the root file system; derived from the image's name otherwise.
     #[serde(serialize_with = "uuid_text")]
     pub fs_uuid: Option<Uuid>,
@@ -42,7 +46,7 @@ pub struct Disk {
     pub cmdline: Option<String>,
 }
 
-fn uuid_text<S: Serializer>(uuid: &Option<Uuid>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn uuid_text<S: Serializer>(uuid: &Option<Uuid>, serializer: S) -> Result<S::Ok, S::Error> {
     uuid.map(|uuid| uuid.to_string()).serialize(serializer)
 }
 

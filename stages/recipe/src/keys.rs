@@ -54,11 +54,12 @@ tables! {
     SIGNATURE = "signature" ["url", "key"];
     COPY_FROM = "copy-from" ["rootfs", "paths"];
     IMAGE = "image" ["rootfs", "formats", "disk", "vm", "machines"];
-    DISK = "disk" ["size", "firmware", "fs-uuid", "cmdline"];
+    DISK = "disk" ["size", "firmware", "uuid", "fs-uuid", "cmdline"];
     VM = "vm" [
-        "cpus", "memory", "vram", "firmware", "disk-bus", "nics", "audio", "clipboard", "drag-and-drop", "rtc",
+        "name", "uuid", "cpus", "memory", "vram", "firmware", "disk-bus", "nics", "audio", "clipboard", "drag-and-drop", "rtc",
         "boot-order", "description", "product", "product-url", "vendor", "vendor-url", "version", "eula"
     ];
+    NIC = "nic" ["network", "mac"];
     TEST = "test" ["machines", "expect", "login", "files", "steps", "silent", "heard", "timeout"];
     LOGIN = "login" ["user", "password"];
     TEST_STEP = "test step" ["on", "expect", "type", "run", "screenshot", "power"];

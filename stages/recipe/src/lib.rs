@@ -68,7 +68,7 @@ pub use step::{CopyRule, Input, Network, Recommends, Reproducible, Step, StepKin
 pub use step::{INPUTS, SECRETS, SecretEffect, StepSecret};
 pub use step_machine::{Readdir, StepClock, StepMachine};
 pub use vars::Overrides;
-pub use vm::{Nic, Vm};
+pub use vm::{NetworkCard, Nic, Vm};
 
 use report::Report;
 

@@ -17,7 +17,7 @@ use super::model::{Archive, Recipe, Rootfs};
 use super::names::EnvName;
 use super::step::{CopyRule, Input, Recommends, SecretEffect, Step, StepKind, StepSecret};
 use super::step_machine::StepMachine;
-use super::vm::Vm;
+use super::vm::{NetworkCard, Vm};
 
 /// The canonical text of a recipe, see [`Recipe::show`].
 pub struct Shown<'r>(&'r Recipe);
@@ -254,6 +254,7 @@ fn image(image: &Image) -> [Pair; 4] {
         inline([
             pair("size", text(disk.size)),
             pair("firmware", texts(disk.firmware.iter().map(|firmware| firmware.word()))),
+            pair_if("uuid", disk.uuid.as_ref(), text),
             pair_if("fs-uuid", disk.fs_uuid.as_ref(), text),
             pair_if("cmdline", disk.cmdline.as_ref(), text),
         ])
@@ -269,12 +270,14 @@ fn image(image: &Image) -> [Pair; 4] {
 fn vm(vm: &Vm) -> String {
     let firmware = vm.firmware.map(|firmware| firmware.word());
     let hardware = [
+        pair_if("name", vm.name.as_ref(), text),
+        pair_if("uuid", vm.uuid, text),
         pair("cpus", vm.cpus),
         pair("memory", text(vm.memory)),
         pair("vram", text(vm.vram)),
         pair_if("firmware", firmware, text),
         pair("disk-bus", text(vm.disk_bus)),
-        pair("nics", texts(&vm.nics)),
+        pair("nics", array(vm.nics.iter().map(network_card))),
         pair("audio", text(vm.audio)),
         pair("clipboard", text(vm.clipboard)),
         pair("drag-and-drop", text(vm.drag_and_drop)),
@@ -282,6 +285,13 @@ fn vm(vm: &Vm) -> String {
         pair("boot-order", texts(&vm.boot_order)),
     ];
     inline(hardware.into_iter().chain(vm.texts.said().map(|(key, said)| pair(key, one_line(said)))))
+}
+
+fn network_card(NetworkCard { network, mac }: &NetworkCard) -> String {
+    match mac {
+        Some(mac) => inline([pair("network", text(network)), pair("mac", text(mac))]),
+        None => text(network),
+    }
 }
 
 /// A TOML string that stays on its line.

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ibuild_spec::UnitError;
 use ibuild_spec::bounds::Unfit;
+use ibuild_spec::{MacError, UnitError};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -32,6 +32,12 @@ pub(super) trait Explained: std::fmt::Display {
 impl Explained for NameError {
     fn advice(&self) -> Cow<'static, str> {
         self.rule().into()
+    }
+}
+
+impl Explained for MacError {
+    fn advice(&self) -> Cow<'static, str> {
+        self.hint().into()
     }
 }
 

@@ -2,15 +2,24 @@
 
 use std::fmt;
 
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
-use ibuild_spec::ByteSize;
+use super::image::uuid_text;
 use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
+use ibuild_spec::{ByteSize, Mac};
 
 /// The machine an image is meant for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Vm {
+    /// What hypervisors show it by; the image's name otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The UUID that it has, to VirtualBox and to its own system; derived from the image's name otherwise.
+    #[serde(serialize_with = "uuid_text", skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<Uuid>,
     /// Processors.
     pub cpus: u32,
     /// Memory, a multiple of 1 MiB.
@@ -22,7 +31,7 @@ pub struct Vm {
     /// What the disk is attached to.
     pub disk_bus: DiskBus,
     /// Network cards, in order.
-    pub nics: Vec<Nic>,
+    pub nics: Vec<NetworkCard>,
     /// The sound card.
     pub audio: Audio,
     /// What is shared of clipboards.
@@ -42,12 +51,14 @@ impl Default for Vm {
     /// One processor, 1 GiB, one card behind NAT, nothing shared with the host.
     fn default() -> Self {
         Self {
+            name: None,
+            uuid: None,
             cpus: 1,
             memory: ByteSize(1 << 30),
             vram: ByteSize(16 << 20),
             firmware: None,
             disk_bus: DiskBus::Sata,
-            nics: vec![Nic::Nat],
+            nics: vec![Nic::Nat.into()],
             audio: Audio::None,
             clipboard: Sharing::Disabled,
             drag_and_drop: Sharing::Disabled,
@@ -55,6 +66,31 @@ impl Default for Vm {
             boot_order: vec![BootDevice::Disk],
             texts: VmTexts::default(),
         }
+    }
+}
+
+/// A network card. As JSON it is the word of its network, or a table if it has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkCard {
+    /// What it is plugged into.
+    pub network: Nic,
+    /// Its address; derived from the image's name and its place among the cards otherwise.
+    pub mac: Option<Mac>,
+}
+
+impl From<Nic> for NetworkCard {
+    fn from(network: Nic) -> Self {
+        Self { network, mac: None }
+    }
+}
+
+impl Serialize for NetworkCard {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(mac) = &self.mac else { return self.network.serialize(serializer) };
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("network", &self.network)?;
+        map.serialize_entry("mac", mac)?;
+        map.end()
     }
 }
 

@@ -62,6 +62,23 @@ pub fn image_name(name: &str) -> Result<(), Unfit> {
     ))
 }
 
+/// Whether hypervisors can show a machine by this name. VirtualBox also calls its folder and its file of settings so.
+pub fn machine_name(name: &str) -> Result<(), Unfit> {
+    const LONGEST: usize = 80;
+    let is_good = |c: char| !c.is_control() && !"/\\:*?\"<>|".contains(c);
+    let is_framed = name.starts_with([' ', '.']) || name.ends_with([' ', '.']);
+    let length = name.chars().count();
+    if (1..=LONGEST).contains(&length) && name.chars().all(is_good) && !is_framed {
+        return Ok(());
+    }
+    Err(Unfit::new(
+        format!("a machine cannot be called {name:?}"),
+        format!(
+            "it has 1 to {LONGEST} characters, none of which is `/`, `\\`, `:`, `*`, `?`, `\"`, `<`, `>`, `|` or a control character, and no blank or dot at its ends"
+        ),
+    ))
+}
+
 /// Whether a disk can have so many bytes.
 pub fn disk_size(size: u64) -> Result<(), Unfit> {
     let disk = |what: &str| format!("a disk of {} is {what}", ByteSize(size));

@@ -3,10 +3,12 @@
 pub mod bounds;
 mod format;
 pub mod hardware;
+mod mac;
 mod units;
 
 pub use bounds::{LARGEST_DISK, MIB, SMALLEST_DISK};
 pub use format::{Format, UnknownFormat};
+pub use mac::{Mac, MacError};
 pub use units::{ByteSize, UnitError, parse_duration};
 
 /// Where a stage finds what ibuild gives it: its script, extra inputs, packages. In memory, never in the image.

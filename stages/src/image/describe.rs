@@ -12,7 +12,7 @@ use ibuild_graph::{Description, Value};
 
 use super::Machine;
 use super::spec::vm_spec;
-use crate::disk::{DiskSpec, Nic, VmSpec, disk_identity, packer_identity};
+use crate::disk::{Adapter, DiskSpec, Nic, VmSpec, disk_identity, packer_identity};
 use crate::fields::{LAYERS, TREE};
 use crate::snapshot::Snapshot;
 use ibuild_spec::Format;
@@ -122,35 +122,46 @@ fn describe_writers(into: &mut Description) {
 fn describe_disk(disk: &DiskSpec) -> Value {
     let firmware =
         Firmware::WORDS.iter().filter(|(_, it)| disk.firmware.contains(*it)).map(|(word, _)| *word);
-    Value::map([
+    let fields = [
         ("name", disk.name.as_str().into()),
         ("size", Value::Number(disk.size as i64)),
         ("firmware", Value::texts(firmware)),
         ("fs-uuid", disk.fs_uuid.to_string().into()),
         ("cmdline", disk.cmdline.as_str().into()),
-    ])
+    ];
+    // What the recipe does not give follows from the name.
+    let uuid = disk.uuid.map(|uuid| ("uuid", uuid.to_string().into()));
+    Value::map(fields.into_iter().chain(uuid))
 }
 
 fn describe_vm(vm: &VmSpec) -> Value {
-    let nic = |nic: &Nic| match nic {
-        Nic::Nat => "nat".to_owned(),
-        Nic::Internal(name) => format!("internal:{name}"),
-        Nic::None => "none".to_owned(),
-    };
-    Value::map([
+    let fields = [
         ("cpus", Value::Number(vm.cpus.into())),
         ("memory", Value::Number(vm.memory_mib.into())),
         ("vram", Value::Number(vm.vram_mib.into())),
         ("firmware", vm.firmware.word().into()),
         ("disk-bus", vm.disk_bus.word().into()),
-        ("nics", Value::texts(vm.nics.iter().map(nic))),
+        ("nics", Value::texts(vm.nics.iter().map(describe_adapter))),
         ("audio", vm.audio.word().into()),
         ("clipboard", vm.clipboard.word().into()),
         ("drag-and-drop", vm.drag_and_drop.word().into()),
         ("rtc", vm.clock.word().into()),
         ("boot-order", Value::texts(vm.boot_order.iter().map(|device| device.word()))),
         ("texts", describe_texts(&vm.texts)),
-    ])
+    ];
+    let name = vm.name.as_deref().map(|name| ("name", name.into()));
+    let uuid = vm.uuid.map(|uuid| ("uuid", uuid.to_string().into()));
+    Value::map(fields.into_iter().chain(name).chain(uuid))
+}
+
+fn describe_adapter(Adapter { network, mac }: &Adapter) -> String {
+    let network = match network {
+        Nic::Nat => "nat".to_owned(),
+        Nic::Internal(name) => format!("internal:{name}"),
+        Nic::None => "none".to_owned(),
+    };
+    // No name of a network has a blank.
+    mac.map_or_else(|| network.clone(), |mac| format!("{network} {mac}"))
 }
 
 fn describe_texts(texts: &VmTexts) -> Value {
@@ -159,7 +170,39 @@ fn describe_texts(texts: &VmTexts) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+
+    /// Each identity counts, and one that is not given is not a field: keys of recipes that name none stay what they were.
+    #[test]
+    fn identities_count_where_they_are_given() {
+        let disk = DiskSpec::new("gate", 97 << 20, 0);
+        let mut vm = VmSpec::new(1, 512);
+        vm.nics = vec![Nic::Nat.into(), Nic::Internal("lab".into()).into()];
+        let (of_disk, of_vm) = (describe_disk(&disk), describe_vm(&vm));
+        let Value::Map(fields) = &of_vm else { panic!("it is a map") };
+        assert_eq!(fields[b"nics".as_slice()], Value::texts(["nat", "internal:lab"]));
+        assert!(!fields.contains_key(b"uuid".as_slice()) && !fields.contains_key(b"name".as_slice()));
+        let uuid = Some(Uuid::from_u128(7));
+        assert_ne!(describe_disk(&DiskSpec { uuid, ..disk.clone() }), of_disk);
+        let Value::Map(fields) = &of_disk else { panic!("it is a map") };
+        assert!(!fields.contains_key(b"uuid".as_slice()));
+        let changes: [fn(&mut VmSpec); 4] = [
+            |vm| vm.name = Some("Gate".into()),
+            |vm| vm.uuid = Some(Uuid::from_u128(7)),
+            |vm| vm.nics[0].mac = "52:54:00:12:34:56".parse().ok(),
+            |vm| vm.nics[1].mac = "52:54:00:12:34:56".parse().ok(),
+        ];
+        let mut seen = vec![of_vm];
+        for change in changes {
+            let mut other = vm.clone();
+            change(&mut other);
+            let described = describe_vm(&other);
+            assert!(!seen.contains(&described), "{described:?}");
+            seen.push(described);
+        }
+    }
 
     #[test]
     fn what_was_packed_is_read_back_from_the_description() {

@@ -126,6 +126,7 @@ impl<'c> Writer<'c> {
             _ => ["[\"uefi\"]", "[\"bios\", \"uefi\"]", ""],
         };
         disk.any("firmware", &firmware);
+        disk.text("uuid", &["", &uuid(id, 'a'), &uuid(id, 'b')]);
         disk.text(
             "fs-uuid",
             &["", "26ada0c0-1165-4098-884d-aafd2220c2c6", "11111111-2222-4333-8444-555555555555"],
@@ -139,14 +140,18 @@ impl<'c> Writer<'c> {
     fn vm(&self, id: &str, table: &mut Table<'c>) -> String {
         const SHARING: [&str; 5] = ["", "disabled", "host-to-guest", "guest-to-host", "bidirectional"];
         let mut vm = self.table("vm", format!("image {id} vm"));
+        // Machines of one appliance have nothing of it in common.
+        vm.text("name", &["", &format!("A machine, {id}"), &format!("Another & {id}")]);
+        vm.text("uuid", &["", &uuid(id, 'c'), &uuid(id, 'd')]);
         vm.any("cpus", &["", "1", "2"]);
         vm.text("memory", &["", "512 MiB", "2 GiB"]);
         vm.text("vram", &["", "16 MiB", "32 MiB"]);
         vm.text("firmware", &["", if id == "main" { "bios" } else { "uefi" }]);
         vm.text("disk-bus", &["", "sata", "ide", "scsi", "virtio"]);
+        let nic = self.nic(id);
         vm.any(
             "nics",
-            &["", r#"["nat"]"#, r#"["internal:x", "nat"]"#, r#"["nat", "internal:x"]"#, r#"["none"]"#],
+            &["", &nic, r#"["nat"]"#, r#"["internal:x", "nat"]"#, r#"["nat", "internal:x"]"#, r#"["none"]"#],
         );
         vm.text("audio", &["", "none", "hda", "ac97"]);
         vm.text("clipboard", &SHARING);
@@ -160,6 +165,14 @@ impl<'c> Writer<'c> {
         self.slots.compose("image", &format!("image {id}"), "vm");
         table.entry("vm", &vm.inline());
         vm.meaning().to_owned()
+    }
+
+    fn nic(&self, id: &str) -> String {
+        let mut nic = self.table("nic", format!("image {id} vm nic"));
+        nic.text("network", &["nat", "internal:x", "none"]);
+        let number = if id == "main" { 1 } else { 2 };
+        nic.text("mac", &["", &format!("52:54:00:00:0{number}:0a"), &format!("52:54:00:00:0{number}:0b")]);
+        format!("[{}]", nic.inline())
     }
 
     /// A test of a machine, which changes nothing that is built.
@@ -204,4 +217,10 @@ impl<'c> Writer<'c> {
 fn on(step: &mut Table<'_>, key: &'static str, values: &[&str]) {
     step.text("on", &["vm", "other"]);
     step.text(key, values);
+}
+
+/// A UUID that no other image has.
+fn uuid(id: &str, digit: char) -> String {
+    let image = if id == "main" { 1 } else { 2 };
+    format!("0a1b2c3d-0000-4000-8000-0000000000{image}{digit}")
 }

@@ -99,7 +99,7 @@ mod tests {
     use crate::lab::Bench;
     use crate::map::DiskMap;
     use crate::ova::{DiskContent, MachineDisk, write_ova};
-    use crate::spec::{DiskSpec, Nic, VmSpec};
+    use crate::spec::{Adapter, DiskSpec, Nic, VmSpec};
     use crate::ustar;
     use ibuild_spec::MIB;
 
@@ -108,7 +108,7 @@ mod tests {
     fn ova() -> Vec<u8> {
         let disks = ["gateway", "workstation"].map(|name| {
             let mut vm = VmSpec::new(2, 1024);
-            vm.nics = vec![Nic::Nat, Nic::Internal("Veil".into()), Nic::None];
+            vm.nics = [Nic::Nat, Nic::Internal("Veil".into()), Nic::None].map(Adapter::from).into();
             let map = DiskMap::of_bytes(100 * MIB, [(3 * MIB, name.as_bytes())]);
             (DiskSpec::new(name, 100 * MIB, EPOCH), vm, map)
         });
@@ -236,7 +236,7 @@ mod tests {
             breaks(check_ova(&bytes, EPOCH).map(drop), name);
         };
         let check = |name: Broken, from: &str, to: &str| check_all(name, from, to, 1);
-        let uuid = DiskSpec::new("gateway", 0, 0).identity().medium();
+        let uuid = DiskSpec::new("gateway", 0, 0).medium();
         check("the OVF is XML", "</Envelope>", "</Envelop>");
         check("an envelope of OVF 1.0", "ovf:version=\"1.0\"", "ovf:version=\"2.0\"");
         check("known sections", "<References>", "<Other></Other><References>");
@@ -278,7 +278,7 @@ mod tests {
         check("the machine has one name", "name=\"gateway\" OSType", "name=\"other\" OSType");
         check("VirtualBox's image is a disk of the OVF", &format!("<Image uuid=\"{{{uuid}}}\"/>"), "");
         check("internal networks are told to VirtualBox, too", "<InternalNetwork name=\"Veil\"/>", "");
-        check("MAC addresses are VirtualBox's", "MACAddress=\"080027", "MACAddress=\"525400");
+        check("MAC addresses are those of cards", "MACAddress=\"080027", "MACAddress=\"535400");
         let mac = |slot| DiskSpec::new("gateway", 0, 0).identity().mac(slot).plain();
         check("adapters have MAC addresses of their own", &mac(1), &mac(0));
         let machine = |name| DiskSpec::new(name, 0, 0).identity().machine().to_string();

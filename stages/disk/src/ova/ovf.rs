@@ -96,7 +96,7 @@ fn disk_section(xml: &mut Xml, machines: &[OvfMachine<'_>]) {
                     ("ovf:diskId", &disk_id(index)),
                     ("ovf:fileRef", &file_id(index)),
                     ("ovf:format", STREAM_OPTIMIZED),
-                    ("vbox:uuid", &machine.disk.identity().medium().to_string()),
+                    ("vbox:uuid", &machine.disk.medium().to_string()),
                 ],
             );
         }
@@ -106,7 +106,8 @@ fn disk_section(xml: &mut Xml, machines: &[OvfMachine<'_>]) {
 /// Every network that an adapter names has to be listed once.
 fn network_section(xml: &mut Xml, machines: &[OvfMachine<'_>]) {
     let mut names: Vec<&str> = Vec::new();
-    for name in machines.iter().flat_map(|machine| &machine.vm.nics).filter_map(network_name) {
+    let adapters = machines.iter().flat_map(|machine| &machine.vm.nics);
+    for name in adapters.filter_map(|adapter| network_name(&adapter.network)) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -141,7 +142,7 @@ fn virtual_system(xml: &mut Xml, index: usize, machines: &[OvfMachine<'_>], epoc
     let eula = eula.filter(|eula| !is_told(eula));
     xml.element("VirtualSystem", &[("ovf:id", name)], |xml| {
         xml.text("Info", "A virtual machine");
-        xml.text("Name", name);
+        xml.text("Name", machine.shown_name());
         operating_system(xml);
         texts(xml, &machine.vm.texts);
         if let Some(eula) = eula {
@@ -196,12 +197,12 @@ fn hardware(xml: &mut Xml, index: usize, machine: &OvfMachine<'_>) {
         xml.element("System", &[], |xml| {
             xml.text("vssd:ElementName", "Virtual Hardware Family");
             xml.text("vssd:InstanceID", "0");
-            xml.text("vssd:VirtualSystemIdentifier", &machine.disk.name);
+            xml.text("vssd:VirtualSystemIdentifier", machine.shown_name());
             xml.text("vssd:VirtualSystemType", "vmx-13");
         });
         processor_and_memory(xml, machine.vm);
         storage(xml, index, machine.vm.disk_bus);
-        adapters(xml, &machine.vm.nics);
+        adapters(xml, machine);
         sound(xml, machine.vm);
         if machine.vm.firmware == Firmware::Uefi {
             let config = [("ovf:required", "false"), ("vmw:key", "firmware"), ("vmw:value", "efi")];
@@ -285,25 +286,28 @@ fn sound(xml: &mut Xml, vm: &VmSpec) {
     item_with(xml, &[("ovf:required", "false")], &children);
 }
 
-/// An adapter without a network has no item: readers other than VirtualBox would connect it to something.
-fn adapters(xml: &mut Xml, nics: &[Nic]) {
-    for (slot, nic) in nics.iter().enumerate() {
-        let Some(network) = network_name(nic) else {
+/// An adapter without a network has no item: readers other than VirtualBox would connect it to something. An address that
+/// the recipe does not give is VirtualBox's alone.
+fn adapters(xml: &mut Xml, machine: &OvfMachine<'_>) {
+    for (slot, adapter, mac) in machine.adapters() {
+        let Some(network) = network_name(&adapter.network) else {
             continue;
         };
-        item(
-            xml,
-            &[
-                ("rasd:AddressOnParent", &slot.to_string()),
-                ("rasd:AutomaticAllocation", "true"),
-                ("rasd:Connection", network),
-                ("rasd:Description", "Network adapter"),
-                ("rasd:ElementName", &format!("ethernet{slot}")),
-                ("rasd:InstanceID", &(FIRST_NIC_ID + slot).to_string()),
-                ("rasd:ResourceSubType", "E1000"),
-                ("rasd:ResourceType", ETHERNET),
-            ],
-        );
+        let mac = adapter.mac.map(|_| mac.to_string());
+        let address = mac.iter().map(|mac| ("rasd:Address", mac.as_str()));
+        let (slot_text, name) = (slot.to_string(), format!("ethernet{slot}"));
+        let id = (FIRST_NIC_ID + slot).to_string();
+        let children = [
+            ("rasd:AddressOnParent", slot_text.as_str()),
+            ("rasd:AutomaticAllocation", "true"),
+            ("rasd:Connection", network),
+            ("rasd:Description", "Network adapter"),
+            ("rasd:ElementName", name.as_str()),
+            ("rasd:InstanceID", id.as_str()),
+            ("rasd:ResourceSubType", "E1000"),
+            ("rasd:ResourceType", ETHERNET),
+        ];
+        item(xml, &address.chain(children).collect::<Vec<_>>());
     }
 }
 

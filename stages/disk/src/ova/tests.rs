@@ -11,7 +11,7 @@ use super::*;
 use crate::Digested;
 use crate::check::check_ova;
 use crate::lab::{Bench, bytes_of};
-use crate::spec::Nic;
+use crate::spec::{Adapter, Nic};
 use ibuild_spec::MIB;
 use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
 
@@ -34,7 +34,7 @@ impl Lab {
         let disks = disks.map(|(name, nics)| {
             let disk = DiskSpec::new(name, 100 * MIB, EPOCH);
             let mut vm = VmSpec::new(3, 2048);
-            vm.nics = nics;
+            vm.nics = nics.into_iter().map(Adapter::from).collect();
             vm.texts.description = Some("routes <all> & everything".into());
             let map = DiskMap::of_bytes(disk.size, [(3 * MIB, name.as_bytes())]);
             (disk, vm, map)
@@ -151,7 +151,7 @@ fn tar_and_qemu_take_it() {
 fn the_text_says_what_readers_need() {
     let lab = Lab::new();
     let text = text_of(&lab.machines());
-    let medium = lab.disks[0].0.identity().medium();
+    let medium = lab.disks[0].0.medium();
     for needle in [
         "<VirtualSystemCollection ovf:id=\"veil\">",
         "<VirtualSystem ovf:id=\"workstation\">",
@@ -197,7 +197,7 @@ fn info_comes_first_and_items_are_in_alphabetical_order() {
 #[test]
 fn an_isolated_machine_names_no_other_network() {
     let mut lab = Lab::new();
-    lab.disks[1].1.nics.push(Nic::None);
+    lab.disks[1].1.nics.push(Nic::None.into());
     let text = text_of(&lab.machines()[1..]);
     assert!(!text.contains("NAT") && !text.to_lowercase().contains("bridged"), "{text}");
     assert_eq!(text.matches("<rasd:Connection>Veil<").count(), 1);
@@ -330,4 +330,35 @@ fn disks_of_an_earlier_ova_are_taken_over_whole() {
     assert_eq!(warm_packed.file, clean.1);
     assert_eq!(warm_packed.disks, packed.disks, "more words do not move them");
     assert!(std::fs::read(&warm).unwrap() == std::fs::read(&clean.0).unwrap());
+}
+
+#[test]
+fn an_identity_that_is_given_is_everywhere() {
+    let mut lab = Lab::new();
+    let before = text_of(&lab.machines());
+    let [of_vm, of_disk] = [1, 2].map(|n| uuid::Uuid::from_u128(n << 64 | 0xabc));
+    let machine = &mut lab.disks[0];
+    let (disk, vm) = (&mut machine.0, &mut machine.1);
+    disk.uuid = Some(of_disk);
+    (vm.uuid, vm.name) = (Some(of_vm), Some("Mein Gate & more".to_owned()));
+    vm.nics[1].mac = "52:54:00:12:34:ab".parse().ok();
+    let text = text_of(&lab.machines());
+    for needle in [
+        &format!("vbox:uuid=\"{of_disk}\"") as &str,
+        &format!("<Image uuid=\"{{{of_disk}}}\"/>"),
+        &format!("uuid=\"{{{of_vm}}}\" name=\"Mein Gate &amp; more\""),
+        &format!("<Hardware uuid=\"{{{of_vm}}}\">"),
+        "<Name>Mein Gate &amp; more</Name>",
+        "<rasd:Address>52:54:00:12:34:ab</rasd:Address>",
+        "MACAddress=\"5254001234AB\"",
+    ] {
+        assert!(text.contains(needle) && !before.contains(needle), "{needle} is not in {text}");
+    }
+    assert!(text.contains("<VirtualSystem ovf:id=\"gateway\">"), "{text}");
+    assert_eq!(text.matches("rasd:Address>").count(), before.matches("rasd:Address>").count() + 2);
+    let (ova, _) = lab.ova("given", &lab.machines());
+    check_ova(&std::fs::read(ova).unwrap(), EPOCH).unwrap();
+    // Those of the other machine are what they were.
+    let other = |text: &str| text[text.find("<VirtualSystem ovf:id=\"workstation\">").unwrap()..].to_owned();
+    assert_eq!(other(&text), other(&before));
 }

@@ -4,6 +4,8 @@
 //! of any name but a few is imported as *bridged*, which would put an isolated machine onto the
 //! importer's network.
 
+use uuid::Uuid;
+
 use crate::spec::{Nic, VmSpec};
 use crate::time;
 use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing};
@@ -16,23 +18,29 @@ const SETTINGS_VERSION: &str = "1.19-linux";
 
 /// Writes the section. Whatever does not understand it may leave it out (`ovf:required="false"`).
 pub fn machine(xml: &mut Xml, machine: &OvfMachine<'_>, epoch: u64) {
-    let id = machine.disk.identity();
     xml.element(
         "vbox:Machine",
         &[
             ("ovf:required", "false"),
             ("version", SETTINGS_VERSION),
-            ("uuid", &format!("{{{}}}", id.machine())),
-            ("name", &machine.disk.name),
+            ("uuid", &braced(machine.uuid())),
+            ("name", machine.shown_name()),
             ("OSType", "Debian_64"),
             ("snapshotFolder", "Snapshots"),
             ("lastStateChange", &time::utc(epoch)),
         ],
         |xml| {
             xml.text("ovf:Info", "Complete VirtualBox machine configuration in VirtualBox format");
-            xml.element("Hardware", &[], |xml| hardware(xml, machine));
+            // Without one VirtualBox gives the machine's own UUID to its system, which an import may change.
+            let uuid = machine.vm.uuid.map(braced);
+            let uuid: Vec<_> = uuid.iter().map(|uuid| ("uuid", uuid.as_str())).collect();
+            xml.element("Hardware", &uuid, |xml| hardware(xml, machine));
         },
     );
+}
+
+fn braced(uuid: Uuid) -> String {
+    format!("{{{uuid}}}")
 }
 
 fn hardware(xml: &mut Xml, machine: &OvfMachine<'_>) {
@@ -104,16 +112,15 @@ fn sharing(sharing: Sharing) -> &'static str {
 
 fn network(xml: &mut Xml, machine: &OvfMachine<'_>) {
     xml.element("Network", &[], |xml| {
-        for (slot, nic) in machine.vm.nics.iter().enumerate() {
-            let mac = machine.disk.identity().mac(slot).plain();
+        for (slot, adapter, mac) in machine.adapters() {
             let attributes = [
                 ("slot", slot.to_string()),
                 ("enabled", "true".into()),
-                ("MACAddress", mac),
+                ("MACAddress", mac.plain()),
                 ("type", "82540EM".into()),
             ];
             let attributes = attributes.each_ref().map(|(name, value)| (*name, value.as_str()));
-            match nic {
+            match &adapter.network {
                 Nic::Nat => xml.element("Adapter", &attributes, |xml| xml.empty("NAT", &[])),
                 Nic::Internal(name) => xml.element("Adapter", &attributes, |xml| {
                     xml.empty("InternalNetwork", &[("name", name)]);
@@ -127,7 +134,7 @@ fn network(xml: &mut Xml, machine: &OvfMachine<'_>) {
 /// The image's UUID must be that of a `Disk` in the `DiskSection`, or the import ends with "describes no
 /// such image".
 fn storage(xml: &mut Xml, machine: &OvfMachine<'_>) {
-    let uuid = format!("{{{}}}", machine.disk.identity().medium());
+    let uuid = braced(machine.disk.medium());
     let controller = controller(machine.vm.disk_bus);
     let device = [("type", "HardDisk"), ("hotpluggable", "false"), ("port", "0"), ("device", "0")];
     xml.element("StorageControllers", &[], |xml| {

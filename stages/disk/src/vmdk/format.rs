@@ -84,7 +84,7 @@ pub fn descriptor(spec: &DiskSpec, size: u64) -> Vec<u8> {
          ddb.geometry.sectors = \"{SECTORS_PER_TRACK}\"\n\
          ddb.uuid.image = \"{uuid}\"\n",
         cid = spec.identity().vmdk_cid(),
-        uuid = spec.identity().medium(),
+        uuid = spec.medium(),
     );
     let mut bytes = text.into_bytes();
     bytes.resize((DESCRIPTOR * SECTOR) as usize, 0);

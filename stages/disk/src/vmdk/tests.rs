@@ -124,3 +124,19 @@ fn one_within_a_file_is_found_again() {
     let found = FoundVmdk::within(&file, &kept);
     assert!(found.rope.parts().eq(whole.parts()) && found.sha256 == kept.sha256);
 }
+
+#[test]
+fn the_descriptor_has_the_uuid_of_the_disk() {
+    let with = |uuid| {
+        let spec = DiskSpec { uuid, ..spec() };
+        let bytes = vmdk_of(&spec, &DiskMap::of_bytes(spec.size, []));
+        check_vmdk(&bytes).unwrap();
+        (spec.medium(), String::from_utf8_lossy(&bytes[512..][..1024]).into_owned())
+    };
+    let given = uuid::Uuid::from_u128(7);
+    for uuid in [None, Some(given)] {
+        let (medium, descriptor) = with(uuid);
+        assert!(descriptor.contains(&format!("ddb.uuid.image = \"{medium}\"")), "{descriptor}");
+        assert_eq!(medium == given, uuid.is_some());
+    }
+}

@@ -133,9 +133,13 @@ impl Trial<'_> {
         options.memory_mib = u32::try_from(image.vm.memory.0 / MIB).unwrap_or(u32::MAX);
         options.files = tarball.map(Path::to_owned);
         let identity = Identity::of(name.as_str());
+        // Machines of one image would have the same, on one network maybe.
+        let is_only = self.test.machines.values().filter(|other| **other == image.name).count() == 1;
+        options.uuid = image.vm.uuid.filter(|_| is_only);
+        let mac = |slot: usize| image.vm.nics[slot].mac.filter(|_| is_only);
         let nic = |(plug, cable): (&Plug, &Cable)| MachineNic {
             model: NicModel::Virtio,
-            mac: identity.mac(plug.slot),
+            mac: mac(plug.slot).unwrap_or_else(|| identity.mac(plug.slot)),
             cable: cable.clone(),
             capture: Some(self.results.join(recording(plug))),
             sent: Some(self.sent(plug)),

@@ -18,7 +18,7 @@ pub(super) fn wire<'r>(
     for (machine, image) in machines {
         for (slot, nic) in image.vm.nics.iter().enumerate() {
             let plug = Plug { machine: machine.clone(), slot };
-            match nic {
+            match &nic.network {
                 Nic::Nat => drop(cables.insert(plug, Cable::Restricted)),
                 Nic::None => drop(cables.insert(plug, Cable::Unplugged)),
                 Nic::Internal(network) => networks.entry(network).or_default().push(plug),
@@ -50,7 +50,7 @@ mod tests {
             rootfs: "r".parse().unwrap(),
             formats: vec![ImageFormat::Ova],
             disk: None,
-            vm: Vm { nics: nics.to_vec(), ..Vm::default() },
+            vm: Vm { nics: nics.iter().cloned().map(Into::into).collect(), ..Vm::default() },
         }
     }
 

@@ -112,9 +112,10 @@ fn disk(node: Node<'_>) -> Option<Disk> {
         Some(node) => firmware(node),
         None => Some(BTreeSet::from([Firmware::Bios, Firmware::Uefi])),
     };
+    let disk_uuid = optional(&table, "uuid", uuid);
     let fs_uuid = optional(&table, "fs-uuid", uuid);
     let cmdline = optional(&table, "cmdline", command_line);
-    Some(Disk { size: size?, firmware: firmware?, fs_uuid: fs_uuid?, cmdline: cmdline? })
+    Some(Disk { size: size?, firmware: firmware?, uuid: disk_uuid?, fs_uuid: fs_uuid?, cmdline: cmdline? })
 }
 
 fn disk_size(node: Node<'_>) -> Option<ByteSize> {
@@ -127,7 +128,7 @@ fn firmware(node: Node<'_>) -> Option<BTreeSet<Firmware>> {
     all(nodes, |node| node.word("firmware", Firmware::WORDS)).map(|words| words.into_iter().collect())
 }
 
-fn uuid(node: Node<'_>) -> Option<uuid::Uuid> {
+pub(super) fn uuid(node: Node<'_>) -> Option<uuid::Uuid> {
     let text = node.text()?.value;
     let uuid = uuid::Uuid::try_parse(&text).ok().filter(|uuid| !uuid.is_nil());
     if uuid.is_none() {

@@ -6,6 +6,7 @@ mod fetch;
 mod image;
 mod limits;
 mod machine_test;
+mod network_card;
 mod ownership;
 mod patterns;
 mod rootfs;

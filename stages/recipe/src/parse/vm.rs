@@ -4,22 +4,26 @@ use ibuild_spec::ByteSize;
 use ibuild_spec::bounds::{self, Unfit};
 use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 
+use super::image::uuid;
+use super::network_card::network_cards;
 use super::{all, optional};
 use crate::image::Disk;
 use crate::keys;
 use crate::values::{Node, Table};
-use crate::vm::{Nic, Vm};
+use crate::vm::Vm;
 
 /// The machine around `disk`, if the disk could be read.
 pub(super) fn vm(node: Node<'_>, disk: Option<&Disk>) -> Option<Vm> {
     let table = node.table("`vm`", &keys::VM)?;
     let default = Vm::default();
+    let name = optional(&table, "name", machine_name);
+    let uuid = optional(&table, "uuid", uuid);
     let cpus = optional(&table, "cpus", cpus);
     let memory = optional(&table, "memory", |node| amount(node, bounds::memory));
     let vram = optional(&table, "vram", |node| amount(node, bounds::video_memory));
     let firmware = optional(&table, "firmware", |node| firmware(node, disk));
     let disk_bus = optional(&table, "disk-bus", |node| node.word("disk bus", DiskBus::WORDS));
-    let nics = optional(&table, "nics", nics);
+    let nics = optional(&table, "nics", network_cards);
     let audio = optional(&table, "audio", |node| node.word("sound card", Audio::WORDS));
     let sharing = |node: Node<'_>| node.word("way of sharing", Sharing::WORDS);
     let clipboard = optional(&table, "clipboard", sharing);
@@ -28,6 +32,8 @@ pub(super) fn vm(node: Node<'_>, disk: Option<&Disk>) -> Option<Vm> {
     let boot_order = optional(&table, "boot-order", boot_order);
     let texts = texts(&table);
     Some(Vm {
+        name: name?,
+        uuid: uuid?,
         cpus: cpus?.unwrap_or(default.cpus),
         memory: memory?.unwrap_or(default.memory),
         vram: vram?.unwrap_or(default.vram),
@@ -41,6 +47,11 @@ pub(super) fn vm(node: Node<'_>, disk: Option<&Disk>) -> Option<Vm> {
         boot_order: boot_order?.unwrap_or(default.boot_order),
         texts: texts?,
     })
+}
+
+fn machine_name(node: Node<'_>) -> Option<String> {
+    let name = node.text()?.value;
+    node.fits(bounds::machine_name(&name)).map(|()| name)
 }
 
 fn amount(node: Node<'_>, bounds: fn(u64) -> Result<(), Unfit>) -> Option<ByteSize> {
@@ -108,29 +119,4 @@ fn cpus(node: Node<'_>) -> Option<u32> {
     let number = node.integer()?;
     node.fits(bounds::cpus(number))?;
     u32::try_from(number).ok()
-}
-
-fn nics(node: Node<'_>) -> Option<Vec<Nic>> {
-    let nics = all(node.array()?, nic)?;
-    node.fits(bounds::network_cards(nics.len())).map(|()| nics)
-}
-
-fn nic(node: Node<'_>) -> Option<Nic> {
-    let text = node.text()?.value;
-    let nic = match (text.as_str(), text.strip_prefix("internal:")) {
-        ("nat", _) => Some(Nic::Nat),
-        ("none", _) => Some(Nic::None),
-        (_, Some(network)) if network_name(network) => Some(Nic::Internal(network.to_owned())),
-        _ => None,
-    };
-    if nic.is_none() {
-        let problem = node.problem(format!("`{text}` is not a network card"));
-        node.push(problem.hint("cards are `\"nat\"`, `\"internal:NETWORK\"` or `\"none\"`"));
-    }
-    nic
-}
-
-/// Becomes a part of XML and of command lines of virtual machine monitors.
-fn network_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }

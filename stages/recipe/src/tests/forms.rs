@@ -29,7 +29,7 @@ fn the_right_form_is_shown() {
     );
     check_image(
         "formats = [\"ova\"]\ndisk = \"8 GiB\"",
-        "expected a table, found a string | write `{ KEY = ... }`: its keys are `size`, `firmware`, `fs-uuid` and `cmdline`",
+        "expected a table, found a string | write `{ KEY = ... }`: its keys are `size`, `firmware`, `uuid`, `fs-uuid` and `cmdline`",
     );
     check_image(
         &format!("{DISK}vm = {{ cpus = \"2\" }}"),

@@ -5,6 +5,7 @@ mod exclude;
 mod fetch;
 mod files;
 mod forms;
+mod identities;
 mod model;
 mod packages;
 mod reference;

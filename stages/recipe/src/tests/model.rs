@@ -139,7 +139,7 @@ fn the_example_has_the_values_it_says() {
     let image = &recipe.images["workstation"];
     assert_eq!(image.formats, [ImageFormat::Ova, ImageFormat::Qcow2]);
     assert_eq!(image.disk.as_ref().map(|disk| disk.size), Some(ByteSize(100 << 30)));
-    assert_eq!(image.vm.nics, [Nic::Internal("Veil".to_owned())]);
+    assert_eq!(image.vm.nics, [Nic::Internal("Veil".to_owned()).into()]);
     let StepKind::Copy(rules) = &step(&recipe, "workstation/files").kind else { panic!("it copies") };
     let expected = CopyRule {
         from: "files".into(),

@@ -180,6 +180,10 @@ fn place_of(table: &str, key: &str) -> (&'static str, Vec<(&'static str, &'stati
             "[BASE][image.x]\nrootfs = \"base\"\nformats = [\"raw\"]\ndisk = { size = \"8 GiB\" }\nvm = { [KEYS] }\n",
             vec![],
         ),
+        "nic" => (
+            "[BASE][image.x]\nrootfs = \"base\"\nformats = [\"raw\"]\ndisk = { size = \"8 GiB\" }\nvm = { nics = [{ [KEYS] }] }\n",
+            vec![("network", "\"nat\"")],
+        ),
         "test" => ("[TESTED][KEYS]\n", vec![("machines", "{ ws = \"ws\" }")]),
         "login" => (
             "[TESTED]machines = { ws = \"ws\" }\nlogin = { [KEYS] }\n",
@@ -261,7 +265,9 @@ fn expected(kind: &str) -> &'static str {
         "table" | "tables" => "a table",
         "number" | "seconds" | "`1`" => "an integer",
         "boolean" => "`true` or `false`",
-        "name" | "path" | "text" | "line" | "time" | "size" | "UUID" | "address" | "regular" => "a string",
+        "name" | "path" | "text" | "line" | "time" | "size" | "UUID" | "MAC" | "address" | "regular" => {
+            "a string"
+        }
         word if word.starts_with("`\"") => "a string",
         other => panic!("`{other}` is no type: {kind}"),
     }
