@@ -1,5 +1,7 @@
 //! What a disk and a machine are to be, as plain data. Everything else in this module is a function of it.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use super::error::DiskError;
@@ -124,6 +126,8 @@ pub struct VmSpec {
     pub clock: Clock,
     /// What it starts from, in this order.
     pub boot_order: Vec<BootDevice>,
+    /// VirtualBox's extra data of the machine, by their keys.
+    pub virtualbox_extra: BTreeMap<String, String>,
     /// What people are told.
     pub texts: VmTexts,
 }
@@ -145,6 +149,7 @@ impl VmSpec {
             drag_and_drop: Sharing::Disabled,
             clock: Clock::Utc,
             boot_order: vec![BootDevice::Disk],
+            virtualbox_extra: BTreeMap::new(),
             texts: VmTexts::default(),
         }
     }

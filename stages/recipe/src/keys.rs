@@ -57,7 +57,8 @@ tables! {
     DISK = "disk" ["size", "firmware", "uuid", "fs-uuid", "cmdline"];
     VM = "vm" [
         "name", "uuid", "cpus", "memory", "vram", "firmware", "disk-bus", "nics", "audio", "clipboard", "drag-and-drop", "rtc",
-        "boot-order", "description", "product", "product-url", "vendor", "vendor-url", "version", "eula"
+        "boot-order", "description", "product", "product-url", "vendor", "vendor-url", "version", "eula",
+        "virtualbox-extra"
     ];
     NIC = "nic" ["network", "mac"];
     TEST = "test" ["machines", "expect", "login", "files", "steps", "silent", "heard", "timeout"];

@@ -284,7 +284,16 @@ fn vm(vm: &Vm) -> String {
         pair("rtc", text(vm.rtc)),
         pair("boot-order", texts(&vm.boot_order)),
     ];
-    inline(hardware.into_iter().chain(vm.texts.said().map(|(key, said)| pair(key, one_line(said)))))
+    let extra = Some(&vm.virtualbox_extra).filter(|extra| !extra.is_empty());
+    let extra = pair_if("virtualbox-extra", extra, |extra| {
+        inline(extra.iter().map(|(key, value)| pair(&one_line(key), one_line(value))))
+    });
+    inline(
+        hardware
+            .into_iter()
+            .chain([extra])
+            .chain(vm.texts.said().map(|(key, said)| pair(key, one_line(said)))),
+    )
 }
 
 fn network_card(NetworkCard { network, mac }: &NetworkCard) -> String {

@@ -1,5 +1,6 @@
 //! The machine that an image is meant for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::ser::SerializeMap;
@@ -42,6 +43,9 @@ pub struct Vm {
     pub rtc: Clock,
     /// What it starts from, in this order, each once; at least one.
     pub boot_order: Vec<BootDevice>,
+    /// VirtualBox's extra data of the machine, by their keys: what `VBoxManage setextradata` would set.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub virtualbox_extra: BTreeMap<String, String>,
     /// What is said about it to people.
     #[serde(flatten)]
     pub texts: VmTexts,
@@ -64,6 +68,7 @@ impl Default for Vm {
             drag_and_drop: Sharing::Disabled,
             rtc: Clock::Utc,
             boot_order: vec![BootDevice::Disk],
+            virtualbox_extra: BTreeMap::new(),
             texts: VmTexts::default(),
         }
     }

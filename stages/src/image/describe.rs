@@ -151,7 +151,10 @@ fn describe_vm(vm: &VmSpec) -> Value {
     ];
     let name = vm.name.as_deref().map(|name| ("name", name.into()));
     let uuid = vm.uuid.map(|uuid| ("uuid", uuid.to_string().into()));
-    Value::map(fields.into_iter().chain(name).chain(uuid))
+    let extra = &vm.virtualbox_extra;
+    let items = || Value::map(extra.iter().map(|(key, value)| (key.as_str(), value.as_str().into())));
+    let extra = (!extra.is_empty()).then(|| ("virtualbox-extra", items()));
+    Value::map(fields.into_iter().chain(name).chain(uuid).chain(extra))
 }
 
 fn describe_adapter(Adapter { network, mac }: &Adapter) -> String {
@@ -188,7 +191,9 @@ mod tests {
         assert_ne!(describe_disk(&DiskSpec { uuid, ..disk.clone() }), of_disk);
         let Value::Map(fields) = &of_disk else { panic!("it is a map") };
         assert!(!fields.contains_key(b"uuid".as_slice()));
-        let changes: [fn(&mut VmSpec); 4] = [
+        let changes: [fn(&mut VmSpec); 6] = [
+            |vm| drop(vm.virtualbox_extra.insert("GUI/a".into(), "1".into())),
+            |vm| drop(vm.virtualbox_extra.insert("GUI/a".into(), "2".into())),
             |vm| vm.name = Some("Gate".into()),
             |vm| vm.uuid = Some(Uuid::from_u128(7)),
             |vm| vm.nics[0].mac = "52:54:00:12:34:56".parse().ok(),

@@ -38,6 +38,7 @@ pub fn vm_spec(image: &Image) -> VmSpec {
         drag_and_drop: vm.drag_and_drop,
         clock: vm.rtc,
         boot_order: vm.boot_order.clone(),
+        virtualbox_extra: vm.virtualbox_extra.clone(),
         texts: vm.texts.clone(),
     }
 }

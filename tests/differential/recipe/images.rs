@@ -158,6 +158,10 @@ impl<'c> Writer<'c> {
         vm.text("drag-and-drop", &SHARING);
         vm.text("rtc", &["", "utc", "local"]);
         vm.any("boot-order", &["", r#"["disk"]"#, r#"["dvd", "disk"]"#, r#"["disk", "dvd", "network"]"#]);
+        vm.any(
+            "virtualbox-extra",
+            &["", r#"{ "GUI/a" = "1" }"#, r#"{ "GUI/a" = "2" }"#, r#"{ "GUI/b" = "1" }"#],
+        );
         vm.text("description", &["", "a machine", "two\nlines"]);
         for key in ["product", "product-url", "vendor", "vendor-url", "version", "eula"] {
             vm.text(key, &["", "some text", "other <text> & more"]);

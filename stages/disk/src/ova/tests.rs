@@ -362,3 +362,22 @@ fn an_identity_that_is_given_is_everywhere() {
     let other = |text: &str| text[text.find("<VirtualSystem ovf:id=\"workstation\">").unwrap()..].to_owned();
     assert_eq!(other(&text), other(&before));
 }
+
+#[test]
+fn extra_data_stand_before_the_hardware() {
+    let mut lab = Lab::new();
+    assert!(!text_of(&lab.machines()).contains("ExtraData"));
+    let extra = [("VBoxInternal2/b", "1"), ("GUI/a", "<\"&'>")];
+    lab.disks[1].1.virtualbox_extra = extra.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let text = text_of(&lab.machines());
+    let (from, to) = (text.find("<ExtraData>").unwrap(), text.find("</ExtraData>").unwrap());
+    let lines: Vec<_> = text[from..to].lines().map(str::trim).collect();
+    let items = [
+        "<ExtraDataItem name=\"GUI/a\" value=\"&lt;&quot;&amp;&apos;&gt;\"/>",
+        "<ExtraDataItem name=\"VBoxInternal2/b\" value=\"1\"/>",
+    ];
+    assert_eq!(lines[1..3], items);
+    assert!(text[to..].find("<Hardware").unwrap() < text[to..].find("</vbox:Machine>").unwrap());
+    let (ova, _) = lab.ova("extra", &lab.machines());
+    check_ova(&std::fs::read(ova).unwrap(), EPOCH).unwrap();
+}

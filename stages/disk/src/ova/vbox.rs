@@ -31,12 +31,24 @@ pub fn machine(xml: &mut Xml, machine: &OvfMachine<'_>, epoch: u64) {
         ],
         |xml| {
             xml.text("ovf:Info", "Complete VirtualBox machine configuration in VirtualBox format");
+            extra_data(xml, machine.vm);
             // Without one VirtualBox gives the machine's own UUID to its system, which an import may change.
             let uuid = machine.vm.uuid.map(braced);
             let uuid: Vec<_> = uuid.iter().map(|uuid| ("uuid", uuid.as_str())).collect();
             xml.element("Hardware", &uuid, |xml| hardware(xml, machine));
         },
     );
+}
+
+fn extra_data(xml: &mut Xml, vm: &VmSpec) {
+    if vm.virtualbox_extra.is_empty() {
+        return;
+    }
+    xml.element("ExtraData", &[], |xml| {
+        for (key, value) in &vm.virtualbox_extra {
+            xml.empty("ExtraDataItem", &[("name", key), ("value", value)]);
+        }
+    });
 }
 
 fn braced(uuid: Uuid) -> String {

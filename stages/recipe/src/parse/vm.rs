@@ -1,5 +1,7 @@
 //! `vm` of an image: the machine that it is meant for.
 
+use std::collections::BTreeMap;
+
 use ibuild_spec::ByteSize;
 use ibuild_spec::bounds::{self, Unfit};
 use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
@@ -9,6 +11,8 @@ use super::network_card::network_cards;
 use super::{all, optional};
 use crate::image::Disk;
 use crate::keys;
+use crate::report::Problem;
+use crate::source::At;
 use crate::values::{Node, Table};
 use crate::vm::Vm;
 
@@ -30,6 +34,7 @@ pub(super) fn vm(node: Node<'_>, disk: Option<&Disk>) -> Option<Vm> {
     let drag_and_drop = optional(&table, "drag-and-drop", sharing);
     let rtc = optional(&table, "rtc", |node| node.word("clock", Clock::WORDS));
     let boot_order = optional(&table, "boot-order", boot_order);
+    let virtualbox_extra = optional(&table, "virtualbox-extra", extra_data);
     let texts = texts(&table);
     Some(Vm {
         name: name?,
@@ -45,6 +50,7 @@ pub(super) fn vm(node: Node<'_>, disk: Option<&Disk>) -> Option<Vm> {
         drag_and_drop: drag_and_drop?.unwrap_or(default.drag_and_drop),
         rtc: rtc?.unwrap_or(default.rtc),
         boot_order: boot_order?.unwrap_or(default.boot_order),
+        virtualbox_extra: virtualbox_extra?.unwrap_or_default(),
         texts: texts?,
     })
 }
@@ -95,6 +101,29 @@ fn texts(table: &Table<'_>) -> Option<VmTexts> {
         version: version?,
         eula: eula?,
     })
+}
+
+/// Keys and values become a part of XML. VirtualBox takes a value of nothing for the wish to remove the key.
+fn extra_data(node: Node<'_>) -> Option<BTreeMap<String, String>> {
+    let entries = node.entries()?.entries();
+    let read = |(key, value): (At<&str>, Node<'_>)| {
+        if key.value.trim() != key.value || key.value.is_empty() || key.value.contains(char::is_control) {
+            let problem =
+                Problem::at(key.at, format!("{:?} is not a key of VirtualBox's extra data", key.value));
+            node.push(problem.hint("keys are written like `\"GUI/Fullscreen\"`"));
+            return None;
+        }
+        let text = text(value, Lines::One)?;
+        if text.is_empty() {
+            value.push(
+                value.problem(format!("the value of `{}` is empty", key.value)).hint("leave the key out"),
+            );
+            return None;
+        }
+        Some((key.value.to_owned(), text))
+    };
+    let read: Vec<_> = entries.into_iter().map(read).collect();
+    read.into_iter().collect()
 }
 
 /// How many lines a text may have.

@@ -91,3 +91,24 @@ fn machines_of_one_appliance_differ() {
     check_vm(twice, &format!("two network cards of the machine have the same `mac` | {HINT}"));
     pair(["", "name = \"B\""], [&disk, UUID]).recipe();
 }
+
+#[test]
+fn extra_data_of_virtualbox() {
+    let project =
+        pair(["", r#"virtualbox-extra = { "GUI/\"a\"" = "yes", "VBoxInternal2/b" = "1" }"#], ["", ""]);
+    let recipe = project.recipe();
+    let extra = &recipe.images["a"].vm.virtualbox_extra;
+    assert_eq!((extra.len(), extra["GUI/\"a\""].as_str()), (2, "yes"));
+    assert_eq!(Project::new(&recipe.show().to_string()).recipe().images, recipe.images);
+    check_vm(
+        "virtualbox-extra = { a = 1 }",
+        "expected a string, found an integer | write `\"1\"`, in quotes",
+    );
+    check_vm("virtualbox-extra = { a = \"\" }", "the value of `a` is empty | leave the key out");
+    check_vm("virtualbox-extra = { a = \"b\\nc\" }", "the text contains a control character");
+    let messages = pair(["", "virtualbox-extra = { \" a\" = \"b\" }"], ["", ""]).messages();
+    assert!(
+        messages.starts_with("\" a\" is not a key of VirtualBox's extra data | keys are written like"),
+        "{messages}"
+    );
+}
