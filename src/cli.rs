@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ibuild::SecretFile;
+use ibuild::stages::recipe::ProfileName;
 
 use archive::PROXY_HELP;
 pub use archive::{LockArgs, PackagesCommand, ProxyArgs, UpdateArgs};
@@ -40,6 +41,9 @@ pub struct Global {
     /// Directory of the store [default: `/var/cache/ibuild` as root, else `~/.cache/ibuild`]
     #[arg(long, value_name = "DIR", env = "IBUILD_CACHE_DIR", global = true)]
     pub cache_dir: Option<PathBuf>,
+    /// Profile of the recipe: `[profile.NAME]` replaces variables and formats, and has steps of its own
+    #[arg(long, value_name = "NAME", global = true)]
+    pub profile: Option<ProfileName>,
     /// When to use colours; `never` also disables progress lines that move the cursor
     #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
     pub color: ColorChoice,

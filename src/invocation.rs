@@ -17,7 +17,7 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// The options without which the same words would mean another project or another store. Variables of the environment
+    /// The options without which the same words would mean another project, store or profile. Variables of the environment
     /// are there for the next command, too.
     pub fn of(global: &Global) -> Self {
         let is_set = |name| std::env::var_os(name).map(PathBuf::from);
@@ -26,7 +26,9 @@ impl Invocation {
         let words = |option: &str, dir: Option<&PathBuf>| {
             dir.map_or_else(String::new, |dir| format!("{option} {} ", shell_word(&dir.to_string_lossy())))
         };
+        let profile = global.profile.iter().map(|profile| format!("--profile {profile} "));
         let options = words("-C", global.directory.as_ref()) + &words("--cache-dir", cache_dir);
+        let options = options + &profile.collect::<String>();
         let project = global.directory.clone().unwrap_or_default().join(way_up());
         let git_options = words("-C", Some(&project).filter(|project| !project.as_os_str().is_empty()));
         Self { options, git_options }
@@ -47,7 +49,7 @@ pub fn open(global: &Global, vars: &[String]) -> Result<Workspace> {
 /// The same for a command that runs stages, or asks whether they would.
 pub fn open_with(global: &Global, vars: &[String], secrets: &SecretArgs) -> Result<Workspace> {
     let options = WorkspaceOptions {
-        vars: overrides(vars)?,
+        vars: overrides(global, vars)?,
         secrets: secrets.secrets.clone(),
         cache_dir: global.cache_dir.clone(),
     };
@@ -88,12 +90,15 @@ fn way_up() -> PathBuf {
 }
 
 /// The recipe in a directory.
-pub fn load_recipe(dir: &Path, vars: &[String]) -> Result<Recipe> {
-    ibuild::load_recipe(dir, &overrides(vars)?)
+pub fn load_recipe(global: &Global, dir: &Path, vars: &[String]) -> Result<Recipe> {
+    ibuild::load_recipe(dir, &overrides(global, vars)?)
 }
 
-fn overrides(vars: &[String]) -> Result<Overrides> {
+fn overrides(global: &Global, vars: &[String]) -> Result<Overrides> {
     let mut overrides = Overrides::default();
+    if let Some(profile) = &global.profile {
+        overrides.choose(profile.clone());
+    }
     for var in vars {
         let malformed = || UsageError::new(format!("`--var {var}` is not of the form `NAME=VALUE`"));
         let (name, value) = var.split_once('=').ok_or_else(malformed)?;

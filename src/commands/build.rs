@@ -13,11 +13,14 @@ use crate::cli::{BuildArgs, Global};
 use crate::failure::in_a_line;
 use crate::interrupt;
 use crate::invocation;
-use crate::terminal::{harmless, tell};
+use crate::terminal::{harmless, note, tell};
 use crate::ui::{Mode, Ui};
 
 pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode> {
     let workspace = invocation::open_with(global, &args.targets.vars, &args.secrets)?;
+    if let Some(profile) = &workspace.recipe.profile {
+        note(global, &format!("profile  `{profile}`"));
+    }
     if args.nice {
         be_nice()?;
     }

@@ -10,14 +10,14 @@ use ibuild::stages::host::bounded;
 use ibuild::stages::recipe::ImageFormat;
 use ibuild::{Context, Result, output_dir};
 
-use crate::cli::CleanArgs;
+use crate::cli::{CleanArgs, Global};
 use crate::invocation::{load_recipe, project_dir};
 use crate::terminal::{print, tell};
 use crate::ui::bytes;
 
 const MANIFEST: &str = ".manifest.json";
 
-pub fn run(args: &CleanArgs) -> Result<ExitCode> {
+pub fn run(global: &Global, args: &CleanArgs) -> Result<ExitCode> {
     let dir = project_dir()?;
     let made = made_in(&output_dir(&dir, args.output.as_deref()))?;
     let wanted: Vec<_> = match &args.target {
@@ -26,7 +26,7 @@ pub fn run(args: &CleanArgs) -> Result<ExitCode> {
     };
     if let (Some(text), true) = (&args.target, wanted.is_empty()) {
         // Nothing to remove is fine, but a name that means nothing is a slip.
-        Project::new(&load_recipe(&dir, &[])?).targets(text)?;
+        Project::new(&load_recipe(global, &dir, &[])?).targets(text)?;
     }
     if wanted.is_empty() {
         tell!("nothing to remove");

@@ -140,6 +140,7 @@ enum Kind {
     StageOrTarget,
     Test,
     Template,
+    Profile,
 }
 
 impl Kind {
@@ -154,6 +155,7 @@ impl Kind {
             }
             ("test", "names") => Self::Test,
             ("init", "template") => Self::Template,
+            (_, "profile") => Self::Profile,
             _ => return None,
         })
     }
@@ -168,6 +170,9 @@ impl Kind {
         }
         let recipe =
             load_recipe(&invocation::recipe_dir().ok()?, &ibuild::WorkspaceOptions::default().vars).ok()?;
+        if self == Self::Profile {
+            return Some(recipe.profiles.iter().map(ToString::to_string).collect());
+        }
         let project = Project::new(&recipe);
         let mut names = BTreeSet::new();
         if matches!(self, Self::Target | Self::StageOrTarget) {
@@ -229,6 +234,10 @@ mod tests {
         command.build();
         let mut found = Vec::new();
         all_of(&command, &mut found);
+        let count = found.len();
+        // Every command has it.
+        found.retain(|(_, argument)| argument != "profile");
+        assert!(count > found.len());
         assert_eq!(found.len(), 28, "{found:?}");
     }
 

@@ -132,7 +132,7 @@ impl Host {
     fn look(global: &Global) -> Result<Self> {
         let dir = project_dir()?;
         let settings = Settings::read(&dir)?;
-        let recipe = load_recipe(&dir, &[]).ok();
+        let recipe = load_recipe(global, &dir, &[]).ok();
         let archives = || recipe.iter().flat_map(|recipe| recipe.archives.values());
         let mut mirrors = settings.mirrors();
         if mirrors.main.is_empty() {

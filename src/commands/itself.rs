@@ -15,6 +15,9 @@ pub(super) fn itself(global: &Global) -> Result<Command> {
     if let Some(dir) = &global.cache_dir {
         command.arg("--cache-dir").arg(dir);
     }
+    if let Some(profile) = &global.profile {
+        command.args(["--profile", profile.as_str()]);
+    }
     command.args(global.quiet.then_some("--quiet"));
     command.args(std::iter::repeat_n("--verbose", usize::from(global.verbose)));
     Ok(command)

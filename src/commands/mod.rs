@@ -119,7 +119,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Proxy(args) => proxy::run(global, args),
         Command::Packages { command } => packages::run(global, command),
         Command::Cache { command } => cache::run(global, command),
-        Command::Clean(args) => clean::run(args),
+        Command::Clean(args) => clean::run(global, args),
         Command::Doctor(args) => doctor::run(global, args),
         Command::Recipe { command } => recipe::run(global, command),
         Command::Completions { shell } => completions::run(*shell),

@@ -36,10 +36,18 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
             named => named,
         };
         let mut json = as_json(&project, &plan, &targets);
+        if let Some(profile) = &workspace.recipe.profile {
+            json["profile"] = json!(profile.as_str());
+        }
         add_secrets(&mut json, &workspace, &project, &plan);
         print(&format!("{json}\n"))?;
     } else {
-        print(&(as_text(&project, &plan) + &secret_lines(&workspace, &project, &plan)))?;
+        let profile = workspace.recipe.profile.iter().map(|profile| format!("profile `{profile}`\n"));
+        print(
+            &(profile.collect::<String>()
+                + &as_text(&project, &plan)
+                + &secret_lines(&workspace, &project, &plan)),
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use crate::ui::counted;
 
 pub fn run(global: &Global, command: &RecipeCommand) -> Result<ExitCode> {
     let dir = recipe_dir()?;
-    let recipe = load_recipe(&dir, &[])?;
+    let recipe = load_recipe(global, &dir, &[])?;
     recipe.notices.iter().for_each(|notice| note(global, &notice.to_string()));
     match command {
         RecipeCommand::Check => {

@@ -30,7 +30,7 @@ pub fn run(global: &Global, args: &ReleaseArgs) -> Result<ExitCode> {
 
 fn release(global: &Global, args: &ReleaseArgs) -> Result<ExitCode> {
     let dir = recipe_dir()?;
-    let recipe = load_recipe(&dir, &args.targets.vars)?;
+    let recipe = load_recipe(global, &dir, &args.targets.vars)?;
     let version = version(args)?;
     if let Some(previous) = &args.previous {
         read_edition(previous)?;

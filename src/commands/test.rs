@@ -36,7 +36,7 @@ const IMPLEMENTATION: i64 = 2;
 const VERDICT: &str = "verdict.json";
 
 pub fn run(global: &Global, args: &TestArgs) -> Result<ExitCode> {
-    let recipe = load_recipe(&recipe_dir()?, &[])?;
+    let recipe = load_recipe(global, &recipe_dir()?, &[])?;
     let tests = chosen(&recipe, &args.names)?;
     // Before a long build, not after it.
     let qemu = Qemu::find().map_err(MachineError::from)?;

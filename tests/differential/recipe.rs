@@ -3,6 +3,7 @@
 mod does;
 mod fetch;
 mod images;
+mod profiles;
 mod rootfses;
 mod scripts;
 mod steps;
@@ -30,6 +31,10 @@ pub struct Writer<'c> {
     desk: Desk<'c>,
     /// The time of everything, which counts for everything.
     epoch: String,
+    /// What the profile that is asked for says of formats.
+    profile_formats: String,
+    /// The option that asks for a profile, if one is asked for.
+    with_profile: &'static str,
     /// The value of a variable.
     word: String,
     /// Whether shells show what they run, which counts for all that runs one.
@@ -71,13 +76,21 @@ pub fn write(desk: Desk<'_>, archives: &Archives) -> Written {
     let tracing = slots.pick(chosen, "", "command line", "debug", &["", "--debug"]);
     let givens = ["", "--var=word=given", "--var=word=bye", "--var=unused=3"];
     let given = slots.pick(chosen, "", "command line", "var", &givens);
+    let profiles = profiles::profiles(chosen, slots);
+    let word = profiles.word.map_or(word, str::to_owned);
     let word = given.strip_prefix("--var=word=").map_or(word, str::to_owned);
-    let arguments = [tracing, given].iter().filter(|it| !it.is_empty()).map(ToString::to_string).collect();
+    let arguments = [tracing, given, profiles.option]
+        .iter()
+        .filter(|it| !it.is_empty())
+        .map(ToString::to_string)
+        .collect();
     let mut writer = Writer {
         chosen,
         slots,
         desk,
         epoch,
+        profile_formats: profiles.formats,
+        with_profile: profiles.option,
         word,
         tracing,
         arguments,
@@ -90,7 +103,7 @@ pub fn write(desk: Desk<'_>, archives: &Archives) -> Written {
     writer.archives(archives);
     writer.rootfses();
     let targets = writer.images();
-    let apart = [format!("[vars]\n{}", vars.lines()), writer.test()];
+    let apart = [format!("[vars]\n{}\n{}", vars.lines(), profiles.text), writer.test()];
     writer.finish(project, apart, targets)
 }
 
@@ -155,7 +168,7 @@ impl<'c> Writer<'c> {
     fn finish(mut self, project: String, apart: [String; 2], targets: Vec<Target>) -> Written {
         let layouts = ["as they are", "the last first", "with remarks"];
         let layout = self.slots.pick(self.chosen, "", "layout", "layout", &layouts);
-        for key in ["project", "vars", "archive", "rootfs", "image", "test"] {
+        for key in ["project", "vars", "profile", "archive", "rootfs", "image", "test"] {
             self.slots.compose("recipe", "recipe", key);
         }
         let mut top = self.table("recipe", "recipe");

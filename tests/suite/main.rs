@@ -39,6 +39,7 @@ mod lock;
 mod machine;
 mod manual;
 mod output;
+mod profiles;
 mod proxy;
 mod release;
 mod sandbox;

@@ -2,17 +2,19 @@
 //!
 //! A gap keeps its name, so that what refers to it is not reported as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ibuild_debian::{Keyring, Url};
 
-use super::image::{Appliance, Image};
+use super::image::{Appliance, Image, ImageFormat};
 use super::limits::Limits;
 use super::machine_test::MachineTest;
 use super::model::{Archive, Notice, Project};
-use super::names::{ArchiveName, EnvName, ImageName, RootfsName, StepName, TestName, VarName};
+use super::names::{
+    ArchiveName, EnvName, ImageName, ProfileName, RootfsName, StepName, StepPath, TestName, VarName,
+};
 use super::source::{At, Span};
 use super::step::{Input, Network, Recommends, Reproducible, StepKind, StepSecret};
 use super::step_machine::StepMachine;
@@ -26,6 +28,25 @@ pub(super) struct Draft {
     pub(super) images: BTreeMap<ImageName, Option<DraftImage>>,
     pub(super) tests: BTreeMap<TestName, Option<DraftTest>>,
     pub(super) notices: Vec<Notice>,
+    pub(super) profiles: BTreeMap<ProfileName, DraftProfile>,
+    /// The one that is asked for.
+    pub(super) profile: Option<ProfileName>,
+    /// Stages of profiles that are not asked for.
+    pub(super) omitted: BTreeSet<StepPath>,
+}
+
+/// What a profile replaces, but for variables, which are replaced before anything else is read.
+#[derive(Debug, Default)]
+pub(super) struct DraftProfile {
+    pub(super) formats: Option<ProfileFormats>,
+}
+
+#[derive(Debug)]
+pub(super) enum ProfileFormats {
+    /// Of each image that is one machine.
+    All(At<Vec<ImageFormat>>),
+    /// Of these images.
+    OfImages(Vec<(At<ImageName>, At<Vec<ImageFormat>>)>),
 }
 
 #[derive(Debug)]
@@ -59,6 +80,8 @@ pub(super) struct DraftStep {
     /// A gap if the table does not say clearly what the step does.
     pub(super) kind: Option<DraftKind>,
     pub(super) settings: Settings,
+    /// The profiles that it is a step of; of all builds if there are none.
+    pub(super) profiles: Vec<At<ProfileName>>,
 }
 
 /// The keys that steps of several kinds share.

@@ -30,7 +30,8 @@ macro_rules! tables {
 }
 
 tables! {
-    TOP = "recipe" ["schema", "include", "project", "vars", "archive", "rootfs", "image", "test"];
+    TOP = "recipe" ["schema", "include", "project", "vars", "profile", "archive", "rootfs", "image", "test"];
+    PROFILE = "profile" ["vars", "formats"];
     PROJECT = "project" ["name", "epoch"];
     ARCHIVE = "archive" [
         "suites", "security", "components", "architecture", "foreign", "mirror", "security-mirror", "url", "key"
@@ -39,7 +40,7 @@ tables! {
     STEP = "step" [
         "name", "bootstrap", "packages", "packages-from", "copy", "script", "scripts", "run", "copy-from", "fetch", "check",
         "env", "network", "machine", "timeout", "limits", "inputs", "secrets", "volatile", "recommends", "skip",
-        "settings", "reproducible"
+        "settings", "reproducible", "profiles"
     ];
     SETTINGS = "settings" [
         "env", "network", "machine", "timeout", "limits", "inputs", "secrets", "volatile", "reproducible"

@@ -1,12 +1,13 @@
 //! The user's `ibuild.toml`: parsed, checked and resolved before any work starts.
 //!
-//! A recipe passes through five hands, each adding to one report, so that a person sees every mistake at once:
+//! A recipe passes through six hands, each adding to one report, so that a person sees every mistake at once:
 //!
 //! 1. `read` reads `ibuild.toml` and what it includes; nothing else opens TOML files.
 //! 2. `parse` turns text into a draft: types, vars, unknown keys. It touches no files.
 //! 3. `files` looks at what the draft names on disk and makes one step of every script.
-//! 4. `check` judges names, references and the graph.
-//! 5. `resolve` makes the [`Recipe`] of a draft without mistakes.
+//! 4. `profiles` takes out the steps of profiles that are not asked for.
+//! 5. `check` judges names, references and the graph.
+//! 6. `resolve` makes the [`Recipe`] of a draft without mistakes.
 //!
 //! Every path in a recipe, `include` too, is relative to the recipe's directory and may not leave it.
 
@@ -27,6 +28,7 @@ mod network;
 mod package_list;
 mod parse;
 mod paths;
+mod profiles;
 mod project_dir;
 mod read;
 mod report;
@@ -57,7 +59,7 @@ pub use machine_test::{Login, MachineTest, Plug, PlugError, Power, TestAction, T
 pub use model::{Archive, Notice, NoticeReason, Project, Recipe, Rootfs, Vendor};
 pub use names::{
     Architecture, ArchiveName, ArchiveNames, EnvName, ImageName, MachineName, NameError, PackageName,
-    ProjectName, RootfsName, SecretName, StepName, StepPath, StepPathError, TestName, VarName,
+    ProfileName, ProjectName, RootfsName, SecretName, StepName, StepPath, StepPathError, TestName, VarName,
 };
 pub use read::RECIPE_FILE;
 pub use report::{Diagnostic, RecipeErrors, Style};
@@ -83,6 +85,7 @@ impl Recipe {
         let report = Report::new(&sources);
         let mut draft = parse::parse(&sources, overrides, &report);
         files::expand(&mut draft, location.dir(), &report);
+        profiles::apply(&mut draft, overrides.profile(), &report);
         check::check(&draft, &report);
         match report.finish() {
             Some(errors) => Err(errors),

@@ -1,6 +1,6 @@
 //! A recipe that has been found right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -10,7 +10,8 @@ use super::image::{Appliance, Image, ImageFormat};
 use super::limits::Limits;
 use super::machine_test::MachineTest;
 use super::names::{
-    Architecture, ArchiveName, EnvName, ImageName, ProjectName, RootfsName, TestName, VarName,
+    Architecture, ArchiveName, EnvName, ImageName, ProfileName, ProjectName, RootfsName, StepPath, TestName,
+    VarName,
 };
 use super::step::Step;
 use ibuild_debian::{Keyring, Url};
@@ -30,6 +31,15 @@ pub struct Recipe {
     pub files: Vec<PathBuf>,
     /// What the whole is called and dated.
     pub project: Project,
+    /// The profile that it was read with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileName>,
+    /// All profiles that one can choose.
+    #[serde(skip)]
+    pub profiles: BTreeSet<ProfileName>,
+    /// Stages of other profiles, which are not in it.
+    #[serde(skip)]
+    pub omitted: BTreeSet<StepPath>,
     /// Vars with their final values; everything below has them substituted already.
     pub vars: BTreeMap<VarName, String>,
     /// Where packages come from.

@@ -139,6 +139,7 @@ name_newtype!(/** Names a step within its rootfs. */ StepName, "step name", SLUG
 name_newtype!(/** Names a disk: `workstation` of `[image.workstation]`. */ ImageName, "image name", SLUG);
 name_newtype!(/** Names a machine test: `boots` of `[test.boots]`. */ TestName, "test name", SLUG);
 name_newtype!(/** Names a machine within a test. */ MachineName, "machine name", SLUG);
+name_newtype!(/** Names a profile: `debug` of `[profile.debug]`. */ ProfileName, "profile name", SLUG);
 name_newtype!(/** Names an entry of `[vars]`. */ VarName, "variable name", VARIABLE);
 name_newtype!(/** Names a variable of a step's environment. */ EnvName, "environment variable", ENVIRONMENT);
 name_newtype!(/** Names a secret: its file below `/run/ibuild/secrets`, and what `--secret` gives. */ SecretName, "secret name", SECRET);

@@ -7,23 +7,36 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::names::VarName;
+use super::names::{ProfileName, VarName};
 use super::report::{Problem, Report};
 use super::source::{At, Span};
 use super::suggest;
 
-/// Values for vars that win over those in the recipe. Taken as they are: no substitution within them.
+/// What a build chooses of a recipe: a profile, and values for vars that win over those of the profile and of the recipe.
+/// Values are taken as they are: no substitution within them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overrides(BTreeMap<VarName, String>);
+pub struct Overrides {
+    vars: BTreeMap<VarName, String>,
+    profile: Option<ProfileName>,
+}
 
 impl Overrides {
     /// Gives a var another value. Loading fails if the recipe does not define it.
     pub fn set(&mut self, name: VarName, value: impl Into<String>) {
-        self.0.insert(name, value.into());
+        self.vars.insert(name, value.into());
+    }
+
+    /// Chooses a profile. Loading fails if the recipe does not have it.
+    pub fn choose(&mut self, profile: ProfileName) {
+        self.profile = Some(profile);
+    }
+
+    pub(super) fn profile(&self) -> Option<&ProfileName> {
+        self.profile.as_ref()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&VarName, &String)> {
-        self.0.iter()
+        self.vars.iter()
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the last runs of stages say about the lock.
 
+use std::collections::BTreeSet;
+
 use ibuild_graph::{RunMemory, StageId};
 
 use crate::StageError;
@@ -27,7 +29,7 @@ fn installs(step: &Step) -> bool {
 
 impl StageContext<'_> {
     /// What the last runs of these stages, which have to be fresh, say about the lock. What others use stays as it is,
-    /// unless the recipe does not have them any more.
+    /// unless the recipe does not have them any more, in any profile.
     pub fn observe(&self, stages: &[StageId], memory: &RunMemory<'_>) -> Result<Observed, StageError> {
         let before = self.archives().lock()?;
         let (mut after, mut unknown) = (before.clone(), Vec::new());
@@ -51,8 +53,13 @@ impl StageContext<'_> {
                 None => unknown.push(name.to_string()),
             }
         }
-        after
-            .retain_stages(|stage| self.project().graph.find(&ibuild_graph::StageName::new(stage)).is_some());
+        // Builds with another profile are of the same lock.
+        let omitted: BTreeSet<_> = self.project().recipe.omitted.iter().map(ToString::to_string).collect();
+        let is_known = |stage: &str| {
+            omitted.contains(stage)
+                || self.project().graph.find(&ibuild_graph::StageName::new(stage)).is_some()
+        };
+        after.retain_stages(is_known);
         Ok(Observed { before, after, unknown })
     }
 }

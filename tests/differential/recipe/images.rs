@@ -56,7 +56,11 @@ impl<'c> Writer<'c> {
         let lists: Vec<_> = lists.iter().map(String::as_str).collect();
         let mut table = self.table("image", at.clone());
         let list = table.any("formats", &lists);
-        let formats = formats[lists.iter().position(|it| *it == list).unwrap()];
+        let formats = match (id, self.profile_formats.as_str()) {
+            ("slow", text) if text.contains("tar") => &[WITH_TREE, "oci"],
+            ("slow", text) if !text.is_empty() => &["oci"] as &[&str],
+            _ => formats[lists.iter().position(|it| *it == list).unwrap()],
+        };
         let of: &[&str] = if id == "main" { &["main", "src"] } else { &[id] };
         let of = self.slots.pick(self.chosen, "image", &at, "rootfs", of).to_owned();
         let (rootfs, last) =

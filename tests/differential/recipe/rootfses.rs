@@ -119,7 +119,19 @@ impl<'c> Writer<'c> {
         let names = [id, &format!("{id}-2")];
         let name = if does.stages.is_empty() { table.text("name", &names) } else { "" }.to_owned();
         common(&mut table, &does);
-        self.written(rootfs, table, &name, does)
+        let lists = ["", r#"["other"]"#, r#"["third", "other"]"#, r#"["third"]"#];
+        let at = format!("step {} {id}", rootfs.id);
+        let profiles =
+            if id == "greet" { self.slots.pick(self.chosen, "step", &at, "profiles", &lists) } else { "" };
+        if !profiles.is_empty() {
+            table.entry("profiles", profiles);
+        }
+        let is_there = profiles.is_empty() || (profiles.contains("other") && !self.with_profile.is_empty());
+        let mut written = self.written(rootfs, table, &name, does);
+        if !is_there {
+            written.stages.clear();
+        }
+        written
     }
 
     fn written(&self, rootfs: &Rootfs, table: Table<'c>, name: &str, does: Does) -> WrittenStep {

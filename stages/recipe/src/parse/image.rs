@@ -84,7 +84,7 @@ fn machine_names(node: Node<'_>) -> Option<Vec<At<ImageName>>> {
     Some(machines)
 }
 
-fn formats(node: Node<'_>) -> Option<Vec<ImageFormat>> {
+pub(super) fn formats(node: Node<'_>) -> Option<Vec<ImageFormat>> {
     let nodes = node.filled_array("formats", FORMATS)?;
     let formats = all(nodes.clone(), format)?;
     let twice = (1..formats.len()).find(|later| formats[..*later].contains(&formats[*later]));

@@ -9,6 +9,7 @@ mod machine_test;
 mod network_card;
 mod ownership;
 mod patterns;
+mod profile;
 mod rootfs;
 mod scripts;
 mod sections;
@@ -21,7 +22,7 @@ use std::collections::BTreeMap;
 
 use sections::Sections;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::draft::Draft;
 use super::keys;
@@ -46,7 +47,11 @@ pub(super) fn parse(sources: &SourceMap, overrides: &Overrides, report: &Report)
         return Draft::default();
     }
     let sections = Sections::collect(&plain, &tables);
-    let vars = Vars::resolve(&raw_vars(&sections), overrides, report);
+    let mut raw = raw_vars(&sections);
+    for (name, value) in overrides.profile().into_iter().flat_map(|it| profile::raw_vars(&sections, it)) {
+        raw.entry(name).and_modify(|replaced| *replaced = value);
+    }
+    let vars = Vars::resolve(&raw, overrides, report);
     let context = Context { sources, vars: &vars, report };
     let sections = sections.with(&context);
     let mut draft = Draft {
@@ -55,6 +60,7 @@ pub(super) fn parse(sources: &SourceMap, overrides: &Overrides, report: &Report)
         rootfses: sections.named("rootfs", rootfs::rootfs),
         images: sections.named("image", image::image),
         tests: sections.named("test", machine_test::test),
+        profiles: sections.named("profile", |name, node| profile::profile(name, node, &raw)),
         ..Draft::default()
     };
     draft.vars = vars.into_values();
@@ -85,11 +91,7 @@ fn syntax_problem(sources: &SourceMap, file: FileId, error: &toml::de::Error) ->
 }
 
 fn raw_vars(sections: &Sections<'_>) -> BTreeMap<VarName, At<String>> {
-    let text = |node: Node<'_>| match node.raw() {
-        DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(number) => Some(number.to_string()),
-        _ => node.wrong_type("a string or an integer"),
-    };
+    let text = |node: Node<'_>| profile::text(node).or_else(|| node.wrong_type("a string or an integer"));
     let value = |_: &VarName, node: Node<'_>| Some(At { value: text(node)?, at: node.span() });
     sections.named("vars", value).into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }

@@ -41,7 +41,7 @@ impl<'a> Sections<'a> {
         for (file, table) in context.sources.ids().zip(tables) {
             let top = Table::top(context, file, table.get_ref());
             top.refuse_unknown("a recipe", &keys::TOP);
-            for section in ["vars", "archive", "rootfs", "image", "test"] {
+            for section in ["vars", "profile", "archive", "rootfs", "image", "test"] {
                 let named = top.get(section).and_then(Node::entries);
                 let entries = named.iter().flat_map(Table::entries);
                 entries.for_each(|(key, node)| sections.add(section, file, key, node.spanned()));
@@ -84,6 +84,12 @@ impl<'a> Sections<'a> {
     /// The `[project]` table.
     pub(super) fn project(&self) -> Option<Node<'a>> {
         let entry = self.entries.iter().find(|entry| entry.section == "project")?;
+        Some(Node::new(self.context, entry.file, entry.value))
+    }
+
+    /// One thing of a section.
+    pub(super) fn entry(&self, section: &str, name: &str) -> Option<Node<'a>> {
+        let entry = self.entries.iter().find(|entry| entry.section == section && entry.key.value == name)?;
         Some(Node::new(self.context, entry.file, entry.value))
     }
 

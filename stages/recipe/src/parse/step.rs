@@ -59,12 +59,14 @@ pub(super) fn step(node: Node<'_>) -> Option<DraftStep> {
         refuse_misplaced(&table, kind_key);
     }
     let mut settings = settings(&table);
+    let profiles = table.get("profiles").and_then(Node::array).unwrap_or_default();
+    let profiles = profiles.into_iter().filter_map(Node::parsed).collect();
     let kind = kind_key.and_then(|key| kind(&table, key));
     if let Some(DraftKind::Step { kind: StepKind::Run { command } | StepKind::Check { command }, .. }) = &kind
     {
         settings.network.get_or_insert_with(|| default_network(command));
     }
-    Some(DraftStep { at: node.span(), name: name(&table, kind_key, kind.as_ref()), kind, settings })
+    Some(DraftStep { at: node.span(), name: name(&table, kind_key, kind.as_ref()), kind, settings, profiles })
 }
 
 /// The one kind that a step's table asks for.

@@ -89,7 +89,7 @@ fn unknown_keys() {
     );
     check_step(
         "name = \"a\", run = \"true\", zzzzzzzzzz = 1",
-        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `packages-from`, `copy`, `script`, `scripts`, `run`, `copy-from`, `fetch`, `check`, `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `secrets`, `volatile`, `recommends`, `skip`, `settings` and `reproducible`",
+        "unknown key `zzzzzzzzzz` in a step | its keys are `name`, `bootstrap`, `packages`, `packages-from`, `copy`, `script`, `scripts`, `run`, `copy-from`, `fetch`, `check`, `env`, `network`, `machine`, `timeout`, `limits`, `inputs`, `secrets`, `volatile`, `recommends`, `skip`, `settings`, `reproducible` and `profiles`",
     );
     check_image(&format!("{DISK}vm = {{ cpu = 1 }}"), "unknown key `cpu` in `vm` | did you mean `cpus`?");
 }

@@ -8,6 +8,7 @@ mod forms;
 mod identities;
 mod model;
 mod packages;
+mod profiles;
 mod reference;
 mod rendering;
 mod robustness;

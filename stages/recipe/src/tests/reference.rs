@@ -91,6 +91,7 @@ fn place_of(table: &str, key: &str) -> (&'static str, Vec<(&'static str, &'stati
                 ("rootfs", "{ base = { steps = [{ name = \"b\", bootstrap = { archive = \"debian\" } }] } }"),
             ],
         ),
+        "profile" => ("[BASE][profile.x]\n[KEYS]\n", vec![]),
         "project" => ("schema = 1\n[project]\n[KEYS]\n", vec![("name", "\"demo\""), ("epoch", "1")]),
         "archive" if key == "key" => (
             "[BASE][archive.x]\n[KEYS]\n",
