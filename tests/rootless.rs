@@ -59,7 +59,7 @@ steps = [
       stat -c '%n %u %g %a' /etc/* /odd/* > /seen; id -u > /id; id -g >> /id; id -G >> /id
       uname -a > /machine; cat /proc/version /proc/sys/kernel/osrelease /proc/sys/kernel/random/boot_id >> /machine
       mkdir /listed; touch /listed/b /listed/a /listed/c
-      { cut -c 1-2 /proc/uptime; nproc; free; date +%Y-%m; find /listed; cat /proc/cpuinfo /proc/meminfo; } >> /machine
+      { cut -c 1-2 /proc/uptime; nproc; free; date +%Y-%m; find /listed; df -k / /tmp; stat -f / /tmp; cat /proc/cpuinfo /proc/meminfo; } >> /machine
   ''' },
   { name = "got", fetch = [
       { url = "http://127.0.0.1:9/f.tar.gz", sha256 = "[SHA256]", to = "/opt/got", unpack = true, owner = 5, group = 6 },

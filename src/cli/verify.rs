@@ -29,7 +29,7 @@ pub struct VerifyArgs {
     /// Run each stage N times; a stage that differs is not run again
     #[arg(long, value_name = "N", default_value = "1")]
     pub times: NonZeroUsize,
-    /// Vary the machine, too: a list of `clock`, `readdir`, `cpus`, `memory` (or `all` for these), `kernel`, `uptime`, `host-name`, `umask`
+    /// Vary the machine, too: a list of `clock`, `readdir`, `cpus`, `memory`, `disk` (or `all` for these), `kernel`, `uptime`, `host-name`, `umask`
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = variations)]
     pub vary: Vec<Variations>,
     /// Verify a random part of the stages, as `10%` or `0.1`

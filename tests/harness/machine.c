@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/vfs.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/timex.h>
@@ -80,6 +81,69 @@ static void i386_memory_size(void)
 {
 	long result = i386(116, (long)memory, 0, 0);
 	printf("%ld %u pages\n", result, word(16) / (4096 / word(52)));
+}
+
+static void space(long result, struct statfs *fs)
+{
+	if (result)
+		printf("error %d\n", errno);
+	else
+		printf("%lx %ld %ld %ld %ld %ld %ld %d %ld %ld %lx\n", (long)fs->f_type, (long)fs->f_bsize, (long)fs->f_blocks,
+		       (long)fs->f_bfree, (long)fs->f_bavail, (long)fs->f_files, (long)fs->f_ffree, fs->f_fsid.__val[0] | fs->f_fsid.__val[1],
+		       (long)fs->f_namelen, (long)fs->f_frsize, (long)fs->f_flags);
+}
+
+/* By its path, and by a descriptor that is open for reading or only stands for the file. */
+static void space_of(const char *path)
+{
+	struct statfs fs;
+	memset(&fs, '-', sizeof fs);
+	space(statfs(path, &fs), &fs);
+	for (int way = 0; way < 2; way++) {
+		memset(&fs, '-', sizeof fs);
+		int fd = open(path, way ? O_PATH : O_RDONLY);
+		space(fstatfs(fd, &fs), &fs);
+		close(fd);
+	}
+}
+
+/* The same by the calls of 32 bits, of old and with counts of 64 bits; kinds and blocks only. */
+static void i386_space_of(const char *path)
+{
+	char *name = strcpy(memory + 4096, path);
+	int fd = open(path, O_RDONLY);
+	long results[4];
+	for (int way = 0; way < 4; way++) {
+		memset(memory, '-', 4096);
+		if (way == 0)
+			results[way] = i386(99, (long)name, (long)memory, 0);
+		else if (way == 1)
+			results[way] = i386(100, fd, (long)memory, 0);
+		else
+			results[way] = i386(way == 2 ? 268 : 269, way == 2 ? (long)name : fd, 84, (long)memory);
+		printf("%ld %x %u %u %x|", results[way], word(0), word(8), word(way < 2 ? 20 : 32), word(way < 2 ? 64 : 84));
+	}
+	printf("%ld %ld %ld\n", i386(268, (long)name, 80, (long)memory), i386(269, -1, 84, (long)memory), i386(62, 0, (long)memory, 0));
+	close(fd);
+}
+
+/* What is wrong: no path, no room for the answer, no descriptor, a path without an end, no file, and a call that is not there. */
+static void bad_space(void)
+{
+	long ways[][3] = {
+		{ SYS_statfs, 8, (long)memory }, { SYS_statfs, (long)"/", 8 },	 { SYS_fstatfs, 1000, (long)memory },
+		{ SYS_fstatfs, -1, (long)memory }, { SYS_statfs, (long)memory, (long)memory }, { SYS_statfs, (long)"", (long)memory },
+		{ SYS_statfs, (long)"/no/file", (long)memory }, { SYS_statfs, (long)"/bin/machine/", (long)memory },
+#ifdef SYS_ustat
+		{ SYS_ustat, 1, (long)memory },
+#else
+		{ -1, 0, 0 },
+#endif
+	};
+	memset(memory, 'x', sizeof memory - 1);
+	for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++)
+		printf("%d ", syscall(ways[i][0], ways[i][1], ways[i][2]) < 0 ? errno : 0);
+	printf("\n");
 }
 
 /* The names of a directory, read through a buffer for a few of them, by a thread that is not the first. */
@@ -234,6 +298,12 @@ int main(int argc, char **argv)
 			memory_size();
 		else if (!strcmp(subject, "i386-memory"))
 			i386_memory_size();
+		else if (!strcmp(subject, "space"))
+			space_of(argv[++i]);
+		else if (!strcmp(subject, "i386-space"))
+			i386_space_of(argv[++i]);
+		else if (!strcmp(subject, "bad-space"))
+			bad_space();
 		else if (!strcmp(subject, "list"))
 			list_in_thread(argv[++i], SYS_getdents64);
 		else if (!strcmp(subject, "old-list"))

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ibuild::stages::sandbox::{Clock, HOST_NAME, MemorySize, ReaddirOrder, SandboxError, VisibleMachine};
+use ibuild::stages::sandbox::{
+    Clock, DiskSpace, HOST_NAME, MemorySize, ReaddirOrder, SandboxError, VisibleMachine,
+};
 
 use crate::lab::Lab;
 
@@ -149,6 +151,113 @@ fn real_programs_of_32_bits_see_the_same_hardware() {
         return;
     }
     assert!(said.ends_with("\n8 bytes, 3\n0 1572864 pages\n"), "{said}");
+}
+
+/// Blocks, free blocks twice, inodes, free inodes and an id, as every file system with room has them.
+const SPACE: &str = "268435456 201326592 201326592 67108864 50331648 0";
+
+#[test]
+fn every_file_system_has_the_same_space() {
+    let mut lab = with_program();
+    lab.script(
+        "machine space / space /bin/machine space /tmp space /dev/shm space /run/ibuild space /dev/null space /sys space /proc",
+    );
+    let said = lab.output();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines.len(), 24);
+    for (number, same) in lines.chunks(3).enumerate() {
+        assert!(same.iter().all(|line| *line == same[0]), "{said}");
+        let fields: Vec<_> = same[0].split(' ').collect();
+        let (kind, space) = (fields[0], fields[2..8].join(" "));
+        let expected = if number < 6 { SPACE } else { "0 0 0 0 0 0" };
+        assert_eq!(space, expected, "{said}");
+        assert_eq!(
+            kind,
+            ["794c7630", "794c7630", "1021994", "1021994", "1021994", "1021994", "1021994", "9fa0"][number]
+        );
+        assert_eq!((fields[1], fields[9], fields[8]), ("4096", "4096", "255"), "{said}");
+    }
+    let flags = |line: usize| lines[line].rsplit(' ').next().unwrap();
+    assert_eq!((flags(0), flags(6)), ("1020", "1026"), "relatime; nosuid and nodev in memory: {said}");
+}
+
+#[test]
+fn the_space_of_another_machine_is_its_own() {
+    let mut lab = with_program();
+    lab.view.machine.disk = DiskSpace { size: 5 << 30, free: 2 << 30 };
+    lab.script("df -k / /tmp | awk 'NR > 1 { print $2, $3, $4 }'; df -i / | awk 'NR > 1 { print $2, $4 }'; stat -f -c '%b %a %S' .");
+    assert_eq!(
+        lab.output(),
+        "5242880 3145728 2097152\n5242880 3145728 2097152\n327680 131072\n1310720 524288 4096\n"
+    );
+}
+
+/// What is written does not show, and a disk of its own in memory has no other size.
+#[test]
+fn space_is_told_wherever_a_program_is() {
+    let mut lab = with_program();
+    let say = "stat -f -c '%b %f %a %c %d'";
+    lab.script(&format!(
+        "dd if=/dev/zero of=/tmp/big bs=1M count=20 2>/dev/null; {say} /tmp; mkdir -p /jail/bin /m; cp /bin/busybox /bin/machine /jail/bin; \
+         cd /bin; {say} busybox; {say} ../etc/passwd; mount -t tmpfs -o size=1M none /m; cd /m; {say} .; \
+         chroot /jail /bin/busybox {say} /bin/machine; chroot /jail /bin/busybox {say} /etc 2>/dev/null || echo none; \
+         unshare -m sh -c 'mount -t tmpfs none /jail; mkdir /jail/in; {} /jail/in'; unshare -U {say} /; \
+         mkdir /gone; cd /gone; rmdir /gone; {say} .; {say} x 2>/dev/null || echo none; cd /; \
+         ln -s jail /to; {say} /to/; ln -s loop /loop; {say} /loop 2>&1; {say} /dev/stdin < /etc/passwd > /dev/null",
+        say.replace('\'', "\""),
+    ));
+    let said = lab.output();
+    let space = SPACE.strip_suffix(" 0").unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    let expected = [
+        space,
+        space,
+        space,
+        space,
+        space,
+        "none",
+        space,
+        space,
+        space,
+        "none",
+        space,
+        "stat: can't read file system information for '/loop': Too many levels of symbolic links",
+    ];
+    assert_eq!(lines, expected, "{said}");
+}
+
+#[test]
+fn mistakes_about_space_are_those_of_the_kernel() {
+    let mut lab = with_program();
+    lab.script("machine bad-space");
+    let codes = [
+        libc::EFAULT,
+        libc::EFAULT,
+        libc::EBADF,
+        libc::EBADF,
+        libc::ENAMETOOLONG,
+        libc::ENOENT,
+        libc::ENOENT,
+        libc::ENOTDIR,
+        libc::ENOSYS,
+    ];
+    assert_eq!(lab.output(), codes.map(|code| format!("{code} ")).concat() + "\n");
+}
+
+#[test]
+fn real_programs_of_32_bits_have_the_same_space() {
+    let mut lab = with_program();
+    lab.script("machine i386-uname i386-space / i386-space /proc");
+    let said = lab.output();
+    if said.starts_with("uname ") {
+        println!("SKIPPED: this kernel runs no programs of i386");
+        return;
+    }
+    let lines: Vec<_> = said.lines().skip(1).collect();
+    let root = "0 794c7630 268435456 67108864 2d2d2d2d|";
+    let proc = "0 9fa0 0 0 2d2d2d2d|";
+    let wrong = format!("-{} -{} -{}", libc::EINVAL, libc::EBADF, libc::ENOSYS);
+    assert_eq!(lines, [root.repeat(4) + &wrong, proc.repeat(4) + &wrong], "{said}");
 }
 
 /// Directories with files in an upper layer, on a disk and in memory, and one that is merged.

@@ -206,6 +206,7 @@ const MACHINE: &str = r#"
   { name = "order", run = "find /srv/d > /srv/order; find /srv/d | sort > /srv/sorted" },
   { name = "cpus", run = "nproc > /srv/cpus; echo fixed > /srv/other" },
   { name = "memory", run = "awk '/MemTotal/ { print int($2 / 1048576) }' /proc/meminfo > /srv/memory" },
+  { name = "disk", run = "df -k / | awk 'NR > 1 { print $4 }' > /srv/disk" },
   { name = "month", run = "date +%Y%m > /srv/month" },
   { name = "kernel", run = "uname -r > /srv/kernel; hostname > /srv/host; umask > /srv/umask" },
   { name = "picky", run = "test $(nproc) -ne 13" },
@@ -215,7 +216,7 @@ const MACHINE: &str = r#"
 #[test]
 fn what_depends_on_the_machine_is_found_and_named() {
     let lab = lab(MACHINE);
-    let stages = ["many", "order", "cpus", "memory", "month", "kernel", "picky", "fixed"]
+    let stages = ["many", "order", "cpus", "memory", "disk", "month", "kernel", "picky", "fixed"]
         .map(|name| format!("ws/{name}"));
     let stages: Vec<_> = stages.iter().map(String::as_str).collect();
     lab.run(&["build", "--until", "ws/fixed"]).succeeds();
@@ -227,6 +228,7 @@ fn what_depends_on_the_machine_is_found_and_named() {
         ("order", "/srv/order", "readdir", "directory-order"),
         ("cpus", "/srv/cpus", "cpus", "cpus"),
         ("memory", "/srv/memory", "memory", "memory"),
+        ("disk", "/srv/disk", "disk", "disk-space"),
         ("month", "/srv/month", "clock", "clock"),
     ] {
         let event = of(&events, &format!("ws/{name}"));

@@ -57,7 +57,7 @@ pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
     if request.vary.is_empty() && report.is_reproducible() && !report.stages.is_empty() {
         note(
             global,
-            "verify  on this machine and day; `--vary all` varies clock, order of directories, processors and memory",
+            "verify  on this machine and day; `--vary all` varies clock, order of directories, processors, memory and disk",
         );
     }
     conclude(&project, &report)

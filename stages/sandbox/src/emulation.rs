@@ -11,11 +11,13 @@ pub(super) mod cpus;
 #[cfg(target_arch = "x86_64")]
 mod deadlines;
 pub(super) mod device_nodes;
+pub(super) mod disk_space;
 mod entries;
 pub(super) mod filter;
 pub(super) mod kernel_name;
 pub(super) mod listener;
 pub(super) mod memory_size;
+mod place;
 pub(super) mod readdir;
 #[cfg(target_arch = "x86_64")]
 mod vdso;

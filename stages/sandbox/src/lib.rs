@@ -55,7 +55,7 @@ pub use view::{
     CopyItem, CopySource, Executable, FetchedForm, Inject, InjectedContent, Look, NetworkSpec, Payload,
     ProjectContent, SandboxView, Shown, ShownContent,
 };
-pub use visible_machine::{Clock, Kernel, MemorySize, ReaddirOrder, VisibleMachine};
+pub use visible_machine::{Clock, DiskSpace, Kernel, MemorySize, ReaddirOrder, VisibleMachine};
 
 /// The machine id that programs see while a stage runs, if the tree has none. The tree keeps an empty file, which makes
 /// systemd choose one at the first boot.

@@ -14,6 +14,7 @@ use super::children::{Became, wait_for_any};
 use super::emulation::Emulation;
 use super::emulation::cpus::Cpus;
 use super::emulation::device_nodes::DeviceNodes;
+use super::emulation::disk_space::FreeSpace;
 use super::emulation::kernel_name::KernelName;
 use super::emulation::listener::{self, Entrance};
 use super::emulation::memory_size::Memory;
@@ -66,7 +67,8 @@ pub(super) fn run(argv: &[String], spec: &Spec, front: Front, proc: &OwnProc) ->
 
 /// What the kernel alone cannot show as it is to be.
 fn emulations(machine: &VisibleMachine) -> SetupResult<Vec<Box<dyn Emulation>>> {
-    let mut emulations: Vec<Box<dyn Emulation>> = vec![Box::new(KernelName::new(&machine.kernel)?)];
+    let mut emulations: Vec<Box<dyn Emulation>> =
+        vec![Box::new(KernelName::new(&machine.kernel)?), Box::new(FreeSpace::new(machine.disk)?)];
     if let Some(cpus) = machine.cpus {
         emulations.push(Box::new(Cpus(cpus)));
     }

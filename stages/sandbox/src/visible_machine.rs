@@ -24,6 +24,8 @@ pub struct VisibleMachine {
     pub cpus: Option<NonZeroU32>,
     /// The size of memory; without one that of the host.
     pub memory: Option<MemorySize>,
+    /// The space of every file system that has any.
+    pub disk: DiskSpace,
     /// The order in which directories are listed.
     pub readdir: ReaddirOrder,
     /// The clock of the day.
@@ -58,6 +60,22 @@ impl MemorySize {
 
     fn value(self) -> Value {
         i64::try_from(self.0).unwrap_or(i64::MAX).into()
+    }
+}
+
+/// The space of a disk, which stays the same whatever is written. There is an inode for each 16 KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSpace {
+    /// Its size, in bytes: less than 16 TiB, because programs of 32 bits count blocks.
+    pub size: u64,
+    /// What is free, in bytes, for root and for others. At most the size.
+    pub free: u64,
+}
+
+impl DiskSpace {
+    fn value(self) -> Value {
+        let Self { size, free } = self;
+        Value::List([size, free].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX).into()).to_vec())
     }
 }
 
@@ -124,6 +142,9 @@ impl Clock {
 const RELEASE: &str =
     if cfg!(target_arch = "aarch64") { "6.12.0-ibuild-arm64" } else { "6.12.0-ibuild-amd64" };
 
+/// More than any program asks for before it begins, and few enough for a signed number of 32 bits that counts KiB.
+const DISK: DiskSpace = DiskSpace { size: 1 << 40, free: 3 << 38 };
+
 impl VisibleMachine {
     /// The one that every stage sees by default, whatever runs it.
     pub fn canonical() -> Self {
@@ -135,6 +156,7 @@ impl VisibleMachine {
             uptime: Duration::from_secs(3600),
             cpus: None,
             memory: None,
+            disk: DISK,
             readdir: ReaddirOrder::AsStored,
             clock: Clock::Host,
             host_name: super::HOST_NAME.to_owned(),
@@ -144,7 +166,7 @@ impl VisibleMachine {
 
     /// The whole of it, for a key.
     pub(super) fn value(&self) -> Value {
-        let Self { kernel, uptime, cpus, memory, readdir, clock, host_name, umask } = self;
+        let Self { kernel, uptime, cpus, memory, disk, readdir, clock, host_name, umask } = self;
         let Kernel { release, version } = kernel;
         Value::map([
             ("kernel release", release.as_str().into()),
@@ -152,6 +174,7 @@ impl VisibleMachine {
             ("uptime", duration(*uptime)),
             ("cpus", Value::option(cpus.map(|cpus| i64::from(cpus.get()).into()))),
             ("memory", Value::option(memory.map(MemorySize::value))),
+            ("disk", disk.value()),
             ("readdir", readdir.value()),
             ("clock", clock.value()),
             ("host name", host_name.as_str().into()),

@@ -17,7 +17,7 @@ use crate::snapshot::{Snapshot, TARBALL_WRITER};
 
 /// Raised when a change to the sandbox itself, or to what is done with a tree when it is captured, makes the same step give
 /// another tree, or the same by another layer. What a step is *given* is in its key byte by byte and needs no version.
-pub const SANDBOX: i64 = 8;
+pub const SANDBOX: i64 = 9;
 
 /// A step with everything resolved.
 #[derive(Debug, Clone)]

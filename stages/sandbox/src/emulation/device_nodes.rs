@@ -7,13 +7,14 @@
 //! caller's umask, and only for a caller that may make devices.
 
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags, fsetxattr, major, minor, open, unlinkat};
 
+use super::place::OwnRoot;
 use super::{Answer, Call, Emulation, Programs, Stop, When};
-use crate::mounts::{SetupResult, failed};
+use crate::mounts::SetupResult;
 use ibuild_snapshot::device;
 
 /// The calls that make device nodes, and which of their arguments has the file's kind.
@@ -25,14 +26,13 @@ const CALLS: &[(libc::c_long, u32)] = &[
 
 /// Makes files that stand for devices.
 pub(crate) struct DeviceNodes {
-    own_root: OwnedFd,
+    own_root: OwnRoot,
 }
 
 impl DeviceNodes {
     /// For a process that is in the root of the payload already.
     pub(crate) fn new() -> SetupResult<Self> {
-        let own_root = open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        Ok(Self { own_root: own_root.map_err(failed("open the root"))? })
+        Ok(Self { own_root: OwnRoot::new()? })
     }
 }
 
@@ -54,11 +54,13 @@ impl Emulation for DeviceNodes {
         // Those who could not make a device node as root of the machine either are refused.
         let umask = makes_devices(&call.caller.text("status")?).ok_or(Errno::EPERM)?;
         let path = call.caller.c_string(mknod.path)?;
-        let (root, base) = (call.caller.open("root")?, call.caller.base(mknod.directory)?);
-        let made = in_the_place_of(&root, &base, Mode::from(umask), || stand_in(&path, &mknod));
-        rustix::process::fchdir(&self.own_root)?;
-        rustix::process::chroot(".")?;
-        made.map(|()| Answer::Value(0))
+        let base = call.caller.base(mknod.directory)?;
+        self.own_root.act_at(call.caller, &base, || {
+            // Of this thread, which makes nothing else.
+            rustix::process::umask(Mode::from(umask));
+            stand_in(&path, &mknod)
+        })?;
+        Ok(Answer::Value(0))
     }
 }
 
@@ -95,21 +97,6 @@ fn stand_in(path: &[u8], call: &Mknod) -> io::Result<()> {
         let _ = unlinkat(rustix::fs::CWD, path, AtFlags::empty());
         error.into()
     })
-}
-
-/// Does something as a process would see it that has this root, directory and umask. This thread stays there.
-fn in_the_place_of<T>(
-    root: &OwnedFd,
-    base: &OwnedFd,
-    umask: Mode,
-    act: impl FnOnce() -> io::Result<T>,
-) -> io::Result<T> {
-    rustix::process::fchdir(root)?;
-    rustix::process::chroot(".")?;
-    // A descriptor of a file is no place to start from, and need not be for an absolute path.
-    let _ = rustix::process::fchdir(base);
-    rustix::process::umask(umask);
-    act()
 }
 
 /// The umask of a process that could make devices: one that acts as root, for files too, and has the capability.
