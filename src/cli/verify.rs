@@ -42,7 +42,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "BUILD|REV", value_parser = since)]
     pub since: Option<Since>,
     /// Run nothing; compare digests with another store, a directory of images, the manifest of one, or a build record
-    #[arg(long, value_name = "OTHER", conflicts_with_all = ["times", "sample", "since", "vary", "junit", "report", "keep"])]
+    #[arg(long, value_name = "OTHER", conflicts_with_all = ["times", "sample", "since", "vary", "keep"])]
     pub against: Option<PathBuf>,
     /// Number of stages that run in parallel [default: the number of cores]
     #[arg(long, short, value_name = "N", env = "IBUILD_JOBS")]

@@ -27,7 +27,7 @@ use crate::interrupt;
 use crate::invocation;
 use crate::invocation::Invocation;
 use crate::invocation::{load_recipe, recipe_dir};
-use crate::junit::{Case, Failure, Suite};
+use crate::junit::{Case, Outcome, Suite};
 use crate::terminal::{Style, print, tell};
 use crate::ui::{emit, seconds};
 
@@ -71,11 +71,11 @@ pub fn run(global: &Global, args: &TestArgs) -> Result<ExitCode> {
 
 /// A test for a server that reads JUnit XML.
 fn case(test: &MachineTest, elapsed: Duration, error: Option<&Error>) -> Case {
-    let failure = error.map(|error| Failure {
+    let outcome = error.map_or(Outcome::Passed, |error| Outcome::Failed {
         message: in_a_line(error),
         account: error.chain().map(|cause| cause.to_string() + "\n").collect(),
     });
-    Case { class: "machines".to_owned(), name: test.name.to_string(), elapsed, failure }
+    Case { class: "machines".to_owned(), name: test.name.to_string(), elapsed, outcome }
 }
 
 /// The tests of these names; all if there are none.

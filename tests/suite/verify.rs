@@ -123,6 +123,10 @@ fn reports_are_written_for_servers_and_for_people() {
     assert!(junit.contains("<failure message=\"not reproducible: /srv/c/built\">"), "{junit}");
     crate::harness::assert_balanced(junit.split_once('\n').unwrap().1);
     let page = read("report.html");
+    assert!(
+        !page.contains("Revision") && page.contains("Built 20") && page.contains("Verified 20"),
+        "{page}"
+    );
     assert!(page.contains("/srv/c/built") && page.contains("the time of day"), "{page}");
     assert!(!page.contains("http"), "a page of its own fetches nothing");
     let (first, second) = (read("kept/ws/clock/1/srv/c/built"), read("kept/ws/clock/2/srv/c/built"));
@@ -310,11 +314,40 @@ fn somebody_elses_results_are_compared_without_their_bytes() {
     assert!(other.stderr.ends_with("error: the first stage that differs is `ws/clock`\n"), "{other:?}");
     let store = lab.path("../cache").to_str().unwrap().to_owned();
     assert!(against(&store).succeeds().ends_with("7 stages: 7 same\n"));
+    comparison_is_written(&lab);
     lab.write("empty/x", "");
     assert_eq!(against("empty").status, 2);
     assert_eq!(against("nowhere").status, 2);
     lab.write("theirs/ws.rootfs.tar.zst.manifest.json", "{}");
     assert_eq!(against("theirs").status, 2);
+}
+
+/// After `theirs` was edited: `ws/clock` differs there. Of another target of this project nothing is known there.
+fn comparison_is_written(lab: &Sandbox) {
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.current_dir(lab.path("")).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(arguments);
+        let said = command.output().unwrap();
+        assert!(said.status.success(), "{arguments:?}");
+        String::from_utf8(said.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    git(&["add", "ibuild.toml"]);
+    git(&["commit", "-qm", "first"]);
+    let files = ["--against", "theirs", "--junit", "there.xml", "--report", "there.html"];
+    let outcome = lab.run(&[&["verify", "ws.rootfs.tar.zst"][..], &files].concat());
+    assert_eq!(outcome.status, 1, "{outcome:?}");
+    let read = |name: &str| std::fs::read_to_string(lab.path(name)).unwrap();
+    let junit = read("there.xml");
+    assert!(junit.contains("tests=\"7\" failures=\"1\" errors=\"0\" skipped=\"0\""), "{junit}");
+    assert!(junit.contains("name=\"clock\"") && junit.contains("<failure message=\"b3:"), "{junit}");
+    crate::harness::assert_balanced(junit.split_once('\n').unwrap().1);
+    let page = read("there.html");
+    let revision = git(&["rev-parse", "--short", "HEAD"]);
+    assert!(page.contains(&format!("Revision <code>{revision}")) && page.contains("Built 20"), "{page}");
+    assert!(page.contains("<code>ws/clock</code></td><td class=\"differs\">differs</td><td>b3:"), "{page}");
+    let nowhere = lab.run(&["verify", "--against", "theirs", "--junit", "no/such/dir.xml"]);
+    assert!(nowhere.stderr.contains("cannot write `no/such/dir.xml`"), "{nowhere:?}");
 }
 
 #[test]

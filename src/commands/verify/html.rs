@@ -1,44 +1,29 @@
-//! A verification as one page, with nothing to be fetched. It follows the reader's wish for light or dark.
+//! A verification as one page.
 
-use ibuild::stages::debian::Timestamp;
 use ibuild::stages::{DifferentFile, Project, StageVerdict};
 use ibuild::{VerifiedStage, VerifyReport};
 
+use super::page::{self, Origin};
 use super::text::on_machine;
 use super::word;
 use crate::markup::escape;
 use crate::ui::{counted, seconds};
 
-const STYLE: &str = "\
-:root { color-scheme: light dark; --line: #8884; --bad: #b3261e; --good: #2e7d32; --quiet: #666; }\n\
-@media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; --good: #81c784; --quiet: #aaa; } }\n\
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }\n\
-h1 { font-size: 1.4em; } table { border-collapse: collapse; width: 100%; }\n\
-td, th { text-align: left; padding: .3em .8em .3em 0; border-bottom: 1px solid var(--line); vertical-align: top; }\n\
-td.time { text-align: right; font-variant-numeric: tabular-nums; }\n\
-.waived { color: var(--quiet); font-weight: 600; } .differs, .failed { color: var(--bad); font-weight: 600; } .equal { color: var(--good); }\n\
-code, pre { font-family: ui-monospace, monospace; font-size: .9em; }\n\
-pre { overflow-x: auto; padding: .6em; border: 1px solid var(--line); border-radius: .3em; }\n\
-details { margin: .6em 0; } summary { cursor: pointer; } .quiet { color: var(--quiet); }\n";
-
 /// The page.
-pub fn page(project: &Project<'_>, report: &VerifyReport) -> String {
-    let name = escape(project.recipe.project.name.as_str());
-    let sum = sum(report);
+pub fn page(project: &Project<'_>, report: &VerifyReport, origin: &Origin) -> String {
     let differing = report.stages.iter().filter(|stage| !stage.is_equal());
     let accounts: String = differing.map(|stage| account(project, stage)).collect();
     let rows: String = report.stages.iter().map(|stage| row(project, stage)).collect();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{name}: reproducibility</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <h1>{name}: reproducibility</h1>\n<p>{sum}</p>\n{accounts}\
-         <h2>All stages</h2>\n<table>\n<tr><th>stage</th><th>verdict</th><th>time</th></tr>\n{rows}</table>\n\
-         </body>\n</html>\n"
-    )
+    let body = format!(
+        "<p>{}. {}</p>\n{accounts}\
+         <h2>All stages</h2>\n<table>\n<tr><th>stage</th><th>verdict</th><th>time</th></tr>\n{rows}</table>\n",
+        sum(report),
+        origin.sentences()
+    );
+    page::page(project, &body)
 }
 
-/// How many made the same, how many differ as the recipe accepts, and when that was.
+/// How many made the same, and how many differ as the recipe accepts.
 fn sum(report: &VerifyReport) -> String {
     let equal = report.stages.iter().filter(|stage| stage.is_equal()).count();
     let waived = report.stages.iter().filter(|stage| stage.is_accepted()).count() - equal;
@@ -52,8 +37,7 @@ fn sum(report: &VerifyReport) -> String {
     if report.left_out > 0 {
         text += &format!("; {} left out", report.left_out);
     }
-    let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs());
-    format!("{text}. {}.", Timestamp(now))
+    text
 }
 
 fn row(project: &Project<'_>, stage: &VerifiedStage) -> String {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use ibuild::graph::StageId;
 use ibuild::stages::{Project, StageVerdict};
 use ibuild::{Error, VerifiedStage, VerifyReport};
 
 use super::text;
 use crate::failure::in_a_line;
-use crate::junit::{Case, Failure, Suite};
+use crate::junit::{Case, Outcome, Suite};
 
 /// The document.
 pub fn document(project: &Project<'_>, report: &VerifyReport) -> String {
@@ -20,18 +21,26 @@ pub fn document(project: &Project<'_>, report: &VerifyReport) -> String {
 pub fn failed_build(project: &Project<'_>, error: &Error) -> String {
     let name = format!("ibuild verify {}", project.recipe.project.name);
     let account = error.chain().map(|cause| cause.to_string() + "\n").collect();
-    let failure = Some(Failure { message: in_a_line(error), account });
+    let outcome = Outcome::Failed { message: in_a_line(error), account };
     let (class, name_of_case) = ("ibuild".to_owned(), "build".to_owned());
-    let case = Case { class, name: name_of_case, elapsed: Duration::ZERO, failure };
+    let case = Case { class, name: name_of_case, elapsed: Duration::ZERO, outcome };
     Suite { name: &name, cases: vec![case] }.to_xml()
 }
 
 fn case(project: &Project<'_>, stage: &VerifiedStage) -> Case {
-    let name = project.graph.name(stage.stage).as_str();
+    let (class, name) = names(project, stage.stage);
+    let outcome = match stage.is_accepted() {
+        true => Outcome::Passed,
+        false => Outcome::Failed { message: message(stage), account: text::difference(project, stage) },
+    };
+    Case { class, name, elapsed: stage.verified.elapsed, outcome }
+}
+
+/// What the case of a stage is one of, and its name.
+pub(super) fn names(project: &Project<'_>, stage: StageId) -> (String, String) {
+    let name = project.graph.name(stage).as_str();
     let (class, short) = name.split_once('/').unwrap_or(("images", name));
-    let failure = (!stage.is_accepted())
-        .then(|| Failure { message: message(stage), account: text::difference(project, stage) });
-    Case { class: class.to_owned(), name: short.to_owned(), elapsed: stage.verified.elapsed, failure }
+    (class.to_owned(), short.to_owned())
 }
 
 fn message(stage: &VerifiedStage) -> String {

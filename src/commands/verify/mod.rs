@@ -4,6 +4,7 @@ mod against;
 mod html;
 mod json;
 mod junit;
+mod page;
 mod text;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use ibuild::{
     VerifyReport, VerifyRequest, Workspace,
 };
 
+use self::page::Origin;
 use super::build;
 use crate::cli::{BuildArgs, Global, Targets, VerifyArgs};
 use crate::terminal::{note, print, tell};
@@ -28,11 +30,11 @@ use crate::{interrupt, invocation};
 
 pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
     let (names, workspace) = (args.all(), invocation::open_with(global, &args.vars, &args.secrets)?);
+    // What cannot be done is told before hours of work, not after.
+    args.reports().try_for_each(writable)?;
     if let Some(other) = &args.against {
         return against::run(&workspace, args, other);
     }
-    // What cannot be done is told before hours of work, not after.
-    args.reports().try_for_each(writable)?;
     let since = args.since.as_ref().map(|since| workspace.actions_since(since)).transpose()?;
     if since.as_ref().is_some_and(BTreeSet::is_empty) {
         note(global, "verify  nothing is known of that time: every stage counts as new");
@@ -49,7 +51,7 @@ pub fn run(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
     let project = workspace.project();
     let progress = Progress { project: &project, global, args, state: Mutex::default() };
     let report = workspace.verify(&request, &progress)?;
-    write_reports(&project, args, &report)?;
+    write_reports(&workspace, args, &report)?;
     match args.json {
         true => json::summary(&project, &report),
         false => print(&text::report(&project, &report))?,
@@ -168,12 +170,13 @@ fn build_args(args: &VerifyArgs, stage: String) -> BuildArgs {
     }
 }
 
-fn write_reports(project: &Project<'_>, args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
+fn write_reports(workspace: &Workspace, args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
+    let project = workspace.project();
     if let Some(file) = &args.junit {
-        write(file, &junit::document(project, report))?;
+        write(file, &junit::document(&project, report))?;
     }
     if let Some(file) = &args.report {
-        write(file, &html::page(project, report))?;
+        write(file, &html::page(&project, report, &Origin::of(workspace)?))?;
     }
     Ok(())
 }
