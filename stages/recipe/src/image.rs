@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use uuid::Uuid;
 
 pub use ibuild_spec::Format as ImageFormat;
 
 use super::names::{ImageName, RootfsName};
+use super::uuid_text::uuid_text;
 use super::vm::Vm;
 use ibuild_spec::ByteSize;
 use ibuild_spec::hardware::Firmware;
@@ -44,10 +45,6 @@ pub struct Disk {
     pub fs_uuid: Option<Uuid>,
     /// Added to the kernel's command line.
     pub cmdline: Option<String>,
-}
-
-pub(super) fn uuid_text<S: Serializer>(uuid: &Option<Uuid>, serializer: S) -> Result<S::Ok, S::Error> {
-    uuid.map(|uuid| uuid.to_string()).serialize(serializer)
 }
 
 impl Image {

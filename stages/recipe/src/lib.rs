@@ -40,6 +40,7 @@ mod special;
 mod step;
 mod step_machine;
 pub mod suggest;
+mod uuid_text;
 mod values;
 mod vars;
 mod vm;

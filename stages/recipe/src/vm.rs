@@ -7,7 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::image::uuid_text;
+use super::uuid_text::uuid_text;
 use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 use ibuild_spec::{ByteSize, Mac};
 

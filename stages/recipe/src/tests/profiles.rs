@@ -84,7 +84,7 @@ fn mistakes_in_profiles_are_found_whichever_is_chosen() {
     check("vars = { level = true }", "expected a string or an integer, found a boolean");
     check("formats = [\"ovb\"]", "`ovb` is not a format | did you mean `ova`?");
     check("steps = []", "unknown key `steps` in `[profile.debug]` | there are `formats` and `vars`");
-    check("formats = { wz = [\"raw\"] }", "unknown image `wz` | did you mean `ws`?");
+    check("formats = { wz = [\"raw\"] }", "unknown image `wz` | there are `pair`, `tree` and `ws`");
     let hint = "a table has formats by image: `formats = { IMAGE = [\"raw\"] }`";
     check("formats = [\"raw\"]", &format!("image `tree` has no disk, and cannot be had as `raw` | {hint}"));
     check(
