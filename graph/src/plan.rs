@@ -123,17 +123,18 @@ impl<E: Executor> Planner<'_, E> {
             None => self.stand_in(stage)?,
         };
         self.stand_ins.extend(stand_in.map(|output| (stage, output)));
-        let runs = memory.last_runs(graph.name(stage))?;
+        let last = memory.last_run(graph.name(stage))?;
         let likely = match &verdict {
             Verdict::Fresh => false,
             Verdict::Dirty(_) => true,
             Verdict::Pending(inputs) => inputs.iter().any(|input| self.likely_other.contains(input)),
         };
-        if likely && !self.made_the_same(&runs)? {
+        // Earlier runs are many bytes, and of most stages nobody needs them.
+        if likely && !self.made_the_same(&memory.last_runs(graph.name(stage))?)? {
             self.likely_other.insert(stage);
         }
         self.outputs.extend(output.map(|output| (stage, output)));
-        let millis = runs.first().map(|last| last.millis);
+        let millis = last.map(|last| last.millis);
         let (failed, comparisons) = (executor.has_failed(stage), memory.comparisons(graph.name(stage))?);
         Ok(PlannedStage { stage, verdict, millis, likely, failed, comparisons })
     }
