@@ -6,6 +6,7 @@ use ibuild_spec::ByteSize;
 use ibuild_spec::bounds;
 use ibuild_spec::hardware::Firmware;
 
+use super::uuid::uuid;
 use super::vm::vm;
 use super::{all, optional};
 use crate::draft::DraftImage;
@@ -126,16 +127,6 @@ fn disk_size(node: Node<'_>) -> Option<ByteSize> {
 fn firmware(node: Node<'_>) -> Option<BTreeSet<Firmware>> {
     let nodes = node.filled_array("firmware", "write `firmware = [\"bios\", \"uefi\"]`")?;
     all(nodes, |node| node.word("firmware", Firmware::WORDS)).map(|words| words.into_iter().collect())
-}
-
-pub(super) fn uuid(node: Node<'_>) -> Option<uuid::Uuid> {
-    let text = node.text()?.value;
-    let uuid = uuid::Uuid::try_parse(&text).ok().filter(|uuid| !uuid.is_nil());
-    if uuid.is_none() {
-        let problem = node.problem(format!("`{text}` is not a UUID"));
-        node.push(problem.hint("UUIDs are written like `26ada0c0-1165-4098-884d-aafd2220c2c6`"));
-    }
-    uuid
 }
 
 fn command_line(node: Node<'_>) -> Option<String> {

@@ -16,6 +16,7 @@ mod sections;
 mod settings;
 mod step;
 mod step_machine;
+mod uuid;
 mod vm;
 
 use std::collections::BTreeMap;

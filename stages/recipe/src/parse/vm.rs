@@ -6,8 +6,8 @@ use ibuild_spec::ByteSize;
 use ibuild_spec::bounds::{self, Unfit};
 use ibuild_spec::hardware::{Audio, BootDevice, Clock, DiskBus, Firmware, Sharing, VmTexts};
 
-use super::image::uuid;
 use super::network_card::network_cards;
+use super::uuid::uuid;
 use super::{all, optional};
 use crate::image::Disk;
 use crate::keys;
