@@ -2,7 +2,7 @@
 //! and its cause. In shell, Python, Perl and C, static and without any library.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -120,13 +120,11 @@ const SHELL: &[Planted] = &[
         "/etc/rand",
         "random-bytes",
     ),
-    planted(
-        "space",
-        "#!/bin/sh -e\nhead -c $(( $(od -An -N1 -tu1 /dev/urandom) * 65536 )) /dev/zero > /tmp/x\ndf /tmp | tail -1 > /etc/space\n",
-        "/etc/space",
-        "disk-space",
-    ),
 ];
+
+/// Every stage sees the same disk: only a run with another one shows this.
+const SPACE: Planted =
+    planted("space", "#!/bin/sh -e\ndf /tmp | tail -1 > /etc/space\n", "/etc/space", "disk-space");
 
 const PYTHON: &[Planted] = &[
     planted(
@@ -273,13 +271,12 @@ fn planted_differences_are_found_with_their_causes() {
     chapter("planted differences: the build");
     super::expect_success(&run(&["build", "--until", "planted/end"]));
     chapter("planted differences: verify");
-    let output = run(&["verify", "--json", "planted"]);
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    let events: Vec<Value> = String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let mut events = differences(&run(&["verify", "--json", "planted"]));
+    let is_space = |event: &Value| event["event"] == "verified" && event["stage"] == "planted/space";
+    let space: Vec<_> = events.extract_if(.., |event| is_space(event)).collect();
+    assert!(space.len() == 1 && space[0]["outcome"] == "equal", "{space:#?}");
+    let varied = differences(&run(&["verify", "--json", "--vary", "disk", "planted/space"]));
+    events.extend(varied.into_iter().filter(is_space));
     let (mut missed, mut unnamed) = (Vec::new(), Vec::new());
     for (name, path, cause) in &expected {
         let stage = format!("planted/{name}");
@@ -304,6 +301,13 @@ fn planted_differences_are_found_with_their_causes() {
     assert!(alarms.is_empty(), "false alarms: {alarms:#?}");
 }
 
+/// The events of a verification that finds something.
+fn differences(output: &Output) -> Vec<Value> {
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// Writes a recipe with a stage for each; tells names, paths and causes.
 fn write_project(world: &World) -> Vec<(String, String, String)> {
     let dir = world.path("one/planted");
@@ -314,7 +318,7 @@ fn write_project(world: &World) -> Vec<(String, String, String)> {
         fs::write(dir.join("scripts").join(name), script).unwrap();
         expected.push((name.to_owned(), path.to_owned(), cause.to_owned()));
     };
-    for Planted { name, script, path, cause } in SHELL.iter().chain(PYTHON).chain(PERL) {
+    for Planted { name, script, path, cause } in SHELL.iter().chain([&SPACE]).chain(PYTHON).chain(PERL) {
         add(name, script, path, cause);
     }
     for (name, source, path, cause) in C {
