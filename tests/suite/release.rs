@@ -288,7 +288,7 @@ fn a_record_names_the_files_that_a_build_was_made_of() {
     lab.write("10-script", "#!/bin/sh\ntrue\n");
     let steps = r#"
   { name = "files", copy = [{ from = "files/one", to = "/srv/" }, { from = "tree", to = "/" }] },
-  { name = "ten", script = "10-script", inputs = ["in", "files/one"] },
+  { name = "ten", script = "10-script", inputs = ["./in", "files//one"] },
 "#;
     crate::seeded::project(&lab.path(""), &lab.path("../cache"), steps);
     let digests = || {

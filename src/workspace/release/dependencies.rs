@@ -1,7 +1,7 @@
 //! What a build was made of: the recipe, the states of its archives, packages, files of the project and of elsewhere.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ibuild_graph::{Description, RecordedStage, Value};
 use ibuild_stages::fields::{COPY, COPY_FILES, FILE_CONTENT, INPUTS, SCRIPT, copy_rule};
@@ -82,7 +82,9 @@ fn of_step(step: &Step, description: &Description) -> Vec<Dependency> {
         _ => Vec::new(),
     };
     all.extend(step.inputs.iter().map(|input| {
-        let name = input.path.components().collect::<PathBuf>().display().to_string();
+        // As it is shown: without what a path may have besides names.
+        let path: PathBuf = Path::new("/").join(&input.path).components().skip(1).collect();
+        let name = path.display().to_string();
         named(&name, digest(member(field(INPUTS), &name)))
     }));
     all
